@@ -1,0 +1,66 @@
+"""Closed lists of values used by models, forms and the API of this app."""
+
+from django.db.models import TextChoices
+
+
+class Role(TextChoices):
+    VIEWER = "viewer"
+    DESIGNER = "designer"
+    CAMPAIGN_MANAGER = "campaign_manager"
+    REVIEWER = "reviewer"
+    LEAD = "lead"
+    INTEGRATOR = "integrator"
+    ADMIN = "admin"
+
+
+class SubjectKind(TextChoices):
+    PRODUCT = "product"
+    ARTICLE = "article"
+    CONCEPT = "concept"
+
+
+class PhotoRole(TextChoices):
+    FRONT = "front"
+    ANGLE = "angle"
+    INNER = "inner"
+    DETAIL = "detail"
+
+
+class PhotoStatus(TextChoices):
+    PENDING = "pending"  # a URL or file name is known, the bytes are not here yet
+    READY = "ready"
+    REFUSED = "refused"
+
+
+class CutoutMethod(TextChoices):
+    ALPHA = "alpha"
+    PLAIN = "plain"
+    MANUAL = "manual"
+
+
+class GuideStatus(TextChoices):
+    DRAFT = "draft"
+    PUBLISHED = "published"
+
+
+class SeedStrategy(TextChoices):
+    FIXED = "fixed"
+    PER_SUBJECT = "per_subject"
+    RANDOM = "random"
+
+
+class PromptStatus(TextChoices):
+    DRAFT = "draft"
+    APPROVED = "approved"
+
+
+class ImportStatus(TextChoices):
+    CHECKED = "checked"  # dry run
+    APPLIED = "applied"
+    REFUSED = "refused"
+
+
+class ImageFormat(TextChoices):
+    PNG = "png"
+    JPEG = "jpeg"
+    WEBP = "webp"

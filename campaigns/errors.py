@@ -1,0 +1,62 @@
+"""The ways a service can refuse. Pages and API map each class to one status; nothing else maps errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the input: where (a JSON pointer or field name), what, and the offending value."""
+
+    pointer: str
+    message: str
+    value: str = ""
+
+
+class DomainError(Exception):
+    """Base of every refusal. `message` is a sentence for a person; `extra` is plain data for a program."""
+
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "Refused"
+
+    def __init__(self, message: str, **extra: Any) -> None:
+        super().__init__(message)
+        self.message = message
+        self.extra = extra
+
+
+class Invalid(DomainError):
+    """The input cannot be accepted; `problems` says where and why."""
+
+    status = 422
+    title = "The input has mistakes"
+
+    def __init__(self, message: str, problems: list[Problem] | None = None, **extra: Any) -> None:
+        super().__init__(message, **extra)
+        self.problems = problems or []
+
+
+class NotAllowed(DomainError):
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(DomainError):
+    status = 404
+    title = "Not found"
+
+
+class Conflict(DomainError):
+    """Somebody was first, or the object is in a state that does not permit the move."""
+
+    status = 409
+    title = "Conflict"
+
+
+class Stale(DomainError):
+    """What the caller saw is no longer what is there."""
+
+    status = 412
+    title = "Changed since you looked"

@@ -1,0 +1,88 @@
+"""People, brands, who belongs to which in what role, and the brand's guide."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.choices import GuideStatus, Role
+
+
+class User(AbstractUser):
+    """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
+
+    def brand_ids(self) -> models.QuerySet[Any]:
+        """Ids of the brands in which this person has a role, as a subquery."""
+        return self.memberships.values("brand_id")
+
+    @property
+    def display_name(self) -> str:
+        return self.get_full_name() or self.username
+
+
+class Brand(models.Model):
+    """The owner of everything below it and the border of access. Lives for ever."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=120)
+    currency = models.CharField(max_length=3, default="EUR")
+
+    objects = BrandOwned.through("pk").as_manager()
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """One role of one person in one brand; a person may have several."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "user", "role"]
+        constraints = [
+            models.UniqueConstraint(fields=["brand", "user", "role"], name="membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.brand}"
+
+
+class GuideVersion(models.Model):
+    """One numbered version of a brand's guide. Immutable once published; the highest published number counts.
+
+    palette: [{"name": "Clay", "hex": "#b5651d"}]; wording lists: plain strings, matched as whole words.
+    """
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="guide_versions")
+    number = models.PositiveIntegerField()
+    status = models.CharField(max_length=10, choices=GuideStatus.choices, default=GuideStatus.DRAFT)
+    palette = models.JSONField(default=list, blank=True)
+    required_wording = models.JSONField(default=list, blank=True)
+    approved_wording = models.JSONField(default=list, blank=True)
+    banned_wording = models.JSONField(default=list, blank=True)
+    backdrop = models.CharField(max_length=60, blank=True)
+    light = models.CharField(max_length=20, blank=True)
+    fill_ratio = models.FloatField(default=0.82)
+    baseline = models.FloatField(default=0.9)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "-number"]
+        constraints = [models.UniqueConstraint(fields=["brand", "number"], name="guide_number_once")]
+
+    def __str__(self) -> str:
+        return f"{self.brand} guide v{self.number}"

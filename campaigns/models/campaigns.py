@@ -1,0 +1,77 @@
+"""The brief and what each channel wants from it."""
+
+from __future__ import annotations
+
+from math import gcd
+
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.choices import ImageFormat
+from campaigns.models.brands import Brand, User
+from campaigns.models.subjects import Subject
+
+
+class Campaign(models.Model):
+    """The brief: purpose, audience, channel, dates, budget, subjects, review owner."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="campaigns")
+    slug = models.SlugField()
+    name = models.CharField(max_length=160)
+    purpose = models.TextField(blank=True)
+    audience = models.TextField(blank=True)
+    channel = models.CharField(max_length=80, blank=True)
+    starts_on = models.DateField(null=True, blank=True)
+    ends_on = models.DateField(null=True, blank=True)
+    budget = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True, help_text="in the brand's currency")
+    patience_seconds = models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow")
+    pilot_decisions = models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run")
+    pilot_approval_percent = models.PositiveIntegerField(default=80)
+    owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    review_owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
+    subjects = models.ManyToManyField(Subject, related_name="campaigns", blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["-created_at", "-id"]
+        constraints = [models.UniqueConstraint(fields=["brand", "slug"], name="campaign_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class OutputSpec(models.Model):
+    """What one channel wants: size, format, byte limit, background, name. Specs of equal aspect share a cell."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="output_specs")
+    slug = models.SlugField()
+    asset_type = models.CharField(max_length=40, default="packshot")
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    image_format = models.CharField(max_length=5, choices=ImageFormat.choices, default=ImageFormat.JPEG)
+    max_bytes = models.PositiveIntegerField(null=True, blank=True)
+    background = models.CharField(max_length=9, blank=True, help_text="hex colour behind transparent pixels")
+    name_pattern = models.CharField(max_length=200, default="{brand}_{sku}_{asset_type}_{date}_{variation}")
+
+    objects = BrandOwned.through("campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["campaign", "id"]
+        constraints = [
+            models.UniqueConstraint(fields=["campaign", "slug"], name="spec_slug_once"),
+            models.CheckConstraint(
+                condition=models.Q(width__gte=16, width__lte=8192, height__gte=16, height__lte=8192), name="spec_size_sane"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.slug} {self.width}×{self.height} {self.image_format}"
+
+    @property
+    def aspect(self) -> str:
+        """The aspect in lowest terms, such as "4:5": the group that shares one generation."""
+        divisor = gcd(self.width, self.height)
+        return f"{self.width // divisor}:{self.height // divisor}"

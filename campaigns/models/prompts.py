@@ -1,0 +1,85 @@
+"""Prompt templates (identity), their immutable numbered versions, and reusable styles."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.choices import PromptStatus, SeedStrategy
+from campaigns.models.brands import Brand, User
+
+
+class StylePreset(models.Model):
+    """Reusable wording that a prompt version may append, such as "soft window light, shallow depth of field"."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="style_presets")
+    slug = models.SlugField()
+    name = models.CharField(max_length=80)
+    text = models.TextField()
+    negative = models.TextField(blank=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "slug"]
+        constraints = [models.UniqueConstraint(fields=["brand", "slug"], name="style_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PromptTemplate(models.Model):
+    """The identity of a prompt; what it says lives in its versions."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="prompt_templates")
+    slug = models.SlugField()
+    name = models.CharField(max_length=120)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "slug"]
+        constraints = [models.UniqueConstraint(fields=["brand", "slug"], name="template_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PromptVersion(models.Model):
+    """One numbered text. Once a run was planned with it (`used_at`) a database trigger refuses any change of its words.
+
+    axes: {"backdrop": ["white", "clay"]}: their product gives the variants of each subject.
+    parameters: engine parameters, {"steps": 30, "guidance": 6.5}, or packshot's {"backdrop": "{backdrop}", "fill": 0.8}.
+    needs: what it asks of an endpoint, {"engine": "packshot"} or {"engine": "diffusers", "model": "sdxl"}.
+    policy: what a failed check does, {"on_fail": "flag" | "regenerate" | "reject", "max_regenerations": 2}.
+    """
+
+    template = models.ForeignKey(PromptTemplate, on_delete=models.PROTECT, related_name="versions")
+    number = models.PositiveIntegerField()
+    text = models.TextField()
+    negative = models.TextField(blank=True)
+    style = models.ForeignKey(StylePreset, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    axes = models.JSONField(default=dict, blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+    needs = models.JSONField(default=dict, blank=True)
+    policy = models.JSONField(default=dict, blank=True)
+    seed_strategy = models.CharField(max_length=12, choices=SeedStrategy.choices, default=SeedStrategy.PER_SUBJECT)
+    seed = models.BigIntegerField(default=0)
+    candidates = models.PositiveSmallIntegerField(default=1)
+    status = models.CharField(max_length=10, choices=PromptStatus.choices, default=PromptStatus.DRAFT)
+    used_at = models.DateTimeField(null=True, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.through("template__brand").as_manager()
+
+    class Meta:
+        ordering = ["template", "-number"]
+        constraints = [
+            models.UniqueConstraint(fields=["template", "number"], name="prompt_number_once"),
+            models.CheckConstraint(condition=models.Q(candidates__gte=1, candidates__lte=8), name="prompt_candidates_1_8"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.template} v{self.number}"

@@ -1,0 +1,126 @@
+"""What pictures are about: subjects, their variants, reference photos and cut-outs."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
+from campaigns.models.brands import Brand
+
+
+class Subject(models.Model):
+    """What a picture is about. `key` is the SKU or, where a shop has none, the product handle; unique per brand and kind.
+
+    Written by the feed merge, by forms and by the API. Never deleted while a cell points at it; `is_active` retires it.
+    attributes: {"colour": "sage", "material": "stoneware"}: what placeholders read. Values are strings.
+    """
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="subjects")
+    kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
+    key = models.CharField(max_length=120)
+    name = models.CharField(max_length=300)
+    attributes = models.JSONField(default=dict, blank=True)
+    is_active = models.BooleanField(default=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    updated_at = models.DateTimeField(auto_now=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "key"]
+        constraints = [
+            # The merge's ON CONFLICT target, and the look-up of products/{sku}.
+            models.UniqueConstraint(fields=["brand", "kind", "key"], name="subject_key_once"),
+            models.CheckConstraint(condition=~models.Q(key=""), name="subject_key_not_empty"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.key} {self.name}"
+
+
+class Variant(models.Model):
+    """One sellable variant of a product (size, colour). Written by the feed merge.
+
+    options: {"Size": "M", "Colour": "Blue"}. `key` is its SKU or handle plus option values.
+    """
+
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants")
+    key = models.CharField(max_length=200)
+    options = models.JSONField(default=dict, blank=True)
+    attributes = models.JSONField(default=dict, blank=True)
+    position = models.PositiveIntegerField(default=0)
+
+    objects = BrandOwned.through("subject__brand").as_manager()
+
+    class Meta:
+        ordering = ["subject", "position", "key"]
+        constraints = [models.UniqueConstraint(fields=["subject", "key"], name="variant_key_once")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class ReferencePhoto(models.Model):
+    """One photo of a subject as the feed or a person gave it.
+
+    Pending until its bytes are here: `source` is the file name or URL that the feed named. The stored file is
+    content-addressed (`sha256`), upright, without GPS position (`notes` says what was removed).
+    """
+
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="photos")
+    role = models.CharField(max_length=10, choices=PhotoRole.choices, default=PhotoRole.FRONT)
+    position = models.PositiveIntegerField(default=1)
+    source = models.CharField(max_length=2000)
+    alt_text = models.CharField(max_length=600, blank=True)
+    status = models.CharField(max_length=10, choices=PhotoStatus.choices, default=PhotoStatus.PENDING)
+    notes = models.JSONField(default=list, blank=True)
+    sha256 = models.CharField(max_length=64, blank=True)
+    storage_key = models.CharField(max_length=200, blank=True)
+    width = models.PositiveIntegerField(default=0)
+    height = models.PositiveIntegerField(default=0)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.through("subject__brand").as_manager()
+
+    class Meta:
+        ordering = ["subject", "position", "id"]
+        constraints = [
+            # The merge's ON CONFLICT target: a second import of the same feed adds no photo.
+            models.UniqueConstraint(fields=["subject", "source"], name="photo_source_once"),
+        ]
+        indexes = [
+            # "Which products show this very file?" (two products, one photo)
+            models.Index(fields=["sha256"], name="photo_sha256", condition=~models.Q(sha256="")),
+            # The photo loader's work list.
+            models.Index(fields=["id"], name="photo_pending", condition=models.Q(status="pending")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.role} photo of {self.subject_id}"
+
+
+class Cutout(models.Model):
+    """The product alone: an RGBA PNG as large as its photo. Made once at import; at most one accepted per photo."""
+
+    photo = models.ForeignKey(ReferencePhoto, on_delete=models.CASCADE, related_name="cutouts")
+    method = models.CharField(max_length=10, choices=CutoutMethod.choices)
+    is_accepted = models.BooleanField(default=True)
+    confidence = models.FloatField(default=1.0)
+    sha256 = models.CharField(max_length=64)
+    storage_key = models.CharField(max_length=200)
+    box = models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.through("photo__subject__brand").as_manager()
+
+    class Meta:
+        ordering = ["photo", "-id"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["photo"], condition=models.Q(is_accepted=True), name="cutout_one_accepted_per_photo"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.method} cut-out of photo {self.photo_id}"

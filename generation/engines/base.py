@@ -1,0 +1,239 @@
+"""What an engine is: the one Protocol behind which every way of making an image sits.
+
+Engines import no models: a `Spec` of plain values goes in, a `Result` of pixels and facts comes out. A local engine
+implements `generate`; a remote one `submit`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages know only this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+Pixels = NDArray[np.uint8]
+"""height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
+
+
+class ErrorKind(StrEnum):
+    """Why an attempt failed, and so what happens next (docs/errors.md has the table)."""
+
+    TRANSIENT = "transient"  # retry with backoff
+    RATE = "rate"  # retry after retry_after_seconds
+    MEMORY = "memory"  # smaller batch, then another endpoint
+    LOST = "lost"  # resubmit
+    MODERATION = "moderation"  # to a person
+    INPUT = "input"  # to a person
+    QUOTA = "quota"  # hold the endpoint, tell the operator
+    CANCELLED = "cancelled"
+
+
+class EngineError(Exception):
+    """An attempt failed. `message` is for a person; `log` is the engine's own words."""
+
+    def __init__(
+        self, kind: ErrorKind, message: str, *, retry_after_seconds: float | None = None, log: str = ""
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.retry_after_seconds = retry_after_seconds
+        self.log = log
+
+
+@dataclass(frozen=True)
+class ImageRef:
+    """An input image by content: sha256 of the stored file and its storage key. Engines read it through `load`."""
+
+    sha256: str
+    key: str
+
+
+@dataclass(frozen=True)
+class Spec:
+    """Everything that decides the pixels of one image. Frozen into the job; equal specs make equal pictures.
+
+    width, height: pixels of the master. seed: 0 … 2**63-1. parameters: the engine's own, validated by `validate`.
+    images: input images by role: "cutout", "photo", "init", "mask".
+    """
+
+    prompt: str
+    width: int
+    height: int
+    seed: int
+    negative: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    images: Mapping[str, ImageRef] = field(default_factory=dict)
+    candidate: int = 1
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, keys sorted by the caller's encoder; `from_json` is its inverse."""
+        return {
+            "prompt": self.prompt,
+            "negative": self.negative,
+            "width": self.width,
+            "height": self.height,
+            "seed": self.seed,
+            "candidate": self.candidate,
+            "parameters": dict(self.parameters),
+            "images": {role: {"sha256": ref.sha256, "key": ref.key} for role, ref in self.images.items()},
+        }
+
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> Spec:
+        images = {role: ImageRef(**ref) for role, ref in plain.get("images", {}).items()}
+        return cls(**{**plain, "images": images})
+
+
+@dataclass(frozen=True)
+class Task:
+    """One spec on its way through an engine. `id` is the job's; the engine uses it for names and markers only."""
+
+    id: int
+    spec: Spec
+
+
+@dataclass(frozen=True)
+class Result:
+    """One finished image, or why there is none (`error` set, `pixels` None).
+
+    seconds: wall time of this image's share of the batch. facts: device, batch size, steps, scheduler: whatever
+    making it again needs.
+    """
+
+    task_id: int
+    pixels: Pixels | None
+    model: str = ""
+    revision: str = ""
+    seed: int = 0
+    seconds: float = 0.0
+    cost: float = 0.0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    log: str = ""
+    error: EngineError | None = None
+
+
+@dataclass(frozen=True)
+class Control:
+    """One thing a reviewer may change when asking for a revision, drawn as a form field.
+
+    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text" or "seed".
+    `parameter` is the key in Spec.parameters, or "prompt", "negative", "seed".
+    """
+
+    parameter: str
+    label: str
+    kind: str
+    default: Any = None
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """What an engine can do. `obeys` are the axis and placeholder names that change its pixels: planning refuses axes
+    outside it. `needs_images` are the roles without which it cannot work."""
+
+    is_remote: bool
+    obeys: frozenset[str]
+    controls: tuple[Control, ...]
+    needs_images: frozenset[str] = frozenset()
+    optional_images: frozenset[str] = frozenset()
+    obeys_prompt: bool = True
+    max_width: int = 4096
+    max_height: int = 4096
+    size_multiple: int = 1
+
+
+@dataclass(frozen=True)
+class Quote:
+    """What one image will take: money in the endpoint's currency, seconds of the lane."""
+
+    cost: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Health:
+    is_ok: bool
+    message: str
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Context(Protocol):
+    """What the worker lends an engine while it works."""
+
+    def load(self, ref: ImageRef) -> bytes:
+        """The stored file's bytes."""
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        """Say how far these tasks are; cheap, may be called every step."""
+
+    def cancelled(self) -> frozenset[int]:
+        """Ids of tasks whose people gave up on them, or whose lease is lost; looked at between steps."""
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """One way of making images. Constructed once per worker and endpoint with the endpoint's `config`."""
+
+    name: str
+
+    def capabilities(self) -> Capabilities: ...
+
+    def validate(self, spec: Spec) -> list[str]:
+        """Sentences about what in `spec` this engine cannot do; empty if it can. Called by planning, loads no model."""
+
+    def batch_key(self, spec: Spec) -> str:
+        """Specs with equal keys may share one `generate` call (same size, steps, scheduler, LoRAs)."""
+
+    def model_identity(self) -> tuple[str, str]:
+        """(model, revision) as far as known without loading it: part of the fingerprint."""
+
+    def quote(self, spec: Spec) -> Quote: ...
+
+    def health(self) -> Health: ...
+
+
+class LocalEngine(Engine, Protocol):
+    def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
+        """Yield one Result per task, as they finish, in any order. Raises EngineError only when the whole batch failed."""
+
+
+class RemoteEngine(Engine, Protocol):
+    def submit(self, task: Task, context: Context) -> str:
+        """Hand the task over; returns the remote id."""
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Result | None]:
+        """For each id its Result when finished, None while it works; an unknown id gives an error of kind LOST."""
+
+    def fetch(self, result: Result) -> Result:
+        """The result with its pixels."""
+
+    def cancel(self, remote_id: str) -> None: ...
+
+
+Factory = Callable[[Mapping[str, Any]], Engine]
+_factories: dict[str, Callable[[], Factory]] = {}
+
+
+def register(name: str, loader: Callable[[], Factory]) -> None:
+    """Make an engine known by name; `loader` imports it, so that heavy imports wait until it is used."""
+    _factories[name] = loader
+
+
+def names() -> list[str]:
+    return sorted(_factories)
+
+
+def build(name: str, config: Mapping[str, Any]) -> Engine:
+    """The engine called `name` for one endpoint's config; ValueError lists the known names."""
+    if name not in _factories:
+        raise ValueError(f"There is no engine {name!r}; known are {', '.join(names())}.")
+    return _factories[name]()(config)

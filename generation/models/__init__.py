@@ -1,0 +1,11 @@
+"""Make it: endpoints, runs, jobs, and the assets that come of them."""
+
+from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
+from generation.models.endpoints import Endpoint
+from generation.models.jobs import Attempt, Job, JobSpec, LaneShare, LedgerEntry, Worker
+from generation.models.runs import Cell, Run
+
+__all__ = [
+    "Asset", "AssetVersion", "Attempt", "Cell", "Endpoint", "Finding", "Job", "JobSpec", "LaneShare", "LedgerEntry",
+    "Master", "Rendition", "Run", "Worker",
+]

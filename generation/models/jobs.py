@@ -1,0 +1,181 @@
+"""The hot path: jobs, what is frozen in them, attempts, money, fair share and the workers themselves."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from campaigns.access import BrandOwned
+from campaigns.models import Brand, Campaign
+from generation.choices import AttemptOutcome, JobState, Lane, LedgerKind
+from generation.models.endpoints import Endpoint
+from generation.models.runs import Cell, Run
+
+
+class Job(models.Model):
+    """One image to make: only the columns that dispatch reads and writes. What decides its pixels is in JobSpec.
+
+    Inserted by planning in state `held` (reason "not released"), queued by release; claimed, finished and failed only
+    through services/dispatch.py, each write carrying `lease_token`.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="jobs")
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="jobs", db_index=False)
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="+", db_index=False)
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
+    lane = models.CharField(max_length=12, choices=Lane.choices)
+    batch_key = models.CharField(max_length=32, help_text="jobs with equal keys may share one engine call")
+    priority = models.SmallIntegerField(default=0)
+    status = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
+    hold_reason = models.CharField(max_length=40, blank=True)
+    not_before = models.DateTimeField(null=True, blank=True)
+    poll_at = models.DateTimeField(null=True, blank=True)
+    remote_id = models.CharField(max_length=200, blank=True)
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    is_cancel_requested = models.BooleanField(default=False)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    deaths = models.PositiveSmallIntegerField(default=0, help_text="workers that died holding it; three quarantine it")
+    error_kind = models.CharField(max_length=20, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    step = models.PositiveSmallIntegerField(default=0)
+    steps = models.PositiveSmallIntegerField(default=0)
+
+    objects = BrandOwned.through("campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # The claim: head jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
+            models.Index(
+                "lane", "campaign_id", models.F("priority").desc(), "batch_key", "id",
+                name="job_claim", condition=Q(status="queued"),
+            ),
+            # The reaper: leases that ran out.
+            models.Index(fields=["lease_expires_at"], name="job_lease", condition=Q(status="running")),
+            # The poller of one endpoint.
+            models.Index(fields=["endpoint", "poll_at"], name="job_poll", condition=Q(status="waiting")),
+            # A run's funnel and its matrix.
+            models.Index(fields=["run", "status"], name="job_run_status"),
+            models.Index(fields=["cell"], name="job_cell"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=~Q(status="running") | Q(lease_token__isnull=False), name="job_running_has_lease"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"job {self.pk} {self.status}"
+
+
+class JobSpec(models.Model):
+    """Everything that decides the pixels of one job, frozen at planning.
+
+    spec: the keyword arguments of engines.base.Spec as plain JSON. fingerprint: sha256 over brand, engine, model
+    revision, quality tier and spec, candidate number included.
+    """
+
+    job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="frozen")
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+", db_index=False)
+    cell = models.ForeignKey(Cell, on_delete=models.PROTECT, related_name="+", db_index=False)
+    round = models.PositiveSmallIntegerField(default=1)
+    candidate = models.PositiveSmallIntegerField(default=1)
+    fingerprint = models.CharField(max_length=64)
+    spec = models.JSONField()
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["job"]
+        constraints = [
+            models.UniqueConstraint(fields=["cell", "round", "candidate"], name="spec_candidate_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"spec of job {self.job_id}"
+
+
+class Attempt(models.Model):
+    """One execution of a job on one worker: how it went, on what, how long. Kept for ever."""
+
+    id = models.BigAutoField(primary_key=True)
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="attempt_rows")
+    number = models.PositiveSmallIntegerField()
+    lease_token = models.UUIDField()
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
+    worker = models.CharField(max_length=120)
+    outcome = models.CharField(max_length=10, choices=AttemptOutcome.choices, default=AttemptOutcome.RUNNING)
+    error_kind = models.CharField(max_length=20, blank=True)
+    message = models.TextField(blank=True)
+    details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BrandOwned.through("job__campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["job", "number"]
+        constraints = [models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of job {self.job_id}"
+
+
+class LedgerEntry(models.Model):
+    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency."""
+
+    id = models.BigAutoField(primary_key=True)
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="ledger")
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="ledger")
+    job = models.ForeignKey(Job, on_delete=models.PROTECT, null=True, related_name="+")
+    kind = models.CharField(max_length=8, choices=LedgerKind.choices)
+    amount = models.DecimalField(max_digits=12, decimal_places=6)
+    at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.through("campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            # A job's attempt is paid for once, however often finish is called.
+            models.UniqueConstraint(fields=["job"], condition=Q(kind="settle"), name="ledger_settle_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.amount}"
+
+
+class LaneShare(models.Model):
+    """Fair share: how much of a lane's time (its own unit, GPU-seconds) one campaign has had. The least goes next."""
+
+    lane = models.CharField(max_length=12, choices=Lane.choices)
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="+")
+    virtual_time = models.FloatField(default=0)
+
+    class Meta:
+        ordering = ["lane", "virtual_time"]
+        constraints = [models.UniqueConstraint(fields=["lane", "campaign"], name="share_once")]
+
+    def __str__(self) -> str:
+        return f"{self.lane} {self.campaign_id} {self.virtual_time:.1f}"
+
+
+class Worker(models.Model):
+    """A worker process that said it is alive. Written by its heartbeat, removed by housekeeping a day after its last."""
+
+    name = models.CharField(max_length=120, unique=True)
+    lanes = models.JSONField(default=list)
+    host = models.CharField(max_length=120)
+    pid = models.PositiveIntegerField()
+    started_at = models.DateTimeField()
+    seen_at = models.DateTimeField()
+    peak_rss_bytes = models.BigIntegerField(default=0)
+    device = models.CharField(max_length=120, blank=True)
+
+    class Meta:
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name

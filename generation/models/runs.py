@@ -1,0 +1,74 @@
+"""Runs and their cells: what was asked for, before anything is made."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.models import Campaign, PromptVersion, Subject, User
+from generation.choices import RunShape, RunState, Stage
+from generation.models.endpoints import Endpoint
+
+
+class Run(models.Model):
+    """One batch of a campaign at a stage. Planned set-based, released once, moved only by services/runs.py.
+
+    definition: {"subjects": [ids] | "all", "axes": {...}} for a matrix, {"rows": [...]} for a list: as it was asked.
+    """
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
+    prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="runs")
+    endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
+    name = models.CharField(max_length=160)
+    stage = models.CharField(max_length=8, choices=Stage.choices)
+    shape = models.CharField(max_length=6, choices=RunShape.choices, default=RunShape.MATRIX)
+    definition = models.JSONField(default=dict)
+    state = models.CharField(max_length=10, choices=RunState.choices, default=RunState.DRAFT)
+    pause_reason = models.CharField(max_length=300, blank=True)
+    priority = models.SmallIntegerField(default=0)
+    cell_count = models.PositiveIntegerField(default=0)
+    job_count = models.PositiveIntegerField(default=0)
+    reused_count = models.PositiveIntegerField(default=0)
+    quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
+    override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
+    requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+    released_at = models.DateTimeField(null=True, blank=True)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BrandOwned.through("campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # The campaign page's runs, newest first.
+            models.Index(fields=["campaign", "-id"], name="run_of_campaign"),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Cell(models.Model):
+    """One subject × axis values × aspect group of a run: one deliverable to be. Inserted by planning, never changed.
+
+    `values_key` is the canonical JSON of `axis_values`, so that the database can hold uniqueness.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="cells")
+    subject = models.ForeignKey(Subject, on_delete=models.PROTECT, related_name="cells")
+    axis_values = models.JSONField(default=dict)
+    values_key = models.CharField(max_length=500, default="{}")
+    aspect = models.CharField(max_length=20)
+    position = models.PositiveIntegerField(default=0)
+
+    objects = BrandOwned.through("run__campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["run", "position"]
+        constraints = [
+            models.UniqueConstraint(fields=["run", "subject", "values_key", "aspect"], name="cell_once_per_run"),
+        ]
+
+    def __str__(self) -> str:
+        return f"cell {self.pk} of run {self.run_id}"

@@ -1,0 +1,44 @@
+"""The moves of runs, jobs and assets. Pure; docs/states.md is drawn from these tables."""
+
+from campaigns.states import machine
+
+RUN = machine(
+    "run",
+    {
+        "draft": "planned cancelled",
+        "planned": "running cancelled",
+        "running": "paused finished cancelled",
+        "paused": "running cancelled",
+        "finished": "running",  # retrying the failed, or a next round, wakes it
+        "cancelled": "",
+    },
+)
+
+JOB = machine(
+    "job",
+    {
+        "queued": "running held cancelled succeeded",  # succeeded: an equal fingerprint was reused
+        "running": "succeeded failed cancelled waiting queued quarantined",
+        "waiting": "running cancelled failed held",
+        "held": "queued cancelled",
+        "succeeded": "",
+        "failed": "queued",
+        "cancelled": "",
+        "quarantined": "queued cancelled",
+    },
+)
+
+ASSET = machine(
+    "asset",
+    {
+        "making": "in_review failed superseded",
+        "failed": "making superseded",
+        "in_review": "approved rejected revising superseded",
+        "revising": "in_review superseded failed",
+        "approved": "in_review stale revoked superseded",
+        "rejected": "in_review superseded",
+        "stale": "in_review superseded",
+        "revoked": "in_review superseded",
+        "superseded": "",
+    },
+)

@@ -1,0 +1,38 @@
+"""Closed lists of values used by models, forms and the API of this app."""
+
+from django.db.models import TextChoices
+
+
+class TaskState(TextChoices):
+    OPEN = "open"
+    AWAITING_VERSION = "awaiting_version"
+    DECIDED = "decided"
+    WITHDRAWN = "withdrawn"
+
+
+class Verdict(TextChoices):
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    NEEDS_REVISION = "needs_revision"
+    UNDONE = "undone"  # voids an earlier decision
+    REVOKED = "revoked"  # takes back an approval whose consequences have begun
+
+
+class ItemMode(TextChoices):
+    """How a checklist item is answered."""
+
+    ASK = "ask"
+    BY_EXCEPTION = "by_exception"
+
+
+class Desired(TextChoices):
+    PRESENT = "present"
+    ABSENT = "absent"
+
+
+class Observed(TextChoices):
+    ABSENT = "absent"
+    SENDING = "sending"
+    PRESENT = "present"
+    REMOVING = "removing"
+    FAILED = "failed"

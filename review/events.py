@@ -1,0 +1,1 @@
+"""The event types of the review app. Past tense, dotted: "review.object.happened"."""

@@ -1,0 +1,10 @@
+"""Judge and deliver: checklists, tasks, decisions, destinations, deliveries."""
+
+from review.models.checklists import Checklist, ChecklistVersion, Reason
+from review.models.deliveries import Delivery, DeliveryAttempt, Destination
+from review.models.tasks import Decision, DecisionSlot, ReviewTask
+
+__all__ = [
+    "Checklist", "ChecklistVersion", "Decision", "DecisionSlot", "Delivery", "DeliveryAttempt", "Destination",
+    "Reason", "ReviewTask",
+]

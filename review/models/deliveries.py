@@ -1,0 +1,86 @@
+"""Where approved assets go, and what is there."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from campaigns.access import BrandOwned
+from campaigns.models import Brand
+from generation.models import Asset, AssetVersion
+from review.choices import Desired, Observed
+
+
+class Destination(models.Model):
+    """One place that approved assets go to: a folder or bucket, a webhook. `secret` is write-only outside services."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="destinations")
+    slug = models.SlugField()
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=40)
+    config = models.JSONField(default=dict, blank=True)
+    secret = models.CharField(max_length=200, blank=True)
+    is_enabled = models.BooleanField(default=True)
+    disabled_reason = models.CharField(max_length=200, blank=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "slug"]
+        constraints = [models.UniqueConstraint(fields=["brand", "slug"], name="destination_slug_once")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Delivery(models.Model):
+    """One asset at one destination: what is wanted there against what is known to be there. Attempts are rows."""
+
+    id = models.BigAutoField(primary_key=True)
+    asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="deliveries", db_index=False)
+    destination = models.ForeignKey(Destination, on_delete=models.PROTECT, related_name="deliveries")
+    version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="+")
+    desired = models.CharField(max_length=8, choices=Desired.choices, default=Desired.PRESENT)
+    observed = models.CharField(max_length=8, choices=Observed.choices, default=Observed.ABSENT)
+    files = models.JSONField(default=list, help_text='[{"spec", "name", "sha256"}] as delivered')
+    lease_token = models.UUIDField(null=True, blank=True)
+    lease_expires_at = models.DateTimeField(null=True, blank=True)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    next_attempt_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    changed_at = models.DateTimeField(auto_now=True)
+
+    objects = BrandOwned.through("destination__brand").as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        constraints = [models.UniqueConstraint(fields=["asset", "destination"], name="delivery_once")]
+        indexes = [
+            # The delivery lane's work list.
+            models.Index(fields=["next_attempt_at"], name="delivery_due", condition=Q(next_attempt_at__isnull=False)),
+        ]
+
+    def __str__(self) -> str:
+        return f"asset {self.asset_id} at {self.destination_id}"
+
+
+class DeliveryAttempt(models.Model):
+    """One try to bring a delivery where it should be. Kept for ever."""
+
+    id = models.BigAutoField(primary_key=True)
+    delivery = models.ForeignKey(Delivery, on_delete=models.CASCADE, related_name="attempt_rows")
+    number = models.PositiveSmallIntegerField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField(null=True)
+    is_success = models.BooleanField(default=False)
+    status_code = models.PositiveSmallIntegerField(null=True)
+    message = models.TextField(blank=True)
+
+    objects = BrandOwned.through("delivery__destination__brand").as_manager()
+
+    class Meta:
+        ordering = ["delivery", "number"]
+        constraints = [models.UniqueConstraint(fields=["delivery", "number"], name="delivery_attempt_once")]
+
+    def __str__(self) -> str:
+        return f"attempt {self.number} of delivery {self.delivery_id}"

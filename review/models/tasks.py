@@ -1,0 +1,105 @@
+"""Review tasks, their decision slots, and the decisions themselves."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+
+from campaigns.access import BrandOwned
+from campaigns.models import Brand, User
+from generation.models import Asset, AssetVersion
+from review.choices import TaskState, Verdict
+from review.models.checklists import ChecklistVersion, Reason
+
+
+class ReviewTask(models.Model):
+    """One asset to be judged at one stage. Opened by the subscriber of `generation.version.ready`; at most one per
+    asset and stage. A claim is two columns, never a state.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="+", db_index=False)
+    asset = models.ForeignKey(Asset, on_delete=models.PROTECT, related_name="tasks", db_index=False)
+    checklist_version = models.ForeignKey(ChecklistVersion, on_delete=models.PROTECT, related_name="+")
+    stage = models.SlugField()
+    state = models.CharField(max_length=16, choices=TaskState.choices, default=TaskState.OPEN)
+    round = models.PositiveSmallIntegerField(default=1)
+    claimed_by = models.ForeignKey(User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    claimed_until = models.DateTimeField(null=True, blank=True)
+    skipped_at = models.DateTimeField(null=True, blank=True, help_text="last skip; sorts the task behind the others")
+    due_at = models.DateTimeField(null=True, blank=True)
+    opened_at = models.DateTimeField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        constraints = [
+            models.UniqueConstraint(fields=["asset", "stage"], name="task_once_per_stage"),
+        ]
+        indexes = [
+            # "Start reviewing": the next open tasks of a brand.
+            models.Index(fields=["brand", "stage", "id"], name="task_queue", condition=Q(state="open")),
+        ]
+
+    def __str__(self) -> str:
+        return f"review of asset {self.asset_id} ({self.stage})"
+
+
+class Decision(models.Model):
+    """What one person decided about one version, pinned to exactly what was on screen. Immutable; undone by another.
+
+    pinned: {"master": sha256, "recipe": n, "renditions": {spec slug: sha256}, "checklist": version id}.
+    answers: {"item code": "yes" | "no" | "n/a" | "confirmed on approve"}.
+    effective_at: when consequences (next round, deliveries, pull API) begin: 30 s later, so that undo is free.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(ReviewTask, on_delete=models.PROTECT, related_name="decisions")
+    version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="decisions")
+    verdict = models.CharField(max_length=14, choices=Verdict.choices)
+    decided_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="decisions")
+    decided_at = models.DateTimeField()
+    effective_at = models.DateTimeField()
+    consequences_at = models.DateTimeField(null=True, blank=True, help_text="when housekeeping carried them out")
+    reason = models.ForeignKey(Reason, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    note = models.TextField(blank=True)
+    answers = models.JSONField(default=dict)
+    controls = models.JSONField(default=dict, help_text="needs revision: what to change, in the engine's own controls")
+    pinned = models.JSONField(default=dict)
+    voids = models.OneToOneField(
+        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="voided_by",
+        help_text="the decision that this one takes back",
+    )
+
+    objects = BrandOwned.through("task__brand").as_manager()
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # Housekeeping: decisions whose consequences are due.
+            models.Index(fields=["effective_at"], name="decision_due", condition=Q(consequences_at__isnull=True)),
+            # "My last verdicts".
+            models.Index(fields=["decided_by", "-id"], name="decision_mine"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.verdict} by {self.decided_by_id}"
+
+
+class DecisionSlot(models.Model):
+    """One approval that a stage wants. Filled by compare-and-set; a negative verdict fills a slot and closes the task."""
+
+    id = models.BigAutoField(primary_key=True)
+    task = models.ForeignKey(ReviewTask, on_delete=models.CASCADE, related_name="slots", db_index=False)
+    slot = models.PositiveSmallIntegerField()
+    decision = models.OneToOneField(Decision, on_delete=models.PROTECT, null=True, blank=True, related_name="slot")
+
+    objects = BrandOwned.through("task__brand").as_manager()
+
+    class Meta:
+        ordering = ["task", "slot"]
+        constraints = [models.UniqueConstraint(fields=["task", "slot"], name="decision_slot_once")]
+
+    def __str__(self) -> str:
+        return f"slot {self.slot} of task {self.task_id}"
