@@ -1,0 +1,63 @@
+"""Axes: named lists whose product gives the variants of each subject."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from itertools import product
+from math import prod
+from typing import Any
+
+MAX_VARIANTS = 1000
+
+Scalar = str | int | float | bool
+
+
+class AxisError(ValueError):
+    """An axis cannot be used; `axis` names it, the message says why."""
+
+    def __init__(self, axis: str, message: str) -> None:
+        super().__init__(message)
+        self.axis = axis
+        self.message = message
+
+
+def expand_axes(axes: Mapping[str, Sequence[Scalar]]) -> list[dict[str, Any]]:
+    """All combinations, the last axis turning fastest; one empty combination without axes.
+
+    Raises AxisError for an axis that is empty, repeats a value or holds anything but plain values, and for more than
+    MAX_VARIANTS combinations.
+    """
+    for name, values in axes.items():
+        _ensure_axis(name, values)
+    count = prod(len(values) for values in axes.values())
+    if count > MAX_VARIANTS:
+        raise AxisError(
+            max(axes, key=lambda name: len(axes[name])),
+            f"These axes give {count:,} variants of each subject; at most {MAX_VARIANTS:,} are planned in one run.",
+        )
+    return [dict(zip(axes, combination, strict=True)) for combination in product(*axes.values())]
+
+
+def values_key(values: Mapping[str, Any]) -> str:
+    """Canonical JSON of axis values: equal for equal values whatever their order."""
+    return json.dumps(values, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def _ensure_axis(name: str, values: Sequence[Scalar]) -> None:
+    if not isinstance(values, list | tuple):
+        raise AxisError(name, f"Axis {name!r} needs a list of values, not {values!r}.")
+    if not values:
+        raise AxisError(name, f"Axis {name!r} has no values; remove it or give it at least one.")
+    for value in values:
+        if not isinstance(value, str | int | float | bool):
+            raise AxisError(
+                name,
+                f"Axis {name!r} holds {value!r}; only text, numbers and true/false can vary.",
+            )
+    distinct = {values_key({"value": value}) for value in values}
+    if len(distinct) < len(values):
+        raise AxisError(
+            name,
+            f"Axis {name!r} names a value twice; each value makes a picture of its own.",
+        )

@@ -1,0 +1,151 @@
+"""Filling a prompt: values into text, negative text and parameters, with the places of the values kept."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from campaigns.prompts.syntax import Node, Slot, parse
+
+
+@dataclass(frozen=True)
+class PromptSource:
+    """A prompt version as plain values. `style` and `style_negative` are the preset's words, appended as they are.
+
+    parameters: engine parameters; strings in them, at any depth, may hold placeholders.
+    """
+
+    text: str
+    negative: str = ""
+    style: str = ""
+    style_negative: str = ""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Span:
+    """Where one value stands in the rendered text, end excluded. `is_default`: the prompt's own default was used."""
+
+    start: int
+    end: int
+    name: str
+    value: str
+    is_default: bool = False
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """What will be sent: texts, the places of the values in `text`, and parameters without placeholders."""
+
+    text: str
+    negative: str
+    spans: tuple[Span, ...]
+    parameters: dict[str, Any]
+
+
+class MissingValues(ValueError):
+    """A placeholder without default has no value; `names` lists them in reading order."""
+
+    def __init__(self, names: list[str]) -> None:
+        super().__init__(f"No value for {', '.join(names)}.")
+        self.names = names
+
+
+def placeholders(source: PromptSource | str) -> list[Slot]:
+    """Every placeholder in reading order: of one text, or of all texts and parameters of a source."""
+    return [node for text in _texts(source) for node in parse(text) if isinstance(node, Slot)]
+
+
+def missing(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
+    """Names without default for which `values` has nothing; each once, in reading order."""
+    names = (slot.name for slot in placeholders(source) if slot.default is None and _is_empty(values.get(slot.name)))
+    return list(dict.fromkeys(names))
+
+
+def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
+    """Fill `source`; braces inside values are text. Raises MissingValues and PromptSyntaxError.
+
+    A parameter that is one placeholder and nothing else keeps its value's type: {"fill": "{fill}"} gives 0.8, not "0.8".
+    """
+    lacking = missing(source, values)
+    if lacking:
+        raise MissingValues(lacking)
+    text, spans = _fill(parse(source.text), values)
+    negative, _ = _fill(parse(source.negative), values)
+    return Rendered(
+        text=_append(text, source.style),
+        negative=_append(negative, source.style_negative),
+        spans=tuple(spans),
+        parameters={key: _parameter(value, values) for key, value in source.parameters.items()},
+    )
+
+
+def _texts(source: PromptSource | str) -> Iterator[str]:
+    if isinstance(source, str):
+        yield source
+        return
+    yield source.text
+    yield source.negative
+    yield from _strings(source.parameters)
+
+
+def _strings(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from _strings(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _strings(inner)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
+
+
+def _value(slot: Slot, values: Mapping[str, Any]) -> tuple[Any, bool]:
+    """The value and whether it is the default."""
+    value = values.get(slot.name)
+    return (slot.default, True) if _is_empty(value) else (value, False)
+
+
+def _fill(nodes: tuple[Node, ...], values: Mapping[str, Any]) -> tuple[str, list[Span]]:
+    parts: list[str] = []
+    spans: list[Span] = []
+    length = 0
+    for node in nodes:
+        if isinstance(node, Slot):
+            value, is_default = _value(node, values)
+            part = str(value).strip()
+            spans.append(Span(length, length + len(part), node.name, part, is_default))
+        else:
+            part = node
+        parts.append(part)
+        length += len(part)
+    return "".join(parts), spans
+
+
+def _append(text: str, style: str) -> str:
+    """Style words after the text, parted by a comma. Leading space of `text` stays, so that spans stay true."""
+    if not style.strip():
+        return text
+    kept = text.rstrip()
+    if not kept:
+        return style.strip()
+    return f"{kept}{' ' if kept[-1] in ',.;:' else ', '}{style.strip()}"
+
+
+def _parameter(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, str):
+        nodes = parse(value)
+        if len(nodes) == 1 and isinstance(nodes[0], Slot):
+            found, _ = _value(nodes[0], values)
+            return found.strip() if isinstance(found, str) else found
+        return _fill(nodes, values)[0]
+    if isinstance(value, Mapping):
+        return {key: _parameter(inner, values) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_parameter(inner, values) for inner in value]
+    return value
