@@ -7,5 +7,5 @@ class GenerationConfig(AppConfig):
     name = "generation"
 
     def ready(self) -> None:
-        """Register system checks and event subscribers."""
-        from generation import events  # noqa: F401
+        """Make event types and housekeeping known."""
+        from generation import chores, events  # noqa: F401

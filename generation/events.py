@@ -13,3 +13,43 @@ class VersionReady(Happening):
     type = "generation.version.ready"
     object_type = "asset"
     needs_subscriber = True
+
+
+@declare
+class JobSucceeded(Happening):
+    """One job's image is stored. payload: {"run", "asset", "version", "attempt", "sha256", "reused"}."""
+
+    type = "generation.job.succeeded"
+    object_type = "job"
+
+
+@declare
+class JobFailed(Happening):
+    """One job will not be tried again by itself. payload: {"run", "asset", "kind", "message"}."""
+
+    type = "generation.job.failed"
+    object_type = "job"
+
+
+@declare
+class JobLost(Happening):
+    """A worker died or was cut off. payload: {"run", "deaths", "status"}."""
+
+    type = "generation.job.lost"
+    object_type = "job"
+
+
+@declare
+class AssetMoved(Happening):
+    """An asset changed its state. payload: {"from", "to", "version"}."""
+
+    type = "generation.asset.moved"
+    object_type = "asset"
+
+
+@declare
+class RunFinished(Happening):
+    """Every job of a run has ended. payload: {"succeeded", "failed", "cancelled"}."""
+
+    type = "generation.run.finished"
+    object_type = "run"

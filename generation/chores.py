@@ -1,0 +1,37 @@
+"""This app's housekeeping: lost leases, forgotten nudges, files without a row, workers that are gone."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.utils import timezone
+
+from campaigns.housekeeping import periodic
+from generation.choices import Lane
+from generation.models import Worker
+from generation.services import dispatch, nudges, outcomes, sweeper
+
+
+@periodic(every_seconds=5)
+def reap_leases() -> int:
+    return outcomes.reap()
+
+
+@periodic(every_seconds=5)
+def renudge_lanes() -> int:
+    """Announce queued work again: a nudge is lost when Redis is, or when a process dies between commit and enqueue."""
+    waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if dispatch.has_work(lane)]
+    for lane in waiting:
+        nudges.send(lane)
+    return len(waiting)
+
+
+@periodic(every_seconds=600)
+def sweep_files() -> int:
+    return sweeper.sweep()
+
+
+@periodic(every_seconds=3600)
+def forget_workers() -> int:
+    gone, _ = Worker.objects.filter(seen_at__lt=timezone.now() - timedelta(days=1)).delete()
+    return gone

@@ -1,0 +1,197 @@
+"""Assets and their versions: the only place that moves an asset, adds a version to it or closes one of its rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from campaigns import events as spine
+from campaigns.errors import Conflict, NotFound
+from campaigns.models import User
+from generation import events
+from generation.checks.base import Verdict
+from generation.choices import AssetState, JobState, Outcome, VersionSource
+from generation.models import Asset, AssetVersion, Finding, Job, Master, Rendition
+from generation.states import ASSET
+
+#: Job states in which a round may still get another candidate.
+UNDECIDED = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
+
+
+@dataclass(frozen=True)
+class StoredRendition:
+    """One rendition's file, already in storage."""
+
+    output_spec_id: int
+    recipe_version: int
+    sha256: str
+    key: str
+    image_format: str
+    width: int
+    height: int
+    bytes: int
+    quality: int | None
+
+
+@dataclass(frozen=True)
+class StoredMaster:
+    """One master's file, already in storage, with what was measured on its pixels."""
+
+    sha256: str
+    key: str
+    image_format: str
+    width: int
+    height: int
+    has_alpha: bool
+    bytes: int
+    thumbnails: Mapping[str, str]
+    hashes: Mapping[str, Any] = field(default_factory=dict)
+
+
+def lock(asset_id: int) -> Asset:
+    """The asset, its row locked until the transaction ends. Raises NotFound."""
+    asset = Asset.objects.select_for_update(of=("self",)).filter(pk=asset_id).first()
+    if asset is None:
+        raise NotFound(f"There is no asset {asset_id}.")
+    return asset
+
+
+def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
+    """Compare-and-set the asset's state and say so. The caller holds the row's lock. Raises Conflict."""
+    old = asset.state
+    ASSET.ensure(old, to)
+    moved = Asset.objects.filter(pk=asset.pk, state=old).update(
+        state=to, current_version_id=asset.current_version_id, round=asset.round
+    )
+    if not moved:
+        raise Conflict(f"Asset {asset.pk} is no longer {old}.", state=old, wanted=to)
+    asset.state = to
+    spine.publish(
+        events.AssetMoved(
+            brand_id=asset.brand_id,
+            object_id=asset.pk,
+            payload={"from": str(old), "to": str(to), "version": asset.current_version_id, **payload},
+        ),
+        by=by,
+        label=label,
+    )
+    return asset
+
+
+def keep_master(*, brand_id: int, fingerprint: str, stored: StoredMaster) -> Master:
+    """The brand's master for that fingerprint: this one, or the one that another worker finished a moment before."""
+    Master.objects.bulk_create(
+        [
+            Master(
+                brand_id=brand_id,
+                fingerprint=fingerprint,
+                sha256=stored.sha256,
+                storage_key=stored.key,
+                image_format=stored.image_format,
+                width=stored.width,
+                height=stored.height,
+                has_alpha=stored.has_alpha,
+                bytes=stored.bytes,
+                thumbnails=dict(stored.thumbnails),
+                **stored.hashes,
+            )
+        ],
+        ignore_conflicts=True,
+    )
+    return Master.objects.get(brand_id=brand_id, fingerprint=fingerprint)
+
+
+def add_version(
+    *,
+    asset: Asset,
+    round: int,
+    candidate: int,
+    master: Master,
+    job_id: int | None,
+    source: str = VersionSource.GENERATED,
+    verdicts: Iterable[Verdict] = (),
+    twins: Mapping[str, int] | None = None,
+    renditions: Iterable[StoredRendition] = (),
+    made_by: User | None = None,
+) -> AssetVersion:
+    """Insert one immutable version with its findings and renditions. `twins`: check name -> version that looks alike."""
+    verdicts = list(verdicts)
+    outcomes = {verdict.outcome for verdict in verdicts}
+    worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)
+    version = AssetVersion.objects.create(
+        asset=asset,
+        round=round,
+        candidate=candidate,
+        master=master,
+        job_id=job_id,
+        source=source,
+        made_by=made_by,
+        worst_outcome=worst,
+    )
+    Finding.objects.bulk_create(
+        Finding(
+            version=version,
+            check_name=verdict.check,
+            outcome=verdict.outcome,
+            score=verdict.score,
+            message=verdict.message[:300],
+            box=list(verdict.box) if verdict.box else None,
+            twin_id=(twins or {}).get(verdict.check),
+        )
+        for verdict in verdicts
+    )
+    Rendition.objects.bulk_create(
+        Rendition(
+            version=version,
+            output_spec_id=file.output_spec_id,
+            recipe_version=file.recipe_version,
+            sha256=file.sha256,
+            storage_key=file.key,
+            image_format=file.image_format,
+            width=file.width,
+            height=file.height,
+            bytes=file.bytes,
+            quality=file.quality,
+        )
+        for file in renditions
+    )
+    return version
+
+
+def settle_round(asset: Asset, *, label: str) -> None:
+    """If no job of the asset's round can bring another candidate, hand what there is to review, or fail the asset.
+
+    The caller holds the asset's lock, so of two workers finishing its last candidates exactly one gets here last.
+    """
+    jobs = Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round)
+    if jobs.filter(status__in=UNDECIDED).exists():
+        return
+    versions = list(asset.versions.filter(round=asset.round).order_by("candidate"))
+    if not versions:
+        if ASSET.allows(asset.state, AssetState.FAILED):
+            move(asset, AssetState.FAILED, label=label)
+        return
+    if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
+        return
+    asset.current_version = best(versions)
+    move(asset, AssetState.IN_REVIEW, label=label)
+    spine.publish(
+        events.VersionReady(
+            brand_id=asset.brand_id,
+            object_id=asset.pk,
+            payload={
+                "round": asset.round,
+                "version_ids": [version.pk for version in versions],
+                "worst_outcome": str(asset.current_version.worst_outcome),
+                "is_sandbox": asset.is_sandbox,
+            },
+        ),
+        label=label,
+    )
+
+
+def best(versions: list[AssetVersion]) -> AssetVersion:
+    """The candidate shown first: the first one of the best outcome."""
+    order = [Outcome.PASS, Outcome.FLAG, Outcome.FAIL]
+    return min(versions, key=lambda version: (order.index(Outcome(version.worst_outcome)), version.candidate))

@@ -1,0 +1,179 @@
+"""Claims: which jobs a worker takes next, and how its hold on them is kept, renewed and taken away.
+
+The row is the truth. A claim is one statement: the campaign that lags most in the lane, its head jobs by priority, one
+batch key, up to the endpoint's batch size, SKIP LOCKED; lease, attempt rows and the campaign's virtual time with it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Min
+from django.utils import timezone
+
+from generation.choices import JobState
+from generation.models import Attempt, Job, LaneShare
+
+STICKY_SECONDS = 30.0
+"""How far, in lane seconds, a campaign may lag before a worker gives up the model it has loaded."""
+
+_CLAIM = """
+WITH share AS (
+    SELECT s.id, s.campaign_id
+    FROM generation_laneshare s
+    WHERE s.lane = %(lane)s AND EXISTS (
+        SELECT 1 FROM generation_job q
+        WHERE q.lane = s.lane AND q.campaign_id = s.campaign_id AND q.status = 'queued'
+          AND (q.not_before IS NULL OR q.not_before <= now())
+    )
+    ORDER BY s.virtual_time - CASE WHEN s.campaign_id = %(sticky)s THEN %(bonus)s ELSE 0 END, s.id
+    LIMIT 1
+), head AS MATERIALIZED (
+    SELECT j.campaign_id, j.priority, j.batch_key, j.endpoint_id
+    FROM generation_job j JOIN share ON j.campaign_id = share.campaign_id
+    WHERE j.lane = %(lane)s AND j.status = 'queued' AND (j.not_before IS NULL OR j.not_before <= now())
+    ORDER BY j.priority DESC, j.batch_key, j.id
+    LIMIT 1
+    FOR UPDATE OF j SKIP LOCKED
+), picked AS MATERIALIZED (
+    SELECT j.id
+    FROM generation_job j JOIN head USING (campaign_id, priority, batch_key)
+    WHERE j.lane = %(lane)s AND j.status = 'queued' AND (j.not_before IS NULL OR j.not_before <= now())
+    ORDER BY j.id
+    LIMIT (SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)
+    FOR UPDATE OF j SKIP LOCKED
+), claimed AS (
+    UPDATE generation_job j
+    SET status = 'running', lease_token = %(token)s, lease_expires_at = now() + %(lease)s * interval '1 second',
+        attempts = j.attempts + 1, step = 0, error = '', error_kind = ''
+    FROM picked WHERE j.id = picked.id
+    RETURNING j.id, j.attempts, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key
+), attempted AS (
+    INSERT INTO generation_attempt
+        (job_id, number, lease_token, endpoint_id, worker, outcome, error_kind, message, details, started_at)
+    SELECT id, attempts, %(token)s, endpoint_id, %(worker)s, 'running', '', '', '{}', now() FROM claimed
+), charged AS (
+    UPDATE generation_laneshare s
+    SET virtual_time = s.virtual_time
+        + (SELECT count(*) * max(e.seconds_per_image) FROM claimed JOIN generation_endpoint e ON e.id = claimed.endpoint_id)
+    FROM share WHERE s.id = share.id AND EXISTS (SELECT 1 FROM claimed)
+)
+SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.spec, f.round, f.candidate, f.fingerprint,
+       f.brand_id
+FROM claimed c JOIN generation_jobspec f ON f.job_id = c.id
+ORDER BY c.id
+"""
+
+
+@dataclass(frozen=True)
+class ClaimedJob:
+    """What a worker needs of one claimed job."""
+
+    id: int
+    endpoint_id: int
+    campaign_id: int
+    run_id: int
+    cell_id: int
+    batch_key: str
+    spec: dict[str, Any]
+    round: int
+    candidate: int
+    fingerprint: str
+    brand_id: int
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Jobs of one batch key held under one lease token; an empty claim is false."""
+
+    token: uuid.UUID
+    jobs: tuple[ClaimedJob, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.jobs)
+
+
+def claim(*, lane: str, worker: str, limit: int = 64, sticky_campaign: int | None = None) -> Claim:
+    """Take the next batch of `lane` for `worker`: at most `limit` jobs and the endpoint's batch size.
+
+    `sticky_campaign` is preferred while no other campaign lags it by more than STICKY_SECONDS.
+    """
+    token = uuid.uuid4()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _CLAIM,
+            {
+                "lane": lane,
+                "worker": worker,
+                "limit": limit,
+                "token": token,
+                "lease": settings.PROOFLINE["lease_seconds"],
+                "sticky": sticky_campaign or 0,
+                "bonus": STICKY_SECONDS,
+            },
+        )
+        rows = cursor.fetchall()
+    return Claim(token, tuple(_job(row) for row in rows))
+
+
+def _job(row: Sequence[Any]) -> ClaimedJob:
+    spec = row[6] if isinstance(row[6], dict) else json.loads(row[6])
+    return ClaimedJob(*row[:6], spec, *row[7:])
+
+
+def has_work(lane: str) -> bool:
+    """True if some job of the lane could be claimed now. One index probe."""
+    now = timezone.now()
+    queued = Job.objects.filter(lane=lane, status=JobState.QUEUED)
+    return queued.exclude(not_before__gt=now).exists()
+
+
+def activate(*, lane: str, campaign_id: int) -> None:
+    """Let a campaign take part in a lane. One that (re)awakens starts at the smallest virtual time of those at work, so
+    that sleeping earns no credit."""
+    busy = Job.objects.filter(lane=lane, status=JobState.QUEUED).exclude(campaign_id=campaign_id).values("campaign_id")
+    floor = LaneShare.objects.filter(lane=lane, campaign_id__in=busy).aggregate(floor=Min("virtual_time"))["floor"]
+    share, is_new = LaneShare.objects.get_or_create(
+        lane=lane, campaign_id=campaign_id, defaults={"virtual_time": floor or 0.0}
+    )
+    if not is_new and floor is not None and share.virtual_time < floor:
+        LaneShare.objects.filter(pk=share.pk, virtual_time__lt=floor).update(virtual_time=floor)
+
+
+def renew(token: uuid.UUID, job_ids: Iterable[int]) -> frozenset[int]:
+    """Extend the lease; returns the ids that are still ours and that nobody asked to cancel."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            UPDATE generation_job SET lease_expires_at = now() + %s * interval '1 second'
+            WHERE id = ANY(%s) AND lease_token = %s AND status = 'running'
+            RETURNING id, is_cancel_requested
+            """,
+            [settings.PROOFLINE["lease_seconds"], list(job_ids), token],
+        )
+        return frozenset(row[0] for row in cursor.fetchall() if not row[1])
+
+
+def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
+    """Return claimed jobs that were not started (a worker that stops); their attempts do not count."""
+    ids = list(job_ids)
+    with transaction.atomic():
+        held = list(
+            Job.objects.select_for_update()
+            .filter(id__in=ids, lease_token=token, status=JobState.RUNNING)
+            .values_list("id", flat=True)
+        )
+        Attempt.objects.filter(job_id__in=held, lease_token=token).delete()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                """UPDATE generation_job SET status = 'queued', attempts = attempts - 1, lease_token = NULL,
+                   lease_expires_at = NULL WHERE id = ANY(%s)""",
+                [held],
+            )
+    return len(held)

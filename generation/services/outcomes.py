@@ -1,0 +1,214 @@
+"""How an attempt ends: its image kept, its job tried again later, or given up; one transaction each, guarded by the lease."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import events as spine
+from campaigns import faults
+from generation import events
+from generation.checks.base import Verdict
+from generation.choices import AttemptOutcome, JobState, LedgerKind, VersionSource
+from generation.engines.base import EngineError, ErrorKind
+from generation.models import Asset, Attempt, Job, LedgerEntry
+from generation.services import assets, nudges
+from generation.services.assets import StoredMaster, StoredRendition
+from generation.services.dispatch import ClaimedJob
+from generation.states import JOB
+
+MAX_DEATHS = 3
+MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
+"""Attempts after which a kind of error is given up; kinds that are missing are never retried."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """Everything that one attempt brought, its files already in storage."""
+
+    master: StoredMaster
+    verdicts: tuple[Verdict, ...] = ()
+    twins: Mapping[str, int] = field(default_factory=dict)
+    renditions: tuple[StoredRendition, ...] = ()
+    cost: float = 0.0
+    details: Mapping[str, Any] = field(default_factory=dict)
+    is_reused: bool = False
+
+
+def _hold(job_id: int, token: uuid.UUID) -> Job | None:
+    """The job, locked, if it still runs under this lease."""
+    held = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
+    return held.select_related("campaign").first()
+
+
+def _end(job: Job, status: str, **fields: Any) -> None:
+    JOB.ensure(JobState.RUNNING, status)
+    changes = {"status": status, "lease_token": None, "lease_expires_at": None, **fields}
+    Job.objects.filter(pk=job.pk).update(**changes)
+
+
+def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> bool:
+    """Keep what was made: master, version, findings, renditions, attempt, ledger and event, in one transaction.
+
+    False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that people
+    cancelled in the meantime ends as cancelled.
+    """
+    with transaction.atomic():
+        held = _hold(job.id, token)
+        if held is None:
+            return False
+        faults.point("finish.locked")
+        if held.is_cancel_requested:
+            _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
+            return True
+        asset = assets.lock(Asset.objects.values_list("pk", flat=True).get(cell_id=job.cell_id))
+        master = assets.keep_master(brand_id=job.brand_id, fingerprint=job.fingerprint, stored=made.master)
+        version = assets.add_version(
+            asset=asset,
+            round=job.round,
+            candidate=job.candidate,
+            master=master,
+            job_id=job.id,
+            source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
+            verdicts=made.verdicts,
+            twins=made.twins,
+            renditions=made.renditions,
+        )
+        _end(held, JobState.SUCCEEDED)
+        Attempt.objects.filter(job_id=job.id, lease_token=token).update(
+            outcome=AttemptOutcome.SUCCEEDED, ended_at=timezone.now(), details=dict(made.details)
+        )
+        LedgerEntry.objects.create(
+            campaign_id=job.campaign_id,
+            run_id=job.run_id,
+            job_id=job.id,
+            kind=LedgerKind.SETTLE,
+            amount=Decimal(str(made.cost)),
+        )
+        spine.publish(
+            events.JobSucceeded(
+                brand_id=job.brand_id,
+                object_id=job.id,
+                payload={
+                    "run": job.run_id,
+                    "asset": asset.pk,
+                    "version": version.pk,
+                    "attempt": held.attempts,
+                    "sha256": master.sha256,
+                    "reused": made.is_reused,
+                },
+            ),
+            label=worker,
+        )
+        assets.settle_round(asset, label=worker)
+        faults.point("finish.written")
+    return True
+
+
+def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
+    """End an attempt that brought nothing: again later by kind of error, or given up. False if the lease was lost."""
+    with transaction.atomic():
+        held = _hold(job.id, token)
+        if held is None:
+            return False
+        if held.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
+            _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
+        elif held.attempts < MAX_TRIES.get(error.kind, 0):
+            wait = error.retry_after_seconds or backoff_seconds(held.attempts)
+            _close_attempt(held, token, AttemptOutcome.FAILED, error)
+            _end(
+                held,
+                JobState.QUEUED,
+                not_before=timezone.now() + timedelta(seconds=wait),
+                error_kind=error.kind,
+                error=error.message[:500],
+            )
+        else:
+            _give_up(held, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
+    return True
+
+
+def backoff_seconds(attempt: int) -> float:
+    """Exponential with full jitter: about 2, 4, 8 … at most 300 seconds."""
+    return random.uniform(0.5, 1.0) * min(300.0, 2.0**attempt)
+
+
+def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
+    Attempt.objects.filter(job=job, lease_token=token).update(
+        outcome=outcome,
+        ended_at=timezone.now(),
+        error_kind=error.kind,
+        message=error.message,
+        details={"log": error.log[-4000:]} if error.log else {},
+    )
+
+
+def _give_up(
+    job: Job, token: uuid.UUID | None, status: str, kind: str, message: str, worker: str, *, log: str = ""
+) -> None:
+    outcome = AttemptOutcome.CANCELLED if status == JobState.CANCELLED else AttemptOutcome.FAILED
+    if token is not None:
+        _close_attempt(job, token, outcome, EngineError(ErrorKind(kind), message, log=log))
+    _end(job, status, error_kind=kind, error=message[:500])
+    asset = assets.lock(Asset.objects.values_list("pk", flat=True).get(cell_id=job.cell_id))
+    if status != JobState.CANCELLED:
+        spine.publish(
+            events.JobFailed(
+                brand_id=asset.brand_id,
+                object_id=job.pk,
+                payload={"run": job.run_id, "asset": asset.pk, "kind": str(kind), "message": message[:300]},
+            ),
+            label=worker,
+        )
+    assets.settle_round(asset, label=worker)
+
+
+@transaction.atomic
+def reap() -> int:
+    """Take back jobs whose lease ran out: queue them again, or quarantine what has cost MAX_DEATHS workers."""
+    expired = list(
+        Job.objects.select_for_update(skip_locked=True, of=("self",))
+        .filter(status=JobState.RUNNING, lease_expires_at__lt=timezone.now())
+        .select_related("campaign")
+        .order_by("lease_expires_at")[:500]
+    )
+    for job in expired:
+        _take_back(job)
+    for lane in {job.lane for job in expired}:
+        nudges.wake(lane)
+    return len(expired)
+
+
+def _take_back(job: Job) -> None:
+    deaths = job.deaths + 1
+    message = f"The worker died or was cut off while making this ({deaths} of {MAX_DEATHS})."
+    Attempt.objects.filter(job=job, lease_token=job.lease_token, outcome=AttemptOutcome.RUNNING).update(
+        outcome=AttemptOutcome.LOST, ended_at=timezone.now(), error_kind=ErrorKind.LOST, message=message
+    )
+    Job.objects.filter(pk=job.pk).update(deaths=deaths)
+    if job.is_cancel_requested:
+        _give_up(job, None, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
+        return
+    status = JobState.QUARANTINED if deaths >= MAX_DEATHS else JobState.QUEUED
+    spine.publish(
+        events.JobLost(
+            brand_id=job.campaign.brand_id,
+            object_id=job.pk,
+            payload={"run": job.run_id, "deaths": deaths, "status": str(status)},
+        ),
+        label="reaper",
+    )
+    if status == JobState.QUARANTINED:
+        _give_up(job, None, status, ErrorKind.LOST, message, "reaper")
+    else:
+        _end(job, status, error_kind=ErrorKind.LOST, error=message)
+
+

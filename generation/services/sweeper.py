@@ -1,0 +1,47 @@
+"""Files that no row names: left by an attempt that died between writing and committing. Removed an hour later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from itertools import chain, islice
+
+from django.db import connection
+from django.utils import timezone
+
+from campaigns.services import files
+
+GRACE = timedelta(hours=1)
+CHUNK = 1000
+
+_NAMED = """
+SELECT f.key FROM unnest(%(keys)s::text[], %(hashes)s::text[]) AS f(key, sha256)
+WHERE EXISTS (SELECT 1 FROM generation_master m WHERE m.sha256 = f.sha256)
+   OR EXISTS (SELECT 1 FROM generation_rendition r WHERE r.sha256 = f.sha256)
+   OR EXISTS (SELECT 1 FROM generation_master m
+              WHERE jsonb_path_query_array(m.thumbnails, '$.*') @> to_jsonb(f.key))
+   OR EXISTS (SELECT 1 FROM campaigns_referencephoto p WHERE p.sha256 = f.sha256 AND p.sha256 <> '')
+   OR EXISTS (SELECT 1 FROM campaigns_cutout c WHERE c.sha256 = f.sha256)
+"""
+
+
+def sweep(*, now: datetime | None = None) -> int:
+    """Delete stored files older than an hour that no row names, and what interrupted writes left; returns how many."""
+    before = (now or timezone.now()) - GRACE
+    removed = 0
+    listed = chain(files.list_keys(), files.list_keys(files.TEMPORARY))
+    while chunk := list(islice(listed, CHUNK)):
+        old = [file for file in chunk if file.modified_at < before]
+        kept = named(old)
+        removed += sum(files.delete_if_older(file.key, than=before) for file in old if file.key not in kept)
+    return removed
+
+
+def named(listed: Iterable[files.Listed]) -> set[str]:
+    """Keys of those files that some row names."""
+    listed = list(listed)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _NAMED, {"keys": [file.key for file in listed], "hashes": [file.sha256 for file in listed]}
+        )
+        return {row[0] for row in cursor.fetchall()}

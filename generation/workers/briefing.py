@@ -1,0 +1,79 @@
+"""What a worker must know about a claimed batch beyond its specs: the files wanted and the photo behind each picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns.choices import PhotoStatus
+from campaigns.models import OutputSpec, ReferencePhoto
+from generation.finishing.base import Target
+from generation.models import Asset, Cell, Master
+from generation.services.dispatch import ClaimedJob
+
+
+@dataclass(frozen=True)
+class Brief:
+    """One job's surroundings. targets: (output spec id, target) of its aspect group, largest first."""
+
+    asset_id: int
+    subject_id: int
+    facts: dict[str, Any]
+    targets: tuple[tuple[int, Target], ...]
+    master: Master | None
+
+
+def brief(jobs: Sequence[ClaimedJob], *, engine: str) -> dict[int, Brief]:
+    """Job id -> Brief, in four queries for the whole batch."""
+    cells = {
+        cell.pk: cell for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("subject")
+    }
+    assets = dict(Asset.objects.filter(cell_id__in=cells).values_list("cell_id", "pk"))
+    specs = list(OutputSpec.objects.filter(campaign_id__in={job.campaign_id for job in jobs}).order_by("-width"))
+    photos = _front_photos({cell.subject_id for cell in cells.values()})
+    masters = {
+        (master.brand_id, master.fingerprint): master
+        for master in Master.objects.filter(
+            brand_id__in={job.brand_id for job in jobs}, fingerprint__in={job.fingerprint for job in jobs}
+        )
+    }
+    briefs = {}
+    for job in jobs:
+        cell = cells[job.cell_id]
+        wanted = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
+        briefs[job.id] = Brief(
+            asset_id=assets[job.cell_id],
+            subject_id=cell.subject_id,
+            facts={
+                "wanted": [job.spec["width"], job.spec["height"]],
+                "photo": photos.get(cell.subject_id),
+                "specs": [{"slug": spec.slug, "width": spec.width, "height": spec.height} for spec in wanted],
+                "engine": engine,
+            },
+            targets=tuple((spec.pk, _target(spec)) for spec in wanted),
+            master=masters.get((job.brand_id, job.fingerprint)),
+        )
+    return briefs
+
+
+def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:
+    """Subject id -> [width, height] of its first ready photo."""
+    rows = (
+        ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
+        .order_by("subject_id", "position", "id")
+        .distinct("subject_id")
+        .values_list("subject_id", "width", "height")
+    )
+    return {subject_id: [width, height] for subject_id, width, height in rows}
+
+
+def _target(spec: OutputSpec) -> Target:
+    return Target(
+        slug=spec.slug,
+        width=spec.width,
+        height=spec.height,
+        image_format=spec.image_format,
+        max_bytes=spec.max_bytes,
+        background=spec.background,
+    )

@@ -1,0 +1,234 @@
+"""The lane worker: claims batches, has the engine make them, and finishes each image while the next is being made."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, cast
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from campaigns import faults
+from campaigns.services import files
+from generation.engines import base as engines
+from generation.engines.base import EngineError, ErrorKind, LocalEngine, Result, Spec, Task
+from generation.models import Endpoint
+from generation.services import dispatch, nudges, outcomes, runs
+from generation.services.dispatch import Claim, ClaimedJob
+from generation.workers import product
+from generation.workers.briefing import Brief, brief
+from generation.workers.leases import Leases
+
+log = structlog.get_logger(__name__)
+
+FINISHERS = 2
+"""Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
+INPUT_CACHE_BYTES = 128 * 1024 * 1024
+
+
+class InputCache:
+    """Recently read input files by key, bounded in bytes: the candidates of one product share its cut-out."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, key: str) -> bytes:
+        if key in self._kept:
+            self._kept.move_to_end(key)
+            return self._kept[key]
+        data = files.read(key)
+        self._kept[key] = data
+        self._bytes += len(data)
+        while self._bytes > self._limit and len(self._kept) > 1:
+            self._bytes -= len(self._kept.popitem(last=False)[1])
+        return data
+
+
+class WorkContext:
+    """engines.base.Context for this process."""
+
+    def __init__(self, leases: Leases, cache: InputCache) -> None:
+        self._leases = leases
+        self._cache = cache
+
+    def load(self, ref: engines.ImageRef) -> bytes:
+        return self._cache.read(ref.key)
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        self._leases.note_progress(task_ids, step, steps)
+
+    def cancelled(self) -> frozenset[int]:
+        return self._leases.revoked()
+
+
+class LaneWorker:
+    """One process's share of the lanes it serves. Engines stay loaded between batches; nothing here forks."""
+
+    def __init__(self, name: str, lanes: Iterable[str]) -> None:
+        self.name = name
+        self.lanes = tuple(lanes)
+        self.leases = Leases(name, self.lanes)
+        self.is_stopping = threading.Event()
+        self._context = WorkContext(self.leases, InputCache(INPUT_CACHE_BYTES))
+        self._engines: dict[int, tuple[str, LocalEngine]] = {}
+        self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
+        self._claimer = ThreadPoolExecutor(1, "claim")
+        self._places = threading.BoundedSemaphore(FINISHERS * 2)
+
+    def start(self) -> None:
+        self.leases.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand and let go of the threads."""
+        self.is_stopping.set()
+        self._finishers.shutdown(wait=True)
+        self._claimer.shutdown(wait=True)
+        self.leases.stop()
+
+    @property
+    def slice_seconds(self) -> float:
+        """How long one message may drain a lane before the process's other lanes get their turn."""
+        full: int = settings.PROOFLINE["slice_seconds"]
+        return full if len(self.lanes) == 1 else min(5, full)
+
+    def drain(self, lane: str) -> bool:
+        """Work on `lane` for a time slice; True if work was left when it ended."""
+        nudges.taken(lane)
+        until = time.monotonic() + self.slice_seconds
+        pending: list[Future[None]] = []
+        claim = self._claim(lane, None)
+        while claim:
+            is_last = self.is_stopping.is_set() or time.monotonic() >= until
+            sticky = claim.jobs[0].campaign_id
+            ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
+            self._make(claim, pending)
+            pending = [future for future in pending if not future.done()]
+            claim = ahead.result() if ahead else Claim(claim.token, ())
+        for future in pending:
+            future.result()
+        if self.is_stopping.is_set() or not dispatch.has_work(lane):
+            return False
+        nudges.send(lane)
+        return True
+
+    def _claim(self, lane: str, sticky: int | None) -> Claim:
+        claim = dispatch.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
+        if claim:
+            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            faults.point("claimed")
+        return claim
+
+    def _claim_apart(self, lane: str, sticky: int | None) -> Claim:
+        """`_claim` on the claimer's thread; a database that is away ends the slice instead of the worker."""
+        try:
+            return self._claim(lane, sticky)
+        except DatabaseError:
+            connection.close()
+            raise
+
+    def _make(self, claim: Claim, pending: list[Future[None]]) -> None:
+        endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
+        briefs = brief(claim.jobs, engine=endpoint.engine)
+        todo: dict[int, ClaimedJob] = {}
+        for job in claim.jobs:
+            master = briefs[job.id].master
+            if master is not None:
+                self._submit(pending, self._reuse, job, claim, briefs[job.id])
+            elif job.id in self.leases.revoked():
+                self._fail(job, claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
+            else:
+                todo[job.id] = job
+        if not todo:
+            return
+        try:
+            engine = self._engine(endpoint)
+            batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
+            for result in engine.generate(batch, self._context):
+                job = todo.pop(result.task_id)
+                if result.error is not None:
+                    self._fail(job, claim, result.error)
+                else:
+                    faults.point("generated")
+                    self._submit(pending, self._complete, job, claim, briefs[job.id], result)
+            missing = EngineError(ErrorKind.TRANSIENT, "The engine ended without a word about this image.")
+        except EngineError as error:
+            missing = error
+        except Exception as error:
+            log.exception("engine.crashed", endpoint=endpoint.slug)
+            missing = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
+        for job in todo.values():
+            self._fail(job, claim, missing)
+
+    def _engine(self, endpoint: Endpoint) -> LocalEngine:
+        key = f"{endpoint.engine}:{sorted(endpoint.config.items())!r}"
+        known = self._engines.get(endpoint.pk)
+        if known is None or known[0] != key:
+            try:
+                engine = engines.build(endpoint.engine, endpoint.config)
+            except (ValueError, ImportError, OSError) as error:
+                raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
+            self._engines[endpoint.pk] = known = (key, cast(LocalEngine, engine))
+        return known[1]
+
+    def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:
+        self._places.acquire()
+
+        def run() -> None:
+            try:
+                work(job, claim, *args)
+            except Exception as error:
+                log.exception("finish.failed", job=job.id)
+                connection.close()
+                self._fail(job, claim, EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500]))
+            finally:
+                self._places.release()
+
+        pending.append(self._finishers.submit(run))
+
+    def _complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
+        made = product.develop_result(job, brief, result)
+        faults.point("stored")
+        self._end(job, claim, made)
+
+    def _reuse(self, job: ClaimedJob, claim: Claim, brief: Brief) -> None:
+        self._end(job, claim, product.develop_master(job, brief))
+
+    def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
+        self._persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))
+        faults.point("finished")
+        self.leases.drop(claim.token, job.id)
+        self._persist(lambda: runs.after_job(job.run_id))
+
+    def _fail(self, job: ClaimedJob, claim: Claim, error: EngineError) -> None:
+        self._persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
+        self.leases.drop(claim.token, job.id)
+        self._persist(lambda: runs.after_job(job.run_id))
+
+    def _persist(self, write: Any) -> None:
+        """Do a guarded write, waiting out a database that is away for as long as the lease could still be ours."""
+        give_up_at = time.monotonic() + settings.PROOFLINE["lease_seconds"]
+        while True:
+            try:
+                write()
+                return
+            except DatabaseError as error:
+                connection.close()
+                if time.monotonic() > give_up_at or not _is_outage(error):
+                    raise
+                log.warning("database.away", error=str(error))
+                time.sleep(1)
+
+
+def _is_outage(error: DatabaseError) -> bool:
+    """True if the connection failed, not the statement."""
+    from django.db import InterfaceError, OperationalError
+
+    return isinstance(error, OperationalError | InterfaceError)

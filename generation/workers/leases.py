@@ -1,0 +1,109 @@
+"""The heartbeat: one thread with its own connection keeps this process's leases alive and learns which are lost."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import sys
+import threading
+import uuid
+from collections.abc import Iterable
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.utils import timezone
+
+from generation.models import Job, Worker
+from generation.services import dispatch
+
+log = structlog.get_logger(__name__)
+
+BEAT_SECONDS = 2.0
+
+
+class Leases:
+    """What this process holds. `hold` and `drop` are called by the workers' threads, `revoked` by the engines'."""
+
+    def __init__(self, worker_name: str, lanes: Iterable[str]) -> None:
+        self.worker_name = worker_name
+        self.lanes = sorted(lanes)
+        self._held: dict[uuid.UUID, set[int]] = {}
+        self._revoked: set[int] = set()
+        self._steps: dict[int, tuple[int, int]] = {}
+        self._guard = threading.Lock()
+        self._stop = threading.Event()
+        self._started_at = timezone.now()
+        self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stop.set()
+        self._thread.join(timeout=10)
+
+    def hold(self, token: uuid.UUID, job_ids: Iterable[int]) -> None:
+        with self._guard:
+            self._held.setdefault(token, set()).update(job_ids)
+
+    def drop(self, token: uuid.UUID, job_id: int) -> None:
+        with self._guard:
+            held = self._held.get(token)
+            if held is not None:
+                held.discard(job_id)
+                if not held:
+                    del self._held[token]
+            self._revoked.discard(job_id)
+            self._steps.pop(job_id, None)
+
+    def revoked(self) -> frozenset[int]:
+        """Jobs that are no longer ours, or that people gave up on."""
+        with self._guard:
+            return frozenset(self._revoked)
+
+    def note_progress(self, job_ids: Iterable[int], step: int, steps: int) -> None:
+        """Remember how far jobs are; written with the next beat, so that a denoise step never waits for a database."""
+        with self._guard:
+            self._steps.update((job_id, (step, steps)) for job_id in job_ids)
+
+    def _beat(self) -> None:
+        pause = min(BEAT_SECONDS, settings.PROOFLINE["lease_seconds"] / 3)
+        while not self._stop.wait(pause):
+            try:
+                self.renew()
+            except DatabaseError as error:
+                log.warning("heartbeat.failed", error=str(error))
+                connection.close()
+        connection.close()
+
+    def renew(self) -> None:
+        """One beat: extend every lease, write progress, say that this process lives."""
+        with self._guard:
+            held = {token: set(ids) for token, ids in self._held.items()}
+            steps, self._steps = self._steps, {}
+        for token, ids in held.items():
+            kept = dispatch.renew(token, ids)
+            with self._guard:
+                self._revoked |= (ids - kept) & self._held.get(token, set())
+        for job_id, (step, of) in steps.items():
+            Job.objects.filter(pk=job_id).update(step=step, steps=of)
+        Worker.objects.update_or_create(
+            name=self.worker_name,
+            defaults={
+                "lanes": self.lanes,
+                "host": socket.gethostname(),
+                "pid": os.getpid(),
+                "started_at": self._started_at,
+                "seen_at": timezone.now(),
+                "peak_rss_bytes": peak_rss_bytes(),
+            },
+        )
+
+
+def peak_rss_bytes() -> int:
+    """The most memory this process ever held, in bytes (ru_maxrss is kilobytes on Linux, bytes on macOS)."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -1,0 +1,47 @@
+"""The one worker of this process, and what each lane's message makes it do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from campaigns import housekeeping
+from generation.choices import Lane
+from generation.workers.lane import LaneWorker
+
+_worker: LaneWorker | None = None
+_lanes: dict[str, Callable[[], bool]] = {}
+
+
+def serve_lane(lane: str) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
+    """Decorator for lanes that do not generate: the function does a slice of their work; True if some is left."""
+
+    def register(work: Callable[[], bool]) -> Callable[[], bool]:
+        _lanes[lane] = work
+        return work
+
+    return register
+
+
+@serve_lane(Lane.HOUSEKEEPING)
+def _housekeep() -> bool:
+    housekeeping.run_due()
+    return False
+
+
+def start(name: str, lanes: list[str]) -> LaneWorker:
+    """Make this process a worker. Once per process."""
+    global _worker
+    if _worker is not None:
+        raise RuntimeError("this process is a worker already")
+    _worker = LaneWorker(name, lanes)
+    _worker.start()
+    return _worker
+
+
+def drain(lane: str) -> bool:
+    """Do a slice of `lane`'s work in this process's worker."""
+    if lane in _lanes:
+        return _lanes[lane]()
+    if _worker is None:
+        raise RuntimeError("no worker was started in this process; use `manage.py worker`")
+    return _worker.drain(lane)

@@ -1,0 +1,122 @@
+"""From pixels to stored files: one image developed, its files written, its twins looked up. Runs on a finisher thread."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from campaigns import faults
+from campaigns.services import files
+from generation.checks.base import Verdict
+from generation.choices import Outcome
+from generation.engines.base import Pixels, Result
+from generation.finishing.base import RECIPE_VERSION, Encoded
+from generation.finishing.develop import Developed, develop
+from generation.models import Master
+from generation.services import duplicates
+from generation.services.assets import StoredMaster, StoredRendition
+from generation.services.dispatch import ClaimedJob
+from generation.services.outcomes import Made
+from generation.workers.briefing import Brief
+
+
+def develop_result(job: ClaimedJob, brief: Brief, result: Result) -> Made:
+    """Develop and store what an engine made. Files are written before any row names them."""
+    assert result.pixels is not None
+    developed = develop(result.pixels, brief.facts, [target for _, target in brief.targets])
+    faults.point("developed")
+    return _store(
+        job,
+        brief,
+        developed,
+        cost=result.cost,
+        details={
+            "model": result.model,
+            "revision": result.revision,
+            "seed": result.seed,
+            "seconds": round(result.seconds, 4),
+            "log": result.log[-4000:],
+            **result.facts,
+        },
+    )
+
+
+def develop_master(job: ClaimedJob, brief: Brief) -> Made:
+    """Make renditions and findings anew for a master that is there already; costs no generation."""
+    assert brief.master is not None
+    pixels = read_pixels(brief.master)
+    developed = develop(pixels, brief.facts, [target for _, target in brief.targets])
+    made = _store(job, brief, developed, cost=0.0, details={"reused_master": brief.master.sha256})
+    if brief.master.was_rejected:
+        earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
+        made = replace(made, verdicts=(*made.verdicts, earlier))
+    return replace(made, is_reused=True)
+
+
+def read_pixels(master: Master) -> Pixels:
+    """The master's pixels, height × width × 3|4 uint8."""
+    with Image.open(io.BytesIO(files.read(master.storage_key))) as image:
+        return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
+
+
+def _store(job: ClaimedJob, brief: Brief, developed: Developed, *, cost: float, details: Mapping[str, Any]) -> Made:
+    master = files.put(developed.master.data, suffix=developed.master.image_format)
+    thumbnails = {
+        str(edge): files.put(thumb.data, suffix=thumb.image_format).key for edge, thumb in developed.thumbnails.items()
+    }
+    ids = {target.slug: spec_id for spec_id, target in brief.targets}
+    renditions = tuple(_rendition(ids[target.slug], encoded) for target, encoded in developed.renditions)
+    verdicts, twins = _with_twins(job, brief, developed)
+    return Made(
+        master=StoredMaster(
+            sha256=master.sha256,
+            key=master.key,
+            image_format=developed.master.image_format,
+            width=developed.master.width,
+            height=developed.master.height,
+            has_alpha=developed.has_alpha,
+            bytes=master.bytes,
+            thumbnails=thumbnails,
+            hashes=developed.hashes,
+        ),
+        verdicts=verdicts,
+        twins=twins,
+        renditions=renditions,
+        cost=cost,
+        details=details,
+    )
+
+
+def _rendition(output_spec_id: int, encoded: Encoded) -> StoredRendition:
+    stored = files.put(encoded.data, suffix=encoded.image_format)
+    return StoredRendition(
+        output_spec_id=output_spec_id,
+        recipe_version=RECIPE_VERSION,
+        sha256=stored.sha256,
+        key=stored.key,
+        image_format=encoded.image_format,
+        width=encoded.width,
+        height=encoded.height,
+        bytes=stored.bytes,
+        quality=encoded.quality,
+    )
+
+
+def _with_twins(
+    job: ClaimedJob, brief: Brief, developed: Developed
+) -> tuple[tuple[Verdict, ...], dict[str, int]]:
+    """The verdicts, with near-duplicates of other subjects among them."""
+    twin = duplicates.nearest(
+        brand_id=job.brand_id, subject_id=brief.subject_id, asset_id=brief.asset_id, hashes=developed.hashes
+    )
+    if twin is None:
+        return tuple(developed.verdicts), {}
+    verdict = Verdict(
+        duplicates.CHECK, Outcome.FLAG, f"Looks the same as the picture of {twin.sku}.", score=float(twin.distance)
+    )
+    return (*developed.verdicts, verdict), {duplicates.CHECK: twin.version_id}
