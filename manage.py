@@ -1,18 +1,27 @@
 #!/usr/bin/env python
 """Django's command line, with the embedded services started when no others are configured."""
 
+import contextlib
 import os
 import sys
+
+#: Commands that touch neither database nor queue, and so start nothing.
+WITHOUT_SERVICES = {"help", "version", "collectstatic", "spectacular", "diffsettings", "findstatic"}
 
 
 def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    from config import embedded
+    from config import embedded, servers
 
-    with embedded.services():
-        from django.core.management import execute_from_command_line
+    command = next((word for word in sys.argv[1:] if not word.startswith("-")), "help")
+    alone = command in WITHOUT_SERVICES or {"--help", "-h", "--version"} & set(sys.argv[1:])
+    try:
+        with contextlib.nullcontext() if alone else embedded.services():
+            from django.core.management import execute_from_command_line
 
-        execute_from_command_line(sys.argv)
+            execute_from_command_line(sys.argv)
+    except servers.CannotStart as error:
+        sys.exit(f"The embedded services cannot start: {error}")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,352 @@
-import os, contextlib
-def secret(name, make): return "dev"
-def database_url(): return os.environ.get("DATABASE_URL","postgres://x@localhost/x")
-def redis_url(): return os.environ.get("REDIS_URL","redis://localhost/0")
+"""The services that Proofline brings along when DATABASE_URL or REDIS_URL are not set, and who keeps them running.
+
+Every process that works with the line enters `services()`. The first one in starts PostgreSQL and Redis, the last one
+out stops them; a second terminal joins what runs. Held as file locks, which the kernel releases however a process ends.
+Reasons: docs/adr/0001-embedded-services.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import pwd
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+from config import env, servers
+from config.servers import Account, CannotStart, Passwords, Place
+
+#: Longest socket path that every system takes (macOS: 104 bytes), less the longest file name in it.
+SOCKET_FOLDER_BYTES = 80
+#: Where root's database goes when its unprivileged account cannot reach the checkout, such as one under /root.
+SHARED_HOME = Path("/var/lib/proofline")
+WATCH_SECONDS = 1.0
+
+
+def _folder() -> Path:
+    """var/embedded: locks and the record of where the servers are."""
+    folder = env.var_dir() / "embedded"
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except PermissionError as error:
+        raise CannotStart(
+            f"{error.filename} belongs to another user. Run as that user, give the folder back with chown, "
+            "or set PROOFLINE_VAR to a folder of your own."
+        ) from error
+    return folder
+
+
+def secret(name: str, make: Callable[[], str]) -> str:
+    """A value made once and kept in a file that only its owner can read; two processes racing get the same one."""
+    folder = env.var_dir() / "secrets"
+    path = folder / name
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        handle, temporary = tempfile.mkstemp(dir=folder)
+        with os.fdopen(handle, "w") as file:
+            file.write(make())
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(temporary, path)
+        os.unlink(temporary)
+    return path.read_text()
+
+
+def _passwords() -> Passwords:
+    def word() -> str:
+        return secrets.token_urlsafe(24)
+
+    return Passwords(
+        superuser=secret("postgres_superuser", word), database=secret("postgres", word), redis=secret("redis", word)
+    )
+
+
+# -- addresses ------------------------------------------------------------------------------------------------------
+
+
+def database_url() -> str:
+    """DATABASE_URL, or the address of the embedded PostgreSQL (which need not be running yet)."""
+    given = env.text("DATABASE_URL")
+    if given:
+        return given
+    place = _recorded()
+    sockets = place.sockets if place else _folder() / "not-started"
+    password = secret("postgres", lambda: secrets.token_urlsafe(24))
+    return f"postgres://{servers.DATABASE}:{quote(password)}@{quote(str(sockets), safe='')}/{servers.DATABASE}"
+
+
+def redis_url() -> str:
+    """REDIS_URL, or the address of the embedded Redis (which need not be running yet)."""
+    given = env.text("REDIS_URL")
+    if given:
+        return given
+    place = _recorded()
+    path = place.redis_socket if place else _folder() / "not-started"
+    return f"unix://{quote(str(path))}?db=0&password={quote(secret('redis', lambda: secrets.token_urlsafe(24)))}"
+
+
+# -- the place ------------------------------------------------------------------------------------------------------
+
+
+def _recorded() -> Place | None:
+    """The place in the state file, or None before the first start."""
+    try:
+        state = json.loads((env.var_dir() / "embedded" / "state.json").read_text())
+    except FileNotFoundError:
+        return None
+    account = Account(*state["account"]) if state["account"] else None
+    return Place(Path(state["home"]), Path(state["sockets"]), Path(state["binaries"]), account)
+
+
+def _record(place: Place) -> None:
+    path = _folder() / "state.json"
+    state = {
+        "home": str(place.home),
+        "sockets": str(place.sockets),
+        "binaries": str(place.binaries),
+        "account": [place.account.uid, place.account.gid] if place.account else None,
+    }
+    fresh = path.with_suffix(".new")
+    fresh.write_text(json.dumps(state, indent=1))
+    fresh.replace(path)
+
+
+def _account() -> Account | None:
+    """Who runs the servers: ourselves, or as root the owner of an existing database, or an unprivileged user."""
+    if os.geteuid() != 0:
+        return None
+    data = env.var_dir() / "pg"
+    if data.exists() and data.stat().st_uid != 0:
+        return Account(data.stat().st_uid, data.stat().st_gid)
+    name = env.text("PROOFLINE_DB_USER", "nobody")
+    try:
+        entry = pwd.getpwnam(name)
+    except KeyError:
+        raise CannotStart(
+            f"PostgreSQL refuses to run as root and there is no user {name!r}. Set PROOFLINE_DB_USER to an unprivileged "
+            "user, run as an ordinary user, or set DATABASE_URL to a server of yours."
+        ) from None
+    if entry.pw_uid == 0:
+        raise CannotStart(f"PROOFLINE_DB_USER={name!r} is root; PostgreSQL refuses to run as root. Name another user.")
+    return Account(entry.pw_uid, entry.pw_gid)
+
+
+def _can_use(path: Path, account: Account | None, test: str) -> bool:
+    """Ask as the account itself, so that parents, groups and access lists all count. `test` is -x or -r."""
+    if account is None:
+        return True
+    try:
+        asked = subprocess.run(
+            ["/bin/sh", "-c", f'test {test} "$1"', "sh", str(path)], cwd="/", **servers.as_account(account)
+        )
+    except PermissionError as error:
+        raise CannotStart(
+            "PostgreSQL refuses to run as root, and this root may not change to an unprivileged user "
+            f"({error}). Run as an ordinary user, or set DATABASE_URL and REDIS_URL."
+        ) from error
+    return asked.returncode == 0
+
+
+def _home(account: Account | None) -> Path:
+    """var/ itself, or for a root whose account cannot enter it a folder of its own that outlives a reboot."""
+    var = env.var_dir()
+    if _can_use(var, account, "-x"):
+        return var
+    try:
+        SHARED_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=SHARED_HOME))
+    except OSError as error:
+        raise CannotStart(
+            f"the unprivileged user that runs PostgreSQL cannot enter {var}, and {SHARED_HOME} cannot be made ({error})."
+            " Set PROOFLINE_VAR to a folder that everybody may enter, or run as an ordinary user."
+        ) from error
+    (home / "README").write_text(f"The embedded database of {var}. Made by Proofline; remove it together with that.\n")
+    home.chmod(0o711)
+    return home
+
+
+def _binaries(home: Path, account: Account | None) -> Path:
+    """The wheel's PostgreSQL, or a copy beside the data where the account cannot reach the wheel's."""
+    wheel = servers.postgres_binaries()
+    if _can_use(wheel / "bin" / "postgres", account, "-x") and _can_use(servers.redis_binary(), account, "-x"):
+        return wheel
+    copy, fresh = home / "binaries", home / "binaries.new"
+    shutil.rmtree(fresh, ignore_errors=True)
+    shutil.copytree(wheel, fresh, symlinks=True)
+    shutil.copy2(servers.redis_binary(), fresh / "bin" / "redis-server")
+    for folder, _, _ in os.walk(fresh):
+        os.chmod(folder, 0o755)
+    shutil.rmtree(copy, ignore_errors=True)
+    fresh.rename(copy)
+    return copy
+
+
+def _sockets(account: Account | None) -> Path:
+    """A new private folder with a short name: sockets cannot have long paths, and checkouts lie deep."""
+    for parent in (tempfile.gettempdir(), "/tmp"):
+        folder = Path(tempfile.mkdtemp(prefix="proofline-", dir=parent))
+        servers.own(folder, account)
+        if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _can_use(folder, account, "-x"):
+            return folder
+        folder.rmdir()
+    raise CannotStart("found no place for a socket: TMPDIR and /tmp are too long or closed to the database's user")
+
+
+def _still_private(folder: Path, account: Account | None) -> bool:
+    """True if the recorded socket folder is still ours alone; temporary folders get cleaned, and names get taken."""
+    try:
+        found = folder.lstat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid == (account.uid if account else os.geteuid()) and found.st_mode & 0o170777 == 0o040700
+
+
+def _prepare() -> Place:
+    """The place to start in: as recorded where that still holds, made anew where it does not."""
+    old = _recorded()
+    wheel = servers.postgres_binaries()
+    env.var_dir().mkdir(parents=True, exist_ok=True)
+    keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
+    account = old.account if old and keeps else _account()
+    home = old.home if old and keeps else _home(account)
+    copied = old is not None and keeps and old.binaries != wheel and (old.binaries / "bin" / "postgres").exists()
+    binaries = old.binaries if old and copied else _binaries(home, account)
+    if account is None and (home / "pg").exists() and (home / "pg").stat().st_uid != os.geteuid():
+        raise CannotStart(
+            f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
+            "of your own, or remove the folder to begin with an empty database."
+        )
+    sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _sockets(account)
+    place = Place(home, sockets, binaries, account)
+    _record(place)
+    return place
+
+
+# -- keeping them running -------------------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def services():
-    yield
+def _gate() -> Iterator[None]:
+    """One process at a time starts or stops servers."""
+    with (_folder() / "gate.lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def wanted() -> tuple[bool, bool]:
+    """Which services are ours to run: (PostgreSQL, Redis)."""
+    return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
+
+
+def _start_missing() -> Place:
+    postgres, redis = wanted()
+    place, passwords = _recorded(), _passwords()
+    up = place is not None and _still_private(place.sockets, place.account)
+    lost_postgres = postgres and not (up and place and servers.answers(place.postgres_socket))
+    lost_redis = redis and not (up and place and servers.answers(place.redis_socket))
+    if place is None or lost_postgres or lost_redis:
+        place = _prepare()
+    if lost_postgres:
+        servers.start_postgres(place, passwords, unsafe_fast=env.flag("PROOFLINE_UNSAFE_FAST_DB"))
+    if lost_redis:
+        servers.start_redis(place, passwords.redis)
+    return place
+
+
+def ensure() -> None:
+    """Start what is wanted and does not answer. Safe at any time, from any number of processes."""
+    if any(wanted()):
+        with _gate():
+            _start_missing()
+
+
+def stop() -> None:
+    """Stop both servers whoever uses them; `services()` does this for the last one out."""
+    place = _recorded()
+    if place is None:
+        return
+    postgres, redis = wanted()
+    if redis:
+        servers.stop_redis(place, _passwords().redis)
+    if postgres:
+        servers.stop_postgres(place)
+    if not (servers.answers(place.redis_socket) or servers.answers(place.postgres_socket)):
+        shutil.rmtree(place.sockets, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def services(*, watch: bool = False) -> Iterator[None]:
+    """Hold PostgreSQL and Redis running for the length of the block; the last holder stops them.
+
+    With `watch`, a thread restarts a server that died (for the supervisor of `make up`). Nothing happens where
+    DATABASE_URL and REDIS_URL are both set. Raises CannotStart with what to do.
+    """
+    if not any(wanted()):
+        yield
+        return
+    _end_by_exception()
+    with (_folder() / "users.lock").open("a") as users:
+        with _gate():
+            fcntl.flock(users, fcntl.LOCK_SH)
+            _start_missing()
+        finished = threading.Event()
+        watcher = threading.Thread(target=_watch, args=(finished,), name="embedded-services", daemon=True)
+        if watch:
+            watcher.start()
+        try:
+            yield
+        finally:
+            finished.set()
+            if watch:
+                watcher.join()
+            with _undisturbed(), _gate():
+                _stop_if_last(users.fileno())
+
+
+def _stop_if_last(users: int) -> None:
+    try:
+        fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return
+    stop()
+
+
+def _watch(finished: threading.Event) -> None:
+    while not finished.wait(WATCH_SECONDS):
+        try:
+            ensure()
+        except (CannotStart, OSError) as error:
+            print(f"embedded services: {error}", file=sys.stderr, flush=True)
+
+
+def _end_by_exception() -> None:
+    """Let a plain kill or a closed terminal end the block in order, where the command has no handler of its own."""
+    if threading.current_thread() is not threading.main_thread():
+        return
+    for kind in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(kind) is signal.SIG_DFL:
+            signal.signal(kind, lambda number, _: sys.exit(128 + number))
+
+
+@contextlib.contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A second Ctrl-C must not leave a database half stopped."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
