@@ -1,0 +1,89 @@
+"""Small words of the page language: icons, states, pictures, lengths of time."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django import template
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+register = template.Library()
+
+_GOOD = {"approved", "present", "succeeded", "finished", "applied", "pass", "ready", "published", "decided"}
+_WARN = {"held", "paused", "stale", "revising", "needs_revision", "flag", "quarantined", "awaiting_version", "pending"}
+_BAD = {"failed", "rejected", "revoked", "refused", "fail", "cancelled"}
+_INFO = {"running", "making", "in_review", "sending", "removing", "waiting", "open", "queued"}
+
+
+@register.simple_tag
+def icon(name: str, extra: str = "") -> SafeString:
+    """One symbol of templates/icons.svg; decoration only, the words stand beside it."""
+    return format_html('<svg class="icon {}" aria-hidden="true"><use href="#i-{}"></use></svg>', extra, name)
+
+
+@register.simple_tag
+def state(value: str, label: str = "") -> SafeString:
+    """A state as shape, colour and word."""
+    tone = next(
+        (tone for tone, values in (("good", _GOOD), ("warn", _WARN), ("bad", _BAD), ("info", _INFO)) if value in values),
+        "",
+    )
+    return format_html('<span class="state {}">{}</span>', tone, label or str(value).replace("_", " "))
+
+
+@register.simple_tag
+def picture(kind: str, item: Any, px: int = 0) -> str:
+    """The address of a picture ("master", "rendition", "photo", "cutout"); with `px`, small enough for that edge.
+
+    The content's hash is part of the address, so browsers may keep the file for ever.
+    """
+    address = reverse("file", args=[kind, item.pk])
+    return f"{address}?v={item.sha256[:12]}" + (f"&px={px}" if px else "")
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """A length of time in the two units that matter: 75 -> "1 min 15 s"."""
+    if value is None:
+        return "–"
+    whole = round(value)
+    if whole < 60:
+        return f"{whole} s" if value >= 10 or whole == value else f"{value:.1f} s"
+    if whole < 3600:
+        return f"{whole // 60} min" + (f" {whole % 60} s" if whole < 600 and whole % 60 else "")
+    return f"{whole // 3600} h" + (f" {whole % 3600 // 60} min" if whole % 3600 >= 60 else "")
+
+
+@register.filter
+def ago(value: datetime | None) -> str:
+    """How long since, in one unit: "4 s ago", "3 days ago"."""
+    if value is None:
+        return "never"
+    passed = (timezone.now() - value).total_seconds()
+    for size, unit in ((86400, "day"), (3600, "h"), (60, "min"), (1, "s")):
+        if passed >= size:
+            count = int(passed // size)
+            plural = "s" if unit == "day" and count > 1 else ""
+            return f"{count} {unit}{plural} ago"
+    return "just now"
+
+
+@register.filter
+def percent(part: float, whole: float) -> int:
+    return round(100 * part / whole) if whole else 0
+
+
+@register.filter
+def item(mapping: dict[Any, Any], key: Any) -> Any:
+    """`mapping[key]`, or nothing."""
+    return mapping.get(key, "") if mapping else ""
+
+
+@register.filter
+def words(value: str) -> str:
+    """"needs_revision" as a person writes it: "needs revision"."""
+    return str(value).replace("_", " ")

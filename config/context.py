@@ -1,0 +1,33 @@
+"""What every page template knows: the brand, the others to switch to, and what this person may do in it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
+
+from campaigns.access import PERMISSIONS, Action
+from campaigns.models import Brand, Membership
+
+
+def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
+    """Action -> allowed, for templates that hide what would be refused; services decide."""
+    if request.user.is_superuser:
+        return dict.fromkeys(Action, True)
+    roles = set(Membership.objects.filter(brand=brand, user_id=request.user.pk).values_list("role", flat=True))
+    return {action.value: bool(roles & PERMISSIONS[action]) for action in Action}
+
+
+def navigation(request: HttpRequest) -> dict[str, Any]:
+    """Context processor; every query waits until a template asks for it."""
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        return {}
+    brand = getattr(request, "brand", None)
+    return {
+        "brand": brand,
+        "brands": Brand.objects.visible_to(user),
+        "may": SimpleLazyObject(lambda: _rights(request, brand) if brand else {}),
+        "section": getattr(request.resolver_match, "url_name", "") if request.resolver_match else "",
+    }

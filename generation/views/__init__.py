@@ -1,0 +1,1 @@
+"""Pages of the generation app, one module per noun."""

@@ -1,0 +1,57 @@
+"""The bytes of pictures, for people who may see them: masters, renditions, reference photos and cut-outs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
+from django.views.decorators.http import require_safe
+
+from campaigns.models import Cutout, ReferencePhoto
+from campaigns.services import files, previews
+from generation.models import Master, Rendition
+
+_KINDS: dict[str, Any] = {
+    "master": Master.objects,
+    "rendition": Rendition.objects,
+    "photo": ReferencePhoto.objects,
+    "cutout": Cutout.objects,
+}
+
+
+@login_required
+@require_safe
+def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
+    """One stored picture. `?px=` asks for a small copy of at least that edge, `?download=` for a file name;
+    `?v=` is the content's hash and makes the address immutable."""
+    found = _KINDS[kind].visible_to(request.user).filter(pk=pk).first() if kind in _KINDS else None
+    if found is None or not found.storage_key:
+        raise Http404("There is no such picture.")
+    key = _key(found, request.GET.get("px", ""))
+    tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
+    if request.headers.get("If-None-Match") == tag:
+        answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
+    else:
+        answer = files.response(key, download_name=request.GET.get("download", ""))
+    is_pinned = request.GET.get("v", "") == found.sha256[:12]
+    answer["Cache-Control"] = "private, max-age=31536000, immutable" if is_pinned else "private, no-cache"
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+def opened(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
+    """A file by an expiring signed address that somebody with the right to it was given."""
+    key, name = files.opened(token)
+    return files.response(key, download_name=name)
+
+
+def _key(found: Any, px: str) -> str:
+    """The stored file to send: the original, one of the master's own thumbnails, or a small copy."""
+    if not px.isdigit():
+        return str(found.storage_key)
+    made = {int(edge): key for edge, key in getattr(found, "thumbnails", {}).items()}
+    fitting = [edge for edge in made if edge >= int(px)]
+    if fitting:
+        return str(made[min(fitting)])
+    return previews.small(found.storage_key, int(px))
