@@ -1,0 +1,303 @@
+"""Opens the image files of strangers: decides whether one is a usable photo, and makes it upright and private.
+
+The pixels are decoded once, after the header has passed every limit. A file that needs nothing is kept byte for byte.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import warnings
+import zlib
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import (
+    AvifImagePlugin,
+    Image,
+    ImageCms,
+    ImageOps,
+    JpegImagePlugin,
+    PngImagePlugin,
+    UnidentifiedImageError,
+    WebPImagePlugin,
+)
+
+from campaigns.photos import metadata
+
+MAX_BYTES: Final = 48 * 1024 * 1024
+MAX_PIXELS: Final = 64_000_000
+MIN_SIDE: Final = 16
+#: Pillow's format name -> suffix of the stored file. Pillow calls a JPEG with further pictures inside an MPO.
+SUFFIXES: Final = {"JPEG": "jpg", "MPO": "jpg", "PNG": "png", "WEBP": "webp", "AVIF": "avif"}
+#: Named by their plug-ins: Pillow opens only what is imported when it is told which formats to try.
+FORMATS: Final = [
+    JpegImagePlugin.JpegImageFile.format,
+    PngImagePlugin.PngImageFile.format,
+    WebPImagePlugin.WebPImageFile.format,
+    AvifImagePlugin.AvifImageFile.format,
+]
+GENERATED: Final = {
+    "trainedAlgorithmicMedia": "made by a generative model",
+    "compositeWithTrainedAlgorithmicMedia": "a composite with generated parts",
+    "algorithmicallyEnhanced": "enhanced by an algorithm",
+    "algorithmicMedia": "made by an algorithm",
+}
+#: What Pillow's decoders raise on damaged files, as found by injuring files at random.
+_DECODER_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    RuntimeError,
+    struct.error,
+    EOFError,
+    IndexError,
+    KeyError,
+    TypeError,
+    zlib.error,
+)
+
+
+class Refused(ValueError):
+    """This file cannot become a reference photo; the message says why and what to do."""
+
+
+class NotAnImage(Refused):
+    """The bytes are no picture, or of a kind that is not accepted."""
+
+
+class Truncated(Refused):
+    """The file ends early or is damaged."""
+
+
+class TooLarge(Refused):
+    """More bytes or pixels than are accepted."""
+
+
+class TooSmall(Refused):
+    """So few pixels that nothing can be made of it."""
+
+
+class Animated(Refused):
+    """Several frames; a photo has one."""
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A photo fit for use.
+
+    data: the file to store, upright, without a GPS position. pixels: height × width × 3 (sRGB) or × 4 (sRGB with
+    straight alpha), uint8. notes: sentences about what was changed or found. is_reencoded: the pixels went through
+    an encoder again (turned upright, or CMYK).
+    """
+
+    data: bytes
+    suffix: str
+    pixels: NDArray[np.uint8]
+    notes: tuple[str, ...]
+    digital_source_type: str
+    has_credentials: bool
+    is_reencoded: bool
+
+    @property
+    def width(self) -> int:
+        return int(self.pixels.shape[1])
+
+    @property
+    def height(self) -> int:
+        return int(self.pixels.shape[0])
+
+
+def admit(data: bytes) -> Photo:
+    """Decide about one file. Raises a subclass of Refused."""
+    if len(data) > MAX_BYTES:
+        raise TooLarge(f"The file has {len(data) / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted.")
+    image = _opened(data)
+    _check_header(image)
+    _verify(data)
+    notes: list[str] = []
+    source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
+    if image.format == "MPO":
+        data = metadata.first_picture(data)
+        image = _opened(data)
+        notes.append("The file held further pictures after the first; only the first is kept.")
+    data, image, is_reencoded = _made_private(data, image, notes)
+    suffix = SUFFIXES[image.format or ""]
+    _load(image)
+    if image.getexif().get(0x0112, 1) not in (0, 1) or image.mode == "CMYK":
+        data, image = _made_upright(image, notes)
+        is_reencoded = True
+    _note_origin(notes, source_type, credentials, was_changed=bool(notes))
+    return Photo(
+        data=data,
+        suffix=suffix,
+        pixels=_pixels(image),
+        notes=tuple(notes),
+        digital_source_type=source_type,
+        has_credentials=credentials,
+        is_reencoded=is_reencoded,
+    )
+
+
+def decode(data: bytes) -> NDArray[np.uint8]:
+    """The sRGB pixels of a file that `admit` made: height × width × 3 or × 4, uint8."""
+    image = _opened(data)
+    _check_header(image)
+    _load(image)
+    return _pixels(image)
+
+
+def _opened(data: bytes) -> Image.Image:
+    if not data:
+        raise NotAnImage("The file is empty.")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # damaged EXIF; and the bomb warning: _check_header has a lower limit
+        try:
+            return Image.open(io.BytesIO(data), formats=FORMATS)
+        except UnidentifiedImageError:
+            raise NotAnImage(
+                "This is no JPEG, PNG, WebP or AVIF picture; save it as one of these and add it again."
+            ) from None
+        except Image.DecompressionBombError:
+            raise TooLarge(
+                f"The picture unpacks to far more than the {MAX_PIXELS // 10**6} million pixels that are accepted."
+            ) from None
+        except _DECODER_ERRORS as error:
+            raise Truncated(f"The picture is damaged and cannot be opened ({error}).") from error
+
+
+def _check_header(image: Image.Image) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise TooLarge(
+            f"The picture is {width} × {height} = {width * height / 1e6:.0f} million pixels; "
+            f"at most {MAX_PIXELS // 10**6} million are accepted. Save it smaller."
+        )
+    if min(width, height) < MIN_SIDE:
+        raise TooSmall(f"The picture is {width} × {height} pixels; each side needs at least {MIN_SIDE}.")
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:
+        raise Animated("This picture is animated; a reference photo has a single frame.")
+
+
+def _verify(data: bytes) -> None:
+    """Pillow's check of the container (PNG checksums); it spoils the object, so it gets one of its own."""
+    try:
+        _opened(data).verify()
+    except Refused:
+        raise
+    except _DECODER_ERRORS as error:
+        raise Truncated(f"The picture is damaged ({error}); export it again.") from error
+
+
+def _load(image: Image.Image) -> None:
+    try:
+        image.load()
+    except Image.DecompressionBombError:
+        raise TooLarge("The picture unpacks to more pixels than are accepted.") from None
+    except _DECODER_ERRORS as error:
+        raise Truncated(f"The picture ends early or is damaged ({error}); upload it again.") from error
+
+
+def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image, bool]:
+    """(file, opened file, whether it had to be encoded again) without a GPS position."""
+    if not metadata.has_position(image):
+        return data, image, False
+    notes.append("A GPS position was in the file; it was removed.")
+    cleaned = metadata.without_position(data, image)
+    reopened = _opened(cleaned)
+    if not metadata.has_position(reopened):
+        return cleaned, reopened, False
+    _load(image)
+    again, opened = _made_upright(image, notes)
+    return again, opened, True
+
+
+def _made_upright(image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
+    upright, kept = image, image.format or "PNG"
+    if image.getexif().get(0x0112, 1) not in (0, 1):
+        notes.append("The photo was stored turned; it was set upright.")
+        upright = ImageOps.exif_transpose(image)
+        upright.format = kept
+    if upright.mode == "CMYK":
+        notes.append("The photo was in CMYK; it was converted to sRGB.")
+        upright = _in_srgb(upright)
+        upright.info.pop("icc_profile", None)
+    upright.info.setdefault("xmp", metadata.xmp_block(image))
+    again = _encode(upright, kept)
+    return again, _opened(again)
+
+
+def _encode(image: Image.Image, kind: str) -> bytes:
+    """The image with its colour profile, EXIF and XMP, but without position and turn."""
+    packet = metadata.cleaned_text(image)
+    # An empty exif makes Pillow write the old one back.
+    options: dict[str, object] = {"exif": metadata.cleaned_exif(image) or Image.Exif()}
+    if image.info.get("icc_profile"):
+        options["icc_profile"] = image.info["icc_profile"]
+    if kind in ("JPEG", "MPO"):
+        kind, options = "JPEG", options | {"quality": 95, "subsampling": 0, "xmp": packet}
+    elif kind == "PNG":
+        options |= {"compress_level": 4, "pnginfo": metadata.png_text(packet)}
+    elif kind == "WEBP":
+        options |= {"lossless": True, "xmp": packet}
+    else:
+        options |= {"quality": 92, "xmp": packet}
+    clean = image.copy()
+    for name in ("exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif", "photoshop"):
+        clean.info.pop(name, None)
+    buffer = io.BytesIO()
+    clean.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def _note_origin(notes: list[str], source_type: str, credentials: bool, *, was_changed: bool) -> None:
+    if source_type:
+        meaning = GENERATED.get(source_type)
+        notes.append(
+            f"The file says that it is {meaning} (digital source type {source_type}); the mark is kept."
+            if meaning
+            else f"The file names its digital source type: {source_type}."
+        )
+    if credentials:
+        notes.append(
+            "The file carried content credentials (C2PA); they no longer match it, because it had to be changed."
+            if was_changed
+            else "The file carries content credentials (C2PA); they are kept."
+        )
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    image = _in_srgb(image)
+    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
+    return np.ascontiguousarray(np.asarray(image.convert("RGBA" if has_alpha else "RGB"), dtype=np.uint8))
+
+
+def _in_srgb(image: Image.Image) -> Image.Image:
+    """The image in sRGB: by its profile where it has one that says otherwise, 16-bit greys scaled to 8."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        depth = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
+        return Image.fromarray(np.clip(values / depth * 255.0 + 0.5, 0, 255).astype(np.uint8), "L")
+    profile = image.info.get("icc_profile")
+    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
+        return image.convert("RGB") if image.mode == "CMYK" else image
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in (ImageCms.getProfileDescription(source) or "").lower():
+            return image
+        return _through_profile(image, source)
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return image.convert("RGB") if image.mode == "CMYK" else image
+
+
+def _through_profile(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
+    alpha = image.getchannel("A") if image.mode == "RGBA" else None
+    colour = image.convert("RGB") if image.mode == "RGBA" else image
+    converted = ImageCms.profileToProfile(colour, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    if converted is None:
+        return image
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted

@@ -1,0 +1,190 @@
+"""What a picture file says about itself: taking a GPS position out without touching the pixels, and marks of origin.
+
+Everything here works on the file's bytes and keeps its length wherever it can, so that offsets elsewhere in the file
+(maker notes, AVIF item locations) stay right and the compressed picture is the very same.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from typing import Final
+
+from PIL import Image, PngImagePlugin
+
+GPS_IFD: Final = 0x8825
+_TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
+#: Every repetition is bounded: the text is a stranger's, and a lazy match over megabytes would take hours.
+_XMP_GPS: Final = re.compile(
+    rb"""[\w.-]{1,40}:GPS\w{1,40}\s{0,8}=\s{0,8}(?:"[^"]{0,400}"|'[^']{0,400}')"""
+    rb"""|<([\w.-]{1,40}:GPS\w{1,40})(?:\s[^>]{0,400})?(?:/>|>.{0,400}?</\1\s{0,8}>)""",
+    re.DOTALL,
+)
+_SOURCE_TYPE: Final = re.compile(rb"DigitalSourceType\b.{0,200}?digitalsourcetype/(\w{3,60})", re.DOTALL)
+_CREDENTIALS: Final = re.compile(rb"jumb.{0,64}?c2pa", re.DOTALL)
+
+
+def exif_block(image: Image.Image) -> bytes:
+    """The TIFF structure of the picture's EXIF, without the "Exif" prefix; empty if it has none."""
+    block = image.info.get("exif") or b""
+    return bytes(block[6:]) if block.startswith(b"Exif\x00\x00") else bytes(block)
+
+
+def xmp_block(image: Image.Image) -> bytes:
+    """The XMP packet as stored; empty if it has none."""
+    block = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
+    return block.encode() if isinstance(block, str) else bytes(block)
+
+
+def has_position(image: Image.Image) -> bool:
+    """True if EXIF or XMP name a place by coordinates."""
+    try:
+        in_exif = bool(image.getexif().get_ifd(GPS_IFD))
+    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
+        in_exif = False
+    return in_exif or bool(_XMP_GPS.search(xmp_block(image)))
+
+
+def source_type(image: Image.Image) -> str:
+    """The IPTC digital source type that the XMP names, such as "trainedAlgorithmicMedia"; empty if none."""
+    block = xmp_block(image)
+    found = _SOURCE_TYPE.search(block)
+    return found[1].decode() if found else ""
+
+
+def has_credentials(data: bytes) -> bool:
+    """True if the file carries a C2PA manifest (content credentials). Its signature is not judged here."""
+    return bool(_CREDENTIALS.search(data))
+
+
+def without_position(data: bytes, image: Image.Image) -> bytes:
+    """`data` with the GPS entries of EXIF and XMP blanked in place; every other byte stays (PNG checksums aside).
+
+    The caller opens the answer again and looks at `has_position`: compressed metadata cannot be reached this way.
+    """
+    changed = data
+    for old, new in _replacements(image):
+        changed = changed.replace(old, new)
+    if image.format == "AVIF":  # Pillow adds the turn to the EXIF block, so that it is not found as it stands
+        changed = _without_raw_position(changed)
+    # JPEG keeps long XMP in further segments that Pillow does not show.
+    if b"http://ns.adobe.com/xmp/extension/" in changed:
+        changed = _XMP_GPS.sub(lambda found: b" " * len(found[0]), changed)
+    return _with_png_checksums(changed) if changed != data and image.format == "PNG" else changed
+
+
+def cleaned_text(image: Image.Image) -> bytes:
+    """The XMP packet without GPS, for a file that has to be encoded again."""
+    return _XMP_GPS.sub(b"", xmp_block(image))
+
+
+def cleaned_exif(image: Image.Image) -> bytes:
+    """EXIF without GPS and orientation, for a file that has to be encoded again."""
+    exif = image.getexif()
+    for tag in (GPS_IFD, 0x0112):
+        exif.pop(tag, None)
+    return exif.tobytes() if len(exif) else b""
+
+
+def first_picture(data: bytes) -> bytes:
+    """A JPEG up to its first end marker: without the further pictures or films that phones append, and their index."""
+    kept, at = [data[:2]], 2
+    while at + 4 <= len(data) and data[at] == 0xFF and data[at + 1] != 0xD9:
+        end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+        if data[at + 1] == 0xDA:
+            end = _next_marker(data, end)
+        if not (data[at + 1] == 0xE2 and data[at + 4 : at + 8] == b"MPF\x00"):
+            kept.append(data[at:end])
+        at = end
+    return b"".join(kept) + b"\xff\xd9"
+
+
+def _next_marker(data: bytes, at: int) -> int:
+    """Where the entropy-coded data that starts at `at` ends: the next marker that is neither stuffing nor restart."""
+    while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
+        if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7 and data[at + 1] != 0xFF:
+            return at
+        at += 1 if data[at + 1] == 0xFF else 2
+    return len(data)
+
+
+def _replacements(image: Image.Image) -> list[tuple[bytes, bytes]]:
+    pairs = []
+    tiff = exif_block(image)
+    if tiff:
+        pairs.append((tiff, _tiff_without_gps(tiff)))
+    packet = xmp_block(image)
+    if packet:
+        pairs.append((packet, _XMP_GPS.sub(lambda found: b" " * len(found[0]), packet)))
+    return [(old, new) for old, new in pairs if old != new]
+
+
+def _tiff_without_gps(tiff: bytes) -> bytes:
+    """A TIFF structure of equal length whose first directory has no GPS entry and whose GPS values are zeroes."""
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 14:
+        return tiff
+    block = bytearray(tiff)
+    try:
+        (directory,) = struct.unpack_from(order + "I", block, 4)
+        (count,) = struct.unpack_from(order + "H", block, directory)
+        for index in range(count):
+            entry = directory + 2 + 12 * index
+            tag, _, _, offset = struct.unpack_from(order + "HHII", block, entry)
+            if tag != GPS_IFD:
+                continue
+            _blank_directory(block, order, offset)
+            end = directory + 2 + 12 * count + 4
+            block[entry : end - 12] = block[entry + 12 : end]
+            block[end - 12 : end] = bytes(12)
+            struct.pack_into(order + "H", block, directory, count - 1)
+            break
+    except struct.error:
+        return tiff
+    return bytes(block) if len(block) == len(tiff) else tiff
+
+
+def _without_raw_position(data: bytes) -> bytes:
+    """`data` with the TIFF structures inside it freed from GPS; of chance finds in compressed pixels none has one."""
+    changed = bytearray(data)
+    for header in (b"II*\x00", b"MM\x00*"):
+        at = -1
+        for _ in range(64):
+            at = data.find(header, at + 1)
+            if at < 0:
+                break
+            changed[at : at + 65536] = _tiff_without_gps(bytes(changed[at : at + 65536]))
+    return bytes(changed)
+
+
+def _blank_directory(block: bytearray, order: str, directory: int) -> None:
+    (count,) = struct.unpack_from(order + "H", block, directory)
+    for index in range(count):
+        entry = directory + 2 + 12 * index
+        _, kind, length, offset = struct.unpack_from(order + "HHII", block, entry)
+        size = _TIFF_SIZES.get(kind, 1) * length
+        if size > 4 and offset + size <= len(block):
+            block[offset : offset + size] = bytes(size)
+    end = min(directory + 2 + 12 * count + 4, len(block))
+    block[directory:end] = bytes(end - directory)
+
+
+def _with_png_checksums(data: bytes) -> bytes:
+    """PNG chunks with their CRC made right again after a change in place."""
+    parts, at = [data[:8]], 8
+    while at + 12 <= len(data):
+        length = int.from_bytes(data[at : at + 4], "big")
+        body = data[at + 4 : at + 8 + length]
+        parts.append(data[at : at + 4] + body + zlib.crc32(body).to_bytes(4, "big"))
+        at += 12 + length
+    return b"".join(parts) + data[at:]
+
+
+def png_text(packet: bytes) -> PngImagePlugin.PngInfo | None:
+    """The XMP packet as Pillow wants it for PNG."""
+    if not packet:
+        return None
+    info = PngImagePlugin.PngInfo()
+    info.add_itxt("XML:com.adobe.xmp", packet.decode("utf-8", "replace"))
+    return info
