@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.db import models
+from django.db.models.functions import Now
 
 from campaigns.access import BrandOwned
 from campaigns.choices import ImportStatus
@@ -23,6 +24,7 @@ class FeedImport(models.Model):
     updated = models.PositiveIntegerField(default=0)
     unchanged = models.PositiveIntegerField(default=0)
     error_count = models.PositiveIntegerField(default=0)
+    issue_counts = models.JSONField(default=dict, help_text="cause -> how many, all counted, also those not stored")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -40,7 +42,8 @@ class ImportIssue(models.Model):
 
     feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="issues")
     row = models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")
-    column = models.CharField(max_length=200)
+    column = models.CharField(max_length=200, help_text="its heading as the file writes it")
+    cell = models.CharField(max_length=12, blank=True, help_text="A14, as a spreadsheet names it")
     value = models.CharField(max_length=300)
     cause = models.CharField(max_length=60)
     message = models.CharField(max_length=500)
@@ -55,7 +58,11 @@ class ImportIssue(models.Model):
 
 
 class StagedRow(models.Model):
-    """One parsed row awaiting validation and merge; unlogged, filled by COPY, emptied at the end of the import."""
+    """One parsed row awaiting validation and merge; unlogged, filled by COPY, emptied at the end of the import.
+
+    A subject has `parent_key` empty; a variant names its subject there; a row of pictures alone has no `key` either.
+    `staged_at` lets a later import remove what a killed one left behind.
+    """
 
     id = models.BigAutoField(primary_key=True)
     batch = models.UUIDField()
@@ -67,6 +74,7 @@ class StagedRow(models.Model):
     attributes = models.JSONField(default=dict)
     options = models.JSONField(default=dict)
     photos = models.JSONField(default=list)
+    staged_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         ordering = ["id"]
