@@ -22,6 +22,7 @@ class Action(StrEnum):
     EDIT_CAMPAIGN = "edit_campaign"
     IMPORT_FEED = "import_feed"
     EDIT_PROMPT = "edit_prompt"
+    APPROVE_PROMPT = "approve_prompt"
     RUN_SANDBOX = "run_sandbox"
     RUN = "run"  # plan, release, pause, resume, cancel, retry
     OVERRIDE_GATE = "override_gate"
@@ -40,6 +41,7 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
     Action.EDIT_CAMPAIGN: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.IMPORT_FEED: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.INTEGRATOR, _R.ADMIN}),
     Action.EDIT_PROMPT: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.APPROVE_PROMPT: frozenset({_R.LEAD, _R.ADMIN}),
     Action.RUN_SANDBOX: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.RUN: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.OVERRIDE_GATE: frozenset({_R.LEAD, _R.ADMIN}),

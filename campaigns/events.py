@@ -89,3 +89,140 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
     for item in items:
         for subscriber in _subscribers.get(item.type, ()):
             subscriber(item)
+
+
+@declare
+class BrandCreated(Happening):
+    """A brand begins. payload: {"slug", "name", "currency"}."""
+
+    type = "campaigns.brand.created"
+    object_type = "brand"
+
+
+@declare
+class MemberAdded(Happening):
+    """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
+
+    type = "campaigns.member.added"
+    object_type = "brand"
+
+
+@declare
+class MemberRemoved(Happening):
+    """Somebody lost a role. object_id is the brand's; payload: {"user", "name", "role"}."""
+
+    type = "campaigns.member.removed"
+    object_type = "brand"
+
+
+@declare
+class GuideDrafted(Happening):
+    """A new guide version was written or a draft changed. object_id is the brand's; payload: {"guide", "number"}."""
+
+    type = "campaigns.guide.drafted"
+    object_type = "brand"
+
+
+@declare
+class GuidePublished(Happening):
+    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number"}."""
+
+    type = "campaigns.guide.published"
+    object_type = "brand"
+
+
+@declare
+class CampaignCreated(Happening):
+    """A brief was written. payload: {"slug", "name"}."""
+
+    type = "campaigns.campaign.created"
+    object_type = "campaign"
+
+
+@declare
+class CampaignChanged(Happening):
+    """A brief was changed. payload: {"changes": {field: [old, new]}}."""
+
+    type = "campaigns.campaign.changed"
+    object_type = "campaign"
+
+
+@declare
+class OutputSpecsSet(Happening):
+    """What the channels want was set. payload: {"added": [slug], "changed": [slug], "removed": [slug]}."""
+
+    type = "campaigns.campaign.output_specs_set"
+    object_type = "campaign"
+
+
+@declare
+class SubjectsAdded(Happening):
+    """Subjects joined a campaign. payload: {"count", "subjects": the first 100 ids}."""
+
+    type = "campaigns.campaign.subjects_added"
+    object_type = "campaign"
+
+
+@declare
+class SubjectsRemoved(Happening):
+    """Subjects left a campaign. payload: {"count", "subjects": the first 100 ids}."""
+
+    type = "campaigns.campaign.subjects_removed"
+    object_type = "campaign"
+
+
+@declare
+class StyleCreated(Happening):
+    """A style preset was written. payload: {"slug"}."""
+
+    type = "campaigns.style.created"
+    object_type = "style"
+
+
+@declare
+class PromptTemplateCreated(Happening):
+    """A prompt template begins. payload: {"slug", "name"}."""
+
+    type = "campaigns.prompt.created"
+    object_type = "prompt"
+
+
+@declare
+class PromptVersionAdded(Happening):
+    """A template got a new version. object_id is the template's; payload: {"version", "number"}."""
+
+    type = "campaigns.prompt.version_added"
+    object_type = "prompt"
+
+
+@declare
+class PromptVersionChanged(Happening):
+    """A version that was never used was changed. object_id is the template's; payload: {"version", "number", "fields"}."""
+
+    type = "campaigns.prompt.version_changed"
+    object_type = "prompt"
+
+
+@declare
+class PromptVersionApproved(Happening):
+    """A lead approved a version. object_id is the template's; payload: {"version", "number"}."""
+
+    type = "campaigns.prompt.version_approved"
+    object_type = "prompt"
+
+
+@declare
+class PromptVersionUsed(Happening):
+    """The first run was planned with a version: frozen from now on. object_id is the template's; payload: {"version"}."""
+
+    type = "campaigns.prompt.version_used"
+    object_type = "prompt"
+
+
+@declare
+class FeedImported(Happening):
+    """A feed was applied in full. payload: {"file_name", "file_sha256", "rows", "created", "updated", "unchanged",
+    "variants_changed", "photos_changed"}; counts are subjects, but for the last two."""
+
+    type = "campaigns.feed.imported"
+    object_type = "feed_import"

@@ -1,0 +1,48 @@
+"""Reading campaigns: lists, one campaign, its subjects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Count, QuerySet
+
+from campaigns.errors import NotFound
+from campaigns.models import Campaign, Subject, User
+
+
+def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
+    """Campaigns newest first, with brand, owners and `subject_count`."""
+    rows = Campaign.objects.visible_to(user).select_related("brand", "owner", "review_owner")
+    if brand_id is not None:
+        rows = rows.filter(brand_id=brand_id)
+    return rows.annotate(subject_count=Count("subjects")).order_by("-created_at", "-id")
+
+
+def get(user: User, campaign_id: int) -> Campaign:
+    """With brand, owners and output specs. Raises NotFound, also for what the person must not know of."""
+    rows = Campaign.objects.visible_to(user).select_related("brand", "owner", "review_owner")
+    campaign: Campaign | None = rows.prefetch_related("output_specs").filter(pk=campaign_id).first()
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id}.")
+    return campaign
+
+
+def by_slug(user: User, brand_slug: str, slug: str) -> Campaign:
+    """Raises NotFound, also for what the person must not know of."""
+    rows = Campaign.objects.visible_to(user).select_related("brand")
+    campaign: Campaign | None = rows.filter(brand__slug=brand_slug, slug=slug).first()
+    if campaign is None:
+        raise NotFound(f"There is no campaign {slug!r} in the brand {brand_slug!r}.", slug=slug)
+    return campaign
+
+
+def subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
+    """The campaign's subjects by key, with their photos and cut-outs prefetched."""
+    rows = Subject.objects.visible_to(user).filter(campaigns=campaign)
+    return rows.prefetch_related("photos__cutouts").order_by("key")
+
+
+def values_of(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
+    """What placeholders read of a subject: its attributes, and name, kind, key and sku."""
+    given = {label: value for label, value in attributes.items() if value not in (None, "")}
+    return {"name": name, "kind": kind, **given, "key": key, "sku": key}

@@ -1,0 +1,233 @@
+"""Campaigns: the brief, what each channel wants of it, and the subjects in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.db.models import ProtectedError
+from django.utils.text import slugify
+
+from campaigns import events
+from campaigns.access import Action, require
+from campaigns.choices import ImageFormat
+from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
+from campaigns.models import Brand, Campaign, OutputSpec, Subject, User
+
+BRIEF_FIELDS = frozenset(
+    {
+        "name",
+        "purpose",
+        "audience",
+        "channel",
+        "starts_on",
+        "ends_on",
+        "budget",
+        "patience_seconds",
+        "pilot_decisions",
+        "pilot_approval_percent",
+        "review_owner",
+    }
+)
+_EVENT_IDS = 100
+
+
+@dataclass(frozen=True)
+class SpecInput:
+    """One output spec as asked for. width and height in pixels; max_bytes None means no limit."""
+
+    slug: str
+    width: int
+    height: int
+    image_format: str = "jpeg"
+    asset_type: str = "packshot"
+    max_bytes: int | None = None
+    background: str = ""
+    name_pattern: str = "{brand}_{sku}_{asset_type}_{date}_{variation}"
+
+
+@transaction.atomic
+def create_campaign(
+    *, brand: Brand, slug: str, name: str, by: User, specs: Iterable[SpecInput] = (), **brief: Any
+) -> Campaign:
+    """Write a brief, with its output specs if they are known. Raises Invalid, or Conflict for a slug that is taken."""
+    require(by, Action.EDIT_CAMPAIGN, brand)
+    if slugify(slug) != slug or not slug:
+        message = "Use lower-case letters, digits and hyphens, such as “autumn-launch”."
+        raise Invalid("This campaign cannot be created as it is.", [Problem("slug", message, slug)])
+    _ensure_brief({"name": name, **brief}, brand)
+    campaign, is_new = Campaign.objects.get_or_create(
+        brand=brand, slug=slug, defaults={"name": name.strip(), "owner": by, **brief}
+    )
+    if not is_new:
+        raise Conflict(f"{brand.name} already has a campaign {slug!r}.", slug=slug, campaign=campaign.pk)
+    payload = {"slug": slug, "name": campaign.name}
+    events.publish(events.CampaignCreated(brand_id=brand.pk, object_id=campaign.pk, payload=payload), by=by)
+    wanted = list(specs)
+    if wanted:
+        set_output_specs(campaign_id=campaign.pk, specs=wanted, by=by)
+    return campaign
+
+
+@transaction.atomic
+def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = None, **changes: Any) -> Campaign:
+    """Change the brief. `seen_at` is the updated_at that the editor had on screen; Stale if somebody was faster."""
+    campaign = lock(campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    if seen_at is not None and campaign.updated_at != seen_at:
+        raise Stale(
+            "Somebody changed this brief after you opened it; look at it again.", updated_at=campaign.updated_at
+        )
+    _ensure_brief({"starts_on": campaign.starts_on, "ends_on": campaign.ends_on, **changes}, campaign.brand)
+    moved = {name: [getattr(campaign, name), value] for name, value in changes.items()}
+    moved = {name: pair for name, pair in moved.items() if pair[0] != pair[1]}
+    if not moved:
+        return campaign
+    for name, (_, new) in moved.items():
+        setattr(campaign, name, new)
+    campaign.save(update_fields=[*moved, "updated_at"])
+    payload = {"changes": {name: [_plain(old), _plain(new)] for name, (old, new) in moved.items()}}
+    events.publish(events.CampaignChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    return campaign
+
+
+@transaction.atomic
+def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) -> list[OutputSpec]:
+    """Make the campaign want exactly these specs, matched by slug.
+
+    Files were made for a spec as it was: one that has files cannot change or go (Conflict); add another slug instead.
+    """
+    campaign = lock(campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    wanted = {spec.slug: spec for spec in specs}
+    _ensure_specs(list(wanted.values()))
+    there = {spec.slug: spec for spec in campaign.output_specs.all()}
+    changed = [slug for slug, spec in wanted.items() if slug in there and _as_input(there[slug]) != spec]
+    removed = [slug for slug in there if slug not in wanted]
+    added = [slug for slug in wanted if slug not in there]
+    for slug in [*removed, *changed]:
+        _remove_spec(there[slug])
+    OutputSpec.objects.bulk_create(
+        OutputSpec(campaign=campaign, **asdict(wanted[slug])) for slug in wanted if slug in added or slug in changed
+    )
+    if added or changed or removed:
+        payload = {"added": added, "changed": changed, "removed": removed}
+        events.publish(events.OutputSpecsSet(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    return list(campaign.output_specs.order_by("id"))
+
+
+@transaction.atomic
+def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | None = None) -> int:
+    """Put subjects into the campaign, all active ones of the brand when none are named; returns how many are new."""
+    campaign = lock(campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    found = Subject.objects.filter(brand=campaign.brand, is_active=True)
+    if subject_ids is not None:
+        wanted = set(subject_ids)
+        found = found.filter(pk__in=wanted)
+        unknown = wanted - set(found.values_list("pk", flat=True))
+        if unknown:
+            message = f"{campaign.brand.name} has no active subject with this id."
+            raise Invalid(
+                "Some subjects cannot be added.", [Problem("subject_ids", message, str(pk)) for pk in sorted(unknown)]
+            )
+    through = Campaign.subjects.through
+    new = list(found.exclude(campaigns=campaign).order_by("pk").values_list("pk", flat=True))
+    through.objects.bulk_create(
+        (through(campaign_id=campaign.pk, subject_id=pk) for pk in new), batch_size=5000, ignore_conflicts=True
+    )
+    if new:
+        payload = {"count": len(new), "subjects": new[:_EVENT_IDS]}
+        events.publish(events.SubjectsAdded(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    return len(new)
+
+
+@transaction.atomic
+def remove_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int]) -> int:
+    """Take subjects out of the campaign; what was made of them stays. Returns how many left."""
+    campaign = lock(campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    through = Campaign.subjects.through
+    rows = through.objects.filter(campaign_id=campaign.pk, subject_id__in=list(subject_ids))
+    gone = sorted(rows.values_list("subject_id", flat=True))
+    rows.delete()
+    if gone:
+        payload = {"count": len(gone), "subjects": gone[:_EVENT_IDS]}
+        events.publish(
+            events.SubjectsRemoved(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by
+        )
+    return len(gone)
+
+
+def lock(campaign_id: int) -> Campaign:
+    """The campaign, its row locked until the transaction ends; with its brand. Raises NotFound."""
+    rows = Campaign.objects.select_for_update(of=("self",)).select_related("brand")
+    campaign: Campaign | None = rows.filter(pk=campaign_id).first()
+    if campaign is None:
+        raise NotFound(f"There is no campaign {campaign_id}.")
+    return campaign
+
+
+def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
+    problems = [Problem(name, "A brief has no such field.") for name in sorted(set(fields) - BRIEF_FIELDS)]
+    if "name" in fields and not str(fields["name"]).strip():
+        problems.append(Problem("name", "A campaign needs a name."))
+    starts_on, ends_on = fields.get("starts_on"), fields.get("ends_on")
+    if isinstance(starts_on, date) and isinstance(ends_on, date) and ends_on < starts_on:
+        problems.append(Problem("ends_on", f"It ends before it starts ({starts_on}).", str(ends_on)))
+    budget = fields.get("budget")
+    if budget is not None and Decimal(str(budget)) < 0:
+        problems.append(Problem("budget", "A budget cannot be negative; leave it empty for none.", str(budget)))
+    percent = fields.get("pilot_approval_percent", 0)
+    if not 0 <= int(percent) <= 100:
+        problems.append(Problem("pilot_approval_percent", "Give a percentage from 0 to 100.", str(percent)))
+    owner = fields.get("review_owner")
+    if owner is not None and not owner.memberships.filter(brand=brand).exists():
+        problems.append(Problem("review_owner", f"{owner.display_name} has no role in {brand.name}."))
+    if problems:
+        raise Invalid("The brief has mistakes.", problems)
+
+
+def _ensure_specs(specs: list[SpecInput]) -> None:
+    problems = []
+    for index, spec in enumerate(specs):
+        if slugify(spec.slug) != spec.slug or not spec.slug:
+            problems.append(Problem(f"specs/{index}/slug", "Use lower-case letters, digits and hyphens.", spec.slug))
+        for name, value in (("width", spec.width), ("height", spec.height)):
+            if not 16 <= value <= 8192:
+                problems.append(Problem(f"specs/{index}/{name}", "Give 16 to 8192 pixels.", str(value)))
+        if spec.image_format not in ImageFormat.values:
+            known = ", ".join(ImageFormat.values)
+            problems.append(Problem(f"specs/{index}/image_format", f"Known are {known}.", spec.image_format))
+        if spec.max_bytes is not None and spec.max_bytes < 1000:
+            problems.append(
+                Problem(f"specs/{index}/max_bytes", "No image fits; give 1000 or more.", str(spec.max_bytes))
+            )
+    if problems:
+        raise Invalid("The output specs have mistakes.", problems)
+
+
+def _as_input(spec: OutputSpec) -> SpecInput:
+    return SpecInput(**{name: getattr(spec, name) for name in SpecInput.__dataclass_fields__})
+
+
+def _remove_spec(spec: OutputSpec) -> None:
+    try:
+        spec.delete()
+    except ProtectedError:
+        raise Conflict(
+            f"Files were already made for {spec.slug}; leave it as it is and add a spec under another slug.",
+            slug=spec.slug,
+        ) from None
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, User):
+        return value.display_name
+    if isinstance(value, Decimal | date | datetime):
+        return str(value)
+    return value

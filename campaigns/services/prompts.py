@@ -1,0 +1,209 @@
+"""Prompt templates, their versions and style presets: written, approved, used, and from then on frozen."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+from django.utils import timezone
+from django.utils.text import slugify
+
+from campaigns import events, prompts
+from campaigns.access import Action, require
+from campaigns.choices import PromptStatus, SeedStrategy
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, PromptTemplate, PromptVersion, StylePreset, User
+
+VERSION_FIELDS = frozenset(
+    {
+        "text",
+        "negative",
+        "style",
+        "axes",
+        "parameters",
+        "needs",
+        "policy",
+        "seed_strategy",
+        "seed",
+        "candidates",
+    }
+)
+FAILURE_POLICIES = ("flag", "regenerate", "reject")
+MAX_REGENERATIONS = 5
+
+
+@transaction.atomic
+def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTemplate:
+    """Begin a template without any text yet. Raises Invalid, or Conflict for a slug that is taken."""
+    require(by, Action.EDIT_PROMPT, brand)
+    _ensure_named(slug, name)
+    template, is_new = PromptTemplate.objects.get_or_create(brand=brand, slug=slug, defaults={"name": name.strip()})
+    if not is_new:
+        raise Conflict(f"{brand.name} already has a prompt {slug!r}.", slug=slug, template=template.pk)
+    payload = {"slug": slug, "name": template.name}
+    events.publish(events.PromptTemplateCreated(brand_id=brand.pk, object_id=template.pk, payload=payload), by=by)
+    return template
+
+
+@transaction.atomic
+def create_style(*, brand: Brand, slug: str, name: str, text: str, by: User, negative: str = "") -> StylePreset:
+    """A reusable wording. There is no way to change one: used versions would read differently; write another."""
+    require(by, Action.EDIT_PROMPT, brand)
+    _ensure_named(slug, name)
+    style, is_new = StylePreset.objects.get_or_create(
+        brand=brand, slug=slug, defaults={"name": name.strip(), "text": text, "negative": negative}
+    )
+    if not is_new:
+        raise Conflict(f"{brand.name} already has a style {slug!r}.", slug=slug)
+    events.publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
+    return style
+
+
+@transaction.atomic
+def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
+    """The next numbered version of a template; `fields` are VERSION_FIELDS, `text` at least.
+
+    Raises Invalid with the place of every mistake in text, parameters and axes.
+    """
+    rows = PromptTemplate.objects.select_for_update(of=("self",)).select_related("brand")
+    template = rows.filter(pk=template_id).first()
+    if template is None:
+        raise NotFound(f"There is no prompt {template_id}.")
+    require(by, Action.EDIT_PROMPT, template.brand)
+    ensure_fields({"text": "", **fields}, template.brand)
+    number = (template.versions.aggregate(last=Max("number"))["last"] or 0) + 1
+    version: PromptVersion = PromptVersion.objects.create(template=template, number=number, created_by=by, **fields)
+    payload = {"version": version.pk, "number": number}
+    events.publish(events.PromptVersionAdded(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
+    return version
+
+
+@transaction.atomic
+def change_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion:
+    """Change a draft that no run has used. Raises Conflict for any other: add a new version instead."""
+    version = lock(version_id)
+    require(by, Action.EDIT_PROMPT, version.template.brand)
+    if version.used_at is not None or version.status != PromptStatus.DRAFT:
+        why = "was used" if version.used_at else "is approved"
+        raise Conflict(f"{version} {why} and never changes; add a new version instead.", version=version.pk)
+    now = {name: getattr(version, name) for name in VERSION_FIELDS}
+    ensure_fields({**now, **fields}, version.template.brand)
+    changed = sorted(name for name, value in fields.items() if now[name] != value)
+    if not changed:
+        return version
+    for name in changed:
+        setattr(version, name, fields[name])
+    version.save(update_fields=changed)
+    payload = {"version": version.pk, "number": version.number, "fields": changed}
+    _publish(events.PromptVersionChanged, version, payload, by)
+    return version
+
+
+@transaction.atomic
+def approve_version(*, version_id: int, by: User) -> PromptVersion:
+    """A lead says that this version may be used for real. Raises Conflict when it is approved already."""
+    version = lock(version_id)
+    require(by, Action.APPROVE_PROMPT, version.template.brand)
+    moved = PromptVersion.objects.filter(pk=version.pk, status=PromptStatus.DRAFT).update(status=PromptStatus.APPROVED)
+    if not moved:
+        raise Conflict(f"{version} is approved already.", version=version.pk)
+    version.status = PromptStatus.APPROVED
+    _publish(events.PromptVersionApproved, version, {"version": version.pk, "number": version.number}, by)
+    return version
+
+
+def mark_used(*, version: PromptVersion, by: User) -> None:
+    """Freeze a version because a run was planned with it. Runs inside the planning transaction; idempotent."""
+    moved = PromptVersion.objects.filter(pk=version.pk, used_at=None).update(used_at=timezone.now())
+    if moved:
+        _publish(events.PromptVersionUsed, version, {"version": version.pk}, by)
+
+
+def lock(version_id: int) -> PromptVersion:
+    """The version, its row locked until the transaction ends; with template and brand. Raises NotFound."""
+    rows = PromptVersion.objects.select_for_update(of=("self",)).select_related("template__brand")
+    version: PromptVersion | None = rows.filter(pk=version_id).first()
+    if version is None:
+        raise NotFound(f"There is no prompt version {version_id}.")
+    return version
+
+
+def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
+    """Raise Invalid unless these fields make a version that can be rendered."""
+    found = [Problem(name, "A prompt version has no such field.") for name in sorted(set(fields) - VERSION_FIELDS)]
+    for name in ("text", "negative"):
+        found += _syntax_problems(name, fields.get(name, ""))
+    for name in ("axes", "parameters", "needs", "policy"):
+        if not isinstance(fields.get(name, {}), dict):
+            found.append(Problem(name, "Give an object of names and values.", str(fields[name])[:100]))
+            return _refuse(found)
+    for key, value in fields.get("parameters", {}).items():
+        found += _syntax_problems(f"parameters/{key}", value)
+    try:
+        prompts.expand_axes(fields.get("axes", {}))
+    except prompts.AxisError as error:
+        found.append(Problem(f"axes/{error.axis}", error.message))
+    style = fields.get("style")
+    if style is not None and style.brand_id != brand.pk:
+        found.append(Problem("style", "This style belongs to another brand."))
+    return _refuse(found + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
+
+
+def _refuse(problems: list[Problem]) -> None:
+    if problems:
+        raise Invalid("The prompt has mistakes.", problems)
+
+
+def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
+    if isinstance(value, dict):
+        return [problem for key, inner in value.items() for problem in _syntax_problems(f"{pointer}/{key}", inner)]
+    if isinstance(value, list):
+        return [problem for at, inner in enumerate(value) for problem in _syntax_problems(f"{pointer}/{at}", inner)]
+    if not isinstance(value, str):
+        return []
+    try:
+        prompts.parse(value)
+    except prompts.PromptSyntaxError as error:
+        return [Problem(pointer, str(error), value[error.position : error.position + 40])]
+    return []
+
+
+def _number_problems(fields: dict[str, Any]) -> list[Problem]:
+    found = []
+    candidates = fields.get("candidates", 1)
+    if not isinstance(candidates, int) or not 1 <= candidates <= 8:
+        found.append(Problem("candidates", "Ask for 1 to 8 candidates per picture.", str(candidates)))
+    seed = fields.get("seed", 0)
+    if not isinstance(seed, int) or not 0 <= seed <= prompts.MAX_SEED:
+        found.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED}.", str(seed)))
+    strategy = fields.get("seed_strategy", SeedStrategy.PER_SUBJECT)
+    if strategy not in SeedStrategy.values:
+        found.append(Problem("seed_strategy", f"Known are {', '.join(SeedStrategy.values)}.", str(strategy)))
+    return found
+
+
+def _policy_problems(policy: dict[str, Any]) -> list[Problem]:
+    found = []
+    on_fail = policy.get("on_fail", "flag")
+    if on_fail not in FAILURE_POLICIES:
+        found.append(Problem("policy/on_fail", f"Known are {', '.join(FAILURE_POLICIES)}.", str(on_fail)))
+    again = policy.get("max_regenerations", 0)
+    if not isinstance(again, int) or not 0 <= again <= MAX_REGENERATIONS:
+        found.append(Problem("policy/max_regenerations", f"Give 0 to {MAX_REGENERATIONS}.", str(again)))
+    return found
+
+
+def _ensure_named(slug: str, name: str) -> None:
+    found = []
+    if slugify(slug) != slug or not slug:
+        found.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “studio-white”.", slug))
+    if not name.strip():
+        found.append(Problem("name", "Give it a name that people recognise."))
+    if found:
+        raise Invalid("This name cannot be used.", found)
+
+
+def _publish(kind: type[events.Happening], version: PromptVersion, payload: dict[str, Any], by: User) -> None:
+    template = version.template
+    events.publish(kind(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
