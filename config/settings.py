@@ -185,6 +185,7 @@ PROOFLINE = {
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
+    "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
 }
 
@@ -192,13 +193,7 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {
-            "()": "structlog.stdlib.ProcessorFormatter",
-            "processors": [
-                "config.logs.drop_meta",
-                "config.logs.render",
-            ],
-        }
+        "line": {"()": "config.logs.formatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},

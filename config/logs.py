@@ -1,0 +1,57 @@
+"""How a log record becomes a line: JSON for programs, colours for a person at a terminal. Named in settings.LOGGING."""
+
+from __future__ import annotations
+
+import logging
+import sys
+
+import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
+
+#: Applied to our own records and to those of Django and RQ alike, so that every line has the same keys.
+SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.ExtraAdder(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True),
+    structlog.processors.StackInfoRenderer(),
+]
+
+_as_json = structlog.processors.JSONRenderer(ensure_ascii=False)
+_for_people = structlog.dev.ConsoleRenderer(pad_event_to=0)
+
+
+def drop_meta(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
+    """First processor of every line: add what SHARED adds to records of the standard library, drop the bookkeeping."""
+    if not event.pop("_from_structlog"):
+        record = event["_record"]
+        for processor in SHARED:
+            event = processor(logging.getLogger(record.name), record.levelname.lower(), event)  # type: ignore[assignment]
+    event.pop("_record", None)
+    return event
+
+
+def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
+    """Last processor: one line."""
+    if sys.stderr.isatty():
+        return str(_for_people(logger, name, event))
+    if event.get("exc_info"):
+        event = structlog.processors.format_exc_info(logger, name, event)
+    return str(_as_json(logger, name, event))
+
+
+def formatter() -> structlog.stdlib.ProcessorFormatter:
+    """The formatter of every handler; also sends structlog's own loggers through the standard library's handlers."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *SHARED,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    return structlog.stdlib.ProcessorFormatter(processors=[drop_meta, render])

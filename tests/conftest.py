@@ -1,0 +1,171 @@
+"""Fixtures of every test: people by role, a brand, clients, files in a temporary folder, a browser where there is one."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests import factories
+
+if TYPE_CHECKING:
+    from django.test import Client
+    from rest_framework.test import APIClient
+
+    from campaigns.models import Brand, User
+
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM_ARGUMENTS = [
+    "--no-sandbox",
+    "--headless",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture(autouse=True)
+def media(tmp_path: Path, settings: Any) -> Path:
+    """Every test stores its files in a folder of its own."""
+    settings.MEDIA_ROOT = tmp_path / "files"
+    settings.STORAGES = settings.STORAGES | {
+        "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
+    }
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    return tmp_path / "files"
+
+
+@pytest.fixture
+def brand(db: None) -> Brand:
+    return factories.BrandFactory()
+
+
+@pytest.fixture
+def other_brand(db: None) -> Brand:
+    """A second brand, to show that one never sees the other."""
+    return factories.BrandFactory()
+
+
+@pytest.fixture
+def person(brand: Brand) -> Callable[..., User]:
+    """`person("reviewer")` is a new user with that role in `brand`; `person("lead", brand=other)` in another."""
+
+    def make(*roles: str, brand: Brand = brand, **fields: Any) -> User:
+        user = factories.UserFactory(**fields)
+        for role in roles:
+            factories.MembershipFactory(brand=brand, user=user, role=role)
+        return user
+
+    return make
+
+
+@pytest.fixture
+def viewer(person: Callable[..., User]) -> User:
+    return person("viewer")
+
+
+@pytest.fixture
+def designer(person: Callable[..., User]) -> User:
+    return person("designer")
+
+
+@pytest.fixture
+def manager(person: Callable[..., User]) -> User:
+    return person("campaign_manager")
+
+
+@pytest.fixture
+def reviewer(person: Callable[..., User]) -> User:
+    return person("reviewer")
+
+
+@pytest.fixture
+def lead(person: Callable[..., User]) -> User:
+    return person("lead")
+
+
+@pytest.fixture
+def integrator(person: Callable[..., User]) -> User:
+    return person("integrator")
+
+
+@pytest.fixture
+def page_client() -> Callable[[User], Client]:
+    """`page_client(user)` is a signed-in client for pages."""
+    from django.test import Client
+
+    def make(user: User) -> Client:
+        client = Client()
+        client.force_login(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def api_client() -> Callable[[User], APIClient]:
+    """`api_client(user)` is a client for the API that acts as the user."""
+    from rest_framework.test import APIClient
+
+    def make(user: User) -> APIClient:
+        client = APIClient()
+        client.force_authenticate(user)
+        return client
+
+    return make
+
+
+@pytest.fixture
+def clean_redis() -> Iterator[Any]:
+    """The tests' own Redis, emptied before and after."""
+    import django_rq
+
+    connection = django_rq.get_connection("housekeeping")
+    connection.flushdb()
+    yield connection
+    connection.flushdb()
+
+
+# -- the browser ----------------------------------------------------------------------------------------------------
+
+
+def _chromium() -> str | None:
+    return next((found for name in CHROMIUM_NAMES if (found := shutil.which(name))), None)
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[Any]:
+    """A running Chromium of this machine, driven by playwright."""
+    path = _chromium()
+    if path is None:
+        pytest.skip(f"browser tests left out: none of {', '.join(CHROMIUM_NAMES)} is installed (apt install chromium)")
+    from playwright.sync_api import sync_playwright
+
+    # Playwright's sync driver keeps an event loop in this thread, and Django refuses queries beside one by default.
+    os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def browser_context(chromium: Any) -> Iterator[Any]:
+    """A fresh profile: cookies and storage of one test."""
+    context = chromium.new_context(viewport={"width": 1440, "height": 900})
+    context.set_default_timeout(10_000)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def browser_page(browser_context: Any) -> Any:
+    """An empty tab; use it with pytest-django's `live_server` and mark the test with `browser`."""
+    return browser_context.new_page()

@@ -1,0 +1,31 @@
+"""Loaded by pytest before Django: the tests' own PostgreSQL and Redis, apart from those of `make up`.
+
+Named in pyproject.toml as `-p tests.services`, because pytest-django reads the settings, and with them the addresses of
+the services, before any conftest.py is imported.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import pytest
+
+from config import embedded, env
+
+_held = contextlib.ExitStack()
+
+
+def _begin() -> None:
+    # A run may flush Redis and kill PostgreSQL: never those that hold somebody's work.
+    os.environ["PROOFLINE_VAR"] = str(env.var_dir() / "tests")
+    # These databases live for minutes; a crash of the machine may take them.
+    os.environ.setdefault("PROOFLINE_UNSAFE_FAST_DB", "1")
+    _held.enter_context(embedded.services())
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    _held.close()
+
+
+_begin()
