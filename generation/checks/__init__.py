@@ -1,0 +1,1 @@
+"""Checks: what a machine can see in the pixels before a person looks. Pure; knows no models."""

@@ -1,0 +1,53 @@
+"""Checks of the pixels themselves: are there any, and is there a picture in them."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from generation.checks.base import Sample, Verdict
+from generation.checks.registry import register
+
+_TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
+_FLAT = 3  # levels (of 255) between the darkest and brightest tile below which nothing is there
+_BLACK = 12  # brightest tile of a picture that counts as black
+
+
+@register
+class PixelsCheck:
+    """The array is a picture: height × width × 3 or 4, 8 bits, not empty, and not wholly transparent."""
+
+    name = "pixels"
+
+    def look(self, sample: Sample) -> Verdict:
+        pixels = sample.pixels
+        height, width, channels = pixels.shape
+        if channels == 4 and int(pixels[..., 3].max()) == 0:
+            return Verdict(self.name, "fail", "Every pixel is transparent: there is nothing to see.")
+        kind = "RGB" if channels == 3 else "RGB with transparency"
+        return Verdict(self.name, "pass", f"{width} × {height} px, {kind}, 8 bits per channel.")
+
+
+@register
+class BlankCheck:
+    """Black (what a model leaves when its numbers overflow), or one flat colour from edge to edge.
+
+    Seen on tiles of the picture, so that grain alone does not pass for content. The score is the largest difference
+    between two tiles in any channel, 0–255.
+    """
+
+    name = "blank"
+
+    def look(self, sample: Sample) -> Verdict:
+        tiles = cv2.resize(sample.small, (_TILE, _TILE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
+        spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
+        if int(tiles.max()) <= _BLACK:
+            return Verdict(
+                self.name, "fail", "The picture is black. The model's numbers probably overflowed; try again.", float(spread)
+            )
+        if spread <= _FLAT:
+            red, green, blue = (round(float(level)) for level in tiles.mean(axis=0))
+            return Verdict(
+                self.name, "fail", f"One flat colour (#{red:02x}{green:02x}{blue:02x}) from edge to edge.", float(spread)
+            )
+        return Verdict(self.name, "pass", "There is a picture.", float(spread))

@@ -1,0 +1,59 @@
+"""Checks of sizes: did we get what was asked for, and was the photo large enough for what is wanted of it."""
+
+from __future__ import annotations
+
+from generation.checks.base import Sample, Verdict
+from generation.checks.registry import register
+
+ENLARGED = 1.5
+"""From how many times on an enlarged photo is likely to look soft."""
+
+
+@register
+class DimensionsCheck:
+    """The picture has the width and height that its job asked for."""
+
+    name = "dimensions"
+
+    def look(self, sample: Sample) -> Verdict:
+        height, width = sample.pixels.shape[:2]
+        wanted = sample.facts.get("wanted")
+        if not wanted:
+            return Verdict(self.name, "pass", f"{width} × {height} px; no size was asked for.")
+        if [width, height] == list(wanted):
+            return Verdict(self.name, "pass", f"{width} × {height} px, as asked.")
+        return Verdict(
+            self.name, "fail", f"The picture is {width} × {height} px; {wanted[0]} × {wanted[1]} px were asked for."
+        )
+
+
+@register
+class PhotoSizeCheck:
+    """The product's photo has enough pixels for the largest output spec. The score is how often it is enlarged.
+
+    Facts: "photo" [width, height], or None where no photo was used; "specs" as in `Sample`.
+    """
+
+    name = "photo_size"
+
+    def look(self, sample: Sample) -> Verdict:
+        photo = sample.facts.get("photo")
+        if not photo or not min(photo):
+            return Verdict(self.name, "pass", "Made without a photo.")
+        height, width = sample.pixels.shape[:2]
+        specs = sample.facts.get("specs") or [{"slug": "the picture", "width": width, "height": height}]
+        # The product keeps its shape, so the tighter of the two sides decides how far its photo is stretched.
+        needed, spec = max(
+            ((min(spec["width"] / photo[0], spec["height"] / photo[1]), spec) for spec in specs),
+            key=lambda pair: pair[0],
+        )
+        size = f"{photo[0]} × {photo[1]} px"
+        if needed < ENLARGED:
+            return Verdict(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
+        return Verdict(
+            self.name,
+            "flag",
+            f"The photo is only {size}; {spec['slug']} wants {spec['width']} × {spec['height']} px, so the product is"
+            f" enlarged about {needed:.1f} times and may look soft. Ask for a larger photo.",
+            round(needed, 2),
+        )

@@ -1,0 +1,116 @@
+"""Crops: a picture in another aspect, around its subject, which is never cut while it fits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from generation.checks.base import Box
+from generation.engines.base import Pixels
+from generation.finishing.resample import resize
+
+MARGIN = 0.04
+"""Air kept around the subject, as a share of its longer side, where there is room for it."""
+_DEPTH = 24
+"""Lines next to an edge whose grain is taken when the backdrop is carried on beyond it."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A rectangle in pixels of the picture; it may reach beyond the picture where the backdrop is to be extended."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def window(width: int, height: int, aspect: float, subject: Box | None) -> Window:
+    """The part of a width × height picture to show at `aspect` (width / height).
+
+    The largest such part, centred on the subject as far as the edges allow. Where the subject and its margin do not fit
+    into it, the smallest rectangle of that aspect around them instead, reaching beyond the picture.
+    """
+    shown_width, shown_height = min(width, height * aspect), min(height, width / aspect)
+    left, top, right, bottom = _with_margin(subject or (0.5, 0.5, 0.5, 0.5), width, height)
+    if right - left > shown_width:
+        shown_width, shown_height = right - left, (right - left) / aspect
+    if bottom - top > shown_height:
+        shown_width, shown_height = (bottom - top) * aspect, bottom - top
+    return Window(
+        _place((left + right) / 2, shown_width, width),
+        _place((top + bottom) / 2, shown_height, height),
+        max(1, round(shown_width)),
+        max(1, round(shown_height)),
+    )
+
+
+def cut(pixels: Pixels, part: Window) -> Pixels:
+    """That part of `pixels`; what lies beyond the edge is the backdrop carried on (transparent where there is alpha)."""
+    height, width = pixels.shape[:2]
+    left, top = max(0, -part.left), max(0, -part.top)
+    right, bottom = max(0, part.left + part.width - width), max(0, part.top + part.height - height)
+    x, y = max(0, part.left), max(0, part.top)
+    inner = pixels[y : part.top + part.height - bottom, x : part.left + part.width - right]
+    if not (left or top or right or bottom):
+        return np.ascontiguousarray(inner)
+    if pixels.shape[2] == 4:
+        padded = cv2.copyMakeBorder(inner, top, bottom, left, right, cv2.BORDER_CONSTANT, value=(0, 0, 0, 0))
+        return np.asarray(padded, dtype=np.uint8)
+    return _extend(inner, top, bottom, left, right)
+
+
+def to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pixels:
+    """`pixels` as width × height, cropped or extended around the subject first where the aspects differ."""
+    old_height, old_width = pixels.shape[:2]
+    if not same_aspect((old_width, old_height), (width, height)):
+        pixels = cut(pixels, window(old_width, old_height, width / height, subject))
+    return resize(pixels, width, height)
+
+
+def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """True if scaling one (width, height) to the other distorts by less than one pixel."""
+    scale = max(other[0] / one[0], other[1] / one[1])
+    return abs(one[0] * scale - other[0]) < 1 and abs(one[1] * scale - other[1]) < 1
+
+
+def _with_margin(box: Box, width: int, height: int) -> Box:
+    """`box` in pixels with its margin, which ends at the edge of the picture."""
+    left, top, right, bottom = box[0] * width, box[1] * height, box[2] * width, box[3] * height
+    air = MARGIN * max(right - left, bottom - top)
+    return max(0.0, left - air), max(0.0, top - air), min(float(width), right + air), min(float(height), bottom + air)
+
+
+def _place(centre: float, length: float, available: int) -> int:
+    """Start of a stretch of `length` around `centre`, kept inside; one that is longer than the picture is centred
+    on it as far as both edges stay covered."""
+    start = centre - length / 2
+    spare = available - length
+    return round(min(max(start, min(0.0, spare)), max(0.0, spare)))
+
+
+def _extend(inner: Pixels, top: int, bottom: int, left: int, right: int) -> Pixels:
+    """Carry the backdrop on beyond each edge."""
+    rows = [_beyond(inner[:_DEPTH], top)[::-1], inner, _beyond(inner[: -_DEPTH - 1 : -1], bottom)]
+    grown = np.concatenate(rows, axis=0).swapaxes(0, 1)
+    columns = [_beyond(grown[:_DEPTH], left)[::-1], grown, _beyond(grown[: -_DEPTH - 1 : -1], right)]
+    return np.ascontiguousarray(np.concatenate(columns, axis=0).swapaxes(0, 1))
+
+
+def _beyond(strip: Pixels, count: int) -> Pixels:
+    """`count` lines that follow on outwards from `strip`, whose first line is the picture's edge.
+
+    The edge's colours, smoothed along the edge, with the strip's own grain mirrored over them: repeating the last line
+    as it is would draw streaks, and mirroring the strip itself would bring the subject back.
+    """
+    depth = len(strip)
+    if not count:
+        return strip[:0]
+    lines = np.ascontiguousarray(strip).astype(np.float32)
+    edge = cv2.GaussianBlur(lines[:4].mean(axis=0, keepdims=True), (0, 0), 10.0, borderType=cv2.BORDER_REPLICATE)
+    grain = lines - cv2.GaussianBlur(lines, (0, 0), 2.0)
+    order = np.arange(count) % (2 * depth)
+    mirrored = np.where(order < depth, order, 2 * depth - 1 - order)
+    return np.clip(edge + grain[mirrored] + 0.5, 0, 255).astype(np.uint8)

@@ -1,0 +1,162 @@
+"""From an engine's pixels to everything that is stored: checks, master, thumbnails, hashes and renditions in one pass.
+
+Pure, and nothing is decoded or scaled twice. The heavy steps run in C without the GIL, so several images may be
+developed at once on threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from generation.checks.base import Box, Sample, Verdict
+from generation.checks.registry import examine
+from generation.engines.base import Pixels
+from generation.finishing import crop, encode, likeness, subject
+from generation.finishing.base import Encoded, Target, TooLarge
+from generation.finishing.resample import within
+
+THUMBNAILS = (1024, 512, 256)
+"""Long edges in pixels: the viewer, a tile, a strip. Each is always there; one that is larger than the master shows it
+in its own size."""
+ENLARGED = 1.25
+"""How far a rendition may be larger than its master before that is worth a word."""
+
+
+class BadPixels(ValueError):
+    """What an engine returned is no picture at all: wrong shape or type. The message says which."""
+
+
+@dataclass(frozen=True)
+class Developed:
+    """One developed image. hashes: the columns of Master that near-duplicates are found by (see likeness.py).
+
+    subject_box is None when nothing stood out, or when no target needed to know.
+    """
+
+    master: Encoded
+    thumbnails: dict[int, Encoded]
+    verdicts: list[Verdict]
+    renditions: list[tuple[Target, Encoded]]
+    pdq: str
+    pdq_quality: int
+    colours: bytes
+    has_alpha: bool
+    subject_box: Box | None = None
+
+    @property
+    def hashes(self) -> dict[str, Any]:
+        return {"pdq": self.pdq, "pdq_quality": self.pdq_quality, "colours": self.colours}
+
+
+def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> Developed:
+    """Develop `pixels` (height × width × 3|4 uint8 sRGB). facts: see `Sample`, and "subject_box" where the engine knows
+    it. Raises BadPixels; everything else that is wrong with the picture becomes a verdict."""
+    pixels = _sound(pixels)
+    sample = Sample(pixels, facts)
+    verdicts = examine(sample)
+    pdq, quality = likeness.pdq(sample.small)
+    box = _subject_box(sample, targets)
+    renditions, problems = _renditions(pixels, targets, box)
+    if targets:
+        verdicts.append(_rendition_verdict(pixels, renditions, problems))
+    return Developed(
+        master=encode.encode_master(pixels),
+        thumbnails=_thumbnails(pixels),
+        verdicts=verdicts,
+        renditions=renditions,
+        pdq=pdq,
+        pdq_quality=quality,
+        colours=likeness.colours(sample.small),
+        has_alpha=pixels.shape[2] == 4,
+        subject_box=box,
+    )
+
+
+def renditions_of(
+    pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]
+) -> list[tuple[Target, Encoded]]:
+    """The same renditions made again from a master's pixels and facts. Raises TooLarge."""
+    pixels = _sound(pixels)
+    renditions, problems = _renditions(pixels, targets, _subject_box(Sample(pixels, facts), targets))
+    if problems:
+        raise TooLarge("; ".join(problems))
+    return renditions
+
+
+def _sound(pixels: Pixels) -> Pixels:
+    """`pixels` as every later step expects them; alpha that hides nothing is dropped."""
+    if not isinstance(pixels, np.ndarray) or pixels.ndim != 3 or pixels.shape[2] not in (3, 4) or not pixels.size:
+        shape = getattr(pixels, "shape", type(pixels).__name__)
+        raise BadPixels(f"expected height × width × 3 or 4 pixels, got {shape}")
+    if pixels.dtype != np.uint8:
+        raise BadPixels(f"expected 8-bit pixels (uint8), got {pixels.dtype}")
+    if pixels.shape[2] == 4 and int(pixels[..., 3].min()) == 255:
+        pixels = pixels[..., :3]
+    return np.ascontiguousarray(pixels)
+
+
+def _thumbnails(pixels: Pixels) -> dict[int, Encoded]:
+    """Each made from the next larger one."""
+    thumbnails = {}
+    for long_edge in THUMBNAILS:
+        pixels = within(pixels, long_edge)
+        thumbnails[long_edge] = encode.encode_thumbnail(pixels)
+    return thumbnails
+
+
+def _subject_box(sample: Sample, targets: Sequence[Target]) -> Box | None:
+    known = sample.facts.get("subject_box")
+    if known:
+        left, top, right, bottom = (float(share) for share in known)
+        return left, top, right, bottom
+    height, width, channels = sample.pixels.shape
+    size = (width, height)
+    if all(crop.same_aspect(size, (target.width, target.height)) for target in targets):
+        return None
+    return subject.find(sample.small if channels == 3 else sample.pixels).box
+
+
+def _renditions(
+    pixels: Pixels, targets: Sequence[Target], box: Box | None
+) -> tuple[list[tuple[Target, Encoded]], list[str]]:
+    """The renditions that could be made, and sentences about those that could not."""
+    renditions: list[tuple[Target, Encoded]] = []
+    problems: list[str] = []
+    sized: dict[tuple[int, int], Pixels] = {}
+    for target in targets:
+        size = (target.width, target.height)
+        if size not in sized:
+            sized[size] = crop.to_size(pixels, *size, box)
+        try:
+            file = encode.encode(
+                sized[size], target.image_format, max_bytes=target.max_bytes, background=target.background
+            )
+            renditions.append((target, file))
+        except TooLarge as error:
+            problems.append(f"{target.slug}: {error}")
+    return renditions, problems
+
+
+def _rendition_verdict(pixels: Pixels, renditions: Sequence[tuple[Target, Encoded]], problems: Sequence[str]) -> Verdict:
+    """One verdict over all files: what does not fit is a failure, what is enlarged is worth a look."""
+    if problems:
+        return Verdict("renditions", "fail", " ".join(problems))
+    height, width = pixels.shape[:2]
+    enlarged, target = max(
+        ((min(target.width / width, target.height / height), target) for target, _ in renditions),
+        key=lambda pair: pair[0],
+    )
+    if enlarged >= ENLARGED:
+        return Verdict(
+            "renditions",
+            "flag",
+            f"{target.slug} wants {target.width} × {target.height} px, the picture was made with {width} × {height} px:"
+            f" it is enlarged {enlarged:.1f} times.",
+            round(enlarged, 2),
+        )
+    made = "1 file" if len(renditions) == 1 else f"{len(renditions)} files"
+    return Verdict("renditions", "pass", f"{made}, each within its limit.", round(enlarged, 2))

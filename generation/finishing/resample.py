@@ -1,0 +1,63 @@
+"""Sizes: making a picture smaller or larger without fringes. Crops live in crop.py."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+
+from generation.engines.base import Pixels
+
+
+def resize(pixels: Pixels, width: int, height: int) -> Pixels:
+    """`pixels` (height × width × 3|4 uint8, straight alpha) at a new size; the same array when nothing changes.
+
+    Shrinking averages areas, enlarging uses Lanczos. Alpha is multiplied in before and divided out after, so that the
+    colour of invisible pixels does not bleed into the edge.
+    """
+    old_height, old_width = pixels.shape[:2]
+    if (old_width, old_height) == (width, height):
+        return pixels
+    shrinks = width <= old_width and height <= old_height
+    method = cv2.INTER_AREA if shrinks else cv2.INTER_LANCZOS4
+    if pixels.shape[2] == 3:
+        return np.asarray(cv2.resize(pixels, (width, height), interpolation=method), dtype=np.uint8)
+    alpha = pixels[..., 3:].astype(np.uint16)
+    scaled = cv2.resize(np.dstack([pixels[..., :3] * alpha, alpha * 255]), (width, height), interpolation=method)
+    weight = np.maximum(scaled[..., 3:].astype(np.float32), 1.0)
+    colour = np.minimum(scaled[..., :3] * 255.0 / weight + 0.5, 255.0)
+    opacity = (scaled[..., 3:].astype(np.uint32) + 127) // 255
+    return np.ascontiguousarray(np.dstack([colour, opacity]).astype(np.uint8))
+
+
+def within(pixels: Pixels, long_edge: int) -> Pixels:
+    """`pixels` shrunk so that the longer edge is at most `long_edge`; never enlarged."""
+    height, width = pixels.shape[:2]
+    longest = max(height, width)
+    if longest <= long_edge:
+        return pixels
+    return resize(
+        pixels, max(1, round(width * long_edge / longest)), max(1, round(height * long_edge / longest))
+    )
+
+
+def over(pixels: Pixels, background: str) -> Pixels:
+    """`pixels` without alpha, laid over `background` ("#rrggbb", "" is white): height × width × 3."""
+    if pixels.shape[2] == 3:
+        return pixels
+    alpha = pixels[..., 3:].astype(np.uint16)
+    under = np.asarray(colour(background), dtype=np.uint16) * (255 - alpha)
+    return ((pixels[..., :3] * alpha + under + 127) // 255).astype(np.uint8)
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """"#b5651d" or "#fff" -> (181, 101, 29); "" is white. ValueError for anything else."""
+    digits = text.strip().removeprefix("#") or "ffffff"
+    if len(digits) == 3:
+        digits = "".join(digit * 2 for digit in digits)
+    if len(digits) not in (6, 8):
+        raise ValueError(f"{text!r} is not a colour such as #b5651d")
+    try:
+        red, green, blue = (int(digits[place : place + 2], 16) for place in (0, 2, 4))
+    except ValueError:
+        raise ValueError(f"{text!r} is not a colour such as #b5651d") from None
+    return red, green, blue
