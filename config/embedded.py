@@ -134,8 +134,8 @@ def _account() -> Account | None:
         entry = pwd.getpwnam(name)
     except KeyError:
         raise CannotStart(
-            f"PostgreSQL refuses to run as root and there is no user {name!r}. Set PROOFLINE_DB_USER to an unprivileged "
-            "user, run as an ordinary user, or set DATABASE_URL to a server of yours."
+            f"PostgreSQL refuses to run as root and there is no user {name!r}. Set PROOFLINE_DB_USER to an "
+            "unprivileged user, run as an ordinary user, or set DATABASE_URL to a server of yours."
         ) from None
     if entry.pw_uid == 0:
         raise CannotStart(f"PROOFLINE_DB_USER={name!r} is root; PostgreSQL refuses to run as root. Name another user.")
@@ -168,8 +168,8 @@ def _home(account: Account | None) -> Path:
         home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=SHARED_HOME))
     except OSError as error:
         raise CannotStart(
-            f"the unprivileged user that runs PostgreSQL cannot enter {var}, and {SHARED_HOME} cannot be made ({error})."
-            " Set PROOFLINE_VAR to a folder that everybody may enter, or run as an ordinary user."
+            f"the unprivileged user that runs PostgreSQL cannot enter {var}, and {SHARED_HOME} cannot be made "
+            f"({error}). Set PROOFLINE_VAR to a folder that everybody may enter, or run as an ordinary user."
         ) from error
     (home / "README").write_text(f"The embedded database of {var}. Made by Proofline; remove it together with that.\n")
     home.chmod(0o711)
@@ -186,15 +186,15 @@ def _binaries(home: Path, account: Account | None) -> Path:
     shutil.copytree(wheel, fresh, symlinks=True)
     shutil.copy2(servers.redis_binary(), fresh / "bin" / "redis-server")
     for folder, _, _ in os.walk(fresh):
-        os.chmod(folder, 0o755)
+        os.chmod(folder, 0o755)  # noqa: S103 - the wheel's programs, readable like the wheel itself
     shutil.rmtree(copy, ignore_errors=True)
     fresh.rename(copy)
     return copy
 
 
-def _sockets(account: Account | None) -> Path:
+def _new_sockets(account: Account | None) -> Path:
     """A new private folder with a short name: sockets cannot have long paths, and checkouts lie deep."""
-    for parent in (tempfile.gettempdir(), "/tmp"):
+    for parent in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - mkdtemp makes it private
         folder = Path(tempfile.mkdtemp(prefix="proofline-", dir=parent))
         servers.own(folder, account)
         if len(os.fsencode(folder)) <= SOCKET_FOLDER_BYTES and _can_use(folder, account, "-x"):
@@ -227,7 +227,7 @@ def _prepare() -> Place:
             f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
             "of your own, or remove the folder to begin with an empty database."
         )
-    sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _sockets(account)
+    sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _new_sockets(account)
     place = Place(home, sockets, binaries, account)
     _record(place)
     return place
@@ -310,7 +310,7 @@ def services(*, watch: bool = False) -> Iterator[None]:
             finished.set()
             if watch:
                 watcher.join()
-            with _undisturbed(), _gate():
+            with undisturbed(), _gate():
                 _stop_if_last(users.fileno())
 
 
@@ -340,7 +340,7 @@ def _end_by_exception() -> None:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """A second Ctrl-C must not leave a database half stopped."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,4 +1,4 @@
-"""Settings of every process. Values that differ between installations come from the environment (docs/operations.md)."""
+"""Settings of every process. What differs between installations comes from the environment (docs/operations.md)."""
 
 from __future__ import annotations
 
@@ -187,6 +187,7 @@ PROOFLINE = {
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
+    "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
 }
 
 LOGGING = {

@@ -1,4 +1,4 @@
-"""Fixtures of every test: people by role, a brand, clients, files in a temporary folder, a browser where there is one."""
+"""Fixtures of every test: people by role, a brand, clients, temporary files, a browser where there is one."""
 
 from __future__ import annotations
 

@@ -1,0 +1,81 @@
+# The front door. Needs Python 3.11 and make; everything else is installed into .venv by the first target that needs it.
+# Paths are relative on purpose: make splits names at spaces, and a checkout may lie below a folder that has one.
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-tamper up migrate test lint format types docs bench engines clean
+SHELL := /bin/sh
+PY := .venv/bin/python
+ARGS ?=
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+demo: .venv/.base ## the example brand runs before your eyes; ARGS="--once" ends by itself
+	@$(PY) manage.py demo $(ARGS)
+
+demo-tamper: .venv/.base ## changes one byte in a copy of the audit trail and lets `audit verify` find it
+	@$(PY) manage.py demo_tamper $(ARGS)
+
+up: .venv/.base ## your own data: web, two workers and the clock in this terminal
+	@$(PY) -m config.supervisor up
+
+migrate: .venv/.base ## bring the tables up to date
+	@$(PY) manage.py migrate
+
+engines: .venv/.engines ## install what the diffusers engine needs (torch, diffusers)
+
+test: .venv/.engines .venv/.test ## every test, browser tests included; ARGS="tests/test_states.py -q" for some
+	@tests/chromium.sh
+	@$(PY) -m pytest $(ARGS)
+
+lint: .venv/.test ## style, format and the direction of imports
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
+	@.venv/bin/lint-imports --no-cache 2>&1
+
+format: .venv/.test ## put the code into shape
+	@$(PY) -m ruff check --fix .
+	@$(PY) -m ruff format .
+
+types: .venv/.test ## mypy, strict where it matters most
+	@$(PY) -m mypy
+
+docs: .venv/.base ## write docs/states.md and docs/openapi.yaml anew
+	@$(PY) -m docs.states
+	@$(PY) manage.py spectacular --file docs/openapi.yaml
+
+bench: .venv/.engines .venv/.test ## NAME=line runs benchmarks/line.py; its last line is JSON
+	@$(PY) -m benchmarks.$(or $(NAME),line) $(ARGS)
+
+clean: ## remove .venv and everything under var/ (the embedded database too)
+	@rm -rf .venv var
+
+# -- the virtual environment: one stamp per requirements file, so that pip runs once per change ------------------------
+
+.venv/bin/python:
+	@found=; for python in $${PYTHON:-} python3.11 python3 python; do \
+		if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		echo "Proofline needs Python 3.11, and found none as python3.11, python3 or python."; \
+		echo "Debian: apt install python3.11 python3.11-venv.  macOS: brew install python@3.11.  Else: PYTHON=/path make …"; \
+		exit 1; \
+	fi; \
+	echo "Making .venv with $$($$found --version)"; \
+	rm -rf .venv; \
+	"$$found" -m venv .venv || { rm -rf .venv; echo "Python cannot make a virtual environment (Debian: apt install python3.11-venv)"; exit 1; }
+
+.venv/.base: requirements/base.txt | .venv/bin/python
+	@echo "Installing requirements/base.txt"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/base.txt
+	@touch $@
+
+.venv/.engines: requirements/engines.txt .venv/.base
+	@echo "Installing requirements/engines.txt"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/engines.txt
+	@touch $@
+
+.venv/.test: requirements/test.txt .venv/.base
+	@echo "Installing requirements/test.txt"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/test.txt
+	@touch $@
