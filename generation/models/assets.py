@@ -31,6 +31,7 @@ class Master(models.Model):
     thumbnails = models.JSONField(default=dict, help_text='{"512": storage key}: WebP, long edge in pixels')
     pdq = models.CharField(max_length=64, blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low")
     pdq_quality = models.PositiveSmallIntegerField(default=0)
+    was_rejected = models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently")
     created_at = models.DateTimeField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()

@@ -83,6 +83,7 @@ class JobSpec(models.Model):
     round = models.PositiveSmallIntegerField(default=1)
     candidate = models.PositiveSmallIntegerField(default=1)
     fingerprint = models.CharField(max_length=64)
+    quoted_cost = models.DecimalField(max_digits=10, decimal_places=6, default=0, help_text="what the budget reserves")
     spec = models.JSONField()
 
     objects = BrandOwned.as_manager()

@@ -34,6 +34,9 @@ class Run(models.Model):
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = models.DateTimeField(auto_now_add=True)
     released_at = models.DateTimeField(null=True, blank=True)
+    watched_from = models.DateTimeField(
+        null=True, blank=True, help_text="release or last resume: older outputs do not pause the run again"
+    )
     finished_at = models.DateTimeField(null=True, blank=True)
 
     objects = BrandOwned.through("campaign__brand").as_manager()
