@@ -1,11 +1,17 @@
 """The generation app's entry in Django's registry."""
 
+from importlib import import_module
+
 from django.apps import AppConfig
+from django.conf import settings
 
 
 class GenerationConfig(AppConfig):
     name = "generation"
 
     def ready(self) -> None:
-        """Make event types and housekeeping known."""
+        """Make event types, housekeeping and the plug-ins of this installation known."""
         from generation import chores, events  # noqa: F401
+
+        for module in settings.PROOFLINE["plugins"]:
+            import_module(module)

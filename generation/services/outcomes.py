@@ -131,9 +131,20 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
                 error_kind=error.kind,
                 error=error.message[:500],
             )
+        elif error.kind == ErrorKind.QUOTA:
+            _hold_endpoint(held, token, error)
         else:
             _give_up(held, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
     return True
+
+
+def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
+    """Nothing more can be had from this endpoint until its operator acts: hold this job and all that wait for it."""
+    _close_attempt(job, token, AttemptOutcome.FAILED, error)
+    _end(job, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+    Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
+        status=JobState.HELD, hold_reason="quota"
+    )
 
 
 def backoff_seconds(attempt: int) -> float:

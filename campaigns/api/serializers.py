@@ -1,0 +1,136 @@
+"""What the API shows and takes of brands, subjects, imports, campaigns and prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from campaigns.models import (
+    Brand,
+    Campaign,
+    FeedImport,
+    ImportIssue,
+    OutputSpec,
+    PromptTemplate,
+    PromptVersion,
+    ReferencePhoto,
+    StylePreset,
+    Subject,
+    Variant,
+)
+
+
+class BrandSerializer(serializers.ModelSerializer[Brand]):
+    class Meta:
+        model = Brand
+        fields = ["id", "slug", "name", "currency"]
+
+
+class VariantSerializer(serializers.ModelSerializer[Variant]):
+    class Meta:
+        model = Variant
+        fields = ["key", "options", "attributes", "position"]
+
+
+class PhotoSerializer(serializers.ModelSerializer[ReferencePhoto]):
+    class Meta:
+        model = ReferencePhoto
+        fields = ["id", "role", "position", "source", "status", "notes", "sha256", "width", "height", "alt_text"]
+
+
+class SubjectSerializer(serializers.ModelSerializer[Subject]):
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+    variants = VariantSerializer(many=True, read_only=True)
+    photos = PhotoSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = Subject
+        fields = ["id", "brand", "kind", "key", "name", "attributes", "is_active", "variants", "photos", "updated_at"]
+
+
+class ImportSerializer(serializers.ModelSerializer[FeedImport]):
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+
+    class Meta:
+        model = FeedImport
+        fields = [
+            "id", "brand", "file_name", "file_sha256", "file_bytes", "dialect", "status", "rows", "created", "updated",
+            "unchanged", "error_count", "created_at",
+        ]
+
+
+class ImportIssueSerializer(serializers.ModelSerializer[ImportIssue]):
+    class Meta:
+        model = ImportIssue
+        fields = ["row", "column", "value", "cause", "message"]
+
+
+class ImportUpload(serializers.Serializer[Any]):
+    """multipart/form-data."""
+
+    brand = serializers.SlugField()
+    file = serializers.FileField()
+    dry_run = serializers.BooleanField(default=False)
+
+
+class PhotosUpload(serializers.Serializer[Any]):
+    """multipart/form-data: a ZIP whose file names are those that the feed named, or one picture and its subject."""
+
+    brand = serializers.SlugField()
+    file = serializers.FileField()
+
+
+class OutputSpecSerializer(serializers.ModelSerializer[OutputSpec]):
+    class Meta:
+        model = OutputSpec
+        fields = [
+            "id", "slug", "asset_type", "width", "height", "image_format", "max_bytes", "background", "name_pattern",
+            "aspect",
+        ]
+        read_only_fields = ["id", "aspect"]
+
+
+class CampaignSerializer(serializers.ModelSerializer[Campaign]):
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+    output_specs = OutputSpecSerializer(many=True, required=False)
+    subjects = serializers.ListField(
+        child=serializers.CharField(), required=False, write_only=True, help_text='SKUs, or ["*"] for every product'
+    )
+
+    class Meta:
+        model = Campaign
+        fields = [
+            "id", "brand", "slug", "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget",
+            "patience_seconds", "pilot_decisions", "pilot_approval_percent", "output_specs", "subjects", "created_at",
+            "updated_at",
+        ]
+        read_only_fields = ["id", "created_at", "updated_at"]
+        validators: list[Any] = []  # a taken slug is the service's Conflict
+
+
+class StyleSerializer(serializers.ModelSerializer[StylePreset]):
+    class Meta:
+        model = StylePreset
+        fields = ["id", "slug", "name", "text", "negative"]
+
+
+class PromptTemplateSerializer(serializers.ModelSerializer[PromptTemplate]):
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+
+    class Meta:
+        model = PromptTemplate
+        fields = ["id", "brand", "slug", "name", "created_at"]
+        validators: list[Any] = []
+
+
+class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
+    class Meta:
+        model = PromptVersion
+        fields = [
+            "id", "template", "number", "text", "negative", "style", "axes", "parameters", "needs", "policy",
+            "seed_strategy", "seed", "candidates", "status", "used_at", "created_at",
+        ]
+        read_only_fields = ["id", "number", "status", "used_at", "created_at"]
+
+

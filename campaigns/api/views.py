@@ -1,0 +1,230 @@
+"""The campaign manager's half of the API: parse, call one service or selector, render."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from knox.models import AuthToken
+from rest_framework import mixins, viewsets
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from campaigns.api import serializers
+from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
+from campaigns.models import Brand, Campaign, FeedImport, PromptTemplate, PromptVersion, StylePreset, Subject
+from campaigns.selectors import brands as brand_rows
+from campaigns.selectors import subjects as subject_rows
+from campaigns.services import campaigns, imports, photos, prompts
+
+
+class TokenView(APIView):
+    """Exchange user name and password for a token: `curl -u name:password -X POST …/tokens/`."""
+
+    authentication_classes = [BasicAuthentication]
+
+    @extend_schema(
+        request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}}
+    )
+    def post(self, request: Request) -> Response:
+        _, token = AuthToken.objects.create(caller(request))
+        return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)
+
+
+class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
+    """The brands in which you have a role."""
+
+    serializer_class = serializers.BrandSerializer
+    lookup_field = "slug"
+    queryset = Brand.objects.all()
+
+    def get_queryset(self) -> QuerySet[Brand]:
+        return brand_rows.visible(caller(self.request))
+
+
+class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
+    """Products, articles and concepts with their photos."""
+
+    serializer_class = serializers.SubjectSerializer
+    filterset_fields = ["brand__slug", "kind", "key", "is_active"]
+    queryset = Subject.objects.all()
+
+    def get_queryset(self) -> QuerySet[Subject]:
+        rows = Subject.objects.visible_to(caller(self.request)).select_related("brand")
+        return rows.prefetch_related("variants", "photos")
+
+
+class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedImport]):
+    """Feeds: checked first with `dry_run`, then applied in full or not at all."""
+
+    serializer_class = serializers.ImportSerializer
+    filterset_fields = ["brand__slug", "status"]
+    queryset = FeedImport.objects.all()
+
+    def get_queryset(self) -> QuerySet[FeedImport]:
+        return FeedImport.objects.visible_to(caller(self.request)).select_related("brand")
+
+    @extend_schema(request={"multipart/form-data": serializers.ImportUpload})
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = serializers.ImportUpload(data=request.data)
+        asked.is_valid(raise_exception=True)
+        brand = brand_rows.get(caller(request), asked.validated_data["brand"])
+        file = asked.validated_data["file"]
+        done = imports.import_feed(
+            brand=brand, file=file, file_name=file.name, by=caller(request), dry_run=asked.validated_data["dry_run"]
+        )
+        address = reverse("api:import-detail", args=[done.pk])
+        return Response(self._shown(done), status=201, headers={"Location": address})
+
+    def _shown(self, done: FeedImport) -> dict[str, Any]:
+        issues = serializers.ImportIssueSerializer(done.issues.all()[:100], many=True).data
+        return {**self.get_serializer(done).data, "errors": issues}
+
+    @extend_schema(responses=serializers.ImportIssueSerializer(many=True))
+    @action(detail=True, pagination_class=None)
+    def issues(self, request: Request, pk: str) -> Response:
+        """Every mistake by row, column and value; the first 10,000."""
+        rows = self.get_object().issues.all()[:10_000]
+        return Response(serializers.ImportIssueSerializer(rows, many=True).data)
+
+
+class PhotosView(APIView):
+    """Send a ZIP of photos: each file goes to the product whose feed row named it."""
+
+    @extend_schema(request={"multipart/form-data": serializers.PhotosUpload}, responses={201: dict})
+    @idempotent
+    def post(self, request: Request) -> Response:
+        asked = serializers.PhotosUpload(data=request.data)
+        asked.is_valid(raise_exception=True)
+        brand = brand_rows.get(caller(request), asked.validated_data["brand"])
+        report = photos.attach_zip(brand=brand, file=asked.validated_data["file"], by=caller(request))
+        return Response(report.to_json(), status=201)
+
+
+class CampaignViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Campaign]):
+    """Briefs with their output specs and subjects."""
+
+    serializer_class = serializers.CampaignSerializer
+    filterset_fields = ["brand__slug", "slug"]
+    queryset = Campaign.objects.all()
+
+    def get_queryset(self) -> QuerySet[Campaign]:
+        rows = Campaign.objects.visible_to(caller(self.request)).select_related("brand")
+        return rows.prefetch_related("output_specs")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return tagged(self.get_serializer(self.get_object()).data)
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        fields = dict(asked.validated_data)
+        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
+        specs = [campaigns.SpecInput(**spec) for spec in fields.pop("output_specs", [])]
+        keys = fields.pop("subjects", [])
+        with transaction.atomic():
+            made = campaigns.create_campaign(brand=brand, by=caller(request), specs=specs, **fields)
+            if keys:
+                ids = subject_rows.ids_by_key(brand, keys)
+                campaigns.add_subjects(campaign_id=made.pk, by=caller(request), subject_ids=ids)
+        shown = self.get_serializer(self.get_queryset().get(pk=made.pk)).data
+        return tagged(shown, status=201, headers={"Location": reverse("api:campaign-detail", args=[made.pk])})
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change fields of the brief; `output_specs` replaces the list, `subjects` adds to it."""
+        current = self.get_object()
+        asked = self.get_serializer(current, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        fields = dict(asked.validated_data)
+        specs, keys = fields.pop("output_specs", None), fields.pop("subjects", None)
+        with transaction.atomic():
+            locked = campaigns.lock(current.pk)
+            ensure_match(request, self.get_serializer(locked).data)
+            if fields:
+                campaigns.update_campaign(campaign_id=locked.pk, by=caller(request), **fields)
+            if specs is not None:
+                inputs = [campaigns.SpecInput(**spec) for spec in specs]
+                campaigns.set_output_specs(campaign_id=locked.pk, specs=inputs, by=caller(request))
+            if keys is not None:
+                ids = subject_rows.ids_by_key(locked.brand, keys)
+                campaigns.add_subjects(campaign_id=locked.pk, by=caller(request), subject_ids=ids)
+        return tagged(self.get_serializer(self.get_queryset().get(pk=locked.pk)).data)
+
+
+class StyleViewSet(viewsets.ReadOnlyModelViewSet[StylePreset]):
+    """Reusable wording."""
+
+    serializer_class = serializers.StyleSerializer
+    filterset_fields = ["brand__slug"]
+    queryset = StylePreset.objects.all()
+
+    def get_queryset(self) -> QuerySet[StylePreset]:
+        return StylePreset.objects.visible_to(caller(self.request))
+
+
+class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptTemplate]):
+    """Prompts by name; what they say is in their versions."""
+
+    serializer_class = serializers.PromptTemplateSerializer
+    filterset_fields = ["brand__slug", "slug"]
+    queryset = PromptTemplate.objects.all()
+
+    def get_queryset(self) -> QuerySet[PromptTemplate]:
+        return PromptTemplate.objects.visible_to(caller(self.request)).select_related("brand")
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        fields = dict(asked.validated_data)
+        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
+        made = prompts.create_template(brand=brand, by=caller(request), **fields)
+        return Response(self.get_serializer(made).data, status=201)
+
+
+class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[PromptVersion]):
+    """Numbered texts. One that a run has used never changes."""
+
+    serializer_class = serializers.PromptVersionSerializer
+    filterset_fields = ["template", "status"]
+    queryset = PromptVersion.objects.all()
+
+    def get_queryset(self) -> QuerySet[PromptVersion]:
+        return PromptVersion.objects.visible_to(caller(self.request)).select_related("template__brand")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return tagged(self.get_serializer(self.get_object()).data)
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        fields = dict(asked.validated_data)
+        template = fields.pop("template")
+        made = prompts.add_version(template_id=template.pk, by=caller(request), **fields)
+        return tagged(self.get_serializer(made).data, status=201)
+
+    def partial_update(self, request: Request, pk: str) -> Response:
+        """Change a draft that no run has used."""
+        current = self.get_object()
+        asked = self.get_serializer(current, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        with transaction.atomic():
+            ensure_match(request, self.get_serializer(prompts.lock(current.pk)).data)
+            changed = prompts.change_version(version_id=current.pk, by=caller(request), **asked.validated_data)
+        return tagged(self.get_serializer(changed).data)
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def approve(self, request: Request, pk: str) -> Response:
+        """A lead's word that production may use it."""
+        approved = prompts.approve_version(version_id=self.get_object().pk, by=caller(request))
+        return tagged(self.get_serializer(approved).data)
