@@ -28,9 +28,10 @@ class Master(models.Model):
     height = models.PositiveIntegerField()
     has_alpha = models.BooleanField(default=False)
     bytes = models.BigIntegerField()
-    thumbnails = models.JSONField(default=dict, help_text='{"512": storage key}: WebP, long edge in pixels')
+    thumbnails = models.JSONField(default=dict, help_text='{"256" | "512" | "1024": storage key}: long edge in pixels')
     pdq = models.CharField(max_length=64, blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low")
     pdq_quality = models.PositiveSmallIntegerField(default=0)
+    colours = models.BinaryField(default=b"\0" * 48, help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours")
     was_rejected = models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently")
     created_at = models.DateTimeField(auto_now_add=True)
 

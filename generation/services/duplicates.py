@@ -1,0 +1,85 @@
+"""Near-duplicates: the picture of another subject of the brand that looks the same as a new one. Exact, in SQL.
+
+Two pictures are twins when their PDQ hashes differ in at most MAX_BITS bits (Meta's confident match) and no cell of
+their colour grids differs by more than MAX_LEVELS. The second condition is also what makes the search fast: two central
+cells are indexed, and a twin's lie within MAX_LEVELS of them. What the values are is in finishing/likeness.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from generation.checks.base import Verdict
+from generation.choices import Outcome
+
+CHECK = "near_duplicate"
+MAX_BITS = 31
+MAX_LEVELS = 6
+INDEXED = (15, 16, 17, 30, 31, 32)
+"""Bytes of the grid that index `master_alike` is built on: L, a, b of the cells left above and right below the centre."""
+
+_BANDS = "\n       ".join(f"AND get_byte(m.colours, {place}) BETWEEN %s AND %s" for place in INDEXED)
+_NEAREST = f"""
+WITH alike AS MATERIALIZED (
+    SELECT m.id, m.colours, bit_count(m.pdq_bits # ('x' || %s)::bit(256)) AS distance
+      FROM generation_master m
+     WHERE m.brand_id = %s AND m.pdq <> ''
+       {_BANDS}
+       AND bit_count(m.pdq_bits # ('x' || %s)::bit(256)) <= %s
+), others AS MATERIALIZED (
+    SELECT alike.*, v.id AS version_id, s.key, s.name
+      FROM alike
+      JOIN generation_assetversion v ON v.master_id = alike.id
+      JOIN generation_asset a ON a.id = v.asset_id
+      JOIN campaigns_subject s ON s.id = a.subject_id
+     WHERE a.subject_id <> %s AND NOT a.is_sandbox
+)
+SELECT version_id, key, name, distance FROM others
+ WHERE NOT EXISTS (
+       SELECT FROM generate_series(0, length(others.colours) - 1) AS place
+        WHERE abs(get_byte(others.colours, place) - get_byte(%s::bytea, place)) > %s)
+ ORDER BY distance, version_id
+ LIMIT 1
+"""  # noqa: S608 - the places are numbers of our own
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The version that looks the same, its subject, and in how many of 256 bits the two differ."""
+
+    version_id: int
+    sku: str
+    name: str
+    distance: int
+
+    @property
+    def verdict(self) -> Verdict:
+        """What a reviewer reads beside the two pictures."""
+        return Verdict(
+            CHECK,
+            Outcome.FLAG,
+            f"Looks the same as the picture of {self.sku} {self.name}; do the two share one photo?",
+            float(self.distance),
+        )
+
+
+def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any], asset_id: int | None = None) -> Twin | None:
+    """The most similar picture of another subject in the brand, or None.
+
+    hashes: `Developed.hashes`. Pictures of the subject itself are no finding, whatever asset or run they are from
+    (`asset_id` is accepted for the caller's convenience: an asset has one subject); nor are sandbox pictures. A hash of
+    too low a quality is empty and has no twins. About a millisecond per 100,000 masters; call it before the transaction.
+    """
+    if not hashes["pdq"]:
+        return None
+    colours: bytes = hashes["colours"]
+    bands = [bound for place in INDEXED for bound in (colours[place] - MAX_LEVELS, colours[place] + MAX_LEVELS)]
+    values = [hashes["pdq"], brand_id, *bands, hashes["pdq"], MAX_BITS, subject_id, colours, MAX_LEVELS]
+    with connection.cursor() as cursor:
+        cursor.execute(_NEAREST, values)
+        row = cursor.fetchone()
+    return Twin(*row) if row else None
