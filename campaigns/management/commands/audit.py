@@ -1,0 +1,90 @@
+"""`manage.py audit verify|seal|export`: what an operator or an auditor asks of the trail."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns import audit_chain
+from campaigns.audit_chain import Verification
+from campaigns.models import Brand
+from campaigns.services import audit
+
+
+class Command(BaseCommand):
+    help = "Check, seal or export the audit trail of a brand. `verify` exits 1 and names the first broken link."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("action", choices=["verify", "seal", "export"])
+        parser.add_argument("--brand", metavar="SLUG", help="one brand; all of them without it")
+        parser.add_argument("--file", type=Path, help="verify this export instead of the database")
+        parser.add_argument("--anchor", metavar="SEQ:HASH", help="verify: a link noted earlier outside the database")
+        parser.add_argument("--since", type=int, default=0, metavar="SEQ", help="export: only links after this number")
+        parser.add_argument("--json", action="store_true", help="one JSON object as output")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        getattr(self, f"_{options['action']}")(options)
+
+    def _brands(self, options: dict[str, Any]) -> list[Brand]:
+        if not options["brand"]:
+            return list(Brand.objects.all())
+        brand = Brand.objects.filter(slug=options["brand"]).first()
+        if brand is None:
+            known = ", ".join(Brand.objects.values_list("slug", flat=True)) or "none yet"
+            raise CommandError(f"There is no brand {options['brand']!r}; known are: {known}.")
+        return [brand]
+
+    def _verify(self, options: dict[str, Any]) -> None:
+        anchor = _anchor(options["anchor"])
+        if options["file"]:
+            with options["file"].open(encoding="utf-8") as lines:
+                found = {str(options["file"]): audit_chain.verify_export(lines, anchor=anchor)}
+        else:
+            found = {brand.slug: audit.verify(brand, anchor=anchor) for brand in self._brands(options)}
+        is_intact = all(one.is_intact for one in found.values())
+        if options["json"]:
+            trails = {name: one.to_json() for name, one in found.items()}
+            self.stdout.write(json.dumps({"is_intact": is_intact, "trails": trails}))
+        else:
+            for name, one in found.items():
+                self.stdout.write(_sentence(name, one))
+        if not is_intact:
+            sys.exit(1)
+
+    def _seal(self, options: dict[str, Any]) -> None:
+        counts = {}
+        for brand in self._brands(options):
+            counts[brand.slug] = 0
+            while sealed := audit.seal(brand.pk):
+                counts[brand.slug] += sealed
+        if options["json"]:
+            self.stdout.write(json.dumps({"sealed": counts}))
+        else:
+            self.stdout.write("\n".join(f"{slug}: {count} sealed" for slug, count in counts.items()))
+
+    def _export(self, options: dict[str, Any]) -> None:
+        brands = self._brands(options)
+        if len(brands) != 1:
+            raise CommandError("Name one brand to export with --brand: each has a trail of its own.")
+        for line in audit.export(brands[0], since=options["since"]):
+            self.stdout.write(line)
+
+
+def _anchor(text: str | None) -> tuple[int, str] | None:
+    if not text:
+        return None
+    seq, _, digest = text.partition(":")
+    if not seq.isdigit() or len(digest) != 64:
+        raise CommandError(f"--anchor {text!r}: expected a link's number, a colon and its 64 hex digits.")
+    return int(seq), digest
+
+
+def _sentence(name: str, found: Verification) -> str:
+    if found.is_intact:
+        return f"{name}: intact. {found.message} Head: {found.head}"
+    return f"{name}: BROKEN at link {found.first_broken_seq}. {found.message}"
