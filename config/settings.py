@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 
 import dj_database_url
 
@@ -90,7 +91,7 @@ RQ_QUEUES = {
 
 # -- files ---------------------------------------------------------------------------------------------------------
 
-MEDIA_ROOT = VAR / "files"
+MEDIA_ROOT = Path(env.text("PROOFLINE_FILES", str(VAR / "files")))
 MEDIA_URL = "files/"
 STATIC_URL = "static/"
 STATIC_ROOT = VAR / "static"

@@ -53,3 +53,11 @@ class RunFinished(Happening):
 
     type = "generation.run.finished"
     object_type = "run"
+
+
+@declare
+class RoundOpened(Happening):
+    """The next round of an asset was asked for. payload: {"round", "job", "from_version", "controls"}."""
+
+    type = "generation.round.opened"
+    object_type = "asset"

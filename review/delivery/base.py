@@ -24,7 +24,8 @@ class DeliveryError(Exception):
 
 @dataclass(frozen=True)
 class DeliveryFile:
-    """One rendition on its way out. `read` opens its bytes; `name` follows the spec's pattern, extension included."""
+    """One rendition on its way out. `read` opens its bytes; `name` follows the spec's pattern, extension included;
+    `url` is stable and asks for a token."""
 
     spec: str
     name: str
@@ -34,6 +35,7 @@ class DeliveryFile:
     height: int
     bytes: int
     read: Callable[[], bytes]
+    url: str = ""
 
 
 @dataclass(frozen=True)

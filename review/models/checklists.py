@@ -16,6 +16,7 @@ class Checklist(models.Model):
     name = models.CharField(max_length=80)
     position = models.PositiveSmallIntegerField(default=1)
     slots = models.PositiveSmallIntegerField(default=1, help_text="approvals this stage needs")
+    due_hours = models.PositiveSmallIntegerField(default=24, help_text="hours a task of this stage may wait")
 
     objects = BrandOwned.as_manager()
 

@@ -28,6 +28,10 @@ class ReviewTask(models.Model):
     claimed_until = models.DateTimeField(null=True, blank=True)
     skipped_at = models.DateTimeField(null=True, blank=True, help_text="last skip; sorts the task behind the others")
     due_at = models.DateTimeField(null=True, blank=True)
+    escalated_to = models.ForeignKey(
+        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        help_text="the campaign manager who decides how to go on after the last round",
+    )
     opened_at = models.DateTimeField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()

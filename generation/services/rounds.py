@@ -1,0 +1,202 @@
+"""The next round of an asset: the same picture made again with what a person wants changed in the engine's own controls."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import events as spine
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import User
+from generation import events
+from generation.choices import AssetState, JobState, LedgerKind, RunState
+from generation.engines import base as engines
+from generation.engines.base import Control, Engine, Spec
+from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
+from generation.services import assets, dispatch, fingerprints, nudges
+from generation.states import RUN
+
+#: What somebody asked for goes before what a batch asked for.
+PRIORITY_STEP = 10
+#: Controls that are fields of the spec itself, not engine parameters.
+OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
+MAX_SEED = 2**63 - 1
+
+
+@dataclass(frozen=True)
+class Change:
+    """A parent's frozen spec and what became of it."""
+
+    parent: JobSpec
+    endpoint: Endpoint
+    engine: Engine
+    spec: dict[str, Any]
+    fingerprint: str
+
+
+def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
+    """The controls that the version's engine obeys, and the value that each has in this version."""
+    parent = _parent(version)
+    engine = engines.build(parent.job.endpoint.engine, parent.job.endpoint.config)
+    controls = list(engine.capabilities().controls)
+    parameters = parent.spec.get("parameters", {})
+    values = {
+        one.parameter: parent.spec.get(one.parameter) if one.parameter in OWN_FIELDS
+        else parameters.get(one.parameter, one.default)
+        for one in controls
+    }
+    return controls, values
+
+
+def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Change:
+    """What the changed job would be. Invalid when a control is unknown or out of its range, when the engine refuses
+    the result, or when it would give the very picture that is there."""
+    parent = _parent(version)
+    endpoint = parent.job.endpoint
+    engine = engines.build(endpoint.engine, endpoint.config)
+    known = {one.parameter: one for one in engine.capabilities().controls}
+    problems = []
+    spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
+    for name, value in controls.items():
+        if name not in known:
+            problems.append(Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(known) or 'no controls'}", str(value)))
+            continue
+        try:
+            (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(known[name], value)
+        except ValueError as error:
+            problems.append(Problem(f"controls/{name}", str(error), str(value)))
+    if not problems:
+        problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
+    if problems:
+        raise Invalid("The change cannot be made as it is.", problems)
+    fingerprint = fingerprints.of_spec(brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=spec)
+    if fingerprint == fingerprints.of_spec(brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=parent.spec):
+        raise Invalid(
+            "This would give the same picture again.",
+            [Problem("controls", f"change at least one of: {', '.join(known) or 'nothing, this engine has no controls'}")],
+        )
+    return Change(parent, endpoint, engine, spec, fingerprint)
+
+
+def read(control: Control, value: Any) -> Any:
+    """The value as the spec keeps it. ValueError says what the control expects."""
+    if control.kind in {"number", "seed"}:
+        return _number(control, value)
+    text = str(value)
+    if control.kind == "choice" and text not in control.choices:
+        raise ValueError(f"expected one of {', '.join(control.choices)}")
+    if control.kind == "colour" and not re.fullmatch(r"#[0-9a-fA-F]{6}", text):
+        raise ValueError("expected a colour like #b5651d")
+    if control.kind == "text" and len(text) > 4000:
+        raise ValueError("expected at most 4,000 characters")
+    return text
+
+
+def _number(control: Control, value: Any) -> float | int:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError("expected a number") from None
+    low = 0 if control.kind == "seed" else control.minimum
+    high = MAX_SEED if control.kind == "seed" else control.maximum
+    if number != number or (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(f"expected {low if low is not None else 'any'} to {high if high is not None else 'any'}")
+    if control.kind == "seed":
+        return int(value)
+    whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
+    return int(number) if whole else number
+
+
+@transaction.atomic
+def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, version_id: int | None = None) -> Job:
+    """Queue one job for the asset's next round: a copy of the version's frozen spec with the controls changed.
+
+    Without `version_id` it starts from the current version. The asset stays `revising`. Called by the review app,
+    which has checked who may ask for it. Raises Conflict, Invalid.
+    """
+    asset = assets.lock(asset_id)
+    if asset.state != AssetState.REVISING:
+        raise Conflict(f"A next round needs an image that is being revised; this one is {asset.state}.")
+    version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id).first()
+    if version is None:
+        raise NotFound("There is no version to start the next round from.")
+    change = ensure_changed(version=version, controls=controls)
+    run = Run.objects.select_for_update(of=("self",)).get(pk=change.parent.job.run_id)
+    status, hold_reason = _wake(run)
+    asset.round += 1
+    Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=timezone.now())
+    job = _insert(asset, run, change, status, hold_reason)
+    spine.publish(
+        events.RoundOpened(
+            brand_id=asset.brand_id,
+            object_id=asset.pk,
+            payload={"round": asset.round, "job": job.pk, "from_version": version.pk, "controls": dict(controls)},
+        ),
+        by=by,
+    )
+    if status == JobState.QUEUED:
+        dispatch.activate(lane=job.lane, campaign_id=job.campaign_id)
+        nudges.wake(job.lane)
+    return job
+
+
+def _wake(run: Run) -> tuple[str, str]:
+    """The state in which the new job begins; a finished run works again."""
+    if run.state == RunState.CANCELLED:
+        raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
+    if run.state == RunState.PAUSED:
+        return JobState.HELD, "run_paused"
+    if run.state == RunState.FINISHED:
+        RUN.ensure(run.state, RunState.RUNNING)
+        Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, finished_at=None)
+    return JobState.QUEUED, ""
+
+
+def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: str) -> Job:
+    parent = change.parent
+    job = Job.objects.create(
+        run=run,
+        cell_id=asset.cell_id,
+        campaign_id=asset.campaign_id,
+        endpoint=change.endpoint,
+        lane=change.endpoint.lane,
+        batch_key=change.engine.batch_key(Spec.from_json(change.spec)),
+        priority=parent.job.priority + PRIORITY_STEP,
+        status=status,
+        hold_reason=hold_reason,
+    )
+    JobSpec.objects.create(
+        job=job,
+        brand_id=asset.brand_id,
+        cell_id=asset.cell_id,
+        round=asset.round,
+        candidate=parent.candidate,
+        fingerprint=change.fingerprint,
+        quoted_cost=parent.quoted_cost,
+        spec=change.spec,
+    )
+    if parent.quoted_cost:
+        LedgerEntry.objects.create(
+            campaign_id=asset.campaign_id, run=run, job=job, kind=LedgerKind.RESERVE, amount=parent.quoted_cost
+        )
+    return job
+
+
+def _parent(version: AssetVersion) -> JobSpec:
+    """The frozen spec that the version was made from; of a retouched one, that of the newest generated before it."""
+    specs = JobSpec.objects.select_related("job__endpoint")
+    found = specs.filter(job_id=version.job_id).first() if version.job_id else None
+    if found is None:
+        made = specs.filter(cell_id=version.asset.cell_id, round__lte=version.round, job__version__isnull=False)
+        found = made.order_by("-round", "candidate").first()
+    if found is None:
+        raise Invalid(
+            "No engine made this image, so no engine can change it; ask for a retouch instead.",
+            [Problem("controls", "this version has no generated parent")],
+        )
+    return found

@@ -1,0 +1,31 @@
+"""This app's periodic work: what follows from decisions, and the delivery lane."""
+
+from __future__ import annotations
+
+from campaigns.housekeeping import periodic
+from generation.choices import Lane
+from generation.services import nudges
+from generation.workers.process import serve_lane
+from review.services import consequences, deliveries
+
+
+@periodic(every_seconds=2)
+def carry_out_decisions() -> int:
+    return consequences.carry_out_due()
+
+
+@periodic(every_seconds=5)
+def renudge_deliveries() -> int:
+    """Announce deliveries whose time has come: a retry is due later than the nudge that asked for the first try."""
+    if not deliveries.has_due():
+        return 0
+    nudges.send(Lane.DELIVERY)
+    return 1
+
+
+@serve_lane(Lane.DELIVERY)
+def deliver() -> bool:
+    """A slice of the delivery lane's work; True if some is left."""
+    nudges.taken(Lane.DELIVERY)
+    deliveries.work_due()
+    return deliveries.has_due()

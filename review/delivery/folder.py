@@ -1,0 +1,147 @@
+"""A hot folder: files under their pattern's names, a sidecar JSON each with the lineage, and a manifest.csv per campaign.
+
+Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. Bytes are
+written first and the manifest last, so that whoever watches the manifest never reads half a delivery; removing goes
+the other way round. A name that another asset has taken is refused, never overwritten.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from review.delivery.base import DeliveryError, DeliveryFile, Package, Receipt, register
+from review.delivery.places import Bucket, Directory, Place, safe_path
+
+MANIFEST = "manifest.csv"
+COLUMNS = (
+    "asset", "sku", "spec", "name", "media_type", "width", "height", "bytes", "sha256",
+    "prompt", "model", "seed", "approved_by", "approved_at",
+)
+
+
+class HotFolder:
+    """The behaviour that both kinds share."""
+
+    def __init__(self, kind: str, place: Place) -> None:
+        self.kind = kind
+        self.place = place
+
+    def validate(self) -> list[str]:
+        return self.place.validate()
+
+    def put(self, package: Package) -> Receipt:
+        folder = safe_path(package.campaign)
+        safe = [(file, safe_path(package.campaign, file.name)) for file in package.files]
+        if not safe:
+            raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
+        if len({path for _, path in safe}) < len(safe):
+            raise DeliveryError("Two output specs give the same file name; add {width} or the spec.", is_final=True)
+        for file, path in safe:
+            self._ensure_ours(path, package, file)
+        for file, path in safe:
+            content = file.read()
+            if hashlib.sha256(content).hexdigest() != file.sha256:
+                raise DeliveryError(f"{file.name} is not the file that was approved: its sha256 differs.", is_final=True)
+            self.place.write(path, content)
+            self.place.write(_sidecar(path), _lineage_json(package, file))
+        names = {file.name for file in package.files}
+        gone = [name for name in package.previous_names if name not in names]
+        rows = [_row(package, file) for file in package.files]
+        self.place.change(f"{folder}/{MANIFEST}", lambda old: _edit(old, package.asset_id, rows))
+        self._delete(package, gone)
+        return Receipt(files=[{"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files])
+
+    def remove(self, package: Package) -> Receipt:
+        folder = safe_path(package.campaign)
+        names = {*package.previous_names, *(file.name for file in package.files)}
+        self.place.change(f"{folder}/{MANIFEST}", lambda old: _edit(old, package.asset_id, []))
+        self._delete(package, sorted(names))
+        return Receipt(message=f"{len(names)} files removed")
+
+    def _delete(self, package: Package, names: list[str]) -> None:
+        """Delete files of this asset only: a name that another asset has meanwhile is left alone."""
+        for name in names:
+            path = safe_path(package.campaign, name)
+            if self._owner(path) in {None, package.asset_id}:
+                self.place.delete(path)
+                self.place.delete(_sidecar(path))
+
+    def _owner(self, path: str) -> int | None:
+        """The asset that the sidecar beside `path` names."""
+        sidecar = self.place.read(_sidecar(path))
+        if sidecar is None:
+            return None
+        try:
+            return int(json.loads(sidecar)["asset"])
+        except (ValueError, KeyError, TypeError):
+            return None
+
+    def _ensure_ours(self, path: str, package: Package, file: DeliveryFile) -> None:
+        owner = self._owner(path)
+        if owner is not None and owner != package.asset_id:
+            raise DeliveryError(
+                f"{file.name} is there already and belongs to asset {owner}; two assets share a name. "
+                "Add {sku} or {variation} to the name pattern of the output spec.",
+                is_final=True,
+            )
+
+
+def _sidecar(path: str) -> str:
+    return f"{path}.json"
+
+
+def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
+    content = {
+        "asset": package.asset_id, "sku": package.sku, "brand": package.brand, "campaign": package.campaign,
+        "spec": file.spec, "name": file.name, "sha256": file.sha256, "media_type": file.media_type,
+        "width": file.width, "height": file.height, "bytes": file.bytes, "lineage": package.lineage,
+    }
+    return json.dumps(content, indent=2, ensure_ascii=False, default=str).encode()
+
+
+def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
+    lineage = package.lineage
+    values = {
+        "asset": package.asset_id, "sku": package.sku, "spec": file.spec, "name": file.name,
+        "media_type": file.media_type, "width": file.width, "height": file.height, "bytes": file.bytes,
+        "sha256": file.sha256, "prompt": lineage.get("prompt", {}).get("version", ""),
+        "model": lineage.get("model", {}).get("name", ""), "seed": lineage.get("seed", ""),
+        "approved_by": lineage.get("approval", {}).get("by", ""),
+        "approved_at": lineage.get("approval", {}).get("at", ""),
+    }
+    return {key: harmless(str(value)) for key, value in values.items()}
+
+
+def harmless(cell: str) -> str:
+    """A cell that a spreadsheet will not run as a formula."""
+    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+
+
+def _edit(old: bytes | None, asset_id: int, rows: list[dict[str, str]]) -> bytes | None:
+    """The manifest with this asset's rows replaced; None when nothing is left."""
+    kept: list[Mapping[str, Any]] = []
+    if old is not None:
+        kept = [row for row in csv.DictReader(io.StringIO(old.decode("utf-8-sig"))) if row["asset"] != str(asset_id)]
+    everything = [*kept, *rows]
+    if not everything:
+        return None
+    out = io.StringIO()
+    writer = csv.DictWriter(out, COLUMNS, extrasaction="ignore", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(everything)
+    return out.getvalue().encode("utf-8-sig")
+
+
+@register("folder")
+def folder(config: Mapping[str, Any], secret: str) -> HotFolder:
+    return HotFolder("folder", Directory(config))
+
+
+@register("s3")
+def s3(config: Mapping[str, Any], secret: str) -> HotFolder:
+    return HotFolder("s3", Bucket(config, secret))

@@ -1,0 +1,214 @@
+"""Where a hot folder can be: a directory of this machine, or a bucket that speaks S3 (through django-storages).
+
+Both write a file whole or not at all, and change the shared manifest so that no concurrent change is lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from review.delivery.base import DeliveryError
+
+_SAFE_PART = re.compile(r"[\w][\w .,()+=@#-]*", re.UNICODE)
+_RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com\d|lpt\d)(\..*)?")
+
+
+def safe_path(*parts: str) -> str:
+    """The parts joined by slashes; DeliveryError if one of them could lead elsewhere or break on some system."""
+    for part in parts:
+        if (
+            not _SAFE_PART.fullmatch(part) or part.endswith((".", " ")) or _RESERVED.fullmatch(part)
+            or len(part.encode()) > 240
+        ):
+            raise DeliveryError(
+                f"The file name {part!r} is not safe: letters, digits, space and . , ( ) + = @ # - _ only, "
+                "no leading dot, at most 240 bytes. Change the name pattern of the output spec.",
+                is_final=True,
+            )
+    return "/".join(parts)
+
+
+class Place(Protocol):
+    def validate(self) -> list[str]: ...
+
+    def read(self, path: str) -> bytes | None:
+        """The file's bytes, None if there is none."""
+
+    def write(self, path: str, content: bytes) -> None: ...
+
+    def delete(self, path: str) -> None:
+        """Also when it is not there."""
+
+    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
+        """Replace a file's content by `edit(content)`, None meaning "no file"; no other change gets lost between."""
+
+
+class Directory:
+    """A directory below which everything stays."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.base = Path(str(config.get("path", "")))
+
+    def validate(self) -> list[str]:
+        if not str(self.base) or not self.base.is_absolute():
+            return ["path: expected an absolute path of a directory."]
+        try:
+            self.base.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            return [f"path: {self.base} cannot be made: {error.strerror}."]
+        if not os.access(self.base, os.W_OK):
+            return [f"path: {self.base} cannot be written to."]
+        return []
+
+    def _inside(self, path: str) -> Path:
+        base = self.base.resolve()
+        full = (base / path).resolve()
+        if base not in full.parents:
+            raise DeliveryError(f"{path} leads outside {base}; a link in that folder points elsewhere.", is_final=True)
+        return full
+
+    def read(self, path: str) -> bytes | None:
+        try:
+            return self._inside(path).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def write(self, path: str, content: bytes) -> None:
+        full = self._inside(path)
+        try:
+            full.parent.mkdir(parents=True, exist_ok=True)
+            handle, temporary = tempfile.mkstemp(dir=full.parent, prefix=".arriving-")
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.chmod(temporary, 0o644)
+                os.replace(temporary, full)
+            except BaseException:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(temporary)
+                raise
+        except OSError as error:
+            raise DeliveryError(f"{full} cannot be written: {error.strerror}.") from error
+
+    def delete(self, path: str) -> None:
+        self._inside(path).unlink(missing_ok=True)
+
+    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
+        full = self._inside(path)
+        full.parent.mkdir(parents=True, exist_ok=True)
+        with open(full.parent / ".proofline.lock", "a+b") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            content = edit(self.read(path))
+            if content is None:
+                self.delete(path)
+            else:
+                self.write(path, content)
+
+
+class Bucket:
+    """A bucket and a prefix. The secret is "access key id:secret access key", or empty for the machine's own role."""
+
+    TRIES = 8
+
+    def __init__(self, config: Mapping[str, Any], secret: str) -> None:
+        self.config = config
+        key, _, value = secret.partition(":")
+        self.options = {
+            "bucket_name": str(config.get("bucket", "")),
+            "location": str(config.get("prefix", "")).strip("/"),
+            "endpoint_url": config.get("endpoint_url") or None,
+            "region_name": config.get("region") or None,
+            "access_key": key or None,
+            "secret_key": value or None,
+            "file_overwrite": True,
+            "default_acl": None,
+        }
+        self._storage: Any = None
+
+    @property
+    def storage(self) -> Any:
+        if self._storage is None:
+            from storages.backends.s3 import S3Storage
+
+            self._storage = S3Storage(**{key: value for key, value in self.options.items() if value is not None})
+        return self._storage
+
+    def validate(self) -> list[str]:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.options["bucket_name"] or ""):
+            return [f"bucket: {self.options['bucket_name']!r} is not a bucket name."]
+        return []
+
+    def _object(self, path: str) -> Any:
+        return self.storage.bucket.Object("/".join(part for part in (self.options["location"], path) if part))
+
+    def read(self, path: str) -> bytes | None:
+        content, _ = self._read(path)
+        return content
+
+    def _read(self, path: str) -> tuple[bytes | None, str]:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            answer = self._object(path).get()
+            return answer["Body"].read(), answer["ETag"]
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"NoSuchKey", "404"}:
+                return None, ""
+            raise _refused(path, error) from error
+        except BotoCoreError as error:
+            raise DeliveryError(f"The bucket cannot be reached: {error}") from error
+
+    def write(self, path: str, content: bytes) -> None:
+        self._put(path, content)
+
+    def _put(self, path: str, content: bytes, **conditions: str) -> bool:
+        """True when written; False when the conditions did not hold."""
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        import mimetypes
+
+        media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
+        try:
+            self._object(path).put(Body=content, ContentType=media_type, **conditions)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in {"PreconditionFailed", "ConditionalRequestConflict", "412", "409"}:
+                return False
+            raise _refused(path, error) from error
+        except BotoCoreError as error:
+            raise DeliveryError(f"The bucket cannot be reached: {error}") from error
+        return True
+
+    def delete(self, path: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        try:
+            self._object(path).delete()
+        except (BotoCoreError, ClientError) as error:
+            raise DeliveryError(f"{path} cannot be deleted: {error}") from error
+
+    def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
+        """By conditional writes: S3 and the servers like it refuse the second of two that read the same state."""
+        for _ in range(self.TRIES):
+            content, tag = self._read(path)
+            wanted = edit(content)
+            if wanted is None:
+                self.delete(path)
+                return
+            condition = {"IfMatch": tag} if tag else {"IfNoneMatch": "*"}
+            if self._put(path, wanted, **condition):
+                return
+        raise DeliveryError(f"{path} is changed by others all the time; trying again later.")
+
+
+def _refused(path: str, error: Any) -> DeliveryError:
+    status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
+    return DeliveryError(f"The bucket refused {path}: {error.response['Error'].get('Message', error)}", status_code=status)

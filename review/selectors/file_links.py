@@ -1,0 +1,32 @@
+"""Addresses of delivered files: a stable one that asks for a token, and the short-lived one it leads to."""
+
+from __future__ import annotations
+
+from django.conf import settings
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.errors import NotFound
+from campaigns.models import User
+from campaigns.services import files
+from generation.models import Rendition
+
+EXPIRES_SECONDS = 600
+
+
+def stable_path(rendition_id: int) -> str:
+    return f"/api/v1/files/{rendition_id}/"
+
+
+def stable_url(rendition_id: int) -> str:
+    """What integrators may keep: it stays, and answers with a redirect to those who may pull."""
+    return settings.SITE_URL.rstrip("/") + stable_path(rendition_id)
+
+
+def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> str:
+    """Where the file can be had without a token for ten minutes. NotFound outside one's brands, NotAllowed for viewers."""
+    found = Rendition.objects.visible_to(user).select_related("version__asset__brand").filter(pk=rendition_id).first()
+    if found is None:
+        raise NotFound(f"There is no file {rendition_id}.")
+    access.require(user, Action.PULL, found.version.asset.brand)
+    return files.open_url(found.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)

@@ -1,0 +1,74 @@
+"""Where one version comes from, back to the feed row: what sidecars, webhooks, the manifest and the asset page tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from generation.models import AssetVersion, JobSpec
+from review.models import Decision
+
+
+def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
+    """Plain JSON: subject, photo, prompt, model, seed, checks, approval. Six queries at most."""
+    asset = version.asset
+    subject = asset.subject
+    run = asset.cell.run
+    found: dict[str, Any] = {
+        "subject": {"key": subject.key, "name": subject.name, "attributes": subject.attributes},
+        "campaign": {"slug": asset.campaign.slug, "name": asset.campaign.name},
+        "run": {"id": run.pk, "name": run.name, "stage": run.stage},
+        "axes": asset.cell.axis_values,
+        "version": {
+            "id": version.pk, "round": version.round, "candidate": version.candidate, "source": version.source,
+        },
+        "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
+        "digital_source_type": _source_type(version),
+    }
+    prompt = run.prompt_version
+    found["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
+    found |= _making(version)
+    found["checks"] = [
+        {"check": one.check_name, "outcome": one.outcome, "message": one.message} for one in version.findings.all()
+    ]
+    if version.made_by:
+        found["made_by"] = version.made_by.display_name
+    if approval:
+        found["approval"] = {
+            "by": approval.decided_by.display_name,
+            "at": approval.decided_at.isoformat(),
+            "decision": approval.pk,
+            "checklist_version": approval.task.checklist_version_id,
+            "pinned": approval.pinned,
+        }
+    return found
+
+
+def _making(version: AssetVersion) -> dict[str, Any]:
+    """What the job froze and what its successful attempt recorded."""
+    spec = JobSpec.objects.filter(job_id=version.job_id).first() if version.job_id else None
+    if spec is None or version.job is None:
+        return {}
+    attempt = version.job.attempt_rows.filter(outcome="succeeded").order_by("-number").first()
+    details = attempt.details if attempt else {}
+    return {
+        "rendered_prompt": spec.spec.get("prompt", ""),
+        "negative": spec.spec.get("negative", ""),
+        "seed": spec.spec.get("seed"),
+        "parameters": spec.spec.get("parameters", {}),
+        "images": {role: ref["sha256"] for role, ref in spec.spec.get("images", {}).items()},
+        "fingerprint": spec.fingerprint,
+        "model": {
+            "engine": version.job.endpoint.engine,
+            "endpoint": version.job.endpoint.slug,
+            "name": details.get("model", ""),
+            "revision": details.get("revision", ""),
+        },
+    }
+
+
+def _source_type(version: AssetVersion) -> str:
+    """IPTC's term for how the pixels came to be; https://cv.iptc.org/newscodes/digitalsourcetype."""
+    engine = version.job.endpoint.engine if version.job else ""
+    if engine == "packshot":
+        return "compositeSynthetic"
+    return "compositeWithTrainedAlgorithmicMedia" if version.source == "retouched" else "trainedAlgorithmicMedia"

@@ -1,0 +1,313 @@
+"""What the review room shows: the held tasks with their pictures, and one task's story beside its picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Prefetch
+from django.urls import reverse
+
+from campaigns import prompts
+from campaigns.models import Cutout, ReferencePhoto, User
+from campaigns.prompts import PromptSource, Span
+from campaigns.templatetags.proofline import picture
+from generation.engines import base as engines
+from generation.models import AssetVersion, Finding, JobSpec, Rendition
+from review import pins
+from review.choices import TaskState
+from review.models import Decision, Reason, ReviewTask
+
+#: Long edge of the picture in the filmstrip and in the sheet, in device pixels.
+STRIP_PX = 192
+SHEET_PX = 512
+#: Attributes that hold a colour as hex; the first that does is drawn as a swatch.
+_SWATCHES = ("colour_hex", "color_hex", "hex")
+#: Controls that stand in the spec itself, not among the engine's parameters.
+_TOP = frozenset({"prompt", "negative", "seed"})
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of a prompt: plain words, or the value of one placeholder (`name` set)."""
+
+    text: str
+    name: str = ""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """One candidate with the files that would ship and how many checks had nothing to say."""
+
+    version: AssetVersion
+    files: Sequence[Rendition]
+    passed: int
+
+
+@dataclass(frozen=True)
+class Dial:
+    """One of the engine's controls with the value that made this picture."""
+
+    control: engines.Control
+    value: Any
+
+
+@dataclass(frozen=True)
+class Story:
+    """Everything beside one picture: where it came from, what was found, what was decided before."""
+
+    task: ReviewTask
+    shown: Sequence[Shown]
+    photos: Sequence[ReferencePhoto]
+    facts: Sequence[tuple[str, str]]
+    colour_hex: str
+    prompt: Sequence[Piece]
+    negative: str
+    seed: int | None
+    dials: Sequence[Dial]
+    history: Sequence[Decision]
+    items_asked: list[dict[str, str]] = field(default_factory=list)
+    items_by_exception: list[dict[str, str]] = field(default_factory=list)
+
+
+def _renditions() -> Prefetch[Any]:
+    return Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id"))
+
+
+def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
+    """The candidates of each task's round, by asset id, with master, renditions and findings: four queries."""
+    rounds = {task.asset_id: task.round for task in tasks}
+    found = (
+        AssetVersion.objects.filter(asset_id__in=rounds)
+        .select_related("master")
+        .prefetch_related(_renditions(), Prefetch("findings", Finding.objects.select_related("twin").order_by("id")))
+        .order_by("candidate")
+    )
+    by_asset: dict[int, list[AssetVersion]] = {}
+    for version in found:
+        if version.round == rounds[version.asset_id]:
+            by_asset.setdefault(version.asset_id, []).append(version)
+    return by_asset
+
+
+def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
+    """One plain dictionary per task for the page's script: what to paint, what was seen, what must be answered."""
+    versions = versions_of(tasks)
+    photos = _first_photos(task.asset.subject_id for task in tasks)
+    earlier = _earlier(tasks)
+    return [
+        _card(task, versions.get(task.asset_id, []))
+        | {"photo": photos.get(task.asset.subject_id), "earlier": earlier.get(task.asset_id, [])}
+        for task in tasks
+    ]
+
+
+def load(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
+    """The same tasks in the same order, with what a card reads."""
+    order = [task.pk for task in tasks]
+    found = ReviewTask.objects.select_related("asset__subject", "brand", "checklist_version").in_bulk(order)
+    return [found[pk] for pk in order if pk in found]
+
+
+def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """The first stored reference photo of each subject."""
+    found: dict[int, dict[str, Any]] = {}
+    stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids)).exclude(storage_key="")
+    for one in stored.order_by("subject_id", "-position", "-id"):
+        found[one.subject_id] = {"src": picture("photo", one), "width": one.width, "height": one.height}
+    return found
+
+
+def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
+    """The version last judged before this round, for comparing; nothing in a first round."""
+    rounds = {task.asset_id: task.round for task in tasks if task.round > 1}
+    if not rounds:
+        return {}
+    found: dict[int, list[dict[str, Any]]] = {}
+    judged = Decision.objects.filter(task__asset_id__in=rounds).select_related("version__master").order_by("-id")
+    for one in judged:
+        version = one.version
+        if version.round < rounds[version.asset_id] and version.asset_id not in found:
+            master = version.master
+            found[version.asset_id] = [
+                {"src": picture("master", master), "width": master.width, "height": master.height,
+                 "label": f"Round {version.round}"}
+            ]
+    return found
+
+
+def _card(task: ReviewTask, versions: Sequence[AssetVersion]) -> dict[str, Any]:
+    subject = task.asset.subject
+    brand = task.brand.slug
+    return {
+        "id": task.pk,
+        "asset": task.asset_id,
+        "sku": subject.key,
+        "name": subject.name,
+        "round": task.round,
+        "state": task.state,
+        "current": task.asset.current_version_id,
+        "ask": [item for item in task.checklist_version.items if item["mode"] == "ask"],
+        "versions": [_version(version, task) for version in versions],
+        "rail": reverse("task_rail", args=[brand, task.pk]),
+    }
+
+
+def _version(version: AssetVersion, task: ReviewTask) -> dict[str, Any]:
+    renditions = list(version.renditions.all())
+    master = version.master
+    shipped = files_of(version)
+    return {
+        "id": version.pk,
+        "candidate": version.candidate,
+        "seen": pins.pinned(version, task, renditions).token,
+        "outcome": version.worst_outcome,
+        "strip": picture("master", master, STRIP_PX),
+        "sheet": picture("master", master, SHEET_PX),
+        "width": master.width,
+        "height": master.height,
+        "files": [
+            {
+                "spec": one.output_spec.slug,
+                "src": picture("rendition", one),
+                "width": one.width,
+                "height": one.height,
+                "bytes": one.bytes,
+                "format": one.image_format,
+                "background": one.output_spec.background,
+            }
+            for one in shipped
+        ]
+        or [{"spec": "master", "src": picture("master", master), "width": master.width, "height": master.height,
+             "bytes": master.bytes, "format": master.image_format, "background": ""}],
+        "marks": [
+            {"check": one.check_name, "outcome": one.outcome, "message": one.message, "box": one.box}
+            for one in version.findings.all()
+            if one.outcome != "pass"
+        ],
+    }
+
+
+def files_of(version: AssetVersion) -> list[Rendition]:
+    """What would ship of a version, largest first; its renditions are loaded already."""
+    newest = pins.newest_by_spec(version.renditions.all())
+    return sorted(newest.values(), key=lambda one: (-one.width * one.height, one.output_spec.slug))
+
+
+def story(*, task: ReviewTask, user: User) -> Story:
+    """The right-hand rail of one task, which `user` may see already."""
+    asset = task.asset
+    cell = asset.cell
+    run = cell.run
+    versions = [
+        Shown(version, files_of(version), sum(one.outcome == "pass" for one in version.findings.all()))
+        for version in versions_of([task]).get(asset.pk, [])
+    ]
+    frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
+    spec = frozen.spec if frozen else {}
+    source = _source(run.prompt_version)
+    values = {**asset.subject.attributes, "name": asset.subject.name, "sku": asset.subject.key, **cell.axis_values}
+    endpoint = run.endpoint
+    controls = engines.build(endpoint.engine, endpoint.config).capabilities().controls
+    items = task.checklist_version.items
+    return Story(
+        task=task,
+        shown=versions,
+        photos=_photos(asset.subject_id, user),
+        facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in _SWATCHES and value],
+        colour_hex=_hex(asset.subject.attributes),
+        prompt=pieces(source, values, spec.get("prompt", "")),
+        negative=spec.get("negative", ""),
+        seed=spec.get("seed"),
+        dials=_dials(controls, spec),
+        history=list(
+            Decision.objects.visible_to(user)
+            .filter(task__asset=asset)
+            .select_related("decided_by", "reason", "version", "voids")
+            .order_by("-id")[:12]
+        ),
+        items_asked=[item for item in items if item["mode"] == "ask"],
+        items_by_exception=[item for item in items if item["mode"] != "ask"],
+    )
+
+
+def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
+    """The person's last verdicts in a brand that still stand, newest last, with what the filmstrip paints."""
+    found = (
+        Decision.objects.visible_to(user)
+        .filter(decided_by=user, task__brand_id=brand_id, voided_by__isnull=True, voids__isnull=True)
+        .select_related("task__asset__subject", "version__master")
+        .order_by("-id")[:count]
+    )
+    return list(found)[::-1]
+
+
+def reasons(*, brand_id: int) -> list[Reason]:
+    """What the digits mean while the strip of reasons is open: at most nine."""
+    return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
+
+
+def waiting(*, user: User, brand_id: int) -> Any:
+    """Open tasks of a brand that nobody else holds for the moment."""
+    return ReviewTask.objects.visible_to(user).filter(brand_id=brand_id, state=TaskState.OPEN)
+
+
+def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piece]:
+    """The prompt as it was sent, cut at the values; one plain piece where a later round changed its words."""
+    try:
+        rendered = prompts.render(source, values)
+    except ValueError:
+        return [Piece(sent)]
+    if rendered.text != sent:
+        return [Piece(sent)]
+    return cut(rendered.text, rendered.spans)
+
+
+def cut(text: str, spans: Sequence[Span]) -> list[Piece]:
+    found, place = [], 0
+    for span in spans:
+        found += [Piece(text[place : span.start]), Piece(text[span.start : span.end], span.name)]
+        place = span.end
+    return [one for one in [*found, Piece(text[place:])] if one.text]
+
+
+def _source(version: Any) -> PromptSource:
+    style = version.style
+    return PromptSource(
+        text=version.text,
+        negative=version.negative,
+        style=style.text if style else "",
+        style_negative=style.negative if style else "",
+        parameters=version.parameters,
+    )
+
+
+def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
+    return list(
+        ReferencePhoto.objects.visible_to(user)
+        .filter(subject_id=subject_id)
+        .exclude(storage_key="")
+        .prefetch_related(Prefetch("cutouts", Cutout.objects.filter(is_accepted=True)))
+        .order_by("position", "id")
+    )
+
+
+def _dials(controls: Sequence[engines.Control], spec: dict[str, Any]) -> list[Dial]:
+    """Each control at the frozen spec's value, else at its own default."""
+    parameters = spec.get("parameters", {})
+    dials = []
+    for one in controls:
+        value = spec.get(one.parameter) if one.parameter in _TOP else parameters.get(one.parameter)
+        dials.append(Dial(one, one.default if value is None else value))
+    return dials
+
+
+def _hex(attributes: dict[str, Any]) -> str:
+    """The product's colour as "#rrggbb" where the feed gives one."""
+    for name in _SWATCHES:
+        value = str(attributes.get(name, ""))
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+            return value
+    return ""

@@ -1,0 +1,70 @@
+"""The same verdict on many images of the sheet: each in a transaction of its own, one outcome line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from campaigns.errors import DomainError, Invalid
+from campaigns.models import User
+from review.models import Decision
+from review.services import decisions
+
+MAX_ITEMS = 200
+
+
+@dataclass(frozen=True)
+class Item:
+    """One image on the sheet: its task, the version shown, and the token of what was seen."""
+
+    task_id: int
+    version_id: int
+    seen: str
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How it went for one: the decision, or the refusal's HTTP status and sentence."""
+
+    task_id: int
+    decision_id: int | None
+    status: int
+    message: str = ""
+
+    @property
+    def is_done(self) -> bool:
+        return self.decision_id is not None
+
+
+def approve(*, items: Sequence[Item], by: User, note: str = "") -> list[Outcome]:
+    """Approve each; what its checklist asks per image refuses that one. One conflict does not stop the others."""
+    return _each(
+        items,
+        lambda item: decisions.approve(
+            task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, note=note
+        ),
+    )
+
+
+def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> list[Outcome]:
+    """Reject each for one reason."""
+    return _each(
+        items,
+        lambda item: decisions.reject(
+            task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, reason=reason, note=note
+        ),
+    )
+
+
+def _each(items: Sequence[Item], decide: Callable[[Item], Decision]) -> list[Outcome]:
+    if len(items) > MAX_ITEMS:
+        raise Invalid(f"At most {MAX_ITEMS} images at once; these are {len(items)}.")
+    outcomes = []
+    for item in items:
+        try:
+            outcomes.append(Outcome(item.task_id, decide(item).pk, 200))
+        except DomainError as error:
+            problems = "; ".join(problem.message for problem in getattr(error, "problems", []))
+            sentence = f"{error.message} {problems}".strip()
+            outcomes.append(Outcome(item.task_id, None, error.status, sentence))
+    return outcomes

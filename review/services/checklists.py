@@ -1,0 +1,153 @@
+"""What reviewers confirm: checklists by stage, their numbered versions, and whether answers are complete."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, User
+from review.choices import ItemMode
+from review.events import ChecklistPublished
+from review.models import Checklist, ChecklistVersion
+
+ANSWERS = ("yes", "no", "n/a")
+CONFIRMED = "confirmed on approve"
+FIRST_STAGE = "brand"
+MAX_ASKED = 2
+
+Answers = Mapping[str, str]
+
+
+@transaction.atomic
+def create(
+    *, brand: Brand, by: User, stage: str, name: str, items: Sequence[Mapping[str, str]],
+    position: int = 1, slots: int = 1, due_hours: int = 24,
+) -> ChecklistVersion:
+    """Make a stage with the first version of its checklist.
+
+    items: [{"code", "sentence", "mode": "ask" | "by_exception"}]. Raises NotAllowed, Invalid, or Conflict when the
+    brand has that stage already.
+    """
+    access.require(by, Action.EDIT_CHECKLIST, brand)
+    _ensure_items(items)
+    if slots < 1:
+        raise Invalid("A stage needs at least one approval.", [Problem("slots", "at least 1", str(slots))])
+    if Checklist.objects.filter(brand=brand, stage=stage).exists():
+        raise Conflict(f"{brand.name} has a checklist for the stage {stage!r} already; add a version to it.")
+    checklist = Checklist.objects.create(
+        brand=brand, stage=stage, name=name, position=position, slots=slots, due_hours=due_hours
+    )
+    return _add_version(checklist, items, by)
+
+
+@transaction.atomic
+def new_version(*, checklist_id: int, by: User, items: Sequence[Mapping[str, str]]) -> ChecklistVersion:
+    """Publish the next numbered version; tasks opened before keep the one they were opened under."""
+    checklist = Checklist.objects.visible_to(by).select_for_update().filter(pk=checklist_id).first()
+    if checklist is None:
+        raise NotFound(f"There is no checklist {checklist_id}.")
+    access.require(by, Action.EDIT_CHECKLIST, checklist.brand)
+    _ensure_items(items)
+    return _add_version(checklist, items, by)
+
+
+def current(*, brand_id: int, stage: str) -> ChecklistVersion:
+    """The newest version of a stage's checklist. A brand without one gets an empty list for its first stage."""
+    found = (
+        ChecklistVersion.objects.filter(checklist__brand_id=brand_id, checklist__stage=stage)
+        .select_related("checklist")
+        .order_by("-number")
+        .first()
+    )
+    if found:
+        return found
+    if stage != FIRST_STAGE:
+        raise NotFound(f"This brand has no stage {stage!r}.")
+    checklist, _ = Checklist.objects.get_or_create(
+        brand_id=brand_id, stage=stage, defaults={"name": "Brand review"}
+    )
+    version, _ = ChecklistVersion.objects.get_or_create(checklist=checklist, number=1, defaults={"items": []})
+    return version
+
+
+def stages(*, brand_id: int) -> list[Checklist]:
+    """The brand's stages in the order in which an asset passes them; at least one."""
+    found = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
+    return found or [current(brand_id=brand_id, stage=FIRST_STAGE).checklist]
+
+
+def stage_after(*, brand_id: int, stage: str) -> str | None:
+    """The stage that follows, or None when `stage` is the last."""
+    names = [one.stage for one in stages(brand_id=brand_id)]
+    place = names.index(stage) if stage in names else len(names) - 1
+    return names[place + 1] if place + 1 < len(names) else None
+
+
+def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, str]:
+    """The answers to record when approving: what was asked, and "confirmed on approve" for the rest.
+
+    Raises Invalid when an asked item is open or answered "no", or an answer belongs to no item.
+    """
+    items = {item["code"]: item for item in version.items}
+    problems = [
+        Problem(f"answers/{code}", "this checklist has no such item", value)
+        for code, value in answers.items()
+        if code not in items
+    ]
+    complete: dict[str, str] = {}
+    for code, item in items.items():
+        answer = answers.get(code, "")
+        if not answer and item["mode"] == ItemMode.BY_EXCEPTION:
+            answer = CONFIRMED
+        if not answer:
+            problems.append(Problem(f"answers/{code}", f"still open: {item['sentence']}"))
+        elif answer == "no":
+            problems.append(Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no"))
+        elif answer not in {*ANSWERS, CONFIRMED}:
+            problems.append(Problem(f"answers/{code}", f"expected one of {', '.join(ANSWERS)}", answer))
+        complete[code] = answer
+    if problems:
+        raise Invalid("The checklist does not allow approval yet.", problems)
+    return complete
+
+
+def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: User) -> ChecklistVersion:
+    last = checklist.versions.aggregate(last=Max("number"))["last"] or 0
+    plain = [{"code": i["code"], "sentence": i["sentence"], "mode": i.get("mode", ItemMode.BY_EXCEPTION)} for i in items]
+    version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
+    events.publish(
+        ChecklistPublished(
+            brand_id=checklist.brand_id,
+            object_id=checklist.pk,
+            payload={"stage": checklist.stage, "number": version.number, "items": plain},
+        ),
+        by=by,
+    )
+    return version
+
+
+def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
+    problems: list[Problem] = []
+    codes: set[str] = set()
+    for index, item in enumerate(items):
+        code, sentence = item.get("code", ""), item.get("sentence", "")
+        if not code or code in codes:
+            problems.append(Problem(f"items/{index}/code", "each item needs a code of its own", code))
+        if not sentence:
+            problems.append(Problem(f"items/{index}/sentence", "each item needs a sentence that can be confirmed"))
+        if item.get("mode", ItemMode.BY_EXCEPTION) not in ItemMode.values:
+            problems.append(Problem(f"items/{index}/mode", f"expected {' or '.join(ItemMode.values)}", str(item.get("mode"))))
+        codes.add(code)
+    asked = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
+    if asked > MAX_ASKED:
+        problems.append(
+            Problem("items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(asked))
+        )
+    if problems:
+        raise Invalid("This checklist cannot be published.", problems)

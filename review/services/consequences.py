@@ -1,0 +1,99 @@
+"""What follows from decisions once they can no longer be undone for free: deliveries, the pull API, the next round."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import structlog
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import events
+from campaigns.errors import DomainError
+from generation.choices import AssetState
+from generation.models import Asset
+from generation.services import assets, masters, rounds
+from review.choices import Verdict
+from review.events import AssetReleased
+from review.models import Decision, Delivery
+from review.services import deliveries, escalations
+
+log = structlog.get_logger(__name__)
+
+#: Rounds that the engine gets before the campaign manager is asked.
+MAX_ROUNDS = 3
+
+
+def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
+    """Carry out what follows from decisions that took effect; returns how many. Safe to run twice and concurrently.
+
+    One transaction per decision: one that cannot be carried out is put before the campaign manager and stops none.
+    """
+    now = now or timezone.now()
+    due = list(
+        Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)
+        .order_by("effective_at", "id")
+        .values_list("pk", "task__asset_id")[:limit]
+    )
+    return sum(_carry_out(decision_id, asset_id, now) for decision_id, asset_id in due)
+
+
+@transaction.atomic
+def _carry_out(decision_id: int, asset_id: int, now: datetime) -> bool:
+    asset = assets.lock(asset_id)
+    mine = Decision.objects.filter(pk=decision_id, consequences_at__isnull=True).update(consequences_at=now)
+    if not mine:
+        return False
+    decision = Decision.objects.select_related("version__master", "task", "decided_by").get(pk=decision_id)
+    if not _still_stands(decision):
+        return True
+    if decision.verdict == Verdict.APPROVED and asset.state == AssetState.APPROVED:
+        _release(asset, decision)
+    elif decision.verdict == Verdict.REJECTED and asset.state == AssetState.REJECTED:
+        masters.mark_rejected(decision.version.master_id)
+    elif decision.verdict == Verdict.NEEDS_REVISION and asset.state == AssetState.REVISING:
+        _revise(asset, decision)
+    return True
+
+
+def _still_stands(decision: Decision) -> bool:
+    """It fills a slot, and nobody has decided about the asset after it: of several approvals the last one releases."""
+    standing = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
+    newest = standing.order_by("-id").values_list("pk", flat=True).first()
+    return newest == decision.pk
+
+
+def _release(asset: Asset, decision: Decision) -> None:
+    """The asset may be pulled, and is wanted at every destination."""
+    replaced = (
+        Delivery.objects.filter(asset=asset).exclude(version_id=decision.version_id).values_list("version_id", flat=True)
+    ).first()
+    payload = {
+        "version": decision.version_id,
+        "decision": decision.pk,
+        "sku": asset.subject.key,
+        "replaces": replaced,
+        "renditions": decision.pinned.get("renditions", {}),
+    }
+    events.publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    deliveries.want_everywhere(
+        asset=asset, version=decision.version, cause=f"approved by {decision.decided_by.display_name}"
+    )
+
+
+def _revise(asset: Asset, decision: Decision) -> None:
+    """The next round; what waits for a retouch, has had its rounds, or cannot be made goes to a person instead."""
+    if decision.controls.get("retouch"):
+        escalations.escalate(asset=asset, task=decision.task, cause="retouch")
+        return
+    if asset.round >= MAX_ROUNDS:
+        escalations.escalate(asset=asset, task=decision.task, cause=f"{asset.round} rounds")
+        return
+    try:
+        with transaction.atomic():
+            rounds.open_next_round(
+                asset_id=asset.pk, version_id=decision.version_id, controls=decision.controls, by=decision.decided_by
+            )
+    except DomainError as error:
+        log.warning("round.refused", asset=asset.pk, message=error.message)
+        escalations.escalate(asset=asset, task=decision.task, cause=error.message)

@@ -1,0 +1,279 @@
+"""Bring approved assets where they should be: wishes, claims, tries and their outcomes. Destinations are plug-ins."""
+
+from __future__ import annotations
+
+import random
+import uuid
+from datetime import datetime, timedelta
+from typing import Any
+
+import structlog
+from django.db import transaction
+from django.db.models import F, Max
+from django.utils import timezone
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.errors import Conflict, NotFound
+from campaigns.models import User
+from generation.choices import Lane
+from generation.models import Asset, AssetVersion
+from generation.services import nudges
+from review.choices import Desired, Observed
+from review.delivery.base import DeliveryError, Package, Receipt
+from review.events import AssetRecalled, DeliveryDone, DeliveryFailed, DeliveryWanted
+from review.models import Delivery, DeliveryAttempt, Destination
+from review.services import destinations, packages
+from review.states import DELIVERY
+
+log = structlog.get_logger(__name__)
+
+LEASE = timedelta(minutes=5)
+#: Seconds before the next try, as Standard Webhooks suggests: about three days in all.
+SCHEDULE = (5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400)
+
+
+def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
+    """Desire the version at every enabled destination of its brand. The caller holds the asset's lock."""
+    destinations = list(Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True))
+    for destination in destinations:
+        delivery, is_new = Delivery.objects.get_or_create(
+            asset=asset, destination=destination,
+            defaults={"version": version, "desired": Desired.PRESENT, "next_attempt_at": timezone.now()},
+        )
+        if not is_new:
+            if delivery.desired == Desired.PRESENT and delivery.version_id == version.pk:
+                continue
+            _wish(delivery, Desired.PRESENT, version)
+        _announce(delivery, Desired.PRESENT, version, cause, None)
+    if destinations:
+        nudges.wake(Lane.DELIVERY)
+    return len(destinations)
+
+
+def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
+    """Desire the asset's absence wherever it is or is going, and publish the recall. The caller holds the lock."""
+    wanted = list(Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).select_related("destination"))
+    for delivery in wanted:
+        _wish(delivery, Desired.ABSENT, delivery.version)
+        _announce(delivery, Desired.ABSENT, delivery.version, cause, by)
+    payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
+    events.publish(
+        AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
+    )
+    if wanted:
+        nudges.wake(Lane.DELIVERY)
+    return len(wanted)
+
+
+@transaction.atomic
+def withdraw(*, delivery_id: int, by: User, cause: str = "") -> Delivery:
+    """Take one asset away from one destination; the approval stands."""
+    delivery = _get(delivery_id, by)
+    if delivery.desired == Desired.ABSENT:
+        raise Conflict(f"It is not wanted at {delivery.destination.name} already.")
+    _wish(delivery, Desired.ABSENT, delivery.version)
+    _announce(delivery, Desired.ABSENT, delivery.version, cause or "withdrawn by hand", by)
+    nudges.wake(Lane.DELIVERY)
+    return delivery
+
+
+@transaction.atomic
+def retry(*, delivery_id: int, by: User) -> Delivery:
+    """Try again now, with the whole schedule ahead. Conflict when there is nothing to do or a try is under way."""
+    delivery = _get(delivery_id, by)
+    if not delivery.destination.is_enabled:
+        raise Conflict(f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}.")
+    if is_settled(delivery):
+        raise Conflict("It is where it should be; there is nothing to try.")
+    free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
+    if not free.update(attempts=0, next_attempt_at=timezone.now(), error=""):
+        raise Conflict("A try is under way at this moment.")
+    nudges.wake(Lane.DELIVERY)
+    return Delivery.objects.get(pk=delivery.pk)
+
+
+def is_settled(delivery: Delivery) -> bool:
+    """True when what is there is what is wanted."""
+    return str(delivery.observed) == str(delivery.desired) and delivery.next_attempt_at is None
+
+
+def has_due(now: datetime | None = None) -> bool:
+    return _due(now or timezone.now()).exists()
+
+
+def work_due(limit: int = 50) -> int:
+    """Try up to `limit` deliveries that are due, one after the other; returns how many were tried.
+
+    Several workers may call this at once: each delivery is claimed by one. No transaction is open while a
+    destination is talked to.
+    """
+    done = 0
+    while done < limit and (claimed := _claim()):
+        _try(claimed)
+        done += 1
+    return done
+
+
+def _due(now: datetime) -> Any:
+    return Delivery.objects.filter(next_attempt_at__lte=now, destination__is_enabled=True)
+
+
+@transaction.atomic(durable=True)
+def _claim() -> Delivery | None:
+    """Lease the delivery that is due longest. The lease's end is its next attempt, so a lost worker costs five minutes."""
+    now = timezone.now()
+    delivery = (
+        _due(now)
+        .select_for_update(skip_locked=True, of=("self",))
+        .select_related("destination", "asset__brand", "asset__campaign", "asset__subject")
+        .order_by("next_attempt_at")
+        .first()
+    )
+    if delivery is None:
+        return None
+    active = Observed.SENDING if delivery.desired == Desired.PRESENT else Observed.REMOVING
+    was_cut_off = delivery.observed in {Observed.SENDING, Observed.REMOVING}
+    DELIVERY.ensure(Observed.FAILED if was_cut_off else delivery.observed, active)
+    delivery.observed = active
+    delivery.lease_token, delivery.lease_expires_at = uuid.uuid4(), now + LEASE
+    delivery.next_attempt_at = delivery.lease_expires_at
+    delivery.attempts += 1
+    delivery.save(
+        update_fields=["observed", "lease_token", "lease_expires_at", "next_attempt_at", "attempts", "changed_at"]
+    )
+    DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
+        ended_at=now, message="The worker was cut off before it said how it went."
+    )
+    last = delivery.attempt_rows.aggregate(last=Max("number"))["last"] or 0
+    DeliveryAttempt.objects.create(delivery=delivery, number=last + 1, started_at=now)
+    return delivery
+
+
+def _try(delivery: Delivery) -> None:
+    """One try outside any transaction, and its outcome in one of its own."""
+    receipt, error = None, None
+    try:
+        plugin = destinations.plugin(delivery.destination)
+        package = packages.for_delivery(delivery)
+        if delivery.desired == Desired.PRESENT:
+            _note_names(delivery, package)
+            receipt = plugin.put(package)
+        else:
+            receipt = plugin.remove(package)
+    except DeliveryError as refused:
+        error = refused
+    except Exception as unforeseen:
+        log.exception("delivery.failed", delivery=delivery.pk)
+        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")
+    _finish(delivery, receipt, error)
+
+
+def _note_names(delivery: Delivery, package: Package) -> None:
+    """Remember what is about to be written: a try that breaks off in the middle can then be cleaned up."""
+    known = {entry["name"] for entry in delivery.files}
+    coming = [{"spec": f.spec, "name": f.name, "sha256": f.sha256} for f in package.files if f.name not in known]
+    if coming:
+        delivery.files = [*delivery.files, *coming]
+        Delivery.objects.filter(pk=delivery.pk, lease_token=delivery.lease_token).update(files=delivery.files)
+
+
+@transaction.atomic(durable=True)
+def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
+    """Write how a try went, unless its lease was lost meanwhile. A wish that changed while it ran is due at once."""
+    now = timezone.now()
+    delivery = (
+        Delivery.objects.select_for_update(of=("self",))
+        .select_related("destination", "asset")
+        .filter(pk=claimed.pk, lease_token=claimed.lease_token)
+        .first()
+    )
+    if delivery is None:
+        return
+    delivery.lease_token = delivery.lease_expires_at = None
+    if receipt is not None:
+        _succeed(delivery, claimed, receipt)
+    else:
+        assert error is not None
+        _fail(delivery, error, now)
+    if delivery.wish != claimed.wish:
+        delivery.attempts, delivery.next_attempt_at = 0, None if _nothing_to_do(delivery) else now
+    delivery.save()
+    DeliveryAttempt.objects.filter(delivery=delivery, ended_at__isnull=True).update(
+        ended_at=now,
+        is_success=error is None,
+        status_code=(error.status_code if error else receipt.status_code if receipt else None),
+        message=(error.message if error else receipt.message if receipt else ""),
+    )
+
+
+def _succeed(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
+    reached = Observed.PRESENT if claimed.observed == Observed.SENDING else Observed.ABSENT
+    DELIVERY.ensure(delivery.observed, reached)
+    delivery.observed = reached
+    delivery.files = [dict(entry) for entry in receipt.files] if reached == Observed.PRESENT else []
+    delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
+    payload = {
+        "delivery": delivery.pk, "destination": delivery.destination.slug, "observed": str(reached),
+        "version": claimed.version_id, "files": delivery.files,
+    }
+    happened = DeliveryDone(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
+    events.publish(happened, label="delivery")
+
+
+def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
+    delivery.observed, delivery.error = Observed.FAILED, error.message[:500]
+    is_over = error.is_final or delivery.attempts > len(SCHEDULE)
+    delivery.next_attempt_at = None if is_over else now + timedelta(seconds=wait_seconds(delivery.attempts, error))
+    if is_over:
+        payload = {
+            "delivery": delivery.pk, "destination": delivery.destination.slug, "message": error.message,
+            "attempt": delivery.attempts,
+        }
+        failed = DeliveryFailed(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
+        events.publish(failed, label="delivery")
+    if error.disables or (is_over and not error.is_final):
+        destinations.disable(delivery.destination, reason=error.message)
+
+
+def wait_seconds(attempt: int, error: DeliveryError) -> float:
+    """Seconds until the next try after try number `attempt`: what the other side said, else the schedule with jitter."""
+    if error.retry_after_seconds is not None:
+        return max(1.0, error.retry_after_seconds)
+    return SCHEDULE[min(attempt, len(SCHEDULE)) - 1] * random.uniform(0.9, 1.2)
+
+
+def _wish(delivery: Delivery, desired: str, version: AssetVersion) -> None:
+    """Change what is wanted; a try that runs now will find out when it ends."""
+    Delivery.objects.filter(pk=delivery.pk).update(
+        desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=timezone.now()
+    )
+    delivery.refresh_from_db()
+    if delivery.lease_token is None or (delivery.lease_expires_at and delivery.lease_expires_at < timezone.now()):
+        due = None if _nothing_to_do(delivery) else timezone.now()
+        Delivery.objects.filter(pk=delivery.pk).update(attempts=0, next_attempt_at=due)
+        delivery.refresh_from_db()
+
+
+def _nothing_to_do(delivery: Delivery) -> bool:
+    return delivery.desired == Desired.ABSENT and delivery.observed == Observed.ABSENT
+
+
+def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
+    payload = {
+        "delivery": delivery.pk, "destination": delivery.destination.slug, "desired": str(desired),
+        "version": version.pk, "cause": cause,
+    }
+    wanted = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
+    events.publish(wanted, by=by, label="" if by else "review")
+
+
+def _get(delivery_id: int, by: User) -> Delivery:
+    delivery = (
+        Delivery.objects.visible_to(by).select_for_update(of=("self",)).select_related("destination__brand", "version")
+        .filter(pk=delivery_id).first()
+    )
+    if delivery is None:
+        raise NotFound(f"There is no delivery {delivery_id}.")
+    access.require(by, Action.DELIVER, delivery.destination.brand)
+    return delivery

@@ -1,0 +1,110 @@
+"""Places that approved assets go to: set up, changed, switched off. What is done there is in deliveries.py."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, User
+from review.choices import Desired, Observed
+from review.delivery import base
+from review.events import DestinationDisabled, DestinationSaved
+from review.models import Delivery, Destination
+
+#: Keys that must not be kept in `config`, where people can read them.
+SECRET_WORDS = ("secret", "password", "token", "access_key")
+
+
+@transaction.atomic
+def create(
+    *, brand: Brand, by: User, slug: str, name: str, kind: str, config: Mapping[str, Any] | None = None, secret: str = ""
+) -> Destination:
+    """Set up a destination. Nothing is sent to it until an approval takes effect from now on. Raises Invalid, Conflict."""
+    access.require(by, Action.EDIT_BRAND, brand)
+    if Destination.objects.filter(brand=brand, slug=slug).exists():
+        raise Conflict(f"{brand.name} has a destination {slug!r} already.")
+    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=dict(config or {}), secret=secret)
+    _ensure_valid(destination)
+    destination.save()
+    _publish_saved(destination, by, secret_changed=bool(secret))
+    return destination
+
+
+@transaction.atomic
+def change(
+    *, destination_id: int, by: User, name: str | None = None, config: Mapping[str, Any] | None = None,
+    secret: str | None = None, is_enabled: bool | None = None,
+) -> Destination:
+    """Change what is given; None leaves a value as it is. Switching on again makes what was left undone due."""
+    destination = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id).first()
+    if destination is None:
+        raise NotFound(f"There is no destination {destination_id}.")
+    access.require(by, Action.EDIT_BRAND, destination.brand)
+    if name is not None:
+        destination.name = name
+    if config is not None:
+        destination.config = dict(config)
+    if secret is not None:
+        destination.secret = secret
+    if is_enabled is not None:
+        destination.is_enabled = is_enabled
+        destination.disabled_reason = "" if is_enabled else "switched off by hand"
+    _ensure_valid(destination)
+    destination.save()
+    if is_enabled:
+        undone = Delivery.objects.filter(destination=destination, lease_token__isnull=True).exclude(
+            desired=F("observed")
+        )
+        undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(
+            attempts=0, next_attempt_at=timezone.now()
+        )
+    _publish_saved(destination, by, secret_changed=secret is not None)
+    return destination
+
+
+def disable(destination: Destination, *, reason: str) -> None:
+    """Switch a destination off because it said so or failed for days. Runs inside the caller's transaction."""
+    changed = Destination.objects.filter(pk=destination.pk, is_enabled=True).update(
+        is_enabled=False, disabled_reason=reason[:200]
+    )
+    if changed:
+        payload = {"slug": destination.slug, "reason": reason}
+        happened = DestinationDisabled(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
+        events.publish(happened, label="delivery")
+
+
+def plugin(destination: Destination) -> base.Destination:
+    """The plug-in that serves this destination. Private addresses need the operator's consent besides its config's."""
+    config = dict(destination.config)
+    config["allow_private"] = bool(config.get("allow_private")) and settings.PROOFLINE["allow_private_webhooks"]
+    return base.build(destination.kind, config, destination.secret)
+
+
+def _ensure_valid(destination: Destination) -> None:
+    try:
+        sentences = plugin(destination).validate()
+    except ValueError as error:
+        raise Invalid(str(error), [Problem("kind", str(error), destination.kind)]) from None
+    problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]
+    for key in destination.config:
+        if any(word in key.lower() for word in SECRET_WORDS):
+            problems.append(Problem(f"config/{key}", "belongs into the secret, which nobody can read again"))
+    if problems:
+        raise Invalid("This destination cannot be used: " + " ".join(sentences), problems)
+
+
+def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) -> None:
+    payload = {
+        "slug": destination.slug, "kind": destination.kind, "config": destination.config,
+        "is_enabled": destination.is_enabled, "secret_changed": secret_changed,
+    }
+    happened = DestinationSaved(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
+    events.publish(happened, by=by)

@@ -1,0 +1,101 @@
+"""What goes out for one delivery: exactly the files that the approval is pinned to, under the names of their specs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from campaigns.services import files
+from generation.finishing import names
+from generation.models import Asset, AssetVersion, Rendition
+from review.choices import Verdict
+from review.delivery.base import DeliveryError, DeliveryFile, Package
+from review.models import Decision, Delivery
+from review.selectors import file_links
+from review.selectors.lineage import lineage
+
+MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
+SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
+
+
+@dataclass(frozen=True)
+class Approved:
+    """An approved asset as it may leave: its version, the decision that pins it, and the pinned files."""
+
+    asset: Asset
+    version: AssetVersion
+    approval: Decision
+    files: tuple[DeliveryFile, ...]
+
+
+def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
+    """The newest approval of that version which still stands."""
+    return (
+        Decision.objects.filter(
+            task__asset_id=asset_id, version_id=version_id, verdict=Verdict.APPROVED, slot__isnull=False
+        )
+        .select_related("decided_by", "task")
+        .order_by("-id")
+        .first()
+    )
+
+
+def approved(version_id: int) -> Approved:
+    """The version with its pinned files. DeliveryError when no approval stands, or a pinned file is gone."""
+    version = (
+        AssetVersion.objects.select_related(
+            "asset__brand", "asset__campaign", "asset__subject", "asset__cell__run__prompt_version__template", "master",
+            "job__endpoint", "made_by",
+        )
+        .prefetch_related("findings")
+        .get(pk=version_id)
+    )
+    approval = standing_approval(version.asset_id, version.pk)
+    if approval is None:
+        raise DeliveryError("This version has no standing approval; nothing is delivered.", is_final=True)
+    return Approved(version.asset, version, approval, tuple(_files(version, approval)))
+
+
+def for_delivery(delivery: Delivery) -> Package:
+    """The package of one delivery; for a removal only what is there now matters, and no approval is asked for."""
+    asset = delivery.asset
+    common: dict[str, Any] = {
+        "event_id": f"msg_{delivery.pk}_{delivery.wish}",
+        "asset_id": asset.pk,
+        "sku": asset.subject.key,
+        "brand": asset.brand.slug,
+        "campaign": asset.campaign.slug,
+        "previous_names": [entry["name"] for entry in delivery.files],
+    }
+    if delivery.desired == "absent":
+        return Package(files=(), lineage={}, **common)
+    found = approved(delivery.version_id)
+    return Package(files=found.files, lineage=lineage(found.version, found.approval), **common)
+
+
+def _files(version: AssetVersion, approval: Decision) -> list[DeliveryFile]:
+    pinned = approval.pinned.get("renditions", {})
+    by_hash = {
+        (one.output_spec.slug, one.sha256): one
+        for one in Rendition.objects.filter(version=version).select_related("output_spec")
+    }
+    missing = [slug for slug, sha256 in pinned.items() if (slug, sha256) not in by_hash]
+    if missing:
+        raise DeliveryError(f"The approved file for {', '.join(missing)} is no longer there.", is_final=True)
+    found = [by_hash[slug, sha256] for slug, sha256 in pinned.items()]
+    return [_file(version, one, approval) for one in found]
+
+
+def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> DeliveryFile:
+    return DeliveryFile(
+        spec=rendition.output_spec.slug,
+        name=file_name(version, rendition, approval),
+        media_type=MEDIA_TYPES[rendition.image_format],
+        sha256=rendition.sha256,
+        width=rendition.width,
+        height=rendition.height,
+        bytes=rendition.bytes,
+        read=partial(files.read, rendition.storage_key),
+        url=file_links.stable_url(rendition.pk),
+    )

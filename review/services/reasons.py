@@ -1,0 +1,60 @@
+"""Why an image is rejected or sent back: a brand's short list, chosen by digit."""
+
+from __future__ import annotations
+
+from django.db import transaction
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.errors import Invalid, NotFound, Problem
+from campaigns.models import Brand, User
+from review.events import ReasonSaved
+from review.models import Reason
+
+#: What a brand starts with; the digit is the position.
+DEFAULTS = (
+    ("wrong-colour", "Colour is not the product's"),
+    ("wrong-shape", "Shape or proportions are off"),
+    ("artefact", "Visible artefact"),
+    ("cut-out", "Cut-out edge is unclean"),
+    ("light", "Light or shadow is wrong"),
+    ("composition", "Placement or crop is wrong"),
+    ("off-brand", "Does not fit the brand"),
+    ("text", "Wording or logo is wrong"),
+    ("other", "Something else"),
+)
+
+
+@transaction.atomic
+def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is_active: bool = True) -> Reason:
+    """Create the reason with this code, or change its label, place and use."""
+    access.require(by, Action.EDIT_CHECKLIST, brand)
+    if not label.strip():
+        raise Invalid("A reason needs a label.", [Problem("label", "must not be empty")])
+    reason, _ = Reason.objects.update_or_create(
+        brand=brand, code=code, defaults={"label": label.strip(), "position": position, "is_active": is_active}
+    )
+    payload = {"code": code, "label": reason.label, "is_active": is_active}
+    events.publish(ReasonSaved(brand_id=brand.pk, object_id=reason.pk, payload=payload), by=by)
+    return reason
+
+
+@transaction.atomic
+def add_defaults(*, brand: Brand, by: User) -> list[Reason]:
+    """Give a new brand the usual nine reasons; those it has already stay as they are."""
+    access.require(by, Action.EDIT_CHECKLIST, brand)
+    have = set(Reason.objects.filter(brand=brand).values_list("code", flat=True))
+    return [
+        save(brand=brand, by=by, code=code, label=label, position=position)
+        for position, (code, label) in enumerate(DEFAULTS, start=1)
+        if code not in have
+    ]
+
+
+def get(*, brand_id: int, code: str) -> Reason:
+    """The active reason with this code; NotFound lists the known ones."""
+    found = Reason.objects.filter(brand_id=brand_id, code=code, is_active=True).first()
+    if found is None:
+        known = ", ".join(Reason.objects.filter(brand_id=brand_id, is_active=True).values_list("code", flat=True))
+        raise NotFound(f"There is no reason {code!r}; known are: {known or 'none yet'}.")
+    return found

@@ -1,0 +1,170 @@
+"""Taking a decision back: undo, revoke, reopen. Nothing is deleted; a new decision voids the earlier one."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from campaigns.models import User
+from generation.choices import AssetState
+from generation.models import Asset
+from generation.services import assets, masters
+from review.choices import Desired, TaskState, Verdict
+from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
+from review.models import Decision, Delivery, DecisionSlot, ReviewTask
+from review.services import deliveries, queue
+
+
+@transaction.atomic
+def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "") -> Decision:
+    """Void a decision; the image waits for judgement again.
+
+    Within 30 s nothing has followed from it and it is free. Later an approval has gone out: Conflict names the
+    destinations in `extra["withdraws"]`, and `withdraws=True` agrees to bring it back from them. Only the person who
+    decided, or a lead, may undo. Undoing twice gives the first undo.
+    """
+    found = Decision.objects.visible_to(by).select_related("task__brand").filter(pk=decision_id).first()
+    if found is None:
+        raise NotFound(f"There is no decision {decision_id}.")
+    access.require(by, Action.REVIEW, found.task.brand)
+    if found.decided_by_id != by.pk and not access.can(by, Action.REVOKE, found.task.brand):
+        raise NotAllowed("Only the person who decided, or a lead, may undo this.")
+    asset = assets.lock(found.task.asset_id)
+    task = queue.lock(found.task_id)
+    decision = Decision.objects.select_related("decided_by", "reason").get(pk=decision_id)
+    if already := Decision.objects.filter(voids=decision).first():
+        return already
+    _ensure_last_word(asset, task, decision)
+    has_begun = decision.consequences_at is not None
+    if has_begun:
+        _ensure_can_withdraw(asset, decision, withdraws)
+    voiding = _void(decision, Verdict.UNDONE, by, note)
+    _back_to_review(asset, task, decision, by)
+    if has_begun and decision.verdict == Verdict.APPROVED:
+        deliveries.withdraw_everywhere(asset=asset, by=by, cause="approval undone")
+    if has_begun and decision.verdict == Verdict.REJECTED:
+        masters.mark_rejected(decision.version.master_id, is_rejected=False)
+    payload = {"decision": voiding.pk, "voids": decision.pk, "verdict": decision.verdict, "note": note}
+    events.publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    return voiding
+
+
+@transaction.atomic
+def revoke(*, asset_id: int, by: User, note: str) -> Decision:
+    """Take an approval back for good: desired becomes absent at every destination, the API shows a tombstone, at once.
+
+    Needs the right to revoke and a note that says why. Raises Conflict unless the asset is approved.
+    """
+    asset = _enter(asset_id, by)
+    if not note.strip():
+        raise Invalid("Say why the approval is revoked.", [Problem("note", "must not be empty")])
+    approval = _standing_approval(asset)
+    if asset.state != AssetState.APPROVED or approval is None:
+        raise Conflict(f"Only an approved image can be revoked; this one is {asset.get_state_display().lower()}.")
+    voiding = _void(approval, Verdict.REVOKED, by, note)
+    assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
+    deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
+    payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
+    events.publish(ApprovalRevoked(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    return voiding
+
+
+@transaction.atomic
+def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
+    """Put an approved, rejected, revoked or stale image back into review, at the first stage. Leads only."""
+    asset = _enter(asset_id, by)
+    if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED, AssetState.STALE}:
+        raise Conflict(f"This image is {asset.get_state_display().lower()}; there is nothing to reopen.")
+    before = asset.state
+    for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
+        _void(decision, Verdict.UNDONE, by, note)
+        if decision.verdict == Verdict.REJECTED:
+            masters.mark_rejected(decision.version.master_id, is_rejected=False)
+    if before == AssetState.APPROVED:
+        deliveries.withdraw_everywhere(asset=asset, by=by, cause="reopened")
+    assets.move(asset, AssetState.IN_REVIEW, by=by)
+    task = queue.open_task(asset=asset, by=by)
+    payload = {"from": before, "note": note}
+    events.publish(AssetReopened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    return task
+
+
+def _enter(asset_id: int, by: User) -> Asset:
+    asset = Asset.objects.visible_to(by).select_related("brand").filter(pk=asset_id).first()
+    if asset is None:
+        raise NotFound(f"There is no asset {asset_id}.")
+    access.require(by, Action.REVOKE, asset.brand)
+    return assets.lock(asset_id)
+
+
+def _standing_approval(asset: Asset) -> Decision | None:
+    return (
+        Decision.objects.filter(task__asset=asset, verdict=Verdict.APPROVED, slot__isnull=False, voided_by__isnull=True)
+        .order_by("-id")
+        .first()
+    )
+
+
+def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> None:
+    """Only what still stands can be undone, newest first."""
+    if decision.verdict not in {Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION}:
+        raise Conflict("This was an undo itself; decide anew instead.")
+    if not DecisionSlot.objects.filter(decision=decision).exists() or task.round != asset.round:
+        raise Conflict("A newer round of this image is there; judge that one instead.")
+    if asset.state == AssetState.REVOKED:
+        raise Conflict("This approval was revoked; a lead can reopen the image.")
+    later = (
+        Decision.objects.filter(slot__task__asset=asset, slot__isnull=False, id__gt=decision.pk)
+        .select_related("decided_by")
+        .order_by("-id")
+        .first()
+    )
+    if later:
+        raise Conflict(
+            f"{later.decided_by.display_name} has decided after this ({later.get_verdict_display().lower()}, "
+            f"stage {later.task.stage}); that decision must be undone first.",
+            decision=later.pk,
+        )
+
+
+def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> None:
+    if decision.verdict == Verdict.NEEDS_REVISION and not decision.controls.get("retouch"):
+        raise Conflict("The next round is being made already; judge it when it is here.")
+    if decision.verdict != Verdict.APPROVED or withdraws:
+        return
+    places = list(
+        Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).values_list("destination__name", flat=True)
+    )
+    names = ", ".join(places)
+    raise Conflict(
+        f"This approval took effect already. Undoing it withdraws the image from {names} and from the API."
+        if places
+        else "This approval took effect already. Undoing it withdraws the image from the API.",
+        withdraws=places, can_withdraw=True,
+    )
+
+
+def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
+    """Insert the voiding decision, free the slot, and see to it that nothing follows from the voided one any more."""
+    now = timezone.now()
+    voiding = Decision.objects.create(
+        task_id=decision.task_id, version_id=decision.version_id, verdict=verdict, decided_by=by, decided_at=now,
+        effective_at=now, consequences_at=now, note=note, pinned=decision.pinned, voids=decision,
+    )
+    DecisionSlot.objects.filter(decision=decision).update(decision=None)
+    Decision.objects.filter(pk=decision.pk, consequences_at__isnull=True).update(consequences_at=now)
+    return voiding
+
+
+def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
+    """Task and asset as they were before the decision; a later stage that was opened by it waits again."""
+    if task.state != TaskState.OPEN:
+        queue.move(task, TaskState.OPEN)
+    for later in ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN, id__gt=task.pk).exclude(pk=task.pk):
+        if decision.verdict == Verdict.APPROVED:
+            queue.move(later, TaskState.AWAITING_VERSION)
+    if asset.state != AssetState.IN_REVIEW:
+        assets.move(asset, AssetState.IN_REVIEW, by=by)

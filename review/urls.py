@@ -1,0 +1,18 @@
+"""Pages of the review app."""
+
+from django.urls import path
+
+from review.views import room
+
+urlpatterns = [
+    path("brands/<slug:brand>/review/", room.door, name="review"),
+    path("brands/<slug:brand>/review/room/", room.page, name="room"),
+    path("brands/<slug:brand>/review/more/", room.more, name="review_more"),
+    path("brands/<slug:brand>/review/leave/", room.leave, name="review_leave"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/rail/", room.rail, name="task_rail"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/approve/", room.approve, name="task_approve"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/reject/", room.reject, name="task_reject"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/revise/", room.revise, name="task_revise"),
+    path("brands/<slug:brand>/review/tasks/<int:task_id>/skip/", room.skip, name="task_skip"),
+    path("brands/<slug:brand>/review/decisions/<int:decision_id>/undo/", room.undo, name="decision_undo"),
+]

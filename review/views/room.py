@@ -1,0 +1,202 @@
+"""The review room: its door, its page, the rail beside a picture, and the decisions that its script posts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.http import HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns.access import Action, can
+from campaigns.errors import DomainError, Invalid, Problem
+from campaigns.pages import BrandRequest, brand_page, enter
+from campaigns.templatetags.proofline import picture
+from review.models import Decision
+from review.selectors import room
+from review.services import checklists, decisions, queue
+
+HAND = 20  # tasks claimed at a time
+
+
+@require_safe
+@brand_page()
+def door(request: BrandRequest) -> HttpResponse:
+    """How much waits, for whom, since when; one button."""
+    waiting = room.waiting(user=request.user, brand_id=request.brand.pk)
+    now = timezone.now()
+    mine = waiting.filter(claimed_by=request.user, claimed_until__gt=now)
+    others = waiting.filter(claimed_until__gt=now).exclude(claimed_by=request.user)
+    first = waiting.select_related("asset__current_version__master", "asset__subject").order_by(*queue.ORDER)[:8]
+    versions = room.versions_of(list(first))
+    return render(
+        request,
+        "review/door.html",
+        {
+            "count": waiting.count() - others.count(),
+            "held_by_me": mine.count(),
+            "held_by_others": others.count(),
+            "overdue": waiting.filter(due_at__lt=now).count(),
+            "first": [(task, versions.get(task.asset_id, [])) for task in first],
+            "lately": room.mine_lately(user=request.user, brand_id=request.brand.pk, count=12)[::-1],
+            "may_review": can(request.user, Action.REVIEW, request.brand),
+        },
+    )
+
+
+@brand_page(Action.REVIEW)
+def page(request: BrandRequest) -> HttpResponse:
+    """The room itself, with the person's next twenty claimed; `?task=` puts one of them first."""
+    tasks = _hand(request)
+    wanted = request.GET.get("task", "")
+    if wanted.isdigit() and all(task.pk != int(wanted) for task in tasks):
+        tasks = [*room.load([queue.get(int(wanted), request.user)]), *tasks]
+    lately = room.mine_lately(user=request.user, brand_id=request.brand.pk)
+    state = {
+        "cards": room.cards(tasks),
+        "first": int(wanted) if wanted.isdigit() else None,
+        "lately": [_past(decision) for decision in lately],
+        "reasons": [{"code": one.code, "label": one.label} for one in room.reasons(brand_id=request.brand.pk)],
+        "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count(),
+        "urls": _addresses(request.brand.slug),
+    }
+    return render(request, "review/room.html", {"state": state, "is_empty": not tasks})
+
+
+@require_safe
+@brand_page(Action.REVIEW)
+def rail(request: BrandRequest, task_id: int) -> HttpResponse:
+    """The story beside one picture, as a fragment that the script keeps ready for the next ones."""
+    task = queue.get(task_id, request.user)
+    story = room.story(task=task, user=request.user)
+    return render(request, "review/rail.html", {"story": story, "task": task, "now": timezone.now()})
+
+
+def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBase]:
+    """Decorator: the view answers JSON to the room's script; a refusal keeps its status, words and details."""
+
+    @require_POST
+    @wraps(view)
+    def answer(request: Any, brand: str, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if not request.user.is_authenticated:
+            return JsonResponse({"title": "Signed out", "detail": "Your session has ended; sign in again."}, status=401)
+        try:
+            return JsonResponse(view(enter(request, brand, Action.REVIEW), *args, **kwargs))
+        except DomainError as error:
+            problems = [problem.message for problem in getattr(error, "problems", [])]
+            body = {"title": error.title, "detail": error.message, "errors": problems, **error.extra}
+            return JsonResponse(body, status=error.status)
+
+    return answer
+
+
+@posted
+def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
+    said = _body(request)
+    decision = decisions.approve(
+        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"],
+        answers=said.get("answers") or {}, note=said.get("note", ""),
+    )
+    return _decided(decision)
+
+
+@posted
+def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
+    said = _body(request)
+    decision = decisions.reject(
+        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"],
+        reason=said.get("reason", ""), note=said.get("note", ""),
+    )
+    return _decided(decision)
+
+
+@posted
+def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
+    said = _body(request)
+    decision = decisions.request_revision(
+        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"], reason=said.get("reason", ""),
+        controls=said.get("controls") or {}, note=said.get("note", ""), needs_retouch=bool(said.get("retouch")),
+    )
+    return _decided(decision)
+
+
+@posted
+def skip(request: BrandRequest, task_id: int) -> dict[str, Any]:
+    queue.skip(task_id=task_id, by=request.user)
+    return {"task": task_id}
+
+
+@posted
+def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
+    """Take a decision back; the task comes along, claimed again, so that the room can show it."""
+    withdraws = bool(_body(request).get("withdraws"))
+    voiding = decisions.undo(decision_id=decision_id, by=request.user, withdraws=withdraws)
+    task = queue.get(voiding.task_id, request.user)
+    return {"decision": voiding.pk, "card": room.cards(room.load([task]))[0]}
+
+
+@posted
+def more(request: BrandRequest) -> dict[str, Any]:
+    """Keep what is held, claim up to twenty again, and hand over what the page does not have yet."""
+    known = set(_body(request).get("known", []))
+    queue.renew(brand=request.brand, by=request.user)
+    fresh = [task for task in _hand(request) if task.pk not in known]
+    return {"cards": room.cards(fresh), "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count()}
+
+
+@require_POST
+@brand_page(Action.REVIEW)
+def leave(request: BrandRequest) -> HttpResponseBase:
+    """Give back what is held and go to the door."""
+    queue.release(brand=request.brand, by=request.user)
+    return redirect("review", request.brand.slug)
+
+
+def _hand(request: BrandRequest) -> list[Any]:
+    """The person's claimed tasks over all stages, first stage first, at most twenty."""
+    tasks: list[Any] = []
+    for stage in checklists.stages(brand_id=request.brand.pk):
+        if len(tasks) < HAND:
+            tasks += queue.start(brand=request.brand, by=request.user, size=HAND - len(tasks), stage=stage.stage)
+    return room.load(tasks)
+
+
+def _body(request: BrandRequest) -> dict[str, Any]:
+    try:
+        said = json.loads(request.body or b"{}")
+    except ValueError:
+        raise Invalid("The page sent something unreadable; load it again.") from None
+    if not isinstance(said, dict):
+        raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
+    return said
+
+
+def _decided(decision: Decision) -> dict[str, Any]:
+    return {"decision": decision.pk, "task": decision.task_id, "verdict": decision.verdict}
+
+
+def _past(decision: Decision) -> dict[str, Any]:
+    return {
+        "decision": decision.pk,
+        "task": decision.task_id,
+        "verdict": decision.verdict,
+        "sku": decision.task.asset.subject.key,
+        "strip": picture("master", decision.version.master, room.STRIP_PX),
+    }
+
+
+def _addresses(brand: str) -> dict[str, str]:
+    """Addresses for the script; 0 stands where an id goes."""
+    task = {name: reverse(f"task_{name}", args=[brand, 0]) for name in ("approve", "reject", "revise", "skip")}
+    return {
+        **task,
+        "undo": reverse("decision_undo", args=[brand, 0]),
+        "more": reverse("review_more", args=[brand]),
+        "door": reverse("review", args=[brand]),
+        "login": reverse("account_login"),
+    }
