@@ -1,0 +1,161 @@
+"""Images per second through the whole line, beside what bare encoding of the same pixels costs on the same machine.
+
+The line: claimed, generated (an engine that returns ready pixels), checked, developed, stored with thumbnails, version,
+findings, ledger and events written, review task opened: two worker processes on an embedded PostgreSQL with fsync on.
+Baselines, in as many processes: (a) the master's own encoder and parameters, (b) Pillow's `Image.save` as default PNG.
+
+    make bench NAME=line            JOBS=… SIZE=… change the size of the trial
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+JOBS = int(os.environ.get("JOBS", "240"))
+SIZE = int(os.environ.get("SIZE", "1024"))
+WORKERS = 2
+PICTURES = 8
+BASELINE_SECONDS = 8.0
+
+
+def _encode_master(pixels) -> bytes:
+    from generation.finishing import encode
+
+    return encode.encode_master(pixels).data
+
+
+def _encode_png(pixels) -> bytes:
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _count(name: str, gate, results) -> None:
+    """Encode for BASELINE_SECONDS after the gate opens; puts (images, seconds)."""
+    from tests.engines import ready_pixels
+
+    encode = {"master": _encode_master, "png": _encode_png}[name]
+    pictures = [ready_pixels(seed, SIZE, SIZE) for seed in range(4)]
+    encode(pictures[0])
+    gate.wait()
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < BASELINE_SECONDS:
+        encode(pictures[done % len(pictures)])
+        done += 1
+    results.put(done / (time.perf_counter() - started))
+
+
+def baseline(name: str) -> float:
+    """Images per second of `name`'s encoder in WORKERS processes at once."""
+    context = multiprocessing.get_context("spawn")
+    gate, results = context.Barrier(WORKERS), context.Queue()
+    processes = [context.Process(target=_count, args=(name, gate, results)) for _ in range(WORKERS)]
+    for process in processes:
+        process.start()
+    rates = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    return sum(rates)
+
+
+def line() -> dict[str, float]:
+    """Run JOBS jobs through two workers; times are read from the rows the line wrote."""
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.db.models import Max, Min
+
+    from campaigns.models import Event
+    from generation.models import Attempt, Endpoint, Job, Master, Worker
+    from review.models import ReviewTask
+    from tests import queued
+
+    call_command("migrate", verbosity=0)
+    endpoint = queued.endpoint(batch_size=4, pictures=PICTURES)
+    Endpoint.objects.update(seconds_per_image=0.2)
+    campaign = queued.campaign()
+    campaign.output_specs.all().delete()  # masters and thumbnails only: renditions depend on what a campaign wants
+    warm = queued.run(campaign, endpoint, 16, size=SIZE)
+    workers = [
+        subprocess.Popen([sys.executable, "manage.py", "worker", "cpu"], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
+        for _ in range(WORKERS)
+    ]
+    try:
+        _wait(lambda: not Job.objects.filter(run=warm).exclude(status="succeeded").exists(), workers)
+        _wait(lambda: Worker.objects.count() == WORKERS, workers)
+        run = queued.run(campaign, endpoint, JOBS, size=SIZE)
+        _wait(lambda: not Job.objects.filter(run=run).exclude(status="succeeded").exists(), workers)
+        _wait(lambda: ReviewTask.objects.count() == JOBS + 16, workers)
+        time.sleep(3)  # one more heartbeat, for the peak memory
+    finally:
+        for worker in workers:
+            worker.terminate()
+        for worker in workers:
+            worker.wait()
+    attempts = Attempt.objects.filter(job__run=run)
+    started = attempts.aggregate(at=Min("started_at"))["at"]
+    jobs = list(Job.objects.filter(run=run).values_list("pk", flat=True))
+    ended = Event.objects.filter(type="generation.job.succeeded", object_id__in=jobs).aggregate(at=Max("at"))["at"]
+    assert attempts.filter(outcome="succeeded").count() == JOBS
+    assert Master.objects.filter(versions__job__run=run).values("sha256").distinct().count() == JOBS
+    return {
+        "images_per_second": JOBS / (ended - started).total_seconds(),
+        "peak_mb": max(Worker.objects.values_list("peak_rss_bytes", flat=True)) / 1e6,
+    }
+
+
+def _wait(done, workers, seconds: float = 300) -> None:
+    until = time.monotonic() + seconds
+    while not done():
+        assert time.monotonic() < until, "the line stands still"
+        assert all(worker.poll() is None for worker in workers), "a worker died"
+        time.sleep(0.2)
+
+
+def main() -> None:
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        for name in ("DATABASE_URL", "REDIS_URL"):
+            os.environ.pop(name, None)
+        os.environ |= {
+            "PROOFLINE_VAR": folder, "PROOFLINE_PLUGINS": "tests.engines", "LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "config.settings", "PROOFLINE_PLAIN_STATIC": "1",
+        }
+        from config import embedded
+
+        master, png = baseline("master"), baseline("png")
+        with embedded.services():
+            figures = line()
+    rate = figures["images_per_second"]
+    print(f"{'':12}{'images/s':>10}\n{'the line':12}{rate:10.2f}\n{'bare master':12}{master:10.2f}\n{'bare PNG':12}{png:10.2f}")
+    print(
+        json.dumps(
+            {
+                "images_per_second": round(rate, 3),
+                "ratio_master": round(rate / master, 3),
+                "ratio_png": round(rate / png, 3),
+                "peak_mb": round(figures["peak_mb"], 1),
+                "baseline_master_per_second": round(master, 3),
+                "baseline_png_per_second": round(png, 3),
+                "jobs": JOBS,
+                "size": SIZE,
+                "workers": WORKERS,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Embedded services of their own, kept as `make up` keeps them, for tests that kill the database server itself."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+
+from tests.processes import ROOT, stop, wait_until
+
+KEEPER = """
+import sys, time
+from config import embedded
+with embedded.services(watch=True):
+    print(embedded.database_url(), flush=True)
+    sys.stdin.read()
+"""
+
+
+class Server:
+    """A PostgreSQL and a Redis in a folder, and processes that use them."""
+
+    def __init__(self, folder: Path) -> None:
+        inherited = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}}
+        self.environment = {
+            **inherited, "PROOFLINE_VAR": str(folder / "var"), "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_LEASE_SECONDS": "10", "PROOFLINE_PLAIN_STATIC": "1", "LOG_LEVEL": "ERROR",
+            "PROOFLINE_UNSAFE_FAST_DB": "0",
+        }
+        self.keeper = subprocess.Popen(
+            [sys.executable, "-c", KEEPER], cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
+        assert self.keeper.stdout is not None
+        self.address = self.keeper.stdout.readline().decode().strip()
+
+    def manage(self, *arguments: str) -> None:
+        subprocess.run([sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, check=True)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "manage.py", *arguments], cwd=ROOT, env=self.environment, start_new_session=True
+        )
+
+    def count(self, query: str) -> int:
+        with psycopg.connect(self.address) as connection:
+            row = connection.execute(query).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def kill_postgres(self) -> None:
+        """SIGKILL to the postmaster, and wait until the keeper has another one answering."""
+        with psycopg.connect(self.address) as connection:
+            folder = connection.execute("SHOW data_directory").fetchone()[0]
+        before = _postmaster(folder)
+        os.kill(before, signal.SIGKILL)
+        wait_until(lambda: _postmaster(folder) not in {None, before} and self._answers(), seconds=60, what="a new server")
+
+    def _answers(self) -> bool:
+        try:
+            return self.count("SELECT 1") == 1
+        except psycopg.Error:
+            return False
+
+
+def _postmaster(folder: str) -> int | None:
+    try:
+        return int((Path(folder) / "postmaster.pid").read_text().split()[0])
+    except (OSError, IndexError, ValueError):
+        return None
+
+
+@contextlib.contextmanager
+def database(folder: Path) -> Iterator[Server]:
+    server = Server(folder)
+    try:
+        yield server
+    finally:
+        assert server.keeper.stdin is not None
+        server.keeper.stdin.close()
+        stop(server.keeper)
