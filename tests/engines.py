@@ -38,7 +38,7 @@ def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> P
 
 
 class Ready:
-    """Returns pictures made beforehand, as many different ones as `config["pictures"]` (default: made per seed).
+    """Returns pictures made per seed, or shifted copies of `config["pictures"]` ones made beforehand.
 
     config["seconds"]: time that each image takes. config["fails"]: {prompt: error kind} raised for that prompt.
     """
@@ -85,7 +85,8 @@ class Ready:
             return ready_pixels(spec.seed, spec.width, spec.height)
         while len(self._pool) < pictures:
             self._pool.append(ready_pixels(len(self._pool), spec.width, spec.height))
-        return self._pool[spec.seed % pictures]
+        # Shifted sideways by the seed: other pixels, other sha256, the same cost to encode.
+        return np.roll(self._pool[spec.seed % pictures], spec.seed, axis=1)
 
 
 register("ready", lambda: Ready)

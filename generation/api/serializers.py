@@ -1,0 +1,114 @@
+"""What the API shows and takes of endpoints, runs, jobs and assets."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from campaigns.models import Campaign, PromptVersion
+from generation.choices import RunShape, Stage
+from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
+
+
+class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
+    class Meta:
+        model = Endpoint
+        fields = [
+            "id", "slug", "name", "engine", "lane", "price_per_image", "seconds_per_image", "batch_size", "licence_note",
+            "is_enabled",
+        ]
+
+
+class RunOrder(serializers.Serializer[Any]):
+    """What a run should make: a matrix (subjects × axes) or a list (one row, one picture)."""
+
+    campaign = serializers.PrimaryKeyRelatedField(queryset=Campaign.objects.all())
+    prompt_version = serializers.PrimaryKeyRelatedField(queryset=PromptVersion.objects.all())
+    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
+    stage = serializers.ChoiceField(choices=Stage.choices)
+    shape = serializers.ChoiceField(choices=RunShape.choices, default=RunShape.MATRIX)
+    subjects = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text="SKUs; all of the campaign when absent"
+    )
+    axes = serializers.DictField(child=serializers.ListField(), required=False)
+    rows = serializers.ListField(child=serializers.DictField(), required=False)
+    sample = serializers.IntegerField(min_value=1, required=False, help_text="only so many subjects, spread over all")
+
+
+class RunPlan(RunOrder):
+    name = serializers.CharField(max_length=160, required=False)
+    priority = serializers.IntegerField(min_value=-100, max_value=100, default=0)
+
+
+class RunSerializer(serializers.ModelSerializer[Run]):
+    endpoint = serializers.SlugRelatedField[Endpoint](slug_field="slug", read_only=True)
+
+    class Meta:
+        model = Run
+        fields = [
+            "id", "campaign", "prompt_version", "endpoint", "name", "stage", "shape", "definition", "state", "pause_reason",
+            "priority", "cell_count", "job_count", "quoted_cost", "override_reason", "created_at", "released_at",
+            "finished_at",
+        ]
+
+
+class ReleaseOrder(serializers.Serializer[Any]):
+    override_reason = serializers.CharField(
+        required=False, default="", allow_blank=True, help_text="why a lead releases a full run before its pilot"
+    )
+
+
+class PriorityOrder(serializers.Serializer[Any]):
+    priority = serializers.IntegerField(min_value=-100, max_value=100)
+
+
+class JobSerializer(serializers.ModelSerializer[Job]):
+    subject = serializers.CharField(source="cell.subject.key", read_only=True)
+
+    class Meta:
+        model = Job
+        fields = [
+            "id", "run", "cell", "subject", "status", "hold_reason", "attempts", "deaths", "error_kind", "error", "step",
+            "steps", "priority",
+        ]
+
+
+class FindingSerializer(serializers.ModelSerializer[Finding]):
+    class Meta:
+        model = Finding
+        fields = ["check_name", "outcome", "score", "message", "box", "twin"]
+
+
+class RenditionSerializer(serializers.ModelSerializer[Rendition]):
+    spec = serializers.CharField(source="output_spec.slug", read_only=True)
+
+    class Meta:
+        model = Rendition
+        fields = ["id", "spec", "image_format", "width", "height", "bytes", "sha256", "quality"]
+
+
+class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
+    sha256 = serializers.CharField(source="master.sha256", read_only=True)
+    findings = FindingSerializer(many=True, read_only=True)
+    renditions = RenditionSerializer(many=True, read_only=True)
+
+    class Meta:
+        model = AssetVersion
+        fields = [
+            "id", "round", "candidate", "source", "worst_outcome", "sha256", "findings", "renditions", "created_at",
+        ]
+
+
+class AssetSerializer(serializers.ModelSerializer[Asset]):
+    sku = serializers.CharField(source="subject.key", read_only=True)
+    axis_values = serializers.JSONField(source="cell.axis_values", read_only=True)
+    aspect = serializers.CharField(source="cell.aspect", read_only=True)
+    current_version = VersionSerializer(read_only=True)
+
+    class Meta:
+        model = Asset
+        fields = [
+            "id", "campaign", "sku", "axis_values", "aspect", "state", "round", "current_version", "created_at",
+            "changed_at",
+        ]

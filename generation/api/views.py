@@ -1,0 +1,175 @@
+"""Runs and what they make, over the API."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+from django_filters import rest_framework as filters
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api.conventions import caller, idempotent, tagged
+from campaigns.errors import NotFound
+from campaigns.selectors import campaigns as campaign_rows
+from campaigns.selectors import prompts as prompt_rows
+from campaigns.selectors import subjects as subject_rows
+from generation.api import serializers
+from generation.choices import AssetState, JobState
+from generation.models import Asset, Endpoint, Job, Run
+from generation.selectors import runs as run_rows
+from generation.services import planning, runs
+
+
+class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
+    """The engines that your brands may use."""
+
+    serializer_class = serializers.EndpointSerializer
+    lookup_field = "slug"
+    queryset = Endpoint.objects.all()
+
+    def get_queryset(self) -> QuerySet[Endpoint]:
+        user = caller(self.request)
+        return Endpoint.objects.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+
+
+class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Run]):
+    """Plan, release and follow runs."""
+
+    serializer_class = serializers.RunSerializer
+    filterset_fields = ["campaign", "state", "stage"]
+    queryset = Run.objects.all()
+
+    def get_queryset(self) -> QuerySet[Run]:
+        return Run.objects.visible_to(caller(self.request)).select_related("endpoint")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The run with its progress: counts by state, rate and time left."""
+        return tagged(self._shown(self.get_object()))
+
+    def _shown(self, run: Run) -> dict[str, Any]:
+        progress = dataclasses.asdict(run_rows.progress(run))
+        return {**self.get_serializer(run).data, "progress": progress}
+
+    def _order(self, request: Request, kind: type[serializers.RunOrder]) -> dict[str, Any]:
+        asked = kind(data=request.data)
+        asked.is_valid(raise_exception=True)
+        order = dict(asked.validated_data)
+        user = caller(request)
+        order["campaign"] = campaign_rows.get(user, order["campaign"].pk)
+        order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
+        if order["endpoint"].brand_id not in (None, order["campaign"].brand_id):
+            raise NotFound(f"There is no endpoint {order['endpoint'].slug}.")
+        if "subjects" in order:
+            order["subjects"] = subject_rows.ids_by_key(order["campaign"].brand, order["subjects"])
+        return {**order, "by": user}
+
+    @extend_schema(request=serializers.RunOrder, responses={200: dict})
+    @action(detail=False, methods=["post"])
+    def preview(self, request: Request) -> Response:
+        """Count, cost, time, the first prompts as they will be sent, and what stands in the way. Writes nothing."""
+        seen = planning.preview(**self._order(request, serializers.RunOrder))
+        return Response({**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget})
+
+    @extend_schema(request=serializers.RunPlan)
+    @idempotent
+    def create(self, request: Request) -> Response:
+        """Plan a run: every cell and job is written, nothing is made before `release`."""
+        run = planning.plan(**self._order(request, serializers.RunPlan))
+        address = reverse("api:run-detail", args=[run.pk])
+        return tagged(self._shown(run), status=201, headers={"Location": address})
+
+    @extend_schema(request=serializers.ReleaseOrder, responses={202: serializers.RunSerializer})
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, pk: str) -> Response:
+        """Let the workers begin. 202: follow the run at its own address."""
+        asked = serializers.ReleaseOrder(data=request.data)
+        asked.is_valid(raise_exception=True)
+        run = runs.release(run_id=self.get_object().pk, by=caller(request), **asked.validated_data)
+        address = reverse("api:run-detail", args=[run.pk])
+        return Response(self._shown(run), status=202, headers={"Location": address})
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def pause(self, request: Request, pk: str) -> Response:
+        return Response(self._shown(runs.pause(run_id=self.get_object().pk, by=caller(request))))
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def resume(self, request: Request, pk: str) -> Response:
+        return Response(self._shown(runs.resume(run_id=self.get_object().pk, by=caller(request))))
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def cancel(self, request: Request, pk: str) -> Response:
+        return Response(self._shown(runs.cancel(run_id=self.get_object().pk, by=caller(request))))
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"], url_path="retry-failed")
+    def retry_failed(self, request: Request, pk: str) -> Response:
+        run = self.get_object()
+        runs.retry_failed(run_id=run.pk, by=caller(request))
+        run.refresh_from_db()
+        return Response(self._shown(run))
+
+    @extend_schema(request=serializers.PriorityOrder)
+    @action(detail=True, methods=["post"])
+    def priority(self, request: Request, pk: str) -> Response:
+        asked = serializers.PriorityOrder(data=request.data)
+        asked.is_valid(raise_exception=True)
+        run = self.get_object()
+        runs.set_priority(run_id=run.pk, by=caller(request), **asked.validated_data)
+        run.refresh_from_db()
+        return Response(self._shown(run))
+
+
+class JobFilter(filters.FilterSet):
+    status = filters.MultipleChoiceFilter(choices=JobState.choices)
+
+    class Meta:
+        model = Job
+        fields = ["run", "status", "error_kind"]
+
+
+class JobViewSet(viewsets.ReadOnlyModelViewSet[Job]):
+    """Single images to be made, with what went wrong."""
+
+    serializer_class = serializers.JobSerializer
+    filterset_class = JobFilter
+    queryset = Job.objects.all()
+
+    def get_queryset(self) -> QuerySet[Job]:
+        return Job.objects.visible_to(caller(self.request)).select_related("cell__subject")
+
+
+class AssetFilter(filters.FilterSet):
+    state = filters.MultipleChoiceFilter(choices=AssetState.choices)
+    sku = filters.CharFilter(field_name="subject__key")
+    brand = filters.CharFilter(field_name="brand__slug")
+    run = filters.NumberFilter(field_name="cell__run")
+
+    class Meta:
+        model = Asset
+        fields = ["campaign", "state", "sku", "brand", "run"]
+
+
+class AssetViewSet(viewsets.ReadOnlyModelViewSet[Asset]):
+    """Deliverables with their current version, its findings and its files."""
+
+    serializer_class = serializers.AssetSerializer
+    filterset_class = AssetFilter
+    queryset = Asset.objects.all()
+
+    def get_queryset(self) -> QuerySet[Asset]:
+        rows = Asset.objects.visible_to(caller(self.request)).filter(is_sandbox=False)
+        return rows.select_related("subject", "cell", "current_version__master").prefetch_related(
+            "current_version__findings", "current_version__renditions__output_spec"
+        )
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return tagged(self.get_serializer(self.get_object()).data)
