@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
-import re
 import shutil
 import signal
 import socket
@@ -23,6 +22,8 @@ from typing import Any
 DATABASE = "proofline"
 PATIENCE_SECONDS = 60
 LOG_LIMIT_BYTES = 10_000_000
+#: Above every system's largest process id.
+NO_SUCH_PID = 2_000_000_000
 
 POSTGRES_SETTINGS = {
     "listen_addresses": "",
@@ -43,7 +44,8 @@ POSTGRES_SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
 }
-UNSAFE_FAST_SETTINGS = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# A killed server still keeps what was committed (the kernel has it); a crash of the machine may lose the database.
+UNSAFE_FAST_SETTINGS = {"fsync": "off", "full_page_writes": "off"}
 
 
 class CannotStart(RuntimeError):
@@ -250,30 +252,44 @@ def postmaster_pid(place: Place) -> int | None:
         return None
 
 
-def _command_line(pid: int) -> str | None:
-    """What process `pid` runs, or None if there is none."""
-    shown = subprocess.run(["ps", "-ww", "-o", "args=", "-p", str(pid)], capture_output=True, text=True)
-    return shown.stdout.strip() or None
+def _runs_postgres(pid: int) -> bool:
+    """True if process `pid` is alive, no zombie, and a PostgreSQL."""
+    if Path("/proc/self/stat").exists():
+        try:
+            state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return state not in "ZX" and b"postgres" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (FileNotFoundError, ProcessLookupError):
+            return False
+    shown = subprocess.run(["ps", "-ww", "-o", "stat=,args=", "-p", str(pid)], capture_output=True, text=True).stdout
+    return "postgres" in shown and not shown.lstrip().startswith("Z")
 
 
-def _forget_stale_pid(place: Place) -> None:
-    """Remove a postmaster.pid whose number now belongs to another program.
+def _disown_stale_pid(place: Place) -> None:
+    """Take the number out of a postmaster.pid that a killed server left, if it now means something else.
 
-    PostgreSQL clears the file itself when the process is gone, but takes any living process of that number, which in a
-    restarted container is likely, for a running server. A number that is dead or is a PostgreSQL is left to it: the
-    file also guards against children of the killed server that still write.
+    PostgreSQL clears a number that is gone, but takes any living process of that number for a running server: another
+    program (likely in a restarted container) or the zombie of the killed one. The rest of the file stays, because by it
+    PostgreSQL finds children of the killed server that still write, and waits for them.
     """
-    pid = postmaster_pid(place)
-    line = None if pid is None or not shutil.which("ps") else _command_line(pid)
-    if line and not re.search(r"postgres|postmaster|defunct", line):
-        (place.data / "postmaster.pid").unlink(missing_ok=True)
+    pid, path = postmaster_pid(place), place.data / "postmaster.pid"
+    if pid is not None and _runs_postgres(pid):
+        return
+    # Its own number guards the socket too; the folder is ours alone, and nobody runs.
+    for left in (place.postgres_socket, place.sockets / ".s.PGSQL.5432.lock"):
+        left.unlink(missing_ok=True)
+    if pid is None:
+        return
+    with path.open("r+") as file:
+        rest = file.read().split("\n", 1)[1]
+        file.seek(0)
+        file.write(f"{NO_SUCH_PID}\n{rest}")
+        file.truncate()
 
 
 def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> None:
     """Make the cluster if there is none, start it, and return when it takes connections; CannotStart otherwise."""
     if not place.data.exists():
         _initialise(place, passwords.superuser)
-    _forget_stale_pid(place)
     log = place.home / "pg.log"
     settings = POSTGRES_SETTINGS | (UNSAFE_FAST_SETTINGS if unsafe_fast else {})
     # The value is a list to PostgreSQL: quotes keep a space or a comma in the path together.
@@ -295,6 +311,7 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     # After a kill -9 the dead server's children need a moment to leave the shared memory; it refuses until then.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
+        _disown_stale_pid(place)
         process = _spawn(command, place=place, log=log)
         if _until(ready, seconds=deadline - time.monotonic(), alive=lambda: process.poll() is None):  # noqa: B023
             return
