@@ -61,3 +61,68 @@ class RoundOpened(Happening):
 
     type = "generation.round.opened"
     object_type = "asset"
+
+
+@declare
+class RunPlanned(Happening):
+    """A run's cells and jobs exist, held. payload: {"stage", "cells", "jobs", "cost", "campaign", "prompt_version",
+    "endpoint"}."""
+
+    type = "generation.run.planned"
+    object_type = "run"
+
+
+@declare
+class RunReleased(Happening):
+    """A run's jobs were queued. payload: {"queued", "reused", "left_out", "reserved", "override_reason", "pilot"}."""
+
+    type = "generation.run.released"
+    object_type = "run"
+
+
+@declare
+class RunPaused(Happening):
+    """A run stands still. payload: {"reason", "held", "by_itself"}."""
+
+    type = "generation.run.paused"
+    object_type = "run"
+
+
+@declare
+class RunResumed(Happening):
+    """A paused run goes on. payload: {"queued"}."""
+
+    type = "generation.run.resumed"
+    object_type = "run"
+
+
+@declare
+class RunCancelled(Happening):
+    """A run was given up. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
+
+    type = "generation.run.cancelled"
+    object_type = "run"
+
+
+@declare
+class RunRetried(Happening):
+    """A run's failed jobs were queued again. payload: {"queued", "reserved"}."""
+
+    type = "generation.run.retried"
+    object_type = "run"
+
+
+@declare
+class RunPrioritised(Happening):
+    """A run's place among its campaign's runs changed. payload: {"from", "to"}."""
+
+    type = "generation.run.prioritised"
+    object_type = "run"
+
+
+@declare
+class MasterRejected(Happening):
+    """A reviewer rejected these pixels, or took that back. payload: {"was_rejected"}."""
+
+    type = "generation.master.rejected"
+    object_type = "master"

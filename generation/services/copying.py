@@ -1,0 +1,67 @@
+"""Writing many rows at once by COPY: what a chunk of a plan becomes in the database."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from django.db import connection, models
+from django.utils import timezone
+from psycopg import sql
+
+
+def reserve_ids(model: type[models.Model], count: int) -> list[int]:
+    """`count` primary keys from the model's own sequence, so that rows of several tables can name each other."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT nextval(pg_get_serial_sequence(%s, %s)::regclass) FROM generate_series(1, %s)",
+            [model._meta.db_table, _primary_key(model).column, count],
+        )
+        return [row[0] for row in cursor.fetchall()]
+
+
+def insert(
+    model: type[models.Model], *, same: Mapping[str, Any], fields: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> int:
+    """COPY rows into the model's table; returns how many.
+
+    `fields` name the values of each row, `same` holds values equal for all rows; every other column takes its model
+    default. Names are columns ("cell_id"). JSON columns take plain values or JSON already written as text.
+    """
+    constant = {**_defaults(model), **same}
+    shared = [name for name in constant if name not in fields]
+    columns = sql.SQL(", ").join(sql.Identifier(name) for name in [*shared, *fields])
+    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(model._meta.db_table), columns)
+    head = [_plain(constant[name]) for name in shared]
+    count = 0
+    with connection.cursor() as cursor, cursor.copy(statement) as copy:
+        for row in rows:
+            copy.write_row([*head, *(_plain(value) for value in row)])
+            count += 1
+    return count
+
+
+def _primary_key(model: type[models.Model]) -> models.Field[Any, Any]:
+    key = model._meta.pk
+    assert key is not None
+    return key
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else value
+
+
+def _defaults(model: type[models.Model]) -> dict[str, Any]:
+    """Column -> the value that `Model()` would have; columns that the database fills by itself are left out."""
+    now = timezone.now()
+    found: dict[str, Any] = {}
+    for field in model._meta.concrete_fields:
+        column = str(field.column)
+        if getattr(field, "auto_now", False) or getattr(field, "auto_now_add", False):
+            found[column] = now
+        elif field.has_default():
+            found[column] = field.get_default()
+        elif not field.primary_key and not field.null and isinstance(field, models.CharField | models.TextField):
+            found[column] = ""
+    return found

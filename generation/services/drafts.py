@@ -1,0 +1,329 @@
+"""Drafts: an order's pictures one after the other, as plain values, each with what is wrong with it.
+
+Subjects are read in chunks, so that an order of any size needs bounded memory. Nothing here writes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from itertools import islice
+from typing import Any, TypeVar
+
+from campaigns import prompts
+from campaigns.choices import PhotoRole, PhotoStatus
+from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.prompts import Rendered
+from campaigns.selectors import campaigns as campaign_selectors
+from generation.choices import RunShape
+from generation.engines.base import ImageRef, Spec
+from generation.services import fingerprints
+from generation.services.orders import GUIDE_PARAMETERS, PHOTO_AXIS, SEED_AXIS, AspectGroup, Order
+
+CHUNK = 2000
+VALUES_KEY_LENGTH = 500
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A subject's input images of one photo role."""
+
+    photo: ImageRef
+    cutout: ImageRef | None
+
+
+@dataclass(frozen=True)
+class SubjectRow:
+    """One subject as planning needs it. pictures: by photo role, "" for the first ready photo."""
+
+    id: int
+    key: str
+    name: str
+    kind: str
+    attributes: Mapping[str, Any]
+    pictures: Mapping[str, Pictures]
+
+
+@dataclass(frozen=True)
+class DraftJob:
+    """One image to be. spec: canonical JSON of engines.base.Spec."""
+
+    candidate: int
+    seed: int
+    spec: str
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Draft:
+    """One cell to be, with its jobs; `problems` are (kind, sentence), and then there are no jobs.
+
+    cost and seconds are per job.
+    """
+
+    subject: SubjectRow
+    values: Mapping[str, Any]
+    values_key: str
+    group: AspectGroup
+    rendered: Rendered | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    jobs: tuple[DraftJob, ...] = ()
+    batch_key: str = ""
+    cost: Decimal = Decimal(0)
+    seconds: float = 0.0
+    problems: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One subject with one set of values, before aspect groups. `row` counts from 1 in a list, 0 in a matrix."""
+
+    subject: SubjectRow
+    values: Mapping[str, Any]
+    row: int = 0
+
+
+class Drafter:
+    """Draws up the drafts of one order. `unknown` collects rows and ids whose subject is not there."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.unknown: list[tuple[str, str]] = []
+        self._quotes: dict[str, tuple[Decimal, float]] = {}
+        self._seen: set[tuple[int, str, str]] = set()
+
+    def drafts(self) -> Iterator[Draft]:
+        """Every cell, in the order of subjects (or rows), variants and aspects."""
+        for wish in self._wishes():
+            values_key = prompts.values_key(wish.values)
+            for group in self.order.groups:
+                yield self._draft(wish, values_key, group)
+
+    # -- subjects --------------------------------------------------------------------------------------------------
+
+    def _wishes(self) -> Iterator[Wish]:
+        if self.order.shape == RunShape.LIST:
+            yield from self._listed()
+            return
+        for subject in self._subjects():
+            for variant in self.order.variants:
+                yield Wish(subject, variant)
+
+    def _subjects(self) -> Iterator[SubjectRow]:
+        ids = self._subject_ids()
+        found: set[int] = set()
+        for chunk in _chunks(ids, CHUNK):
+            rows = self._load({"pk__in": chunk})
+            found.update(rows)
+            yield from (rows[pk] for pk in chunk if pk in rows)
+        for pk in ids:
+            if pk not in found:
+                self.unknown.append((str(pk), "There is no active subject with this id in this brand."))
+
+    def _subject_ids(self) -> Sequence[int]:
+        """Ids in key order; a sample is spread over the subjects by the hash of their keys, the same every time."""
+        if self.order.subject_ids is not None:
+            ids = list(dict.fromkeys(self.order.subject_ids))
+            if not self.order.sample:
+                return ids
+            pairs = list(Subject.objects.filter(pk__in=ids).order_by("key").values_list("pk", "key"))
+        else:
+            active = self.order.campaign.subjects.filter(is_active=True)
+            pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
+        if self.order.sample:
+            spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())[: self.order.sample]
+            picked = set(spread)
+            pairs = [pair for pair in pairs if pair in picked]
+        return [pk for pk, _ in pairs]
+
+    def _listed(self) -> Iterator[Wish]:
+        for first, chunk in zip(
+            range(1, len(self.order.rows) + 1, CHUNK), _chunks(self.order.rows, CHUNK), strict=True
+        ):
+            wanted = [row["subject"] for row in chunk]
+            by_id = self._load({"pk__in": [one for one in wanted if isinstance(one, int)]})
+            by_key = {
+                row.key: row
+                for row in self._load({"key__in": [one for one in wanted if isinstance(one, str)]}).values()
+            }
+            for number, row in enumerate(chunk, start=first):
+                named = row["subject"]
+                subject = by_id.get(named) if isinstance(named, int) else by_key.get(str(named))
+                if subject is None:
+                    self.unknown.append(
+                        (str(named), f"Row {number}: there is no active subject {named!r} in this brand.")
+                    )
+                    continue
+                yield Wish(subject, {name: value for name, value in row.items() if name != "subject"}, number)
+
+    def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
+        rows = list(
+            Subject.objects.filter(brand_id=self.order.campaign.brand_id, is_active=True, **where)
+            .order_by("-kind")  # of equal keys the product wins in a list of keys: it comes last here
+            .values_list("pk", "key", "name", "kind", "attributes")
+        )
+        rows.sort(key=lambda row: row[3] == "product")
+        pictures = self._pictures([row[0] for row in rows]) if self.order.image_roles else {}
+        return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
+
+    def _pictures(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
+        """Subject id -> photo role -> images; two queries."""
+        photos = list(
+            ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
+            .order_by("subject_id", "position", "id")
+            .values_list("pk", "subject_id", "role", "sha256", "storage_key")
+        )
+        accepted = Cutout.objects.filter(photo_id__in=[photo[0] for photo in photos], is_accepted=True)
+        cutouts = {
+            photo_id: ImageRef(sha256, key)
+            for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
+        }
+        found: dict[int, dict[str, Pictures]] = {}
+        for pk, subject_id, role, sha256, key in photos:
+            roles = found.setdefault(subject_id, {})
+            pictures = Pictures(ImageRef(sha256, key), cutouts.get(pk))
+            for label in (role, ""):
+                there = roles.get(label)
+                # A photo with a cut-out is worth more than an earlier one without.
+                if there is None or (there.cutout is None and pictures.cutout is not None):
+                    roles[label] = pictures
+        for roles in found.values():
+            front = roles.get(PhotoRole.FRONT)
+            if front is not None and front.cutout is not None:
+                roles[""] = front
+        return found
+
+    # -- one cell --------------------------------------------------------------------------------------------------
+
+    def _draft(self, wish: Wish, values_key: str, group: AspectGroup) -> Draft:
+        subject, order = wish.subject, self.order
+        problems = self._cell_problems(wish, values_key, group)
+        images, image_problems = self._images(wish)
+        problems += image_problems
+        values = self._values(wish)
+        lacking = prompts.missing(order.source, values)
+        if lacking:
+            problems.append(("missing_value", f"No value for {', '.join(lacking)}."))
+        if problems:
+            return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
+        rendered = prompts.render(order.source, values)
+        parameters = self._parameters(wish, rendered)
+        spec = Spec(
+            prompt=rendered.text,
+            negative=rendered.negative,
+            width=group.width,
+            height=group.height,
+            seed=self._seed(wish, 1),
+            parameters=parameters,
+            images=images,
+        )
+        refusals = tuple(("engine", sentence) for sentence in order.engine.validate(spec))
+        batch_key = order.engine.batch_key(spec)
+        cost, seconds = self._quote(batch_key, spec)
+        return Draft(
+            subject=subject,
+            values=wish.values,
+            values_key=values_key,
+            group=group,
+            rendered=rendered,
+            parameters=parameters,
+            jobs=() if refusals else self._jobs(wish, spec),
+            batch_key=batch_key,
+            cost=cost,
+            seconds=seconds,
+            problems=refusals,
+        )
+
+    def _cell_problems(self, wish: Wish, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
+        found = []
+        if len(values_key) > VALUES_KEY_LENGTH:
+            found.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
+        seed = str(wish.values.get(SEED_AXIS, 0))
+        if not seed.isdigit() or int(seed) > prompts.MAX_SEED:
+            found.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
+        identity = (wish.subject.id, values_key, group.aspect)
+        if identity in self._seen:
+            found.append(("duplicate", f"Row {wish.row} asks for the same picture as an earlier row."))
+        if self.order.shape == RunShape.LIST:
+            self._seen.add(identity)
+        return found
+
+    def _images(self, wish: Wish) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
+        roles = self.order.image_roles
+        if not roles:
+            return {}, []
+        role = str(wish.values.get(PHOTO_AXIS, ""))
+        which = f" of the role {role}" if role else ""
+        pictures = wish.subject.pictures.get(role)
+        if pictures is None:
+            return {}, [("missing_photo", f"It has no photo{which} yet.")]
+        if "cutout" in roles and pictures.cutout is None:
+            return {}, [("missing_cutout", f"Its photo{which} has no accepted cut-out.")]
+        return {label: self._image(label, pictures) for label in roles}, []
+
+    @staticmethod
+    def _image(label: str, pictures: Pictures) -> ImageRef:
+        """ "photo" and "init" are the photo itself; "cutout" and what is masked by it are the cut-out."""
+        if label in ("cutout", "mask") and pictures.cutout is not None:
+            return pictures.cutout
+        return pictures.photo
+
+    def _values(self, wish: Wish) -> dict[str, Any]:
+        subject, campaign = wish.subject, self.order.campaign
+        own = campaign_selectors.values_of(
+            key=subject.key, name=subject.name, kind=subject.kind, attributes=dict(subject.attributes)
+        )
+        return {"brand": campaign.brand.name, "campaign": campaign.name, **own, **wish.values}
+
+    def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
+        order = self.order
+        parameters = dict(rendered.parameters)
+        for name in order.injected:
+            if name in wish.values:
+                parameters[name] = wish.values[name]
+        if order.guide is not None:
+            for name, column in GUIDE_PARAMETERS.items():
+                standard = getattr(order.guide, column)
+                if name in order.capabilities.obeys and name not in parameters and standard not in ("", None):
+                    parameters[name] = standard
+        return parameters
+
+    def _seed(self, wish: Wish, candidate: int) -> int:
+        if SEED_AXIS in wish.values:
+            return prompts.seed_for("fixed", base=int(wish.values[SEED_AXIS]), candidate=candidate)
+        version = self.order.version
+        return prompts.seed_for(
+            version.seed_strategy,
+            base=version.seed,
+            subject_key=wish.subject.key,
+            template_key=version.template.slug,
+            candidate=candidate,
+        )
+
+    def _jobs(self, wish: Wish, spec: Spec) -> tuple[DraftJob, ...]:
+        plain = spec.to_json()
+        made = []
+        for candidate in range(1, self.order.version.candidates + 1):
+            seed = spec.seed if candidate == 1 else self._seed(wish, candidate)
+            text = fingerprints.canonical({**plain, "seed": seed, "candidate": candidate})
+            made.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self.order.fingerprint_prefix, text)))
+        return tuple(made)
+
+    def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
+        """Money and lane seconds of one image: the endpoint's where it names them, else the engine's."""
+        if batch_key not in self._quotes:
+            quote = self.order.engine.quote(spec)
+            price = self.order.endpoint.price_per_image or Decimal(str(quote.cost))
+            seconds = self.order.endpoint.seconds_per_image or quote.seconds
+            self._quotes[batch_key] = (Decimal(price).quantize(Decimal("0.000001")), float(seconds))
+        return self._quotes[batch_key]
+
+
+def _chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while chunk := list(islice(iterator, size)):
+        yield chunk

@@ -1,0 +1,36 @@
+"""Fingerprints: one sha256 over everything that decides the pixels of an image."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from generation.engines.base import Engine
+from generation.models import Endpoint
+
+
+def canonical(plain: Any) -> str:
+    """JSON with sorted keys and without spaces: equal text for equal values."""
+    return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+def prefix(*, brand_id: int, endpoint: Endpoint, engine: Engine) -> str:
+    """The part of a fingerprint's text that all jobs of one run share.
+
+    The quality tier is the endpoint's (`config["tier"]`, "final" if it says nothing): a draft made on a quick setting
+    is never taken for a final picture of the same words.
+    """
+    model, revision = engine.model_identity()
+    return canonical([brand_id, endpoint.engine, model, revision, endpoint.config.get("tier", "final")])
+
+
+def fingerprint(shared: str, spec: str) -> str:
+    """sha256, hex, of `prefix(...)` and the canonical JSON of the spec."""
+    return hashlib.sha256(f"{shared}\n{spec}".encode()).hexdigest()
+
+
+def of_spec(*, brand_id: int, endpoint: Endpoint, engine: Engine, spec: Mapping[str, Any]) -> str:
+    """The fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included."""
+    return fingerprint(prefix(brand_id=brand_id, endpoint=endpoint, engine=engine), canonical(spec))

@@ -1,0 +1,91 @@
+"""Gates: what a campaign's pilot must have shown before a full run, and when a run stops itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from django.db import connection
+
+from campaigns.models import Campaign
+from generation.models import Run
+
+WATCHED_OUTPUTS = 20
+BAD_SHARE = 0.3
+
+_PILOT = """
+SELECT count(*) FILTER (WHERE a.state IN ('approved', 'stale')),
+       count(*) FILTER (WHERE a.state IN ('rejected', 'revising', 'revoked'))
+FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
+WHERE r.campaign_id = %s AND r.stage = 'pilot'
+"""
+
+# The newest outputs since the run was last released or resumed, walking backwards from the newest version.
+_LAST = """
+SELECT count(*), count(*) FILTER (WHERE latest.is_bad)
+FROM (
+    SELECT v.worst_outcome = 'fail' OR m.was_rejected
+           OR (a.state = 'rejected' AND a.current_version_id = v.id) AS is_bad
+    FROM generation_assetversion v
+    JOIN generation_job j ON j.id = v.job_id
+    JOIN generation_master m ON m.id = v.master_id
+    JOIN generation_asset a ON a.id = v.asset_id
+    WHERE j.run_id = %s AND v.created_at >= %s
+    ORDER BY v.id DESC LIMIT %s
+) latest
+"""
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """How the pilot stands: decisions made and wanted, pictures approved, percentage wanted."""
+
+    decided: int
+    approved: int
+    decisions_needed: int
+    percent_needed: int
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.approved / self.decided if self.decided else 0.0
+
+    @property
+    def is_open(self) -> bool:
+        """True if a full run may be released without an override."""
+        return self.decided >= self.decisions_needed and self.approved * 100 >= self.percent_needed * self.decided
+
+    @property
+    def message(self) -> str:
+        return (
+            f"The pilot has {self.decided} of {self.decisions_needed} decisions, {self.percent:.0f} % approved; "
+            f"a full run needs {self.percent_needed} %."
+        )
+
+
+@dataclass(frozen=True)
+class Health:
+    """The newest outputs of a run, at most WATCHED_OUTPUTS: how many, and how many failed checks or were rejected."""
+
+    outputs: int
+    bad: int
+
+    @property
+    def is_unhealthy(self) -> bool:
+        """More than 30 % of twenty, which seven bad ones are even before the twentieth is there."""
+        return self.bad > WATCHED_OUTPUTS * BAD_SHARE
+
+
+def pilot(campaign: Campaign) -> Pilot:
+    """How the pilot pictures of a campaign were judged, over all its pilot runs. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_PILOT, [campaign.pk])
+        approved, refused = cursor.fetchone()
+    return Pilot(approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent)
+
+
+def health(run: Run) -> Health:
+    """How the newest outputs of a run fared since it was released or resumed. One query."""
+    since = run.watched_from or run.released_at or run.created_at
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST, [run.pk, since, WATCHED_OUTPUTS])
+        outputs, bad = cursor.fetchone()
+    return Health(outputs, bad)

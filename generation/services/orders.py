@@ -1,0 +1,252 @@
+"""Orders: what one run is asked to make, loaded and checked as a whole before any of its pictures is drafted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns import prompts
+from campaigns.access import Action, require
+from campaigns.choices import PhotoRole
+from campaigns.errors import Invalid, Problem
+from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion, User
+from campaigns.prompts import PromptSource
+from campaigns.selectors import brands as brand_selectors
+from campaigns.selectors import prompts as prompt_selectors
+from generation.choices import RunShape, Stage
+from generation.engines import base as engines
+from generation.models import Endpoint
+from generation.services import fingerprints
+
+#: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
+PHOTO_AXIS = "photo"
+#: What an axis may set on the spec itself.
+SEED_AXIS = "seed"
+#: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
+GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
+
+
+@dataclass(frozen=True)
+class AspectGroup:
+    """Output specs of one aspect, which share one generation. width, height: pixels of the master."""
+
+    aspect: str
+    width: int
+    height: int
+    specs: tuple[OutputSpec, ...]
+
+
+@dataclass(frozen=True)
+class Order:
+    """Everything about a run that is the same for all its pictures."""
+
+    campaign: Campaign
+    version: PromptVersion
+    endpoint: Endpoint
+    stage: str
+    shape: str
+    engine: engines.Engine
+    capabilities: engines.Capabilities
+    source: PromptSource
+    guide: GuideVersion | None
+    groups: tuple[AspectGroup, ...]
+    axes: Mapping[str, Sequence[Any]]
+    variants: tuple[dict[str, Any], ...]
+    subject_ids: tuple[int, ...] | None
+    rows: tuple[Mapping[str, Any], ...]
+    sample: int | None
+    fingerprint_prefix: str
+    notes: tuple[str, ...]
+
+    @property
+    def image_roles(self) -> tuple[str, ...]:
+        """Input images that each picture gets: those that the engine needs, and those that the prompt asks for."""
+        asked = set(self.version.needs.get("images", ())) & self.capabilities.optional_images
+        return tuple(sorted(self.capabilities.needs_images | asked))
+
+    @property
+    def injected(self) -> frozenset[str]:
+        """Axis and row names that become parameters of their own, because the engine obeys them under that name."""
+        return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
+
+    def definition(self) -> dict[str, Any]:
+        """As it was asked, for the run's row."""
+        if self.shape == RunShape.LIST:
+            return {"rows": [dict(row) for row in self.rows]}
+        subjects: Any = "all" if self.subject_ids is None else list(self.subject_ids)
+        plain: dict[str, Any] = {"subjects": subjects, "axes": {name: list(held) for name, held in self.axes.items()}}
+        return {**plain, "sample": self.sample} if self.sample else plain
+
+
+def load(
+    *,
+    campaign: Campaign,
+    prompt_version: PromptVersion,
+    endpoint: Endpoint,
+    stage: str,
+    by: User,
+    subjects: Iterable[Any] | None = None,
+    shape: str = RunShape.MATRIX,
+    rows: Iterable[Mapping[str, Any]] | None = None,
+    axes: Mapping[str, Sequence[Any]] | None = None,
+    sample: int | None = None,
+) -> Order:
+    """Check everything that does not depend on a subject. Raises NotAllowed and Invalid."""
+    require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
+    listed = tuple(rows or ())
+    used_axes = {} if shape == RunShape.LIST else dict(prompt_version.axes if axes is None else axes)
+    engine = _engine(endpoint)
+    capabilities = engine.capabilities()
+    source = prompt_selectors.source(prompt_version)
+    names = list(used_axes) if shape == RunShape.MATRIX else sorted({n for row in listed for n in row} - {"subject"})
+    problems = [
+        *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
+        *_unobeyed(names, source, prompt_version, capabilities),
+        *_unavailable_images(prompt_version, capabilities),
+    ]
+    try:
+        variants = prompts.expand_axes(used_axes)
+    except prompts.AxisError as error:
+        problems.append(Problem(f"axes/{error.axis}", error.message))
+        variants = []
+    groups, notes = _groups(list(campaign.output_specs.order_by("id")), capabilities)
+    if not groups:
+        problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
+    if problems:
+        raise Invalid("This run cannot be planned as it is.", problems)
+    return Order(
+        campaign=campaign,
+        version=prompt_version,
+        endpoint=endpoint,
+        stage=stage,
+        shape=shape,
+        engine=engine,
+        capabilities=capabilities,
+        source=source,
+        guide=brand_selectors.current_guide(campaign.brand_id),
+        groups=groups,
+        axes=used_axes,
+        variants=tuple(variants),
+        subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
+        rows=listed,
+        sample=sample,
+        fingerprint_prefix=_prefix(campaign, endpoint, engine),
+        notes=notes,
+    )
+
+
+def _id(subject: Any) -> int:
+    return subject if isinstance(subject, int) else int(subject.pk)
+
+
+def _engine(endpoint: Endpoint) -> engines.Engine:
+    try:
+        return engines.build(endpoint.engine, endpoint.config)
+    except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
+        message = f"The endpoint {endpoint.name} cannot be used: {error}"
+        raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
+
+
+def _prefix(campaign: Campaign, endpoint: Endpoint, engine: engines.Engine) -> str:
+    try:
+        return fingerprints.prefix(brand_id=campaign.brand_id, endpoint=endpoint, engine=engine)
+    except (OSError, engines.EngineError) as error:
+        message = f"The endpoint {endpoint.name} cannot say which model it has: {error}"
+        raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
+
+
+def _whole_problems(
+    campaign: Campaign, version: PromptVersion, endpoint: Endpoint, stage: str, shape: str, rows: tuple[Any, ...]
+) -> list[Problem]:
+    found = []
+    if stage not in Stage.values:
+        found.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
+    if shape not in RunShape.values:
+        found.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
+    if version.template.brand_id != campaign.brand_id:
+        found.append(Problem("prompt_version", "This prompt belongs to another brand.", str(version.pk)))
+    if endpoint.brand_id not in (None, campaign.brand_id):
+        found.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
+    if not endpoint.is_enabled:
+        found.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
+    wanted = version.needs.get("engine", endpoint.engine)
+    if wanted != endpoint.engine:
+        message = f"{version} was written for {wanted}; {endpoint.name} is {endpoint.engine}."
+        found.append(Problem("endpoint", message, endpoint.slug))
+    if shape == RunShape.LIST and not rows:
+        found.append(Problem("rows", "A list run needs rows; each names its subject."))
+    for number, row in enumerate(rows, start=1):
+        if not isinstance(row, Mapping) or not row.get("subject"):
+            found.append(Problem(f"rows/{number}", 'A row is {"subject": "SKU", "backdrop": "clay"}.', str(row)[:100]))
+    return found
+
+
+def _unobeyed(
+    names: Sequence[str], source: PromptSource, version: PromptVersion, capabilities: engines.Capabilities
+) -> list[Problem]:
+    """Axes (or row values) that would give the same picture again and again."""
+    in_words = {slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)}
+    alive = {
+        slot.name
+        for key, value in source.parameters.items()
+        if key in capabilities.obeys
+        for slot in prompts.placeholders(PromptSource("", parameters={key: value}))
+    }
+    alive |= in_words if capabilities.obeys_prompt else set()
+    alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
+    if capabilities.needs_images | (set(version.needs.get("images", ())) & capabilities.optional_images):
+        alive.add(PHOTO_AXIS)
+    engine = version.needs.get("engine", "this engine")
+    return [
+        Problem(f"axes/{name}", _ignored(name, str(engine), capabilities), name) for name in names if name not in alive
+    ]
+
+
+def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
+    obeyed = ", ".join(sorted(capabilities.obeys)) or "nothing"
+    sentence = f"{engine} ignores “{name}”, so its pictures would be equal. It obeys: {obeyed}."
+    if name in {"angle", "view", "pose"} and capabilities.needs_images:
+        roles = ", ".join(PhotoRole.values)
+        sentence += f" It shows the photo that it is given: for other views use the axis “{PHOTO_AXIS}” ({roles})."
+    return sentence
+
+
+def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:
+    asked = set(version.needs.get("images", ()))
+    unknown = asked - capabilities.needs_images - capabilities.optional_images
+    return [Problem("needs/images", f"This engine takes no image “{role}”.", role) for role in sorted(unknown)]
+
+
+def _groups(
+    specs: list[OutputSpec], capabilities: engines.Capabilities
+) -> tuple[tuple[AspectGroup, ...], tuple[str, ...]]:
+    """Specs by aspect, each group with the size of its master, and remarks about sizes that the engine cannot make."""
+    by_aspect: dict[str, list[OutputSpec]] = {}
+    for spec in specs:
+        by_aspect.setdefault(spec.aspect, []).append(spec)
+    groups, notes = [], []
+    for aspect, members in by_aspect.items():
+        largest = max(members, key=lambda spec: spec.width * spec.height)
+        width, height = master_size(largest.width, largest.height, capabilities)
+        if width < largest.width or height < largest.height:
+            notes.append(
+                f"This engine makes at most {width}×{height} of {aspect}; {largest.slug} wants "
+                f"{largest.width}×{largest.height} and will be enlarged."
+            )
+        groups.append(AspectGroup(aspect, width, height, tuple(members)))
+    return tuple(groups), tuple(notes)
+
+
+def master_size(width: int, height: int, capabilities: engines.Capabilities) -> tuple[int, int]:
+    """The size to make for a wanted size: scaled into the engine's limits, rounded to its multiple (up if it fits)."""
+    scale = min(1.0, capabilities.max_width / width, capabilities.max_height / height)
+    return (
+        _fit(width * scale, capabilities.size_multiple, capabilities.max_width),
+        _fit(height * scale, capabilities.size_multiple, capabilities.max_height),
+    )
+
+
+def _fit(length: float, multiple: int, limit: int) -> int:
+    up = -(-round(length) // multiple) * multiple
+    return up if up <= limit else max(multiple, limit // multiple * multiple)

@@ -1,0 +1,323 @@
+"""Runs on their way: released, paused, resumed, cancelled, retried, finished. Only this module moves a run.
+
+Each function locks the campaign's row first and the run's second: money and gates are judged one release at a time.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from campaigns import events as spine
+from campaigns.access import Action, require
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Campaign, User
+from campaigns.services import campaigns
+from generation import events
+from generation.choices import AssetState, JobState, RunState, Stage
+from generation.models import Asset, Job, Run
+from generation.services import assets, budget, dispatch, gates, nudges
+from generation.states import RUN
+
+PAUSED = "paused"
+REJECTED_BEFORE = "rejected_before"
+
+_LEAVE_OUT = """
+UPDATE generation_job j
+SET status = 'cancelled', hold_reason = '', error_kind = %(kind)s,
+    error = 'This very picture was made before and rejected; change the prompt, its values or the seed.'
+FROM generation_jobspec f JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
+WHERE j.run_id = %(run)s AND j.status = 'held' AND j.hold_reason = 'not_released' AND f.job_id = j.id AND m.was_rejected
+"""
+
+_COUNT_REUSED = """
+SELECT count(*) FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+JOIN generation_master m ON m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
+WHERE j.run_id = %s AND j.status = 'queued'
+"""
+
+# Assets of the run that no job can bring anything to any more, and that got nothing.
+_FRUITLESS = """
+UPDATE generation_asset a SET state = %(to)s, changed_at = now()
+FROM generation_cell c
+WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
+  AND NOT EXISTS (SELECT 1 FROM generation_assetversion v WHERE v.asset_id = a.id AND v.round = a.round)
+  AND NOT EXISTS (
+      SELECT 1 FROM generation_job j WHERE j.cell_id = c.id AND j.status IN ('queued', 'running', 'waiting', 'held')
+  )
+"""
+
+
+@transaction.atomic
+def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected: bool = False) -> Run:
+    """Queue a planned run's jobs and reserve their cost.
+
+    A full run needs the campaign's pilot; a lead may override with a reason. Jobs of which the brand has the master
+    cost nothing: a worker makes a new version of it. Where that master was rejected, the job is left out (cancelled,
+    and it says why) unless `reuse_rejected`. Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
+    """
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    RUN.ensure(run.state, RunState.RUNNING)
+    if run.state != RunState.PLANNED:
+        raise Conflict(f"{run.name} was released already; it is {run.state}.", state=run.state)
+    pilot = _pass_gate(run, campaign, by, override_reason)
+    left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
+    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    queued = _jobs(run, JobState.HELD, hold_reason="not_released").update(status=JobState.QUEUED, hold_reason="")
+    reserved = budget.cover(run=run, campaign=campaign)
+    reused = _count(_COUNT_REUSED, run.pk)
+    now = timezone.now()
+    fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
+    _move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
+    if left_out:
+        _settle_fruitless(run, AssetState.FAILED)
+    payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
+    if override_reason.strip():
+        payload |= {"override_reason": override_reason.strip(), "pilot": pilot.message}
+    _publish(events.RunReleased, run, campaign, payload, by)
+    nudges.wake(run.endpoint.lane)
+    _finish_if_done(run, campaign)
+    return run
+
+
+@transaction.atomic
+def pause(*, run_id: int, by: User, reason: str = "") -> Run:
+    """Stop claiming: queued jobs are held, what runs now ends by itself. Raises Conflict unless running."""
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    return _pause(run, campaign, reason.strip() or f"Paused by {by.display_name}.", by)
+
+
+@transaction.atomic
+def resume(*, run_id: int, by: User) -> Run:
+    """Go on after a pause; only outputs from now on can pause it again. Raises Conflict unless paused."""
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    RUN.ensure(run.state, RunState.RUNNING)
+    if run.state != RunState.PAUSED:
+        raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
+    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    queued = _jobs(run, JobState.HELD, hold_reason=PAUSED).update(status=JobState.QUEUED, hold_reason="")
+    _move(run, RunState.RUNNING, pause_reason="", watched_from=timezone.now())
+    _publish(events.RunResumed, run, campaign, {"queued": queued}, by)
+    nudges.wake(run.endpoint.lane)
+    _finish_if_done(run, campaign)
+    return run
+
+
+@transaction.atomic
+def cancel(*, run_id: int, by: User) -> Run:
+    """Give a run up: what waits is cancelled, what runs is asked to stop, its money is freed.
+
+    Pictures that are there already stay; deliverables that got none are superseded.
+    """
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    RUN.ensure(run.state, RunState.CANCELLED)
+    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.WAITING, JobState.QUARANTINED)
+    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="", poll_at=None)
+    stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
+    superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
+    _settle_partly_made(run, by)
+    _move(run, RunState.CANCELLED, finished_at=timezone.now())
+    freed = budget.free(run=run, campaign=campaign)
+    payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
+    _publish(events.RunCancelled, run, campaign, payload, by)
+    return run
+
+
+@transaction.atomic
+def retry_failed(*, run_id: int, by: User) -> int:
+    """Queue the failed and quarantined jobs of a run again and reserve their cost; returns how many."""
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    if run.state not in (RunState.RUNNING, RunState.FINISHED):
+        raise Conflict(f"{run.name} is {run.state}; its failed jobs cannot be retried.", state=run.state)
+    failed = _jobs(run, JobState.FAILED, JobState.QUARANTINED)
+    cells = list(failed.values_list("cell_id", flat=True))
+    if not cells:
+        raise Conflict(f"{run.name} has no failed job.", state=run.state)
+    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    queued: int = failed.update(status=JobState.QUEUED, deaths=0, error="", error_kind="", not_before=None)
+    Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
+        state=AssetState.MAKING, changed_at=timezone.now()
+    )
+    reserved = budget.cover(run=run, campaign=campaign)
+    if run.state == RunState.FINISHED:
+        _move(run, RunState.RUNNING, finished_at=None, watched_from=timezone.now())
+    _publish(events.RunRetried, run, campaign, {"queued": queued, "reserved": str(reserved)}, by)
+    nudges.wake(run.endpoint.lane)
+    return queued
+
+
+@transaction.atomic
+def set_priority(*, run_id: int, by: User, priority: int) -> Run:
+    """Put a run before (higher) or behind the other runs of its campaign, -100 … 100. Raises Invalid and Conflict."""
+    run, campaign = _lock(run_id)
+    _require(by, run, campaign)
+    if not -100 <= priority <= 100:
+        raise Invalid("This priority cannot be set.", [Problem("priority", "Give -100 to 100.", str(priority))])
+    if run.state in (RunState.FINISHED, RunState.CANCELLED):
+        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
+    if run.priority == priority:
+        return run
+    payload = {"from": run.priority, "to": priority}
+    _jobs(run, JobState.QUEUED, JobState.HELD).update(priority=priority)
+    Run.objects.filter(pk=run.pk).update(priority=priority)
+    run.priority = priority
+    _publish(events.RunPrioritised, run, campaign, payload, by)
+    return run
+
+
+def finish_if_done(run_id: int) -> bool:
+    """Finish a running run none of whose jobs can still bring anything; True if this call did.
+
+    Call it after the transaction that ended a job has committed: of two workers that end the last two jobs at once,
+    neither sees the other's before. `finish_done` catches what fell between.
+    """
+    if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists() or _has_work(run_id):
+        return False
+    with transaction.atomic():
+        run, campaign = _lock(run_id)
+        return _finish_if_done(run, campaign)
+
+
+def finish_done() -> int:
+    """`finish_if_done` for every running run, for the clock; returns how many finished."""
+    running = Run.objects.filter(state=RunState.RUNNING).values_list("pk", flat=True)
+    return sum(finish_if_done(run_id) for run_id in list(running))
+
+
+def pause_if_unhealthy(run_id: int) -> bool:
+    """Pause a running run when more than 30 % of its last 20 outputs failed checks or were rejected; True if it did.
+
+    Call it after an output that failed its checks and after a rejection (only these can make a run unhealthy), once
+    their transaction has committed: it locks the campaign, which must never wait for somebody who holds an asset.
+    """
+    run = Run.objects.filter(pk=run_id, state=RunState.RUNNING).first()
+    if run is None or not gates.health(run).is_unhealthy:
+        return False
+    with transaction.atomic():
+        run, campaign = _lock(run_id)
+        seen = gates.health(run)
+        if run.state != RunState.RUNNING or not seen.is_unhealthy:
+            return False
+        reason = f"{seen.bad} of the last {seen.outputs} pictures failed checks or were rejected."
+        _pause(run, campaign, reason, None)
+        return True
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def _lock(run_id: int) -> tuple[Run, Campaign]:
+    campaign_id = Run.objects.filter(pk=run_id).values_list("campaign_id", flat=True).first()
+    if campaign_id is None:
+        raise NotFound(f"There is no run {run_id}.")
+    campaign = campaigns.lock(campaign_id)
+    run = Run.objects.select_for_update(of=("self",)).select_related("endpoint").get(pk=run_id)
+    return run, campaign
+
+
+def _require(by: User, run: Run, campaign: Campaign) -> None:
+    require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
+
+
+def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.Pilot:
+    """The pilot's standing, if it lets this run pass or a lead overrides it with a reason."""
+    pilot = gates.pilot(campaign)
+    if run.stage != Stage.FULL or pilot.is_open:
+        return pilot
+    if not override_reason.strip():
+        raise Conflict(
+            f"A full run is locked. {pilot.message} A lead may release it with a reason.",
+            gate="pilot",
+            decided=pilot.decided,
+            approved=pilot.approved,
+            decisions_needed=pilot.decisions_needed,
+            percent_needed=pilot.percent_needed,
+        )
+    require(by, Action.OVERRIDE_GATE, campaign.brand)
+    return pilot
+
+
+def _move(run: Run, to: str, **fields: Any) -> None:
+    """Compare-and-set the run's state, with other columns. Raises Conflict."""
+    old = run.state
+    RUN.ensure(old, to)
+    if not Run.objects.filter(pk=run.pk, state=old).update(state=to, **fields):
+        raise Conflict(f"{run.name} is no longer {old}.", state=old, wanted=to)
+    for name, value in {"state": to, **fields}.items():
+        setattr(run, name, value)
+
+
+def _pause(run: Run, campaign: Campaign, reason: str, by: User | None) -> Run:
+    _move(run, RunState.PAUSED, pause_reason=reason[:300])
+    held = _jobs(run, JobState.QUEUED).update(status=JobState.HELD, hold_reason=PAUSED)
+    _publish(events.RunPaused, run, campaign, {"reason": reason, "held": held, "by_itself": by is None}, by)
+    return run
+
+
+def _jobs(run: Run, *states: str, **where: Any) -> Any:
+    return Job.objects.filter(run=run, status__in=states, **where)
+
+
+def _has_work(run_id: int) -> bool:
+    return Job.objects.filter(run_id=run_id, status__in=budget.UNDECIDED).exists()
+
+
+def _finish_if_done(run: Run, campaign: Campaign) -> bool:
+    if run.state != RunState.RUNNING or _has_work(run.pk):
+        return False
+    _move(run, RunState.FINISHED, finished_at=timezone.now())
+    budget.free(run=run, campaign=campaign)
+    ends = Job.objects.filter(run=run).aggregate(
+        succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
+        failed=Count("pk", filter=Q(status__in=(JobState.FAILED, JobState.QUARANTINED))),
+        cancelled=Count("pk", filter=Q(status=JobState.CANCELLED)),
+    )
+    _publish(events.RunFinished, run, campaign, ends, None)
+    return True
+
+
+def _settle_fruitless(run: Run, to: str) -> int:
+    """Move deliverables that will get no picture: from making to `to`, in a later round to failed. Returns how many."""
+    count = _execute(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to)})
+    return count + _execute(
+        _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value}
+    )
+
+
+def _settle_partly_made(run: Run, by: User) -> None:
+    """Deliverables with some of their candidates go to review with those; only the few that were being made."""
+    open_ids = list(
+        Asset.objects.filter(cell__run=run, state__in=(AssetState.MAKING, AssetState.REVISING)).values_list(
+            "pk", flat=True
+        )
+    )
+    for asset_id in open_ids:
+        assets.settle_round(assets.lock(asset_id), label=by.display_name)
+
+
+def _execute(statement: str, values: dict[str, Any]) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return int(cursor.rowcount)
+
+
+def _count(statement: str, run_id: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, [run_id])
+        return int(cursor.fetchone()[0])
+
+
+def _publish(
+    kind: type[spine.Happening], run: Run, campaign: Campaign, payload: dict[str, Any], by: User | None
+) -> None:
+    spine.publish(
+        kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by, label="" if by else "the line"
+    )
