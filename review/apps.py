@@ -8,4 +8,4 @@ class ReviewConfig(AppConfig):
 
     def ready(self) -> None:
         """Register system checks and event subscribers."""
-        from review import events, subscribers  # noqa: F401
+        from review import chores, events, subscribers  # noqa: F401

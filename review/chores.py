@@ -1,11 +1,10 @@
-"""This app's periodic work: what follows from decisions, and the delivery lane."""
+"""This app's periodic work: what follows from decisions, and deliveries that are due again."""
 
 from __future__ import annotations
 
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.services import nudges
-from generation.workers.process import serve_lane
 from review.services import consequences, deliveries
 
 
@@ -21,11 +20,3 @@ def renudge_deliveries() -> int:
         return 0
     nudges.send(Lane.DELIVERY)
     return 1
-
-
-@serve_lane(Lane.DELIVERY)
-def deliver() -> bool:
-    """A slice of the delivery lane's work; True if some is left."""
-    nudges.taken(Lane.DELIVERY)
-    deliveries.work_due()
-    return deliveries.has_due()

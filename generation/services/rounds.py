@@ -13,12 +13,13 @@ from django.utils import timezone
 from campaigns import events as spine
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import User
+from campaigns.services import campaigns
 from generation import events
-from generation.choices import AssetState, JobState, LedgerKind, RunState
+from generation.choices import AssetState, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
-from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
-from generation.services import assets, dispatch, fingerprints, nudges
+from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
+from generation.services import assets, budget, dispatch, fingerprints, nudges, runs
 from generation.states import RUN
 
 #: What somebody asked for goes before what a batch asked for.
@@ -46,7 +47,8 @@ def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
     controls = list(engine.capabilities().controls)
     parameters = parent.spec.get("parameters", {})
     values = {
-        one.parameter: parent.spec.get(one.parameter) if one.parameter in OWN_FIELDS
+        one.parameter: parent.spec.get(one.parameter)
+        if one.parameter in OWN_FIELDS
         else parameters.get(one.parameter, one.default)
         for one in controls
     }
@@ -64,7 +66,9 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
     spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
     for name, value in controls.items():
         if name not in known:
-            problems.append(Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(known) or 'no controls'}", str(value)))
+            problems.append(
+                Problem(f"controls/{name}", f"{endpoint.name} has: {', '.join(known) or 'no controls'}", str(value))
+            )
             continue
         try:
             (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(known[name], value)
@@ -75,10 +79,16 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
     if problems:
         raise Invalid("The change cannot be made as it is.", problems)
     fingerprint = fingerprints.of_spec(brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=spec)
-    if fingerprint == fingerprints.of_spec(brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=parent.spec):
+    if fingerprint == fingerprints.of_spec(
+        brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=parent.spec
+    ):
         raise Invalid(
             "This would give the same picture again.",
-            [Problem("controls", f"change at least one of: {', '.join(known) or 'nothing, this engine has no controls'}")],
+            [
+                Problem(
+                    "controls", f"change at least one of: {', '.join(known) or 'nothing, this engine has no controls'}"
+                )
+            ],
         )
     return Change(parent, endpoint, engine, spec, fingerprint)
 
@@ -119,6 +129,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     Without `version_id` it starts from the current version. The asset stays `revising`. Called by the review app,
     which has checked who may ask for it. Raises Conflict, Invalid.
     """
+    run = lock_run_of(asset_id)
     asset = assets.lock(asset_id)
     if asset.state != AssetState.REVISING:
         raise Conflict(f"A next round needs an image that is being revised; this one is {asset.state}.")
@@ -126,11 +137,11 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     if version is None:
         raise NotFound("There is no version to start the next round from.")
     change = ensure_changed(version=version, controls=controls)
-    run = Run.objects.select_for_update(of=("self",)).get(pk=change.parent.job.run_id)
     status, hold_reason = _wake(run)
     asset.round += 1
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=timezone.now())
     job = _insert(asset, run, change, status, hold_reason)
+    budget.cover(run=run, campaign=run.campaign)
     spine.publish(
         events.RoundOpened(
             brand_id=asset.brand_id,
@@ -145,12 +156,23 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     return job
 
 
+def lock_run_of(asset_id: int) -> Run:
+    """The asset's run, locked after its campaign: always in this order, and before the asset."""
+    cell = Asset.objects.values("campaign_id", "cell__run_id").filter(pk=asset_id).first()
+    if cell is None:
+        raise NotFound(f"There is no asset {asset_id}.")
+    campaign = campaigns.lock(cell["campaign_id"])
+    run = Run.objects.select_for_update(of=("self",)).get(pk=cell["cell__run_id"])
+    run.campaign = campaign
+    return run
+
+
 def _wake(run: Run) -> tuple[str, str]:
     """The state in which the new job begins; a finished run works again."""
     if run.state == RunState.CANCELLED:
         raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
     if run.state == RunState.PAUSED:
-        return JobState.HELD, "run_paused"
+        return JobState.HELD, runs.PAUSED
     if run.state == RunState.FINISHED:
         RUN.ensure(run.state, RunState.RUNNING)
         Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, finished_at=None)
@@ -180,10 +202,6 @@ def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: st
         quoted_cost=parent.quoted_cost,
         spec=change.spec,
     )
-    if parent.quoted_cost:
-        LedgerEntry.objects.create(
-            campaign_id=asset.campaign_id, run=run, job=job, kind=LedgerKind.RESERVE, amount=parent.quoted_cost
-        )
     return job
 
 

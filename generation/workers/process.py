@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from django.utils.module_loading import autodiscover_modules
+
 from campaigns import housekeeping
 from generation.choices import Lane
 from generation.workers.lane import LaneWorker
@@ -33,6 +35,7 @@ def start(name: str, lanes: list[str]) -> LaneWorker:
     global _worker
     if _worker is not None:
         raise RuntimeError("this process is a worker already")
+    autodiscover_modules("lanes")  # each app's lanes.py says what its lanes' messages do
     _worker = LaneWorker(name, lanes)
     _worker.start()
     return _worker

@@ -33,13 +33,15 @@ def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
     due = list(
         Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)
         .order_by("effective_at", "id")
-        .values_list("pk", "task__asset_id")[:limit]
+        .values_list("pk", "task__asset_id", "verdict")[:limit]
     )
-    return sum(_carry_out(decision_id, asset_id, now) for decision_id, asset_id in due)
+    return sum(_carry_out(decision_id, asset_id, verdict, now) for decision_id, asset_id, verdict in due)
 
 
 @transaction.atomic
-def _carry_out(decision_id: int, asset_id: int, now: datetime) -> bool:
+def _carry_out(decision_id: int, asset_id: int, verdict: str, now: datetime) -> bool:
+    if verdict == Verdict.NEEDS_REVISION:
+        rounds.lock_run_of(asset_id)  # campaign and run are locked before the asset, here as everywhere
     asset = assets.lock(asset_id)
     mine = Decision.objects.filter(pk=decision_id, consequences_at__isnull=True).update(consequences_at=now)
     if not mine:

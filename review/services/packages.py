@@ -16,7 +16,6 @@ from review.selectors import file_links
 from review.selectors.lineage import lineage
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
-SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
 
 
 @dataclass(frozen=True)
@@ -99,3 +98,30 @@ def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> De
         read=partial(files.read, rendition.storage_key),
         url=file_links.stable_url(rendition.pk),
     )
+
+
+def file_name(version: AssetVersion, rendition: Rendition, approval: Decision) -> str:
+    """The rendition's name by its output spec's pattern; DeliveryError when the pattern cannot be filled."""
+    asset, spec = version.asset, rendition.output_spec
+    values = {
+        **asset.subject.attributes,
+        "brand": asset.brand.slug,
+        "campaign": asset.campaign.slug,
+        "sku": asset.subject.key,
+        "key": asset.subject.key,
+        "name": asset.subject.name,
+        "asset_type": spec.asset_type,
+        "spec": spec.slug,
+        "width": rendition.width,
+        "height": rendition.height,
+        "aspect": spec.aspect.replace(":", "x"),
+        "format": rendition.image_format,
+        "variation": names.variation(asset.cell.axis_values),
+        "date": f"{approval.decided_at:%Y%m%d}",
+        "status": "approved",
+        "version": f"r{version.round}c{version.candidate}",
+    }
+    try:
+        return names.file_name(spec.name_pattern, values, image_format=rendition.image_format)
+    except ValueError as error:
+        raise DeliveryError(str(error), is_final=True) from None

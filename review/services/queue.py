@@ -135,6 +135,13 @@ ORDER = (
 )
 
 
+def hold(task: ReviewTask, by: User) -> None:
+    """Give one open task to `by` for ten minutes. The caller holds the task's row."""
+    task.claimed_by = by
+    task.claimed_until = timezone.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
+    ReviewTask.objects.filter(pk=task.pk).update(claimed_by=by, claimed_until=task.claimed_until)
+
+
 @transaction.atomic
 def renew(*, brand: Brand, by: User) -> int:
     """Keep what `by` still holds for another ten minutes; called by the page while somebody works. Returns how many."""

@@ -14,7 +14,7 @@ from generation.models import Asset
 from generation.services import assets, masters
 from review.choices import Desired, TaskState, Verdict
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
-from review.models import Decision, Delivery, DecisionSlot, ReviewTask
+from review.models import Decision, DecisionSlot, Delivery, ReviewTask
 from review.services import deliveries, queue
 
 
@@ -41,9 +41,10 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     has_begun = decision.consequences_at is not None
     if has_begun:
         _ensure_can_withdraw(asset, decision, withdraws)
+    was_released = has_begun and decision.verdict == Verdict.APPROVED and asset.state == AssetState.APPROVED
     voiding = _void(decision, Verdict.UNDONE, by, note)
     _back_to_review(asset, task, decision, by)
-    if has_begun and decision.verdict == Verdict.APPROVED:
+    if was_released:
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="approval undone")
     if has_begun and decision.verdict == Verdict.REJECTED:
         masters.mark_rejected(decision.version.master_id, is_rejected=False)
@@ -133,7 +134,7 @@ def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> Non
 def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> None:
     if decision.verdict == Verdict.NEEDS_REVISION and not decision.controls.get("retouch"):
         raise Conflict("The next round is being made already; judge it when it is here.")
-    if decision.verdict != Verdict.APPROVED or withdraws:
+    if decision.verdict != Verdict.APPROVED or asset.state != AssetState.APPROVED or withdraws:
         return
     places = list(
         Delivery.objects.filter(asset=asset, desired=Desired.PRESENT).values_list("destination__name", flat=True)
@@ -160,11 +161,13 @@ def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
 
 
 def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User) -> None:
-    """Task and asset as they were before the decision; a later stage that was opened by it waits again."""
+    """Task and asset as they were before the decision, and the task in the hands of who took it back; a later stage
+    that the decision had opened waits again."""
     if task.state != TaskState.OPEN:
         queue.move(task, TaskState.OPEN)
-    for later in ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN, id__gt=task.pk).exclude(pk=task.pk):
         if decision.verdict == Verdict.APPROVED:
-            queue.move(later, TaskState.AWAITING_VERSION)
+            for later in ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).exclude(pk=task.pk):
+                queue.move(later, TaskState.AWAITING_VERSION)
     if asset.state != AssetState.IN_REVIEW:
         assets.move(asset, AssetState.IN_REVIEW, by=by)
+    queue.hold(task, by)

@@ -1,0 +1,16 @@
+"""What a worker does when a message of this app's lane wakes it. Imported by workers only."""
+
+from __future__ import annotations
+
+from generation.choices import Lane
+from generation.services import nudges
+from generation.workers.process import serve_lane
+from review.services import deliveries
+
+
+@serve_lane(Lane.DELIVERY)
+def deliver() -> bool:
+    """A slice of the delivery lane's work; True if some is left."""
+    nudges.taken(Lane.DELIVERY)
+    deliveries.work_due()
+    return deliveries.has_due()
