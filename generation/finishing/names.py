@@ -1,53 +1,84 @@
-"""Names of files that people see: a pattern with fields, filled with parts that are safe in every file system and shop."""
+"""What people see as a file's name: patterns such as "{brand}_{sku}_{asset_type}_{date}", made safe for every system."""
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Hashable, Mapping
+from string import Formatter
+from typing import TypeVar
 
-SUFFIXES = {"png": "png", "jpeg": "jpg", "webp": "webp"}
-#: Longest name without suffix, in bytes of UTF-8: file systems take 255 together with suffix and sidecar.
-MAX_BYTES = 200
+Key = TypeVar("Key", bound=Hashable)
 
-_FIELD = re.compile(r"\{([^{}]*)\}")
-_UNSAFE = re.compile(r"[^\w.+-]+")
-_SEPARATORS = re.compile(r"[_-]{2,}")
+PLACEHOLDERS = ("brand", "campaign", "sku", "asset_type", "date", "variation", "status", "spec")
+EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
+MAX_LENGTH = 120
+"""Characters of each part between slashes, so that name, extension and a sidecar's suffix fit into 255 bytes."""
+_RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LETTERS = str.maketrans({
+    "ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
+    "þ": "th", "Þ": "Th", "ð": "d", "Ð": "D", "×": "x",
+})  # fmt: skip
 
 
-def file_name(pattern: str, values: Mapping[str, object], *, image_format: str) -> str:
-    """`{brand}_{sku}` and values to "clay-house_MUG-001.jpg".
+def lint(pattern: str) -> list[str]:
+    """Sentences about what is wrong with a name pattern; empty if nothing is."""
+    try:
+        fields = [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
+    except ValueError:
+        return ["A brace is missing its partner; write {sku}, and {{ for a brace of its own."]
+    unknown = sorted({field or "{}" for field in fields} - set(PLACEHOLDERS))
+    problems = [f"There is no {{{field}}}; known are {_listed(PLACEHOLDERS)}." for field in unknown]
+    if not pattern.strip():
+        problems.append("The name pattern is empty.")
+    elif not unknown and not {"sku", "variation"} & set(fields):
+        problems.append("Every picture would get the same name: add {sku} or {variation}.")
+    if any(spec or conversion for _, _, spec, conversion in Formatter().parse(pattern)):
+        problems.append("Placeholders take no format: write {sku}, not {sku:>8}.")
+    if pattern.startswith("/") or ".." in pattern.split("/"):
+        problems.append("The name must stay inside its folder: no leading slash and no '..'.")
+    return problems
 
-    Each field may have a default, `{variation:studio}`. A field without a value and its separator fall away. ValueError
-    for a field that `values` does not know, or when nothing is left.
+
+def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = "") -> str:
+    """The file name that `pattern` gives for `values`, with the format's extension if one is given.
+
+    Slashes of the pattern make folders; in values they become hyphens, like everything else that some system refuses.
+    A placeholder without a value leaves no doubled separators behind. Raises ValueError with `lint`'s sentences.
     """
-    unknown: list[str] = []
-
-    def fill(match: re.Match[str]) -> str:
-        name, _, default = match.group(1).partition(":")
-        if name not in values:
-            unknown.append(name)
-            return ""
-        return part(str(values[name] or default))
-
-    stem = _FIELD.sub(fill, pattern)
-    if unknown:
-        raise ValueError(f"The name pattern {pattern!r} asks for {', '.join(unknown)}; known are {', '.join(values)}.")
-    stem = _UNSAFE.sub("-", stem)
-    stem = _SEPARATORS.sub(lambda run: "_" if "_" in run.group() else "-", stem).strip("._- ")
-    while len(stem.encode()) > MAX_BYTES:
-        stem = stem[:-1]
-    if not stem:
-        raise ValueError(f"The name pattern {pattern!r} gives an empty name here.")
-    return f"{stem}.{SUFFIXES[image_format]}"
+    problems = lint(pattern)
+    if problems:
+        raise ValueError(" ".join(problems))
+    safe = {field: _safe(str(values.get(field) or "")) for field in PLACEHOLDERS}
+    parts = [_part(part.format_map(safe)) for part in pattern.split("/")]
+    name = "/".join(part for part in parts if part) or "picture"
+    extension = EXTENSIONS.get(image_format, image_format)
+    return f"{name}.{extension}" if extension else name
 
 
-def part(text: str) -> str:
-    """One value as a part of a file name: letters, digits, dot, plus and hyphen; "Café crème" gives "Café-crème"."""
-    normal = unicodedata.normalize("NFC", text).strip()
-    return _UNSAFE.sub("-", normal).strip("-.")
+def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
+    """Names that more than one thing would get, with those things; upper and lower case are one on half of all disks."""
+    holders: defaultdict[str, list[Key]] = defaultdict(list)
+    for key, name in names.items():
+        holders[name.casefold()].append(key)
+    return {names[keys[0]]: keys for keys in holders.values() if len(keys) > 1}
 
 
-def variation(axis_values: Mapping[str, object]) -> str:
-    """The axis values in their order, joined: {"backdrop": "clay", "light": "left"} gives "clay-left"."""
-    return "-".join(part(str(value)) for value in axis_values.values() if str(value).strip())
+def _safe(value: str) -> str:
+    """`value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla"."""
+    plain = unicodedata.normalize("NFKD", value.translate(_LETTERS)).encode("ascii", "ignore").decode()
+    return _UNSAFE.sub("-", plain).strip("-.")
+
+
+def _part(text: str) -> str:
+    """One folder or file name: runs of separators closed up, nothing that Windows or a shell trips over."""
+    text = _UNSAFE.sub("-", unicodedata.normalize("NFKD", text.translate(_LETTERS)).encode("ascii", "ignore").decode())
+    text = re.sub(r"([_-])[_-]+", r"\1", re.sub(r"\.{2,}", ".", text)).strip("-_.")
+    text = text[:MAX_LENGTH].rstrip("-_.")
+    return f"_{text}" if _RESERVED.match(text) else text
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return ", ".join(f"{{{word}}}" for word in words)
