@@ -118,11 +118,3 @@ class RunPrioritised(Happening):
 
     type = "generation.run.prioritised"
     object_type = "run"
-
-
-@declare
-class MasterRejected(Happening):
-    """A reviewer rejected these pixels, or took that back. payload: {"was_rejected"}."""
-
-    type = "generation.master.rejected"
-    object_type = "master"
