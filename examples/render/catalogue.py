@@ -1,0 +1,91 @@
+"""Which photo shows what: shape, glaze and light of every catalogue photo, and the flaws planted on purpose."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from examples.render import render
+
+EXAMPLES = Path(__file__).resolve().parent.parent
+PHOTOS = EXAMPLES / "photos"
+SIZE = 1024
+QUALITY = 88
+
+#: The GPS position in one photo's EXIF: a pier in the open sea, nobody's home. ((degrees, minutes, seconds), letter)
+GPS_LATITUDE, GPS_LONGITUDE = ((54.0, 2.0, 24.0), "N"), ((2.0, 55.0, 48.0), "W")
+
+
+@dataclass(frozen=True)
+class Shot:
+    """One photo. `colour` replaces the feed's hex where the feed is wrong on purpose; `settings` go to `render`."""
+
+    kind: str
+    variant: int = 0
+    colour: str = ""
+    size: int = SIZE
+    has_gps: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+SHOTS: dict[str, Shot] = {
+    "mug-moss.jpg": Shot("mug", 0),
+    "mug-ochre.jpg": Shot("mug", 1),
+    "mug-ink.jpg": Shot("mug", 2, settings={"inside": "#f1efe9"}),
+    "mug-blush.jpg": Shot("mug", 0, settings={"over": 0.52, "over_colour": "#f0e9df"}),
+    "bowl-oat.jpg": Shot("bowl", 0),
+    "bowl-celadon.jpg": Shot("bowl", 1),
+    "bowl-terracotta.jpg": Shot("bowl", 2, settings={"inside": "#efe3d0"}),
+    "plate-chalk.jpg": Shot("plate", 1, settings={"background": "#ffffff", "vignette": 0.0, "fill": 0.8}),
+    "plate-cobalt.jpg": Shot("plate", 0, settings={"fill": 0.8}),
+    "plate-moss.jpg": Shot("plate", 0, settings={"fill": 0.8}),
+    "plate-blush.jpg": Shot("plate", 1, settings={"fill": 0.8}),
+    "vase-sage.jpg": Shot("vase", 1, colour="#2f7f83"),
+    "vase-ochre.jpg": Shot("vase", 2),
+    "vase-plum.jpg": Shot("vase", 3),
+    "vase-charcoal.jpg": Shot("vase", 0),
+    "lamp-terracotta.jpg": Shot("lamp", 0),
+    "lamp-fog-blue.jpg": Shot("lamp", 1),
+    "lamp-celadon.jpg": Shot("lamp", 2),
+    "teapot-ink.jpg": Shot("teapot", 0),
+    "teapot-moss.jpg": Shot("teapot", 1),
+    "teapot-oat.jpg": Shot("teapot", 0, settings={"over": 0.40, "over_colour": "#b9603c"}),
+    "jar-oat.jpg": Shot("jar", 0),
+    "jar-cobalt.jpg": Shot("jar", 1, size=420),
+    "jar-charcoal.jpg": Shot("jar", 2),
+    "bottle-celadon.jpg": Shot("bottle", 1),
+    "bottle-plum.jpg": Shot("bottle", 0),
+    "bottle-ochre.jpg": Shot("bottle", 0, has_gps=True, settings={"over": 0.62, "over_colour": "#efe6d4"}),
+}
+
+
+def products(feed: Path = EXAMPLES / "brand" / "products.csv") -> list[dict[str, str]]:
+    """The feed's rows in order."""
+    with feed.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def photograph(name: str, colour: str, material: str) -> bytes:
+    """The JPEG of one shot in the feed's colour and material."""
+    shot = SHOTS[name]
+    pixels = render(
+        shot.kind, shot.colour or colour, size=shot.size, variant=shot.variant, material=material, **shot.settings
+    )
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, optimize=True, exif=_exif(shot))
+    return out.getvalue()
+
+
+def _exif(shot: Shot) -> Image.Exif:
+    exif = Image.Exif()
+    if shot.has_gps:
+        (latitude, north), (longitude, west) = GPS_LATITUDE, GPS_LONGITUDE
+        exif[0x010F], exif[0x0110] = "Proofline examples", "Rendered camera"
+        exif[0x8825] = {1: north, 2: latitude, 3: west, 4: longitude}
+    return exif
