@@ -249,8 +249,9 @@ class _Tally:
             self.first.append(_first(self.order, draft))
         if self.order.guide is None or not self.order.capabilities.obeys_prompt:
             return
-        for remark in prompts.problems(rendered.text, self.order.guide):
-            key = (remark.kind, remark.word)
+        remarks = prompts.problems(rendered.text, self.order.guide)
+        firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
+        for key, remark in firsts.items():
             known = self.wording.get(key)
             self.wording[key] = (
                 WordingFinding(known.lint, known.count + 1, known.subject, known.text)
@@ -354,7 +355,8 @@ def _write(order: Order, run: Run) -> _Totals:
     if problems:
         count = sum(kinds.values())
         raise Invalid(
-            f"{count} pictures of this run cannot be made; nothing was planned.",
+            f"Nothing was planned: {count} problems, the first with {problems[0].pointer.partition('/')[2]}: "
+            f"{problems[0].message}",
             problems[:PROBLEMS_SHOWN],
             problem_count=count,
             kinds=dict(kinds),
