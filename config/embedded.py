@@ -253,8 +253,8 @@ def _start_missing() -> Place:
     postgres, redis = wanted()
     place, passwords = _recorded(), _passwords()
     up = place is not None and _still_private(place.sockets, place.account)
-    lost_postgres = postgres and not (up and place and servers.answers(place.postgres_socket))
-    lost_redis = redis and not (up and place and servers.answers(place.redis_socket))
+    lost_postgres = postgres and not (up and place and servers.postgres_responds(place, passwords))
+    lost_redis = redis and not (up and place and servers.redis_responds(place, passwords.redis))
     if place is None or lost_postgres or lost_redis:
         place = _prepare()
     if lost_postgres:
@@ -349,4 +349,4 @@ def undisturbed() -> Iterator[None]:
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before or signal.SIG_DFL)

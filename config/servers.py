@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import shutil
 import signal
 import socket
@@ -298,17 +299,9 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     command = [str(place.binaries / "bin" / "postgres"), "-D", str(place.data), *options]
 
     def ready() -> bool:
-        import psycopg
+        return postgres_responds(place, passwords, prepare=True)
 
-        try:
-            _ensure_database(place, passwords)
-        except psycopg.OperationalError as error:
-            if "password authentication failed" in str(error):
-                raise CannotStart(_wrong_password(place)) from error
-            return False
-        return True
-
-    # After a kill -9 the dead server's children need a moment to leave the shared memory; it refuses until then.
+    # After a kill -9 the dead server and its children need a moment to leave; it refuses until then.
     deadline = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < deadline:
         _disown_stale_pid(place)
@@ -320,9 +313,29 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
             process.wait()
             break
         time.sleep(0.3)
-        if "still in use" not in _tail(log):
+        if not re.search("still in use|already exists", _tail(log)):
             break
     raise CannotStart(f"PostgreSQL did not start within {PATIENCE_SECONDS} s. The end of {log}:\n{_tail(log)}")
+
+
+def postgres_responds(place: Place, passwords: Passwords, *, prepare: bool = False) -> bool:
+    """True if the server runs a statement of ours; a dying one may still accept connections and never answer.
+
+    Asked as the superuser, who has slots of his own, so that a full server does not count as a dead one.
+    """
+    import psycopg
+
+    try:
+        if prepare:
+            _ensure_database(place, passwords)
+        else:
+            with _connect(place, user="postgres", password=passwords.superuser, database="postgres") as connection:
+                connection.execute("SELECT 1")
+    except psycopg.OperationalError as error:
+        if "password authentication failed" in str(error):
+            raise CannotStart(_wrong_password(place)) from error
+        return False
+    return True
 
 
 def _wrong_password(place: Place) -> str:
@@ -383,6 +396,10 @@ def start_redis(place: Place, password: str) -> None:
     folder, log = place.home / "redis", place.home / "redis.log"
     folder.mkdir(mode=0o700, exist_ok=True)
     own(folder, place.account)
+    # One that listens is loading its file or on its way out: a second one on the same file would spoil it.
+    _until(lambda: redis_responds(place, password) or not answers(place.redis_socket), seconds=PATIENCE_SECONDS)
+    if redis_responds(place, password):
+        return
     place.redis_socket.unlink(missing_ok=True)
     binary = place.binaries / "bin" / "redis-server"
     command = [

@@ -6,10 +6,9 @@ the services, before any conftest.py is imported.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
-
-import pytest
 
 from config import embedded, env
 
@@ -22,10 +21,8 @@ def _begin() -> None:
     # These databases live for minutes; a crash of the machine may take them.
     os.environ.setdefault("PROOFLINE_UNSAFE_FAST_DB", "1")
     _held.enter_context(embedded.services())
-
-
-def pytest_unconfigure(config: pytest.Config) -> None:
-    _held.close()
+    # Not a pytest hook: those are not called where loading the settings fails.
+    atexit.register(_held.close)
 
 
 _begin()

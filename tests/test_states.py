@@ -1,0 +1,77 @@
+"""Every move of every state machine, allowed or not: the tables against what they promise, pair by pair."""
+
+from __future__ import annotations
+
+from itertools import product
+
+import pytest
+from django.db.models import TextChoices
+
+from campaigns.errors import Conflict
+from campaigns.states import Machine, machine
+from generation import choices as generation_choices
+from generation import states as generation_states
+from review import choices as review_choices
+from review import states as review_states
+
+COLUMNS = [
+    (generation_states.RUN, generation_choices.RunState),
+    (generation_states.JOB, generation_choices.JobState),
+    (generation_states.ASSET, generation_choices.AssetState),
+    (review_states.TASK, review_choices.TaskState),
+    (review_states.DELIVERY, review_choices.Observed),
+]
+MACHINES = [table for table, _ in COLUMNS]
+# A second, independent writing of the design's tables: a slip in one of the two fails here.
+ALLOWED = {
+    "run": "draft>planned draft>cancelled planned>running planned>cancelled running>paused running>finished "
+    "running>cancelled paused>running paused>cancelled finished>running",
+    "job": "queued>running queued>held queued>cancelled queued>succeeded running>succeeded running>failed "
+    "running>cancelled running>waiting running>queued running>quarantined waiting>running waiting>cancelled "
+    "waiting>failed waiting>held held>queued held>cancelled failed>queued quarantined>queued quarantined>cancelled",
+    "asset": "making>in_review making>failed making>superseded failed>making failed>superseded in_review>approved "
+    "in_review>rejected in_review>revising in_review>superseded revising>in_review revising>superseded "
+    "revising>failed approved>in_review approved>stale approved>revoked approved>superseded rejected>in_review "
+    "rejected>superseded stale>in_review stale>superseded revoked>in_review revoked>superseded",
+    "review task": "open>awaiting_version open>decided open>withdrawn awaiting_version>open "
+    "awaiting_version>withdrawn decided>open",
+    "delivery": "absent>sending sending>present sending>failed sending>absent present>sending present>removing "
+    "removing>absent removing>failed removing>present failed>sending failed>removing failed>absent",
+}
+MOVES = [(table, old, new) for table in MACHINES for old, new in product(table.states, repeat=2)]
+
+
+@pytest.mark.parametrize(("table", "old", "new"), MOVES, ids=lambda item: getattr(item, "name", item))
+def test_each_move_is_allowed_exactly_where_the_design_says_so(table: Machine, old: str, new: str) -> None:
+    allowed = f"{old}>{new}" in ALLOWED[table.name].split()
+    assert table.allows(old, new) is allowed
+    assert (old in table.sources(new)) is allowed
+    if allowed:
+        table.ensure(old, new)
+    else:
+        with pytest.raises(Conflict, match=f"This {table.name} is {old}; it cannot become {new}."):
+            table.ensure(old, new)
+
+
+@pytest.mark.parametrize(("table", "choices"), COLUMNS, ids=lambda item: getattr(item, "name", ""))
+def test_a_machine_knows_exactly_the_states_of_its_column(table: Machine, choices: type[TextChoices]) -> None:
+    assert set(table.states) == set(choices.values)
+
+
+@pytest.mark.parametrize("table", MACHINES, ids=lambda table: table.name)
+def test_every_state_can_be_reached_from_the_first(table: Machine) -> None:
+    reached, found = set(), {table.initial}
+    while found:
+        reached |= found
+        found = {new for old in found for new in table.transitions[old]} - reached
+    assert reached == set(table.states)
+
+
+@pytest.mark.parametrize("table", MACHINES, ids=lambda table: table.name)
+def test_no_state_may_follow_itself(table: Machine) -> None:
+    assert [state for state in table.states if table.allows(state, state)] == []
+
+
+def test_a_table_that_names_an_unknown_state_is_refused() -> None:
+    with pytest.raises(ValueError, match="no row for"):
+        machine("thing", {"new": "gone"})
