@@ -2,10 +2,14 @@
 
 const place = () => document.getElementById("toasts");
 
+export function dismiss(key) {
+  place()?.querySelector(`[data-key="${CSS.escape(key)}"]`)?.remove();
+}
+
 export function toast(text, { tone = "", action = null, seconds = 6, key = "" } = {}) {
   const host = place();
   if (!host) return () => {};
-  if (key) host.querySelector(`[data-key="${CSS.escape(key)}"]`)?.remove();
+  if (key) dismiss(key);
   const box = document.createElement("div");
   box.className = `toast ${tone}`;
   if (key) box.dataset.key = key;

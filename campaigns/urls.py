@@ -1,0 +1,3 @@
+"""Addresses of the campaigns pages."""
+
+urlpatterns: list = []

@@ -1,0 +1,52 @@
+// The filmstrip: my last five verdicts, this picture, the next eight.
+
+const SHAPES = { approved: "check", rejected: "cross", needs_revision: "revise", skipped: "skip", failed: "warn", pending: "clock" };
+const WORDS = { approved: "approved", rejected: "rejected", needs_revision: "sent back", skipped: "skipped", failed: "not saved" };
+
+export function icon(name) {
+  const svg = document.createElementNS("http://www.w3.org/2000/svg", "svg");
+  svg.setAttribute("class", "icon");
+  svg.setAttribute("aria-hidden", "true");
+  const use = document.createElementNS("http://www.w3.org/2000/svg", "use");
+  use.setAttribute("href", `#i-${name}`);
+  svg.append(use);
+  return svg;
+}
+
+export function badge(verdict) {
+  const mark = document.createElement("span");
+  mark.className = `badge ${verdict}`;
+  mark.append(icon(SHAPES[verdict] || "info"));
+  return mark;
+}
+
+function film(src, label, { verdict = "", isCurrent = false, onClick }) {
+  const button = document.createElement("button");
+  button.className = "film";
+  button.title = label;
+  button.setAttribute("aria-label", label);
+  if (isCurrent) button.setAttribute("aria-current", "true");
+  const image = document.createElement("img");
+  image.src = src;
+  image.alt = "";
+  image.width = image.height = 64;
+  image.decoding = "async";
+  button.append(image);
+  if (verdict) button.append(badge(verdict));
+  button.addEventListener("click", () => { button.blur(); onClick(); });
+  return button;
+}
+
+export function draw(host, { past, current, next, go }) {
+  const films = past.slice(-5).map((one) => film(one.strip, `${one.sku}: ${WORDS[one.verdict] || one.verdict}`, {
+    verdict: one.verdict, onClick: () => go(one.task),
+  }));
+  const gap = document.createElement("span");
+  gap.className = "film-gap";
+  films.push(gap);
+  if (current) films.push(film(current.versions[0]?.strip, `${current.sku}, this one`, { isCurrent: true, verdict: current.verdict, onClick: () => {} }));
+  for (const card of next.slice(0, 8)) {
+    films.push(film(card.versions[0]?.strip, `${card.sku} ${card.name}`, { onClick: () => go(card.id) }));
+  }
+  host.replaceChildren(...films);
+}
