@@ -9,7 +9,7 @@ from django.utils import timezone
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
-from generation.services import dispatch, nudges, outcomes, sweeper
+from generation.services import dispatch, nudges, outcomes, runs, sweeper
 
 
 @periodic(every_seconds=5)
@@ -24,6 +24,12 @@ def renudge_lanes() -> int:
     for lane in waiting:
         nudges.send(lane)
     return len(waiting)
+
+
+@periodic(every_seconds=10)
+def finish_runs() -> int:
+    """Finish runs whose last worker died between ending its job and saying so."""
+    return runs.finish_done()
 
 
 @periodic(every_seconds=600)

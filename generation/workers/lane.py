@@ -5,17 +5,18 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, cast
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 
 from campaigns import faults
 from campaigns.services import files
+from generation.choices import Outcome
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind, LocalEngine, Result, Spec, Task
 from generation.models import Endpoint
@@ -104,20 +105,38 @@ class LaneWorker:
         nudges.taken(lane)
         until = time.monotonic() + self.slice_seconds
         pending: list[Future[None]] = []
+        ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)
-        while claim:
-            is_last = self.is_stopping.is_set() or time.monotonic() >= until
-            sticky = claim.jobs[0].campaign_id
-            ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
-            self._make(claim, pending)
-            pending = [future for future in pending if not future.done()]
-            claim = ahead.result() if ahead else Claim(claim.token, ())
-        for future in pending:
-            future.result()
+        try:
+            while claim:
+                is_last = self.is_stopping.is_set() or time.monotonic() >= until
+                sticky = claim.jobs[0].campaign_id
+                ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
+                self._make(claim, pending)
+                pending = [future for future in pending if not future.done()]
+                claim = ahead.result() if ahead else Claim(claim.token, ())
+                ahead = None
+        finally:
+            self._give_back(ahead)
+            wait(pending)
         if self.is_stopping.is_set() or not dispatch.has_work(lane):
             return False
         nudges.send(lane)
         return True
+
+    def _give_back(self, ahead: Future[Claim] | None) -> None:
+        """Let go of a batch that was claimed ahead and will not be started."""
+        try:
+            claim = ahead.result() if ahead else None
+        except DatabaseError:
+            return
+        if claim:
+            self._persist(lambda: dispatch.give_back(claim.token, [job.id for job in claim.jobs]))
+            self._drop(claim, claim.jobs)
+
+    def _drop(self, claim: Claim, jobs: Iterable[ClaimedJob]) -> None:
+        for job in jobs:
+            self.leases.drop(claim.token, job.id)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
         claim = dispatch.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
@@ -135,37 +154,51 @@ class LaneWorker:
             raise
 
     def _make(self, claim: Claim, pending: list[Future[None]]) -> None:
-        endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
-        briefs = brief(claim.jobs, engine=endpoint.engine)
-        todo: dict[int, ClaimedJob] = {}
-        for job in claim.jobs:
-            master = briefs[job.id].master
-            if master is not None:
-                self._submit(pending, self._reuse, job, claim, briefs[job.id])
-            elif job.id in self.leases.revoked():
-                self._fail(job, claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
-            else:
-                todo[job.id] = job
-        if not todo:
-            return
+        """Bring every job of the batch to an end: reused, made, or failed with the reason."""
+        todo = {job.id: job for job in claim.jobs}
         try:
-            engine = self._engine(endpoint)
-            batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-            for result in engine.generate(batch, self._context):
-                job = todo.pop(result.task_id)
-                if result.error is not None:
-                    self._fail(job, claim, result.error)
-                else:
-                    faults.point("generated")
-                    self._submit(pending, self._complete, job, claim, briefs[job.id], result)
+            endpoint = Endpoint.objects.get(pk=claim.jobs[0].endpoint_id)
+            briefs = brief(claim.jobs, engine=endpoint.engine)
+            self._end_without_engine(claim, todo, briefs, pending)
+            if todo:
+                self._generate(claim, endpoint, todo, briefs, pending)
             missing = EngineError(ErrorKind.TRANSIENT, "The engine ended without a word about this image.")
         except EngineError as error:
             missing = error
+        except DatabaseError as error:
+            log.warning("database.away", error=str(error))
+            connection.close()
+            missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
-            log.exception("engine.crashed", endpoint=endpoint.slug)
+            log.exception("engine.crashed")
             missing = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
         for job in todo.values():
             self._fail(job, claim, missing)
+
+    def _end_without_engine(
+        self, claim: Claim, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief], pending: list[Future[None]]
+    ) -> None:
+        """Take out of `todo` what the brand has a master for already, and what nobody wants any more."""
+        unwanted = self.leases.revoked()
+        for job in claim.jobs:
+            if briefs[job.id].master is not None:
+                self._submit(pending, self._reuse, todo.pop(job.id), claim, briefs[job.id])
+            elif job.id in unwanted:
+                self._fail(todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
+
+    def _generate(
+        self, claim: Claim, endpoint: Endpoint, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief],
+        pending: list[Future[None]],
+    ) -> None:
+        """Have the engine make `todo`, taking each job out of it as its result is handed on."""
+        batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
+        for result in self._engine(endpoint).generate(batch, self._context):
+            job = todo.pop(result.task_id)
+            if result.error is not None:
+                self._fail(job, claim, result.error)
+            else:
+                faults.point("generated")
+                self._submit(pending, self._complete, job, claim, briefs[job.id], result)
 
     def _engine(self, endpoint: Endpoint) -> LocalEngine:
         key = f"{endpoint.engine}:{sorted(endpoint.config.items())!r}"
@@ -187,30 +220,35 @@ class LaneWorker:
             except Exception as error:
                 log.exception("finish.failed", job=job.id)
                 connection.close()
-                self._fail(job, claim, EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500]))
+                transient = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
+                self._fail(job, claim, error if isinstance(error, EngineError) else transient)
             finally:
                 self._places.release()
 
         pending.append(self._finishers.submit(run))
 
     def _complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        made = product.develop_result(job, brief, result)
+        made = product.develop_result(brief, result)
         faults.point("stored")
         self._end(job, claim, made)
 
     def _reuse(self, job: ClaimedJob, claim: Claim, brief: Brief) -> None:
-        self._end(job, claim, product.develop_master(job, brief))
+        self._end(job, claim, product.develop_master(brief))
 
     def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
         self._persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))
         faults.point("finished")
-        self.leases.drop(claim.token, job.id)
-        self._persist(lambda: runs.after_job(job.run_id))
+        self._drop(claim, [job])
+        if any(verdict.outcome == Outcome.FAIL for verdict in made.verdicts):
+            self._persist(lambda: runs.pause_if_unhealthy(job.run_id))
+        self._persist(lambda: runs.finish_if_done(job.run_id))
 
     def _fail(self, job: ClaimedJob, claim: Claim, error: EngineError) -> None:
-        self._persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
-        self.leases.drop(claim.token, job.id)
-        self._persist(lambda: runs.after_job(job.run_id))
+        try:
+            self._persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
+        finally:
+            self._drop(claim, [job])  # what could not be written is found by the reaper
+        self._persist(lambda: runs.finish_if_done(job.run_id))
 
     def _persist(self, write: Any) -> None:
         """Do a guarded write, waiting out a database that is away for as long as the lease could still be ours."""
@@ -229,6 +267,4 @@ class LaneWorker:
 
 def _is_outage(error: DatabaseError) -> bool:
     """True if the connection failed, not the statement."""
-    from django.db import InterfaceError, OperationalError
-
     return isinstance(error, OperationalError | InterfaceError)

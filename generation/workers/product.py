@@ -1,4 +1,4 @@
-"""From pixels to stored files: one image developed, its files written, its twins looked up. Runs on a finisher thread."""
+"""From pixels to stored files: one image developed and its files written. Runs on a finisher thread."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ from campaigns import faults
 from campaigns.services import files
 from generation.checks.base import Verdict
 from generation.choices import Outcome
-from generation.engines.base import Pixels, Result
+from generation.engines.base import EngineError, ErrorKind, Pixels, Result
 from generation.finishing.base import RECIPE_VERSION, Encoded
-from generation.finishing.develop import Developed, develop
+from generation.finishing.develop import BadPixels, Developed, develop
 from generation.models import Master
-from generation.services import duplicates
 from generation.services.assets import StoredMaster, StoredRendition
-from generation.services.dispatch import ClaimedJob
 from generation.services.outcomes import Made
 from generation.workers.briefing import Brief
 
 
-def develop_result(job: ClaimedJob, brief: Brief, result: Result) -> Made:
+def develop_result(brief: Brief, result: Result) -> Made:
     """Develop and store what an engine made. Files are written before any row names them."""
     assert result.pixels is not None
-    developed = develop(result.pixels, brief.facts, [target for _, target in brief.targets])
+    facts = {**brief.facts, **({"subject_box": result.facts["box"]} if "box" in result.facts else {})}
+    try:
+        developed = develop(result.pixels, facts, [target for _, target in brief.targets])
+    except BadPixels as error:
+        raise EngineError(ErrorKind.INPUT, f"The engine's picture cannot be used: {error}") from error
     faults.point("developed")
     return _store(
-        job,
         brief,
         developed,
         cost=result.cost,
@@ -46,12 +47,12 @@ def develop_result(job: ClaimedJob, brief: Brief, result: Result) -> Made:
     )
 
 
-def develop_master(job: ClaimedJob, brief: Brief) -> Made:
+def develop_master(brief: Brief) -> Made:
     """Make renditions and findings anew for a master that is there already; costs no generation."""
     assert brief.master is not None
     pixels = read_pixels(brief.master)
     developed = develop(pixels, brief.facts, [target for _, target in brief.targets])
-    made = _store(job, brief, developed, cost=0.0, details={"reused_master": brief.master.sha256})
+    made = _store(brief, developed, cost=0.0, details={"reused_master": brief.master.sha256})
     if brief.master.was_rejected:
         earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
         made = replace(made, verdicts=(*made.verdicts, earlier))
@@ -64,14 +65,13 @@ def read_pixels(master: Master) -> Pixels:
         return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
 
 
-def _store(job: ClaimedJob, brief: Brief, developed: Developed, *, cost: float, details: Mapping[str, Any]) -> Made:
-    master = files.put(developed.master.data, suffix=developed.master.image_format)
+def _store(brief: Brief, developed: Developed, *, cost: float, details: Mapping[str, Any]) -> Made:
+    master = files.put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
-        str(edge): files.put(thumb.data, suffix=thumb.image_format).key for edge, thumb in developed.thumbnails.items()
+        str(edge): files.put(thumb.data, suffix=thumb.image_format, durable=False).key for edge, thumb in developed.thumbnails.items()
     }
     ids = {target.slug: spec_id for spec_id, target in brief.targets}
     renditions = tuple(_rendition(ids[target.slug], encoded) for target, encoded in developed.renditions)
-    verdicts, twins = _with_twins(job, brief, developed)
     return Made(
         master=StoredMaster(
             sha256=master.sha256,
@@ -84,8 +84,7 @@ def _store(job: ClaimedJob, brief: Brief, developed: Developed, *, cost: float, 
             thumbnails=thumbnails,
             hashes=developed.hashes,
         ),
-        verdicts=verdicts,
-        twins=twins,
+        verdicts=tuple(developed.verdicts),
         renditions=renditions,
         cost=cost,
         details=details,
@@ -93,7 +92,7 @@ def _store(job: ClaimedJob, brief: Brief, developed: Developed, *, cost: float, 
 
 
 def _rendition(output_spec_id: int, encoded: Encoded) -> StoredRendition:
-    stored = files.put(encoded.data, suffix=encoded.image_format)
+    stored = files.put(encoded.data, suffix=encoded.image_format, sha256=encoded.sha256)
     return StoredRendition(
         output_spec_id=output_spec_id,
         recipe_version=RECIPE_VERSION,
@@ -105,18 +104,3 @@ def _rendition(output_spec_id: int, encoded: Encoded) -> StoredRendition:
         bytes=stored.bytes,
         quality=encoded.quality,
     )
-
-
-def _with_twins(
-    job: ClaimedJob, brief: Brief, developed: Developed
-) -> tuple[tuple[Verdict, ...], dict[str, int]]:
-    """The verdicts, with near-duplicates of other subjects among them."""
-    twin = duplicates.nearest(
-        brand_id=job.brand_id, subject_id=brief.subject_id, asset_id=brief.asset_id, hashes=developed.hashes
-    )
-    if twin is None:
-        return tuple(developed.verdicts), {}
-    verdict = Verdict(
-        duplicates.CHECK, Outcome.FLAG, f"Looks the same as the picture of {twin.sku}.", score=float(twin.distance)
-    )
-    return (*developed.verdicts, verdict), {duplicates.CHECK: twin.version_id}

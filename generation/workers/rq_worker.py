@@ -25,6 +25,7 @@ class NudgedWorker(SimpleWorker):
     """A SimpleWorker (CUDA cannot be initialised in a forked child) that does not depend on any message arriving."""
 
     lane_worker: LaneWorker
+    is_looking = False
 
     def dequeue_job_and_maintain_ttl(
         self, timeout: int | None, max_idle_time: int | None = None
@@ -39,16 +40,27 @@ class NudgedWorker(SimpleWorker):
 
     def look(self) -> None:
         """Serve every lane as if it had been nudged. Whatever is wrong is logged; the next look comes."""
-        for lane in self.lane_worker.lanes:
-            try:
-                tasks.drain(lane)
-            except DatabaseError as error:
-                log.warning("look.failed", lane=lane, error=str(error))
-                connection.close()
-                time.sleep(1)
-            except Exception:
-                log.exception("look.failed", lane=lane)
+        self.is_looking = True
+        try:
+            for lane in self.lane_worker.lanes:
+                self._look_at(lane)
+        finally:
+            self.is_looking = False
+
+    def _look_at(self, lane: str) -> None:
+        try:
+            tasks.drain(lane)
+        except DatabaseError as error:
+            log.warning("look.failed", lane=lane, error=str(error))
+            connection.close()
+            time.sleep(1)
+        except Exception:
+            log.exception("look.failed", lane=lane)
 
     def request_stop(self, signum: int, frame: FrameType | None) -> Any:
+        """RQ takes a looking worker for an idle one and would break off its work; let it end what it has in hand."""
         self.lane_worker.is_stopping.set()
+        if self.is_looking and not self._stop_requested:
+            self._stop_requested = True
+            return None
         return super().request_stop(signum, frame)
