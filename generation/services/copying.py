@@ -8,7 +8,6 @@ from typing import Any
 
 from django.db import connection, models
 from django.utils import timezone
-from psycopg import sql
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
@@ -31,8 +30,9 @@ def insert(
     """
     constant = {**_defaults(model), **same}
     shared = [name for name in constant if name not in fields]
-    columns = sql.SQL(", ").join(sql.Identifier(name) for name in [*shared, *fields])
-    statement = sql.SQL("COPY {} ({}) FROM STDIN").format(sql.Identifier(model._meta.db_table), columns)
+    quote = connection.ops.quote_name
+    columns = ", ".join(quote(name) for name in [*shared, *fields])
+    statement = f"COPY {quote(model._meta.db_table)} ({columns}) FROM STDIN"
     head = [_plain(constant[name]) for name in shared]
     count = 0
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
