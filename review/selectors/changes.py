@@ -1,0 +1,117 @@
+"""The pull side for integrations: what changed, in sealed order, and what may be used now."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.models import Brand, SealedEvent, User
+from generation.choices import AssetState
+from generation.models import Asset, Rendition
+from review.choices import Verdict
+from review.models import Decision
+from review.selectors import file_links
+
+#: Event types that integrations hear of, and how the entry is called there.
+KINDS = {
+    "review.asset.released": "approved",
+    "review.asset.recalled": "recalled",
+    "generation.asset.moved": "stale",
+}
+HEARD = Q(event__type__in=["review.asset.released", "review.asset.recalled"]) | Q(
+    event__type="generation.asset.moved", event__payload__to=AssetState.STALE
+)
+
+
+@dataclass(frozen=True)
+class Change:
+    """One entry. kind: approved, replaced, stale or recalled; the last two are tombstones. cursor: pass it as `since`.
+
+    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for tombstones.
+    """
+
+    cursor: int
+    kind: str
+    asset_id: int
+    sku: str
+    version_id: int | None
+    at: datetime
+    files: Sequence[dict[str, Any]]
+
+
+def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[Change], int]:
+    """Entries after the number `since` in the order in which they were sealed, and the number to ask from next time.
+
+    Numbers are those of the audit trail: gap-free, never reused, so no entry is skipped or seen twice.
+    """
+    access.require(user, Action.PULL, brand)
+    newest = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", flat=True).first() or 0
+    seals = list(
+        SealedEvent.objects.filter(HEARD, brand=brand, seq__gt=since, seq__lte=newest)
+        .select_related("event")
+        .order_by("seq")[:limit]
+    )
+    assets = Asset.objects.select_related("subject").in_bulk({seal.event.object_id for seal in seals})
+    renditions = _renditions(seals)
+    found = [_change(seal, assets, renditions) for seal in seals]
+    # A page that is not full has seen everything up to `newest`; what is sealed meanwhile comes after it.
+    return found, seals[-1].seq if len(seals) == limit else max(newest, since)
+
+
+def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]:
+    """(version, spec, sha256) -> rendition id, for the entries that carry files."""
+    versions = [seal.event.payload.get("version") for seal in seals if seal.event.type == "review.asset.released"]
+    rows = Rendition.objects.filter(version_id__in=versions).values_list(
+        "version_id", "output_spec__slug", "sha256", "pk"
+    )
+    return {(version, spec, sha256): pk for version, spec, sha256, pk in rows}
+
+
+def _change(
+    seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]
+) -> Change:
+    event = seal.event
+    payload = event.payload
+    asset = assets[event.object_id]
+    kind = KINDS[event.type]
+    files: list[dict[str, Any]] = []
+    if kind == "approved":
+        kind = "replaced" if payload.get("replaces") else "approved"
+        for spec, sha256 in payload.get("renditions", {}).items():
+            pk = renditions.get((payload["version"], spec, sha256))
+            if pk is not None:
+                files.append({"spec": spec, "sha256": sha256, "url": file_links.stable_url(pk)})
+    return Change(seal.seq, kind, asset.pk, asset.subject.key, payload.get("version"), event.at, files)
+
+
+def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
+    """Approved images whose approval has taken effect, with subject, version and the renditions to use.
+
+    `asset.current_version.usable` lists the renditions, of one output spec when `spec` names it.
+    """
+    access.require(user, Action.PULL, brand)
+    in_effect = Decision.objects.filter(
+        task__asset=OuterRef("pk"), version=OuterRef("current_version"), verdict=Verdict.APPROVED,
+        slot__isnull=False, consequences_at__isnull=False,
+    )
+    renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
+    if spec:
+        renditions = renditions.filter(output_spec__slug=spec)
+    found = (
+        Asset.objects.visible_to(user)
+        .filter(Exists(in_effect), brand=brand, state=AssetState.APPROVED)
+        .select_related("subject", "campaign", "current_version__master")
+        .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
+    )
+    if sku:
+        found = found.filter(subject__key=sku)
+    if spec:
+        having = Rendition.objects.filter(version=OuterRef("current_version"), output_spec__slug=spec)
+        found = found.filter(Exists(having))
+    return found.order_by("-pk")

@@ -1,0 +1,122 @@
+"""The library: a brand's images by facet, newest first, page by page at the same cost however deep one goes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
+
+from campaigns.models import Brand, User
+from generation.choices import AssetState
+from generation.models import Asset, Finding, Rendition
+from review.choices import Observed
+from review.models import Delivery
+
+PAGE = 60
+#: States of images that nobody looks for.
+HIDDEN = (AssetState.SUPERSEDED,)
+
+
+@dataclass(frozen=True)
+class Filters:
+    """What to show. Empty means everything; `problem` is a check's name or "any"; `live` is a destination's slug."""
+
+    text: str = ""
+    states: Sequence[str] = ()
+    campaign_id: int | None = None
+    run_id: int | None = None
+    problem: str = ""
+    live: str = ""
+    axis: Mapping[str, str] = field(default_factory=dict)
+    with_sandbox: bool = False
+
+
+@dataclass(frozen=True)
+class Page:
+    """assets: with subject, campaign, current version, its master and renditions. next_after: pass it as `after`."""
+
+    assets: Sequence[Asset]
+    next_after: int | None
+
+
+@dataclass(frozen=True)
+class Facet:
+    """One value that can be filtered by, and how many images it leaves."""
+
+    value: str
+    label: str
+    count: int
+
+
+def page(
+    *, user: User, brand: Brand, filters: Filters | None = None, after: int | None = None, size: int = PAGE
+) -> Page:
+    """The next images below id `after`, newest first: four queries."""
+    found = matching(user=user, brand=brand, filters=filters or Filters())
+    if after is not None:
+        found = found.filter(pk__lt=after)
+    assets = list(
+        found.select_related("subject", "campaign", "cell", "current_version__master")
+        .prefetch_related(
+            Prefetch("current_version__renditions", Rendition.objects.select_related("output_spec").order_by("id"))
+        )
+        .order_by("-pk")[: size + 1]
+    )
+    return Page(assets[:size], assets[size - 1].pk if len(assets) > size else None)
+
+
+def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
+    """Every image that the filters leave, unordered; for counts, selections and the ZIP."""
+    found = Asset.objects.visible_to(user).filter(brand=brand).exclude(state__in=HIDDEN)
+    if not filters.with_sandbox:
+        found = found.filter(is_sandbox=False)
+    if filters.states:
+        found = found.filter(state__in=filters.states)
+    if filters.campaign_id:
+        found = found.filter(campaign_id=filters.campaign_id)
+    if filters.run_id:
+        found = found.filter(cell__run_id=filters.run_id)
+    for name, value in filters.axis.items():
+        found = found.filter(cell__axis_values__contains={name: value})
+    for word in filters.text.split():
+        found = found.filter(
+            Q(subject__key__icontains=word) | Q(subject__name__icontains=word) | Q(campaign__name__icontains=word)
+        )
+    if filters.problem:
+        findings = Finding.objects.filter(version=OuterRef("current_version")).exclude(outcome="pass")
+        if filters.problem != "any":
+            findings = findings.filter(check_name=filters.problem)
+        found = found.filter(Exists(findings))
+    if filters.live:
+        there = Delivery.objects.filter(
+            asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT
+        )
+        found = found.filter(Exists(there))
+    return found
+
+
+def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[str, list[Facet]]:
+    """How many images each state, campaign and problem leaves, each facet counted without its own filter: four queries."""
+    filters = filters or Filters()
+    by_state = (
+        matching(user=user, brand=brand, filters=replace(filters, states=())).values("state")
+        .annotate(count=Count("pk")).order_by("state")
+    )
+    by_campaign = (
+        matching(user=user, brand=brand, filters=replace(filters, campaign_id=None))
+        .values("campaign_id", "campaign__name").annotate(count=Count("pk")).order_by("campaign__name")
+    )
+    current = matching(user=user, brand=brand, filters=replace(filters, problem="")).values("current_version")
+    by_problem = (
+        Finding.objects.filter(version__in=current).exclude(outcome="pass")
+        .values("check_name").annotate(count=Count("pk")).order_by("check_name")
+    )
+    return {
+        "states": [Facet(row["state"], AssetState(row["state"]).label, row["count"]) for row in by_state],
+        "campaigns": [Facet(str(row["campaign_id"]), row["campaign__name"], row["count"]) for row in by_campaign],
+        "problems": [
+            Facet(row["check_name"], row["check_name"].replace("_", " "), row["count"]) for row in by_problem
+        ],
+    }

@@ -1,0 +1,72 @@
+"""How much waits to be judged, and for whom."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from campaigns.access import PERMISSIONS, Action
+from campaigns.models import User
+from review.choices import TaskState
+from review.models import ReviewTask
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """One brand's queue as one person sees it.
+
+    waiting: open tasks that this person may claim now or holds; held: those that they hold; by_others: what other
+    people hold; overdue: of `waiting`, past their due time; oldest_at: when the longest waiting one was opened.
+    """
+
+    brand_id: int
+    brand_slug: str
+    brand_name: str
+    waiting: int
+    overdue: int
+    held: int
+    by_others: int
+    oldest_at: datetime | None
+
+
+def waiting(*, user: User) -> list[Waiting]:
+    """One row per brand in which the person may review and something is open, fullest first. One query."""
+    now = timezone.now()
+    held_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
+    mine = ~held_by_other | Q(claimed_until__isnull=True)
+    tasks = ReviewTask.objects.visible_to(user).filter(state=TaskState.OPEN)
+    if not user.is_superuser:
+        roles = PERMISSIONS[Action.REVIEW]
+        tasks = tasks.filter(brand__in=user.memberships.filter(role__in=roles).values("brand_id"))
+    rows = (
+        tasks.exclude(slots__decision__decided_by=user)
+        .values("brand_id", "brand__slug", "brand__name")
+        .annotate(
+            waiting=Count("pk", filter=mine),
+            overdue=Count("pk", filter=mine & Q(due_at__lt=now)),
+            held=Count("pk", filter=Q(claimed_by=user, claimed_until__gt=now)),
+            by_others=Count("pk", filter=held_by_other),
+            oldest_at=Min("opened_at", filter=mine),
+        )
+        .order_by("-waiting", "brand__slug")
+    )
+    return [
+        Waiting(
+            row["brand_id"], row["brand__slug"], row["brand__name"], row["waiting"], row["overdue"], row["held"],
+            row["by_others"], row["oldest_at"],
+        )
+        for row in rows
+    ]
+
+
+def escalated(*, user: User) -> list[ReviewTask]:
+    """Tasks that wait for this person as the owner of their campaign."""
+    return list(
+        ReviewTask.objects.visible_to(user)
+        .filter(escalated_to=user, state=TaskState.AWAITING_VERSION)
+        .select_related("asset__subject", "asset__campaign", "asset__current_version__master", "brand")
+        .order_by("id")
+    )

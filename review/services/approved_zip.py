@@ -1,0 +1,144 @@
+"""Approved files as one ZIP, streamed while it is made: names by pattern, manifest.csv last. Nothing is kept on disk."""
+
+from __future__ import annotations
+
+import csv
+import io
+import zipfile
+from collections.abc import Iterable, Iterator
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.errors import Invalid
+from campaigns.models import Brand, User
+from generation.choices import AssetState
+from generation.models import Asset
+from review.delivery.base import DeliveryError, DeliveryFile
+from review.delivery.folder import COLUMNS, harmless
+from review.selectors.lineage import lineage
+from review.services import packages
+
+MAX_ASSETS = 20_000
+EXTRA = ("folder", "note")
+
+
+class _Pipe(io.RawIOBase):
+    """A file that cannot seek: what zipfile writes waits here until it is sent."""
+
+    def __init__(self) -> None:
+        self._waiting = bytearray()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        chunk = bytes(data)  # type: ignore[call-overload]
+        self._waiting += chunk
+        return len(chunk)
+
+    def take(self) -> bytes:
+        taken = bytes(self._waiting)
+        self._waiting.clear()
+        return taken
+
+
+def stream(*, user: User, brand: Brand, asset_ids: Iterable[int]) -> Iterator[bytes]:
+    """The ZIP of those of the assets that are approved, chunk by chunk; memory holds one file at a time.
+
+    Files lie in one folder per campaign. What cannot be added (a missing file, a name that cannot be made) has a line
+    with a note in the manifest instead. Permissions are checked before the first chunk. Raises NotAllowed, Invalid.
+    """
+    access.require(user, Action.PULL, brand)
+    ids = list(
+        Asset.objects.visible_to(user)
+        .filter(brand=brand, pk__in=list(asset_ids), state=AssetState.APPROVED)
+        .order_by("subject__key", "pk")
+        .values_list("pk", flat=True)[: MAX_ASSETS + 1]
+    )
+    if not ids:
+        raise Invalid("None of these images is approved, so there is nothing to download.")
+    if len(ids) > MAX_ASSETS:
+        raise Invalid(f"At most {MAX_ASSETS:,} images fit into one ZIP; choose fewer.")
+    return _stream(ids)
+
+
+def _stream(asset_ids: list[int]) -> Iterator[bytes]:
+    pipe = _Pipe()
+    rows: list[dict[str, str]] = []
+    taken: set[str] = set()
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:  # type: ignore[arg-type]
+        for asset_id in asset_ids:
+            for found, file, note in _files(asset_id):
+                row = _row(found, file, note, asset_id)
+                if file is not None and not note:
+                    row["name"] = _free_name(row["folder"], file.name, asset_id, taken)
+                    _add(archive, f"{row['folder']}/{row['name']}", file)
+                rows.append(row)
+                if chunk := pipe.take():
+                    yield chunk
+        archive.writestr(_entry("manifest.csv"), _manifest(rows))
+    yield pipe.take()
+
+
+def _files(asset_id: int) -> Iterator[tuple[packages.Approved | None, DeliveryFile | None, str]]:
+    version_id = Asset.objects.values_list("current_version_id", flat=True).get(pk=asset_id)
+    try:
+        if version_id is None:
+            raise DeliveryError("It has no version.")
+        found = packages.approved(version_id)
+    except DeliveryError as error:
+        yield None, None, error.message
+        return
+    if not found.files:
+        yield found, None, "The approved version has no renditions."
+    for file in found.files:
+        yield found, file, ""
+
+
+def _add(archive: zipfile.ZipFile, path: str, file: DeliveryFile) -> None:
+    archive.writestr(_entry(path), file.read())
+
+
+def _entry(path: str) -> zipfile.ZipInfo:
+    """Stored, not deflated: pictures are compressed already. The date is fixed, so equal content gives equal bytes."""
+    info = zipfile.ZipInfo(path, date_time=(1980, 1, 1, 0, 0, 0))
+    info.external_attr = 0o644 << 16
+    return info
+
+
+def _free_name(folder: str, name: str, asset_id: int, taken: set[str]) -> str:
+    """The name, made unique by the asset's number where two patterns meet."""
+    stem, _, suffix = name.rpartition(".")
+    if f"{folder}/{name}".lower() in taken:
+        name = f"{stem}_{asset_id}.{suffix}"
+    number = 2
+    while f"{folder}/{name}".lower() in taken:
+        name = f"{stem}_{asset_id}-{number}.{suffix}"
+        number += 1
+    taken.add(f"{folder}/{name}".lower())
+    return name
+
+
+def _row(found: packages.Approved | None, file: DeliveryFile | None, note: str, asset_id: int) -> dict[str, str]:
+    row: dict[str, object] = {"asset": asset_id, "note": note}
+    if found is not None:
+        told = lineage(found.version, found.approval)
+        row |= {
+            "folder": found.asset.campaign.slug, "sku": found.asset.subject.key,
+            "prompt": told["prompt"]["version"], "model": told.get("model", {}).get("name", ""),
+            "seed": told.get("seed", ""), "approved_by": told["approval"]["by"], "approved_at": told["approval"]["at"],
+        }
+    if file is not None:
+        row |= {
+            "spec": file.spec, "name": file.name, "media_type": file.media_type, "width": file.width,
+            "height": file.height, "bytes": file.bytes, "sha256": file.sha256,
+        }
+    return {key: harmless(str(value)) for key, value in row.items()}
+
+
+def _manifest(rows: list[dict[str, str]]) -> bytes:
+    out = io.StringIO()
+    writer = csv.DictWriter(out, (*COLUMNS, *EXTRA), restval="", lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return out.getvalue().encode("utf-8-sig")
