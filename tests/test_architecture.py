@@ -1,0 +1,107 @@
+"""What holds for the code as a whole: its direction, its tables, its pages about itself."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from io import StringIO
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import AbstractUser
+from django.core.management import call_command
+from django.db.models import CASCADE, Model
+
+from config import env
+from docs import states
+
+OURS = ("campaigns", "generation", "review")
+MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
+CODE = [path for folder in ("config", *OURS) for path in sorted((env.ROOT / folder).rglob("*.py"))]
+READ = re.compile(r"env\.(?:text|flag|number|words)\(\s*\"([A-Z][A-Z0-9_]*)\"")
+
+
+@pytest.mark.django_db
+def test_the_migrations_hold_every_change_of_the_models() -> None:
+    shown = StringIO()
+    try:
+        call_command("makemigrations", "--check", "--dry-run", stdout=shown)
+    except SystemExit:
+        pytest.fail(f"models changed without a migration:\n{shown.getvalue()}")
+
+
+@pytest.mark.parametrize("label", OURS)
+def test_every_migration_has_a_name_of_its_own(label: str) -> None:
+    names = [path.stem for path in (env.ROOT / label / "migrations").glob("[0-9]*.py")]
+    assert [name for name in names if "_auto_" in name] == []
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_model_says_what_one_row_is(model: type[Model]) -> None:
+    # Django writes "Name(field, field)" where the class says nothing.
+    assert not (model.__doc__ or "").startswith(f"{model.__name__}("), f"{model.__name__} has no docstring"
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
+def test_every_model_has_an_order_and_a_name_for_people(model: type[Model]) -> None:
+    if not issubclass(model, AbstractUser):  # it has a name of Django's, and people are listed by what they belong to
+        assert model._meta.ordering, f"{model.__name__} has no ordering"
+    assert model.__str__ is not Model.__str__, f"{model.__name__} has no __str__"
+
+
+@pytest.mark.parametrize("name", ["Event", "SealedEvent", "Decision", "Attempt", "LedgerEntry"])
+def test_nothing_deletes_what_is_kept_for_ever(name: str) -> None:
+    model = next(model for model in MODELS if model.__name__ == name)
+    cascades = [
+        field.name for field in model._meta.get_fields() if getattr(field.remote_field, "on_delete", None) is CASCADE
+        and field.many_to_one
+    ]  # fmt: skip
+    assert cascades == []
+
+
+def test_every_environment_variable_is_explained() -> None:
+    page = (env.ROOT / "docs" / "operations.md").read_text()
+    named = {name for path in CODE for name in READ.findall(path.read_text())}
+    assert len(named) > 20, "the pattern finds no variables any more"
+    assert sorted(name for name in named if f"`{name}`" not in page) == []
+
+
+def test_the_operations_page_names_no_variable_that_nobody_reads() -> None:
+    page = (env.ROOT / "docs" / "operations.md").read_text()
+    listed = set(re.findall(r"^\| `([A-Z][A-Z0-9_]*)` \|", page, re.MULTILINE))
+    read = "\n".join(path.read_text() for path in CODE)
+    assert sorted(name for name in listed if f'"{name}"' not in read) == []
+
+
+def test_the_page_of_states_is_drawn_from_the_tables() -> None:
+    assert states.PAGE.read_text() == states.page(), "run `make docs`"
+
+
+@pytest.mark.slow
+def test_imports_go_one_way_and_plug_ins_know_no_models() -> None:
+    checked = subprocess.run(
+        [str(env.ROOT / ".venv" / "bin" / "lint-imports"), "--no-cache"]
+        if (env.ROOT / ".venv" / "bin" / "lint-imports").exists()
+        else [sys.executable, "-c", "from importlinter.cli import lint_imports_command as run; run()", "--no-cache"],
+        cwd=env.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert checked.returncode == 0, checked.stdout[-4000:]
+
+
+@pytest.mark.slow
+def test_the_web_process_loads_neither_torch_nor_diffusers() -> None:
+    loaded = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, config.wsgi, django.urls; django.urls.get_resolver().url_patterns;"
+            "print(sorted({'torch', 'diffusers', 'transformers'} & set(sys.modules)))",
+        ],
+        cwd=env.ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert loaded.stdout.strip() == "[]", loaded.stdout + loaded.stderr
