@@ -1,0 +1,106 @@
+"""The plain background of a photo: its colour everywhere, fitted from the border, and how pixels depart from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float32]
+Mask = NDArray[np.bool_]
+BORDER_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Background:
+    """lab: height × width × 3, CIE L*a*b* that the background has (or would have) at each pixel, without shadows.
+
+    noise: robust standard deviation of the border around it, in L*a*b* units. plainness: share of the border that it
+    explains, 0 … 1.
+    """
+
+    lab: Floats
+    noise: float
+    plainness: float
+
+
+@dataclass(frozen=True)
+class Departure:
+    """How each pixel departs from the background, in L*a*b* units, height × width.
+
+    light: L* above (positive) or below the background. colour: what no shadow explains: hue or chroma other than the
+    darkened background's, and light above it.
+    """
+
+    light: Floats
+    colour: Floats
+
+
+def to_lab(rgb: NDArray[np.uint8]) -> Floats:
+    """L*a*b* of sRGB pixels, float32, L 0 … 100."""
+    return np.asarray(cv2.cvtColor(rgb.astype(np.float32) / np.float32(255), cv2.COLOR_RGB2LAB), dtype=np.float32)
+
+
+def border_of(shape: tuple[int, ...]) -> Mask:
+    """True on the frame of pixels along the edge of a picture."""
+    width = max(3, round(BORDER_SHARE * min(shape[:2])))
+    border = np.ones(shape[:2], dtype=bool)
+    border[width:-width, width:-width] = False
+    return border
+
+
+def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Background:
+    """Fit a polynomial in x and y to `lab` on `where`, robustly: what departs (a product that touches, a shadow) is
+    weighed down. Tukey's biweight, re-estimated `rounds` times."""
+    rows, columns = np.nonzero(where)
+    step = max(1, len(rows) // 6000)
+    rows, columns = rows[::step], columns[::step]
+    values = lab[rows, columns].astype(np.float64)
+    design = _terms(columns / lab.shape[1], rows / lab.shape[0], degree)
+    weights = np.ones(len(rows))
+    # Start from the commonest colour, not from the mean: a product may touch a third of the border.
+    centre = _commonest(values)
+    weights[np.linalg.norm(values - centre, axis=1) > 25] = 1e-3
+    spread = 1.0
+    for _ in range(rounds):
+        coefficients = np.linalg.lstsq(design * weights[:, None], values * weights[:, None], rcond=None)[0]
+        distance = np.linalg.norm(values - design @ coefficients, axis=1)
+        spread = max(0.35, 1.4826 * float(np.median(distance[weights > 0.01])) / 1.5)
+        weights = np.sqrt(np.clip(1 - (distance / (6 * spread + 1.5)) ** 2, 0, 1)) ** 2 + 1e-4
+    plainness = float(np.mean(distance < 4 * spread + 2))
+    return Background(_surface(lab.shape, coefficients, degree), spread, plainness)
+
+
+def depart(lab: Floats, background: Background) -> Departure:
+    """Compare a picture with its background; shadows darken without changing the hue."""
+    light = lab[..., 0] - background.lab[..., 0]
+    # A shadow scales light evenly; a* and b* then shrink as the cube root of light does, that is as L* + 16.
+    share = np.clip((lab[..., 0] + 16) / (background.lab[..., 0] + 16), 0, 1)
+    a = lab[..., 1] - background.lab[..., 1] * share
+    b = lab[..., 2] - background.lab[..., 2] * share
+    # Deep shadows pick up a tint from the product, and JPEG keeps their chroma badly.
+    allowed = np.clip(-light, 0, 40) * 0.12
+    chroma = np.maximum(np.hypot(a, b) - allowed, 0)
+    return Departure(light, np.hypot(chroma, np.maximum(light, 0)).astype(np.float32))
+
+
+def _commonest(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    cells = np.round(values / 6).astype(np.int64)
+    _, inverse, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
+    members = inverse.ravel() == counts.argmax()
+    centre: NDArray[np.float64] = np.median(values[members], axis=0)
+    return centre
+
+
+def _terms(x: NDArray[np.float64], y: NDArray[np.float64], degree: int) -> NDArray[np.float64]:
+    x, y = x * 2 - 1, y * 2 - 1
+    return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
+
+
+def _surface(shape: tuple[int, ...], coefficients: NDArray[np.float64], degree: int) -> Floats:
+    """The polynomial everywhere: made at 64 × 64 and stretched, for it is smooth."""
+    x, y = np.meshgrid((np.arange(64) + 0.5) / 64, (np.arange(64) + 0.5) / 64)
+    small = (_terms(x, y, degree) @ coefficients).astype(np.float32)
+    return np.asarray(cv2.resize(small, (shape[1], shape[0]), interpolation=cv2.INTER_CUBIC), dtype=np.float32)

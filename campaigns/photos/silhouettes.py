@@ -1,0 +1,311 @@
+"""Which pixels of a photo on a plain background are the product: a hard mask from edges, colour and reachability.
+
+The background is what can be reached from the border without crossing a step in colour. Shadows are ramps, not steps,
+so they are crossed; a white product on white is kept by its faint outline. Rooms that the outline closes off (the hole
+of a handle) are background again when they look like the background behind them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from campaigns.photos import backgrounds
+from campaigns.photos.backgrounds import Background, Departure, Floats, Mask
+
+#: A change of colour is a step, not the ramp of a shadow, when it is this much steeper seen finely than coarsely.
+STEP_RATIO = 1.25
+FINE, COARSE = 1.0, 2.0
+#: Departure, in L*a*b* units, from which a product is hard to confuse with its background.
+CONSPICUOUS = 12.0
+#: Radii of the balls that roll in from the border, as shares of the longer side.
+BALLS = (0.06, 0.03, 0.015, 0.008, 0.004)
+#: L*a*b* units that no shadow explains from which a pixel is product for sure.
+SURE_COLOUR = 9.0
+
+
+@dataclass(frozen=True)
+class Silhouette:
+    """mask: True on the product, height × width. confidence: 0 … 1."""
+
+    mask: Mask
+    confidence: float
+
+
+def find(rgb: NDArray[np.uint8]) -> Silhouette:
+    """The product in height × width × 3 sRGB pixels on a plain background."""
+    lab = backgrounds.to_lab(rgb)
+    smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
+    border = backgrounds.border_of(lab.shape)
+    background = backgrounds.fit(smooth, border)
+    if background.plainness < 0.6:
+        return _grabbed(rgb)
+    outline = _outline(lab, background.noise)
+    departure = backgrounds.depart(smooth, background)
+    first = _connected(~outline & (departure.colour < SURE_COLOUR), border)
+    flat = first & (np.abs(departure.light) < 4)
+    if flat.mean() > 0.15:  # now that more of it is known, follow the light more closely
+        background = backgrounds.fit(smooth, flat | (border & first), degree=4)
+    departure = backgrounds.depart(smooth, background)
+    sure = departure.colour > max(SURE_COLOUR, 5 * background.noise)
+    tight = 1.2 + background.noise
+    outside = _outside(outline | sure, border, departure, tight)
+    outside |= _windows(outline | sure, outside, departure, tight)
+    mask = _without_crumbs(_settled(smooth, outside, sure), departure, tight)
+    return Silhouette(mask, _confidence(mask, smooth, background, border))
+
+
+def _steepness(lab: Floats, sigma: float) -> Floats:
+    """Length of the colour gradient at a scale, L*a*b* units per pixel."""
+    soft = cv2.GaussianBlur(lab, (0, 0), sigma)
+    across = cv2.Scharr(soft, cv2.CV_32F, 1, 0) / 32
+    down = cv2.Scharr(soft, cv2.CV_32F, 0, 1) / 32
+    total = across * across + down * down
+    # Chroma is kept coarsely by JPEG: a third of its weight, so that its blocks draw no outlines.
+    return np.sqrt(total[..., 0] + 0.1 * (total[..., 1] + total[..., 2]))
+
+
+def _outline(lab: Floats, noise: float) -> Mask:
+    """Pixels on a step in colour: strong ones, and weaker ones that continue them."""
+    fine, coarse = _steepness(lab, FINE), _steepness(lab, COARSE)
+    border = backgrounds.border_of(lab.shape)
+    floor = float(np.percentile(fine[border], 90))
+    strong = max(0.42, 2.4 * floor, 0.5 * noise)
+    # JPEG rings around a strong edge, a block far: what is faint beside something strong is its echo.
+    nearby = cv2.dilate(fine, np.ones((17, 17), np.uint8))
+    step = (fine > STEP_RATIO * coarse) & (fine > 0.12 * nearby)
+    weak = step & (fine > 0.55 * strong)
+    count, labels = cv2.connectedComponents(weak.astype(np.uint8), connectivity=8)
+    keep = np.zeros(count, dtype=bool)
+    keep[np.unique(labels[step & (fine > strong)])] = True
+    keep[0] = False
+    # A speck of grain is no outline.
+    sizes = np.bincount(labels.ravel(), minlength=count)
+    keep &= sizes > 0.012 * max(lab.shape[:2])
+    return np.asarray(keep[labels] | (fine > 6), dtype=bool)
+
+
+def _outside(barrier: Mask, border: Mask, departure: Departure, tight: float) -> Mask:
+    """What is reached from the border without touching the barrier: first by a large ball, then by smaller ones.
+
+    What only a smaller ball reaches is taken if it is a nook as narrow as the ball, or looks like the background. A
+    wide room behind a narrow neck is the product seen through a gap in its faint outline, and stays closed.
+    """
+    room = cv2.distanceTransform((~barrier).astype(np.uint8), cv2.DIST_L2, 5)
+    side = max(barrier.shape)
+    outside = np.zeros_like(barrier)
+    closed = np.zeros_like(barrier)
+    before, typical, floor = 0.0, 0.0, 0
+    for share in BALLS:
+        radius = max(1.5, share * side)
+        core = ((room > radius) | outside | (border & ~barrier)) & ~closed
+        reached = _connected(core, border)
+        # Only the ball's centres are widened again: from a pixel beside the barrier it would reach through it.
+        gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
+        reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
+        if outside.any():
+            rooms = _rooms_behind_necks(reached & ~outside, room, 1.15 * before, departure, (tight, typical, floor))
+            closed |= rooms
+            reached &= ~rooms
+        else:
+            typical = _typical(departure, ~reached & ~barrier, tight)
+            ceiling, floor = _heights(~reached)
+            # Smooth darkness up there is the inside of a cup whose rim melts into the wall, not a shadow.
+            dark = departure.light < -8
+            dark[ceiling:] = False
+            barrier = barrier | (dark & ~reached)
+        outside, before = reached, radius
+    return outside
+
+
+def _typical(departure: Departure, inside: Mask, tight: float) -> float:
+    """How far the less conspicuous quarter of the product departs from its background: small for white on white."""
+    total = np.hypot(departure.light[inside], departure.colour[inside])
+    total = total[total > tight]
+    return float(np.percentile(total, 25)) if total.size else 0.0
+
+
+def _heights(inside: Mask) -> tuple[int, int]:
+    """Two rows of what the large ball left: above the first no shadow of the product falls, below the second some do."""
+    rows = np.flatnonzero(inside.any(axis=1))
+    if not len(rows):
+        return 0, 0
+    height = rows[-1] - rows[0]
+    return int(rows[0] + 0.4 * height), int(rows[0] + 0.65 * height)
+
+
+def _rooms_behind_necks(
+    fresh: Mask, room: Floats, wide: float, departure: Departure, likeness: tuple[float, float, int]
+) -> Mask:
+    """Parts of `fresh` that are wider than `wide` somewhere and do not look like the background.
+
+    likeness: how near to the background's colour counts as equal, how far the product typically departs, and the row
+    below which shadows lie; what lies there and departs far less than the product does is a shadow on the floor.
+    """
+    tight, typical, floor = likeness
+    found = np.zeros_like(fresh)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(fresh.astype(np.uint8), connectivity=4)
+    for index in range(1, count):
+        left, top, width, height, _ = stats[index]
+        if min(width, height) <= 2 * wide:
+            continue
+        part = np.s_[top : top + height, left : left + width]
+        inside = labels[part] == index
+        if room[part][inside].max() <= wide or _is_background(inside, departure, part, tight):
+            continue
+        total = np.hypot(departure.light[part][inside], departure.colour[part][inside])
+        if top + height / 2 < floor or np.percentile(total, 85) > 0.6 * typical:
+            found[part] |= inside
+    return found
+
+
+def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
+    """True if a closed-off room has the background's own colour and lies as flat as the background does."""
+    light, colour = departure.light[part][inside], departure.colour[part][inside]
+    low, middle, high = np.percentile(light, (8, 50, 92))
+    return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
+
+
+def _connected(allowed: Mask, seed: Mask) -> Mask:
+    count, labels = cv2.connectedComponents(allowed.astype(np.uint8), connectivity=4)
+    touched = np.zeros(count, dtype=bool)
+    touched[np.unique(labels[seed & allowed])] = True
+    touched[0] = False
+    return np.asarray(touched[labels], dtype=bool)
+
+
+def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
+    """Rooms closed off by the outline through which the background shows: the hole of a handle.
+
+    Beside the body it may lie in shadow, if the product departs far more. Within the body it must be the very colour
+    of the background, flat, large and outlined all around: else it is the inside of a white cup, or a highlight.
+    """
+    closed = ~barrier & ~outside
+    typical = _typical(departure, closed, tight)
+    total = np.hypot(departure.light, departure.colour)
+    alike = (departure.light > -2 * tight) & (departure.colour < 1.5 * tight)
+    alike = closed & (departure.light < tight) & (alike | (total < 0.6 * typical))
+    alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    body, size = _body(~outside)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    seen = np.zeros_like(barrier)
+    near = 9 if typical > CONSPICUOUS else 5
+    edge = cv2.dilate(barrier.astype(np.uint8), np.ones((near, near), np.uint8)) > 0
+    for index in range(1, count):
+        left, top, width, height, area = stats[index]
+        if area < max(12, 2e-5 * barrier.size):
+            continue
+        part = np.s_[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3]
+        inside = labels[part] == index
+        rim = (cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~inside
+        outlined = float(edge[part][rim].mean())
+        if body[part][inside].mean() > 0.3:
+            fits = outlined > 0.95 and area > 0.02 * size and _is_background(inside, departure, part, tight)
+        elif typical > CONSPICUOUS:
+            fits = outlined > 0.8
+        else:
+            fits = outlined > 0.9 and area > 0.004 * size and _is_background(inside, departure, part, tight)
+        if fits:
+            seen[part] |= inside
+    return seen
+
+
+def _body(inside: Mask) -> tuple[Mask, int]:
+    """(the bulk of the product without handles and spouts, pixels of the whole silhouette)."""
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+    radius = 0.62 * float(depth.max())
+    core = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, 5)
+    return core <= radius, int(inside.sum())
+
+
+def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
+    """The mask with its border on the steepest line between what is surely outside and surely product (watershed)."""
+    depth = cv2.distanceTransform((~outside).astype(np.uint8), cv2.DIST_L2, 5)
+    ridge = (depth >= cv2.dilate(depth, np.ones((5, 5), np.uint8)) - 0.01) & (depth >= 1.9)
+    inner = (depth > 4.5) | ridge
+    markers = np.zeros(outside.shape, dtype=np.int32)
+    markers[outside] = 1
+    markers[inner & ~outside] = 2
+    markers[sure & (depth > 2.5)] = 2
+    # L* stretched, so that a white edge of two units is seen in eight bits.
+    stretched = np.clip((smooth - smooth.reshape(-1, 3).mean(axis=0)) * (3.0, 2.0, 2.0) + 128, 0, 255)
+    cv2.watershed(stretched.astype(np.uint8), markers)
+    product = markers != 1
+    product[[0, -1], :] = ~outside[[0, -1], :]  # watershed leaves the outermost pixels undecided
+    product[:, [0, -1]] = ~outside[:, [0, -1]]
+    return _tidy(product)
+
+
+def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
+    """Without the bits of shadow that cling to the product's foot: small, no brighter than the background, no colour of
+    their own. Long thin parts (handles, stems) stay."""
+    radius = max(2, round(0.008 * max(product.shape)))
+    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
+    solid = cv2.morphologyEx(product.astype(np.uint8), cv2.MORPH_OPEN, ball) > 0
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((product & ~solid).astype(np.uint8), connectivity=8)
+    result = product.copy()
+    for index in range(1, count):
+        left, top, width, height, area = stats[index]
+        if max(width, height) > 8 * radius or area < 4:
+            continue
+        part = np.s_[top : top + height, left : left + width]
+        inside = labels[part] == index
+        light, colour = departure.light[part][inside], departure.colour[part][inside]
+        if np.median(colour) < 2 * tight and np.median(light) < tight:
+            result[part] &= ~inside
+    return _tidy(result)
+
+
+def _tidy(product: Mask) -> Mask:
+    """Without specks and pinholes: parts smaller than a hundredth of the largest, holes of a few pixels."""
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(product.astype(np.uint8), connectivity=8)
+    if count < 2:
+        return product
+    areas = stats[:, cv2.CC_STAT_AREA]
+    keep = areas >= 0.01 * areas[1:].max()
+    keep[0] = False
+    product = np.asarray(keep[labels], dtype=bool)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats((~product).astype(np.uint8), connectivity=4)
+    small = stats[:, cv2.CC_STAT_AREA] < max(9, 1e-5 * product.size)
+    small[0] = False
+    return product | small[labels]
+
+
+def _confidence(mask: Mask, smooth: Floats, background: Background, border: Mask) -> float:
+    """0 … 1 from the contrast along the edge, how plain the background is, and whether the outcome is plausible."""
+    share = float(mask.mean())
+    if share < 0.002 or share > 0.97:
+        return 0.0
+    inner = mask & (cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) <= 5)
+    outer = ~mask & (cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= 5)
+    size = (15, 15)
+    colours = [
+        cv2.blur(smooth * part[..., None], size) / np.maximum(cv2.blur(part.astype(np.float32), size), 1e-3)[..., None]
+        for part in (inner, outer)
+    ]
+    edge = inner & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
+    contrast = np.linalg.norm(colours[0] - colours[1], axis=-1)[edge]
+    clear = float(np.mean(np.clip(contrast / 9, 0, 1)) * (1 - np.mean(contrast < 3))) if contrast.size else 0.0
+    plain = float(np.clip((background.plainness - 0.5) / 0.45, 0, 1) * np.clip(1.3 - background.noise / 6, 0.2, 1))
+    touching = float(mask[border].mean())
+    whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
+    return round(float(np.clip(clear * plain * whole, 0, 1)), 3)
+
+
+def _grabbed(rgb: NDArray[np.uint8]) -> Silhouette:
+    """GrabCut from a frame, for backgrounds that are not plain: a start for hand work, and never sure of itself."""
+    scale = min(1.0, 400 / max(rgb.shape[:2]))
+    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    height, width = small.shape[:2]
+    state = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
+    state[round(height * 0.04) : round(height * 0.96), round(width * 0.04) : round(width * 0.96)] = cv2.GC_PR_FGD
+    models = np.zeros((1, 65)), np.zeros((1, 65))
+    cv2.setRNGSeed(1)  # its k-means draws lots; the same photo must give the same cut-out
+    cv2.grabCut(small, state, None, *models, 4, cv2.GC_INIT_WITH_MASK)
+    found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
+    found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
+    large = cv2.resize(found, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR) > 0
+    return Silhouette(_tidy(large), 0.25 if 0.01 < large.mean() < 0.95 else 0.0)
