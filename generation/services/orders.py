@@ -102,7 +102,7 @@ def load(
     names = list(used_axes) if shape == RunShape.MATRIX else sorted({n for row in listed for n in row} - {"subject"})
     problems = [
         *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
-        *_unobeyed(names, source, prompt_version, capabilities),
+        *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
         *_unavailable_images(prompt_version, capabilities),
     ]
     try:
@@ -183,7 +183,11 @@ def _whole_problems(
 
 
 def _unobeyed(
-    names: Sequence[str], source: PromptSource, version: PromptVersion, capabilities: engines.Capabilities
+    names: Sequence[str],
+    source: PromptSource,
+    version: PromptVersion,
+    engine: str,
+    capabilities: engines.Capabilities,
 ) -> list[Problem]:
     """Axes (or row values) that would give the same picture again and again."""
     in_words = {slot.name for text in (source.text, source.negative) for slot in prompts.placeholders(text)}
@@ -197,10 +201,7 @@ def _unobeyed(
     alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
     if capabilities.needs_images | (set(version.needs.get("images", ())) & capabilities.optional_images):
         alive.add(PHOTO_AXIS)
-    engine = version.needs.get("engine", "this engine")
-    return [
-        Problem(f"axes/{name}", _ignored(name, str(engine), capabilities), name) for name in names if name not in alive
-    ]
+    return [Problem(f"axes/{name}", _ignored(name, engine, capabilities), name) for name in names if name not in alive]
 
 
 def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:

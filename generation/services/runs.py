@@ -61,9 +61,8 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     """
     run, campaign = _lock(run_id)
     _require(by, run, campaign)
-    RUN.ensure(run.state, RunState.RUNNING)
     if run.state != RunState.PLANNED:
-        raise Conflict(f"{run.name} was released already; it is {run.state}.", state=run.state)
+        raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
     pilot = _pass_gate(run, campaign, by, override_reason)
     left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
@@ -97,7 +96,6 @@ def resume(*, run_id: int, by: User) -> Run:
     """Go on after a pause; only outputs from now on can pause it again. Raises Conflict unless paused."""
     run, campaign = _lock(run_id)
     _require(by, run, campaign)
-    RUN.ensure(run.state, RunState.RUNNING)
     if run.state != RunState.PAUSED:
         raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)

@@ -1,0 +1,60 @@
+"""List what can make pictures: engines, endpoints and how they are."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from generation.engines import base as engines
+from generation.models import Endpoint
+
+
+class Command(BaseCommand):
+    help = "List engines, endpoints and their health. Exits 1 if an enabled endpoint is not well."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        endpoints = [_look(endpoint) for endpoint in Endpoint.objects.select_related("brand").order_by("slug")]
+        is_well = all(one["is_ok"] for one in endpoints if one["is_enabled"])
+        if options["json"]:
+            self.stdout.write(json.dumps({"engines": engines.names(), "endpoints": endpoints}, default=str))
+        else:
+            self.stdout.write(f"engines: {', '.join(engines.names())}")
+            for one in endpoints:
+                state = "ok" if one["is_ok"] else "not well"
+                state = state if one["is_enabled"] else f"off, {state}"
+                self.stdout.write(f"{one['slug']} ({one['engine']}, lane {one['lane']}): {state}. {one['message']}")
+            if not endpoints:
+                self.stdout.write("No endpoint yet: add one in the admin, or run `make demo`.")
+        if not is_well:
+            sys.exit(1)
+
+
+def _look(endpoint: Endpoint) -> dict[str, Any]:
+    try:
+        engine = engines.build(endpoint.engine, endpoint.config)
+        health, capabilities = engine.health(), engine.capabilities()
+        is_ok, message, facts = health.is_ok, health.message, dict(health.facts)
+        obeys = sorted(capabilities.obeys)
+    except (ValueError, TypeError, KeyError, OSError, ImportError, engines.EngineError) as error:
+        is_ok, message, facts, obeys = False, f"It cannot be built: {error}", {}, []
+    return {
+        "slug": endpoint.slug,
+        "name": endpoint.name,
+        "engine": endpoint.engine,
+        "lane": endpoint.lane,
+        "brand": endpoint.brand.slug if endpoint.brand else None,
+        "is_enabled": endpoint.is_enabled,
+        "is_ok": is_ok,
+        "message": message,
+        "facts": facts,
+        "obeys": obeys,
+        "price_per_image": str(endpoint.price_per_image),
+        "seconds_per_image": endpoint.seconds_per_image,
+    }

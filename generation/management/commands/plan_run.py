@@ -1,0 +1,118 @@
+"""Plan a run from the command line, or only look at what it would be."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from campaigns.management import acting
+from campaigns.models import PromptVersion, User
+from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import subjects as subject_selectors
+from generation.choices import RunShape, Stage
+from generation.models import Endpoint
+from generation.services import planning
+
+
+class Command(BaseCommand):
+    help = "Plan a run: cells and jobs, held until release_run. With --preview nothing is written."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--brand", required=True, help="slug of the brand")
+        parser.add_argument("--campaign", required=True, help="slug of the campaign")
+        parser.add_argument(
+            "--prompt", required=True, metavar="SLUG[:NUMBER]", help="prompt; its newest version if no number"
+        )
+        parser.add_argument("--endpoint", required=True, help="slug of the endpoint")
+        parser.add_argument("--stage", default=Stage.PILOT, choices=Stage.values)
+        parser.add_argument("--subjects", help="SKUs, comma-separated; without it all of the campaign")
+        parser.add_argument("--sample", type=int, help="only so many subjects, spread over them")
+        parser.add_argument("--axes", type=json.loads, help='instead of the prompt\'s own: \'{"backdrop": ["white"]}\'')
+        parser.add_argument("--rows", type=Path, help="a list instead of a matrix: CSV with a column `subject`")
+        parser.add_argument("--name", default="", help="the run's name")
+        parser.add_argument("--priority", type=int, default=0)
+        parser.add_argument("--preview", action="store_true", help="only look: count, cost, first prompts, problems")
+        acting.add_arguments(parser)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        by = acting.person(options["username"])
+        answer = acting.told(lambda: self._answer(by, options), as_json=options["json"], stdout=self.stdout)
+        if options["json"]:
+            self.stdout.write(json.dumps(answer, default=str))
+        else:
+            for name, value in answer.items():
+                self.stdout.write(f"{name}: {_shown(value)}")
+        if answer.get("problem_count"):
+            sys.exit(1)
+
+    def _answer(self, by: User, options: dict[str, Any]) -> dict[str, Any]:
+        asked = _asked(by, options)
+        if options["preview"]:
+            seen = planning.preview(**asked)
+            return {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
+        run = planning.plan(**asked, name=options["name"], priority=options["priority"])
+        return {
+            "run": run.pk,
+            "name": run.name,
+            "state": run.state,
+            "stage": run.stage,
+            "cells": run.cell_count,
+            "jobs": run.job_count,
+            "cost": str(run.quoted_cost),
+            "currency": run.campaign.brand.currency,
+        }
+
+
+def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
+    campaign = campaign_selectors.by_slug(by, options["brand"], options["campaign"])
+    keys = [key.strip() for key in (options["subjects"] or "").split(",") if key.strip()]
+    asked: dict[str, Any] = {
+        "campaign": campaign,
+        "prompt_version": _version(by, options["brand"], options["prompt"]),
+        "endpoint": _endpoint(options["endpoint"]),
+        "stage": options["stage"],
+        "by": by,
+        "subjects": subject_selectors.ids_by_key(campaign.brand, keys) if keys else None,
+        "axes": options["axes"],
+        "sample": options["sample"],
+    }
+    if options["rows"]:
+        with options["rows"].open(encoding="utf-8-sig", newline="") as file:
+            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
+        asked |= {"shape": RunShape.LIST, "rows": rows}
+    return asked
+
+
+def _version(by: User, brand: str, named: str) -> PromptVersion:
+    slug, _, number = named.partition(":")
+    rows = PromptVersion.objects.visible_to(by).select_related("template__brand", "style")
+    rows = rows.filter(template__brand__slug=brand, template__slug=slug)
+    if number:
+        if not number.isdigit():
+            raise CommandError(f"{named!r}: after the colon stands the version's number.")
+        rows = rows.filter(number=int(number))
+    version: PromptVersion | None = rows.order_by("-number").first()
+    if version is None:
+        raise CommandError(f"The brand {brand!r} has no prompt {named!r}.")
+    return version
+
+
+def _endpoint(slug: str) -> Endpoint:
+    endpoint = Endpoint.objects.filter(slug=slug).first()
+    if endpoint is None:
+        known = ", ".join(Endpoint.objects.values_list("slug", flat=True)) or "none yet"
+        raise CommandError(f"There is no endpoint {slug!r}; known are: {known}.")
+    return endpoint
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, list | tuple):
+        return "".join(f"\n  {one}" for one in value) or "none"
+    return str(value)
