@@ -74,7 +74,8 @@ WITH subjects AS (
     SELECT %(run)s, s.id, '{}', n::text, '1:1', n FROM pictures JOIN subjects s ON s.place = n %% s.total
     RETURNING id, subject_id, position
 ), assets AS (
-    INSERT INTO generation_asset (brand_id, campaign_id, subject_id, cell_id, state, round, is_sandbox, created_at, changed_at)
+    INSERT INTO generation_asset (brand_id, campaign_id, subject_id, cell_id, state, round, is_sandbox, created_at,
+                                  changed_at)
     SELECT %(brand)s, %(campaign)s, subject_id, id, 'in_review', 1, false, now(), now() FROM cells
     RETURNING id, cell_id
 )

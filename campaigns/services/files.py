@@ -30,8 +30,13 @@ FRESH_SECONDS = 1800
 """A file found present is made young again when older than this, so that a sweeper that looks for files without a row
 for an hour cannot remove one that somebody has just put again and is about to name."""
 MEDIA_TYPES = {
-    "png": "image/png", "jpg": "image/jpeg", "jpeg": "image/jpeg", "webp": "image/webp", "json": "application/json",
-    "csv": "text/csv; charset=utf-8", "zip": "application/zip",
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "zip": "application/zip",
 }
 _SALT = "proofline.files"
 
@@ -86,7 +91,7 @@ def read(key: str) -> bytes:
     return content
 
 
-def open(key: str) -> IO[bytes]:  # noqa: A001 - files.open(...) reads as the built-in does
+def open(key: str) -> IO[bytes]:
     """The file for reading in pieces; NotFound if it is not there."""
     try:
         file: IO[bytes] = default_storage.open(key, "rb")

@@ -43,11 +43,17 @@ class BlankCheck:
         spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
         if int(tiles.max()) <= _BLACK:
             return Verdict(
-                self.name, "fail", "The picture is black. The model's numbers probably overflowed; try again.", float(spread)
+                self.name,
+                "fail",
+                "The picture is black. The model's numbers probably overflowed; try again.",
+                float(spread),
             )
         if spread <= _FLAT:
             red, green, blue = (round(float(level)) for level in tiles.mean(axis=0))
             return Verdict(
-                self.name, "fail", f"One flat colour (#{red:02x}{green:02x}{blue:02x}) from edge to edge.", float(spread)
+                self.name,
+                "fail",
+                f"One flat colour (#{red:02x}{green:02x}{blue:02x}) from edge to edge.",
+                float(spread),
             )
         return Verdict(self.name, "pass", "There is a picture.", float(spread))

@@ -46,7 +46,9 @@ def _look(check: Check, sample: Sample) -> Verdict:
         return check.look(sample)
     except Exception as error:
         _log.exception("check %s broke", check.name)
-        return Verdict(check.name, "flag", f"This check could not be made ({type(error).__name__}: {error}); look closely.")
+        return Verdict(
+            check.name, "flag", f"This check could not be made ({type(error).__name__}: {error}); look closely."
+        )
 
 
 @cache

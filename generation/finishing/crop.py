@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from generation.checks.base import Box
 from generation.engines.base import Pixels
@@ -15,6 +16,8 @@ MARGIN = 0.04
 """Air kept around the subject, as a share of its longer side, where there is room for it."""
 _DEPTH = 24
 """Lines next to an edge whose grain is taken when the backdrop is carried on beyond it."""
+_FADE = 0.3
+"""Share of the edge's length after which only the plain backdrop is left."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def window(width: int, height: int, aspect: float, subject: Box | None) -> Windo
 
 
 def cut(pixels: Pixels, part: Window) -> Pixels:
-    """That part of `pixels`; what lies beyond the edge is the backdrop carried on (transparent where there is alpha)."""
+    """That part of `pixels`; beyond the edge is the backdrop carried on (transparent where there is alpha)."""
     height, width = pixels.shape[:2]
     left, top = max(0, -part.left), max(0, -part.top)
     right, bottom = max(0, part.left + part.width - width), max(0, part.top + part.height - height)
@@ -68,6 +71,13 @@ def to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pix
     if not same_aspect((old_width, old_height), (width, height)):
         pixels = cut(pixels, window(old_width, old_height, width / height, subject))
     return resize(pixels, width, height)
+
+
+def enlargement(size: tuple[int, int], wanted: tuple[int, int], subject: Box | None) -> float:
+    """How many times `to_size` enlarges a picture of `size` (width, height) for `wanted`; below 1 it shrinks."""
+    if same_aspect(size, wanted):
+        return wanted[0] / size[0]
+    return wanted[0] / window(*size, wanted[0] / wanted[1], subject).width
 
 
 def same_aspect(one: tuple[int, int], other: tuple[int, int]) -> bool:
@@ -102,15 +112,32 @@ def _extend(inner: Pixels, top: int, bottom: int, left: int, right: int) -> Pixe
 def _beyond(strip: Pixels, count: int) -> Pixels:
     """`count` lines that follow on outwards from `strip`, whose first line is the picture's edge.
 
-    The edge's colours, smoothed along the edge, with the strip's own grain mirrored over them: repeating the last line
-    as it is would draw streaks, and mirroring the strip itself would bring the subject back.
+    The edge's colours, smoothed along the edge, that fade into the plain backdrop (so that a shadow which reaches the
+    edge ends), with the strip's own grain mirrored over them: repeating the last line as it is would draw streaks, and
+    mirroring the strip itself would bring the subject back.
     """
     depth = len(strip)
     if not count:
         return strip[:0]
     lines = np.ascontiguousarray(strip).astype(np.float32)
-    edge = cv2.GaussianBlur(lines[:4].mean(axis=0, keepdims=True), (0, 0), 10.0, borderType=cv2.BORDER_REPLICATE)
+    line = lines[:4].mean(axis=0)
+    edge = cv2.GaussianBlur(line[None], (0, 0), 10.0, borderType=cv2.BORDER_REPLICATE)
     grain = lines - cv2.GaussianBlur(lines, (0, 0), 2.0)
     order = np.arange(count) % (2 * depth)
     mirrored = np.where(order < depth, order, 2 * depth - 1 - order)
-    return np.clip(edge + grain[mirrored] + 0.5, 0, 255).astype(np.uint8)
+    far = np.clip(np.arange(count, dtype=np.float32) / (_FADE * len(line)), 0, 1)
+    far = (far * far * (3 - 2 * far))[:, None, None]
+    return np.clip(edge * (1 - far) + _plain(line)[None] * far + grain[mirrored] + 0.5, 0, 255).astype(np.uint8)
+
+
+def _plain(line: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The backdrop along an edge (length × 3): per channel the straight line that most of the edge agrees on (least
+    absolute distance, by reweighting), so that a shadow across a part of it does not count."""
+    place = np.linspace(-1, 1, len(line))
+    terms = np.stack([np.ones_like(place), place], axis=1)
+    trust = np.ones((len(line), 1))
+    for _ in range(20):
+        weighted = terms * trust
+        fitted = terms @ np.linalg.solve(weighted.T @ terms, weighted.T @ line)
+        trust = 1 / np.maximum(np.abs(line - fitted).max(axis=1, keepdims=True), 0.5)
+    return np.clip(fitted, line.min(axis=0), line.max(axis=0)).astype(np.float32)

@@ -28,7 +28,9 @@ def decode(data: bytes) -> Pixels:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(io.BytesIO(data), formats=FORMATS) as image:
                 if image.width * image.height > MAX_PIXELS:
-                    raise Undecodable(f"{image.width} × {image.height} px is more than {MAX_PIXELS // 10**6} megapixels")
+                    raise Undecodable(
+                        f"{image.width} × {image.height} px is more than {MAX_PIXELS // 10**6} megapixels"
+                    )
                 if getattr(image, "n_frames", 1) > 1:
                     raise Undecodable("the file is an animation; a still picture is needed")
                 image.load()

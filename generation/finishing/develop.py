@@ -62,7 +62,7 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
     box = _subject_box(sample, targets)
     renditions, problems = _renditions(pixels, targets, box)
     if targets:
-        verdicts.append(_rendition_verdict(pixels, renditions, problems))
+        verdicts.append(_rendition_verdict((pixels.shape[1], pixels.shape[0]), box, renditions, problems))
     return Developed(
         master=encode.encode_master(pixels),
         thumbnails=_thumbnails(pixels),
@@ -76,9 +76,7 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
     )
 
 
-def renditions_of(
-    pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]
-) -> list[tuple[Target, Encoded]]:
+def renditions_of(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target]) -> list[tuple[Target, Encoded]]:
     """The same renditions made again from a master's pixels and facts. Raises TooLarge."""
     pixels = _sound(pixels)
     renditions, problems = _renditions(pixels, targets, _subject_box(Sample(pixels, facts), targets))
@@ -141,22 +139,26 @@ def _renditions(
     return renditions, problems
 
 
-def _rendition_verdict(pixels: Pixels, renditions: Sequence[tuple[Target, Encoded]], problems: Sequence[str]) -> Verdict:
-    """One verdict over all files: what does not fit is a failure, what is enlarged is worth a look."""
+def _rendition_verdict(
+    size: tuple[int, int], box: Box | None, renditions: Sequence[tuple[Target, Encoded]], problems: Sequence[str]
+) -> Verdict:
+    """One verdict over all files: what does not fit is a failure, what is enlarged is worth a look.
+
+    The score is how often the most enlarged one is enlarged from the master.
+    """
     if problems:
         return Verdict("renditions", "fail", " ".join(problems))
-    height, width = pixels.shape[:2]
-    enlarged, target = max(
-        ((min(target.width / width, target.height / height), target) for target, _ in renditions),
+    scale, target = max(
+        ((crop.enlargement(size, (target.width, target.height), box), target) for target, _ in renditions),
         key=lambda pair: pair[0],
     )
-    if enlarged >= ENLARGED:
+    if scale >= ENLARGED:
         return Verdict(
             "renditions",
             "flag",
-            f"{target.slug} wants {target.width} × {target.height} px, the picture was made with {width} × {height} px:"
-            f" it is enlarged {enlarged:.1f} times.",
-            round(enlarged, 2),
+            f"{target.slug} wants {target.width} × {target.height} px, the picture was made with"
+            f" {size[0]} × {size[1]} px: it is enlarged {scale:.1f} times.",
+            round(scale, 2),
         )
     made = "1 file" if len(renditions) == 1 else f"{len(renditions)} files"
-    return Verdict("renditions", "pass", f"{made}, each within its limit.", round(enlarged, 2))
+    return Verdict("renditions", "pass", f"{made}, each within its limit.", round(scale, 2))

@@ -1,4 +1,4 @@
-"""What people see as a file's name: patterns such as "{brand}_{sku}_{asset_type}_{date}", made safe for every system."""
+"""What people see as a file's name: patterns such as "{brand}_{sku}_{date}", made safe for every system."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections import defaultdict
 from collections.abc import Hashable, Mapping
+from hashlib import sha256
 from string import Formatter
 from typing import TypeVar
 
@@ -59,7 +60,7 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
 
 
 def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
-    """Names that more than one thing would get, with those things; upper and lower case are one on half of all disks."""
+    """Names that more than one thing would get, with those things; upper and lower case are one on many disks."""
     holders: defaultdict[str, list[Key]] = defaultdict(list)
     for key, name in names.items():
         holders[name.casefold()].append(key)
@@ -67,14 +68,23 @@ def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
 
 
 def _safe(value: str) -> str:
-    """`value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla"."""
-    plain = unicodedata.normalize("NFKD", value.translate(_LETTERS)).encode("ascii", "ignore").decode()
-    return _UNSAFE.sub("-", plain).strip("-.")
+    """`value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
+
+    Where letters of another script get lost, six digits of the value's hash keep different values different.
+    """
+    plain = _plain(value)
+    safe = _UNSAFE.sub("-", plain).strip("-.")
+    is_lossy = sum(map(str.isalnum, plain)) < sum(map(str.isalnum, unicodedata.normalize("NFKD", value)))
+    return "-".join(filter(None, [safe, sha256(value.encode()).hexdigest()[:6]])) if is_lossy else safe
+
+
+def _plain(text: str) -> str:
+    return unicodedata.normalize("NFKD", text.translate(_LETTERS)).encode("ascii", "ignore").decode()
 
 
 def _part(text: str) -> str:
     """One folder or file name: runs of separators closed up, nothing that Windows or a shell trips over."""
-    text = _UNSAFE.sub("-", unicodedata.normalize("NFKD", text.translate(_LETTERS)).encode("ascii", "ignore").decode())
+    text = _UNSAFE.sub("-", _plain(text))
     text = re.sub(r"([_-])[_-]+", r"\1", re.sub(r"\.{2,}", ".", text)).strip("-_.")
     text = text[:MAX_LENGTH].rstrip("-_.")
     return f"_{text}" if _RESERVED.match(text) else text

@@ -35,9 +35,7 @@ def within(pixels: Pixels, long_edge: int) -> Pixels:
     longest = max(height, width)
     if longest <= long_edge:
         return pixels
-    return resize(
-        pixels, max(1, round(width * long_edge / longest)), max(1, round(height * long_edge / longest))
-    )
+    return resize(pixels, max(1, round(width * long_edge / longest)), max(1, round(height * long_edge / longest)))
 
 
 def over(pixels: Pixels, background: str) -> Pixels:
@@ -50,7 +48,7 @@ def over(pixels: Pixels, background: str) -> Pixels:
 
 
 def colour(text: str) -> tuple[int, int, int]:
-    """"#b5651d" or "#fff" -> (181, 101, 29); "" is white. ValueError for anything else."""
+    """ "#b5651d" or "#fff" -> (181, 101, 29); "" is white. ValueError for anything else."""
     digits = text.strip().removeprefix("#") or "ffffff"
     if len(digits) == 3:
         digits = "".join(digit * 2 for digit in digits)

@@ -19,6 +19,9 @@ _ALPHA = 16  # below this opacity a pixel is shadow or fringe
 _RING = 0.04  # width of the border ring that shows the backdrop, as a share of the short edge
 _PLAIN = 0.75  # share of the ring that must follow the smooth model for the backdrop to count as plain
 _DIFFERENCE = 9.0  # ΔE76 from the backdrop at which something is there
+_COLOURED = 8.0  # difference in a and b at which something is no shadow of the backdrop
+_FINE = 1.3  # work pixels: an edge changes within fewer, a shadow within more
+_EDGE = 1.2  # ΔE76 between a pixel and its surroundings that makes an edge
 _SPECK = 0.02  # components smaller than this share of the largest are dirt
 
 
@@ -39,9 +42,21 @@ def find(pixels: Pixels) -> Found:
     backdrop, is_plain, noise = _backdrop(lab)
     if not is_plain:
         return Found(_salient(lab[..., 0]), is_plain=False)
-    difference = cv2.GaussianBlur(_distance(lab, backdrop), (0, 0), 1.0)
-    mask = (difference > max(_DIFFERENCE, 4 * noise)).astype(np.uint8)
-    return Found(_box(_without_specks(cv2.morphologyEx(mask, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8)))), is_plain=True)
+    return Found(_solid(lab, backdrop, noise), is_plain=True)
+
+
+def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
+    """What stands on the backdrop, without its soft shadow: a thing has colour or fine edges, a shadow has neither."""
+    smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
+    fine = _distance(lab, cv2.GaussianBlur(lab, (0, 0), _FINE))
+    coloured = np.hypot(smooth[..., 1] - backdrop[..., 1], smooth[..., 2] - backdrop[..., 2])
+    thing = (fine > max(_EDGE, 4 * noise)) | (coloured > max(_COLOURED, 4 * noise))
+    thing &= _distance(lab, backdrop) > max(_EDGE, 2 * noise)  # the outer side of an edge is backdrop
+    box = _box(_without_specks(cv2.morphologyEx(thing.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))))
+    if box is not None:
+        return box
+    different = (_distance(smooth, backdrop) > max(_DIFFERENCE, 4 * noise)).astype(np.uint8)
+    return _box(_without_specks(cv2.morphologyEx(different, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))))
 
 
 def _backdrop(lab: Floats) -> tuple[Floats, bool, float]:

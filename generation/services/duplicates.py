@@ -20,7 +20,7 @@ CHECK = "near_duplicate"
 MAX_BITS = 31
 MAX_LEVELS = 6
 INDEXED = (15, 16, 17, 30, 31, 32)
-"""Bytes of the grid that index `master_alike` is built on: L, a, b of the cells left above and right below the centre."""
+"""Bytes of the grid that index `master_alike` is on: L, a, b of the cells left above and right below the centre."""
 
 _BANDS = "\n       ".join(f"AND get_byte(m.colours, {place}) BETWEEN %s AND %s" for place in INDEXED)
 _NEAREST = f"""
@@ -72,7 +72,8 @@ def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any], asset_
 
     hashes: `Developed.hashes`. Pictures of the subject itself are no finding, whatever asset or run they are from
     (`asset_id` is accepted for the caller's convenience: an asset has one subject); nor are sandbox pictures. A hash of
-    too low a quality is empty and has no twins. In a brand of 100,000 packshots 2 ms, seldom 7 (benchmarks/duplicates.py); call it before the transaction.
+    too low a quality is empty and has no twins. In a brand of 100,000 packshots it takes 2 ms, seldom 7
+    (benchmarks/duplicates.py); call it before the transaction.
     """
     if not hashes["pdq"]:
         return None
