@@ -6,8 +6,11 @@ import secrets
 from pathlib import Path
 
 import dj_database_url
+import django_stubs_ext
 
 from config import embedded, env
+
+django_stubs_ext.monkeypatch()  # ModelForm[Campaign] and its like: generic for mypy, and here
 
 BASE_DIR = env.ROOT
 VAR = env.var_dir()
