@@ -1,0 +1,226 @@
+"""What a feed is to the rest: a header, rows that name subjects, and issues that name cells.
+
+A `Layout` is a plug-in: it recognises a header and turns rows of text into `FeedRow`s. File formats (CSV, XLSX) are
+beneath it and give every layout the same: text cells and the row numbers that a spreadsheet shows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib.metadata import entry_points
+from typing import Any, Protocol
+
+MAX_VALUE = 300
+"""Characters of a bad value that an issue repeats."""
+
+CAUSES = {
+    "unreadable": "files that cannot be read",
+    "column_missing": "missing columns",
+    "column_twice": "headings used twice",
+    "column_unnamed": "values without a heading",
+    "no_rows": "files without rows",
+    "ragged": "rows with too few or too many cells",
+    "quote": "rows with broken quotes",
+    "cell_too_large": "cells that are too large",
+    "control_character": "cells with characters that cannot be text",
+    "formula": "cells that are formulas",
+    "key_missing": "rows without a key",
+    "key_scientific": "keys in scientific notation",
+    "key_date": "keys that a spreadsheet turned into dates",
+    "key_unreadable": "keys that cannot be used",
+    "name_missing": "rows without a name",
+    "too_long": "texts that are too long",
+    "price_unreadable": "prices that cannot be read",
+    "price_ambiguous": "prices that can be read in two ways",
+    "price_negative": "prices below zero",
+    "hex_unreadable": "hex colours that cannot be read",
+    "kind_unknown": "unknown kinds",
+    "photo_unusable": "photos that are neither a web address nor a file name",
+    "number_unreadable": "positions that are not numbers",
+    "duplicate_key": "keys that occur twice",
+    "duplicate_variant": "variants that occur twice",
+    "parent_unknown": "rows of products that do not exist",
+}
+"""cause -> what such issues are called in the plural."""
+
+
+class Number(str):
+    """The text of a numeric spreadsheet cell: digits with a point at most, so never ambiguous."""
+
+    __slots__ = ()
+
+
+class Dated(str):
+    """The ISO text of a spreadsheet cell that holds a date."""
+
+    __slots__ = ()
+
+
+Cells = Sequence[str]
+Record = tuple[int, Cells]
+"""Row number as a spreadsheet shows it, and the row's cells."""
+
+
+@dataclass(frozen=True, slots=True)
+class Issue:
+    """One mistake: where (row 1 is the sheet's first, `cell` like A14, `column` its heading), and what is expected."""
+
+    row: int
+    cell: str
+    column: str
+    value: str
+    cause: str
+    message: str
+
+
+class FeedRefused(Exception):
+    """Nothing can be read from this file, or no further; `issues` (at least one) say where and why."""
+
+    def __init__(self, *issues: Issue) -> None:
+        super().__init__(issues[0].message)
+        self.issues = issues
+
+
+def refused(
+    cause: str, message: str, *, row: int = 0, value: str = "", column: str = "", cell: str = ""
+) -> FeedRefused:
+    """The refusal of a whole file; row 0 says that no row is to blame."""
+    return FeedRefused(Issue(row, cell, column[:200], value[:MAX_VALUE], cause, message))
+
+
+@dataclass(frozen=True, slots=True)
+class FeedRow:
+    """One subject (`parent_key` empty), one variant of it, or (`key` empty too) pictures for the subject `parent_key`.
+
+    row: where to point when this is wrong. attributes and options: text to text.
+    photos: [{"source", "role", "position", "alt"}].
+    """
+
+    row: int
+    key: str
+    kind: str
+    name: str = ""
+    parent_key: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, str] = field(default_factory=dict)
+    photos: Sequence[Mapping[str, Any]] = ()
+
+
+def letter(index: int) -> str:
+    """0 -> A, 25 -> Z, 26 -> AA."""
+    name = ""
+    index += 1
+    while index:
+        index, rest = divmod(index - 1, 26)
+        name = chr(65 + rest) + name
+    return name
+
+
+_NOT_WORD = re.compile(r"\W+")
+
+
+def normalised(heading: str) -> str:
+    """A heading as it is compared: `Variant SKU`, `variant_sku` and ` VARIANT-SKU*` are the same."""
+    return _NOT_WORD.sub("_", heading.strip().lower()).strip("_")
+
+
+@dataclass(frozen=True)
+class Header:
+    """The row of headings: as written, and normalised for comparing. `row` is where it stands."""
+
+    row: int
+    cells: tuple[str, ...]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, record: Record) -> Header:
+        """Raises FeedRefused for headings that are the same or far too many; trailing empty ones are dropped."""
+        row, cells = record[0], [cell.strip().lstrip("\ufeff") for cell in record[1]]
+        while cells and not cells[-1]:
+            cells.pop()
+        if len(cells) > 1000:
+            raise refused(
+                "column_missing", f"Row {row} has {len(cells)} columns; expected headings, at most 1,000.", row=row
+            )
+        names = tuple(normalised(cell) for cell in cells)
+        for index, name in enumerate(names):
+            if name and (first := names.index(name)) < index:
+                place = f"{letter(index)}{row}"
+                raise refused(
+                    "column_twice",
+                    f"{place}: the heading “{cells[index][:80]}” already stands in {letter(first)}{row}; "
+                    "expected each heading once. Rename or remove one.",
+                    row=row,
+                    value=cells[index],
+                    column=cells[index],
+                    cell=place,
+                )
+        return cls(row, tuple(cells), names)
+
+    def __len__(self) -> int:
+        return len(self.cells)
+
+    def find(self, aliases: Iterable[str]) -> int | None:
+        """Index of the first alias that is a heading here."""
+        for alias in aliases:
+            if alias in self.names:
+                return self.names.index(alias)
+        return None
+
+    def issue(self, row: int, index: int, value: str, cause: str, sentence: str) -> Issue:
+        """An issue in one cell; the message begins with the cell's name."""
+        place = f"{letter(index)}{row}"
+        heading = self.cells[index] if index < len(self.cells) else ""
+        message = f"{place}: {sentence}"
+        return Issue(row, place, (heading or letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
+
+
+class Binding(Protocol):
+    """A layout tied to one header.
+
+    attribute_names: every attribute that this feed speaks about (an empty cell means that it has none).
+    columns: index of the columns "key", "name" and "variant", for issues that only the database can find.
+    """
+
+    attribute_names: frozenset[str]
+    columns: Mapping[str, int]
+
+    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+        """One pass, a bounded number of rows in memory; a row with an issue may still be yielded."""
+
+
+class Layout(Protocol):
+    """One arrangement of columns, such as a shop system's export."""
+
+    name: str
+
+    def matches(self, header: Header) -> bool: ...
+
+    def bind(self, header: Header, kind: str) -> Binding:
+        """`kind` is that of rows which do not say. Raises FeedRefused when a required column is missing."""
+
+
+_layouts: dict[str, Layout] = {}
+
+
+def register(layout: Layout) -> None:
+    """Make a layout known; earlier ones are asked first, `generic` last."""
+    _layouts[layout.name] = layout
+
+
+def names() -> list[str]:
+    return [layout.name for layout in _known()]
+
+
+def _known() -> list[Layout]:
+    for entry in entry_points(group="proofline.feeds"):
+        if entry.name not in _layouts:
+            register(entry.load())
+    return sorted(_layouts.values(), key=lambda layout: layout.name == "generic")
+
+
+def choose(header: Header) -> Layout:
+    """The first layout that recognises the header; `generic` recognises every one."""
+    return next(layout for layout in _known() if layout.matches(header))

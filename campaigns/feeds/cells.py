@@ -1,0 +1,297 @@
+"""Reads single cells: keys, names, prices, colours, picture names; and refuses what no cell of a feed may hold."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from functools import lru_cache
+from typing import TypeVar
+
+from campaigns.feeds.base import Cells, Dated, Header, Issue, Number, Record
+
+MAX_CELL = 32_767
+"""Characters; what a spreadsheet cell can hold."""
+MAX_KEY = 120
+MAX_NAME = 300
+MAX_SOURCE = 2000
+
+# C0 controls but tab and line ends, DEL, and the lone surrogates that stand for undecodable bytes.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_FORMULA = re.compile(r"=(?![=\s]*$)|[+\-@]\s*(?:[A-Za-z_][\w.]*\s*\(|\w+\s*\|)")
+# What spreadsheets and programs write for a large number; 12E5 without sign or point may be a real code.
+_SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
+_HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
+_CURRENCIES = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "kr": "", "fr": "CHF", "fr.": "CHF", "zł": "PLN"}
+_AMOUNT = re.compile(r"(?P<before>[^\d\s.,+\-−]{0,4})\s*(?P<number>[+\-−]?[\d.,'’\s]*\d)\s*(?P<after>[^\d\s+\-−]{0,4})")
+_SPACED = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?:\D|$))")
+_EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
+_NOTATIONS = [
+    (re.compile(rf"(?:\d+|[1-9]\d{{0,2}}(?:\{thousands}\d{{3}})+)(?:\{point}\d{{1,6}})?"), thousands, point)
+    for thousands, point in ((",", "."), (".", ","))
+]
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
+_WEB = re.compile(r"https?://[^\s/]+", re.IGNORECASE)
+
+
+class Unreadable(ValueError):
+    """A cell's text cannot be read as what it should be; carries the cause and a sentence with what is expected."""
+
+    def __init__(self, cause: str, message: str) -> None:
+        super().__init__(message)
+        self.cause = cause
+        self.message = message
+
+
+Read = TypeVar("Read")
+
+
+class Row:
+    """One row being read: takes cells out of it and keeps what was wrong with them in `issues`."""
+
+    def __init__(self, header: Header, record: Record) -> None:
+        self.header = header
+        self.number, self.cells = record
+        self.issues: list[Issue] = []
+
+    def has(self, index: int | None) -> bool:
+        return index is not None and bool(self.cells[index].strip())
+
+    def take(self, index: int, reader: Callable[[str], Read], default: Read) -> Read:
+        """The cell through `reader`, or `default` and an issue."""
+        try:
+            return reader(self.cells[index])
+        except Unreadable as error:
+            self.blame(index, error.cause, error.message)
+            return default
+
+    def blame(self, index: int, cause: str, sentence: str) -> None:
+        self.issues.append(self.header.issue(self.number, index, self.cells[index], cause, sentence))
+
+
+def sound(header: Header, records: Iterable[Record]) -> Iterator[Record | Issue]:
+    """Drop empty rows and pad exact ones; rows of a wrong length or with cells that cannot be text become issues."""
+    width = len(header)
+    unnamed = [index for index, name in enumerate(header.names) if not name]
+    for row, cells in records:
+        length = len(cells)
+        if not any(map(str.strip, cells)):
+            continue
+        if length != width:
+            if length < width:
+                yield header.issue(
+                    row,
+                    length,
+                    "",
+                    "ragged",
+                    f"the row ends here, after {length} of {width} cells; expected a cell "
+                    "for each heading. An unquoted line break or a missing delimiter looks like this.",
+                )
+                continue
+            if extra := next((index for index in range(width, length) if cells[index].strip()), None):
+                yield header.issue(
+                    row,
+                    extra,
+                    cells[extra],
+                    "ragged",
+                    f"a cell beyond the {width} headings; expected none. A delimiter inside "
+                    "a value needs quotes around the value.",
+                )
+                continue
+            cells = cells[:width]
+        found = False
+        for issue in _unsound(header, unnamed, row, cells):
+            found = True
+            yield issue
+        if not found:
+            yield row, cells
+
+
+def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> Iterator[Issue]:
+    if max(map(len, cells), default=0) > MAX_CELL:
+        for index, cell in enumerate(cells):
+            if len(cell) > MAX_CELL:
+                yield header.issue(
+                    row,
+                    index,
+                    cell[:60],
+                    "cell_too_large",
+                    f"the cell has {len(cell):,} characters; expected at most {MAX_CELL:,}.",
+                )
+    if _UNPRINTABLE.search("\n".join(cells)):
+        for index, cell in enumerate(cells):
+            if match := _UNPRINTABLE.search(cell):
+                yield header.issue(row, index, _visible(cell), "control_character", _what(match.group()))
+    for index in unnamed:
+        if cells[index].strip():
+            yield header.issue(
+                row,
+                index,
+                cells[index],
+                "column_unnamed",
+                f"a value without a heading; expected a heading in row {header.row} or an empty column.",
+            )
+
+
+def _visible(cell: str) -> str:
+    return _UNPRINTABLE.sub("\ufffd", cell)
+
+
+def _what(character: str) -> str:
+    code = ord(character)
+    if 0xDC80 <= code <= 0xDCFF:
+        return (
+            f"the byte 0x{code - 0xDC00:02X} is not a character in this file's encoding; expected one encoding "
+            "throughout. Save the file as UTF-8."
+        )
+    if code == 0:
+        return "a NUL byte; expected text. The file is damaged or not a table."
+    return f"the control character U+{code:04X}; expected text."
+
+
+def is_formula(text: str) -> bool:
+    """True for what a spreadsheet would run: = and anything, or + - @ before a function call or a DDE link."""
+    return text[:1] in "=+-@" and bool(text) and _FORMULA.match(text) is not None
+
+
+def text(cell: str, limit: int = MAX_CELL) -> str:
+    """The trimmed text; Unreadable for formulas and for more than `limit` characters."""
+    value = cell.strip()
+    if value[:1] in ("=", "+", "-", "@") and is_formula(value):
+        raise Unreadable("formula", "the cell is a formula; expected text. Paste the value instead of the formula.")
+    if len(value) > limit:
+        raise Unreadable("too_long", f"{len(value):,} characters; expected at most {limit:,}.")
+    return value
+
+
+def key(cell: str, limit: int = MAX_KEY) -> str:
+    """A SKU or handle, trimmed and otherwise as written, leading zeros included; "" for an empty cell."""
+    value = cell.strip()
+    if not value:
+        return ""
+    if _SCIENTIFIC.fullmatch(value):
+        raise Unreadable(
+            "key_scientific",
+            f"“{value[:40]}” is a number in scientific notation, whose digits are lost; expected the SKU as text. "
+            "Format the column as Text in the spreadsheet and enter or export it again.",
+        )
+    if isinstance(cell, Dated):
+        raise Unreadable(
+            "key_date",
+            f"a spreadsheet has made the date {value} of this; expected the SKU as text. "
+            "Format the column as Text and enter it again.",
+        )
+    if isinstance(cell, Number) and "." in value:
+        raise Unreadable("key_unreadable", f"the SKU is the number {value}; expected text or a whole number.")
+    if value[0] in "=+-@":
+        raise Unreadable(
+            "formula", f"the SKU begins with {value[0]}, as a formula does; expected a letter or digit first."
+        )
+    if len(value) > limit:
+        raise Unreadable("too_long", f"{len(value):,} characters; expected a SKU of at most {limit}.")
+    if any(character in "\r\n\t" for character in value):
+        raise Unreadable("key_unreadable", "the SKU has a line break or tab in it; expected one line.")
+    return value
+
+
+def price(cell: str) -> tuple[str, str]:
+    """(amount with a point and at least two decimals, currency code or ""); Unreadable where it could be two numbers.
+
+    `12,90 €`, `1.234,56`, `1'234.50 CHF`, `EUR 12.9` are read; `1,234` alone may be either and is refused.
+    """
+    return _price(cell.strip(), isinstance(cell, Number))
+
+
+# A feed repeats its prices, and reading one costs as much as the rest of the row.
+@lru_cache(maxsize=4096)
+def _price(value: str, is_number: bool) -> tuple[str, str]:
+    match = _AMOUNT.fullmatch(value) if len(value) <= 40 else None
+    currency = _currency(match) if match else None
+    if match is None or currency is None:
+        raise _no_price(value)
+    number = match["number"].replace("−", "-")
+    amount = Decimal(number) if is_number else _amount(number, value)
+    if amount < 0:
+        raise Unreadable("price_negative", f"the price {value[:40]} is below zero; expected zero or more.")
+    digits = -int(amount.as_tuple().exponent)
+    return (f"{amount:f}" if digits >= 2 else f"{amount:.2f}"), currency
+
+
+def _no_price(value: str) -> Unreadable:
+    return Unreadable(
+        "price_unreadable", f"“{value[:40]}” is not a price; expected a number such as 12.90, 12,90 or 12,90 €."
+    )
+
+
+def _currency(match: re.Match[str]) -> str | None:
+    """ISO code, "" if none is named, None if the letters are no currency."""
+    named = [part for part in (match["before"].strip(), match["after"].strip()) if part]
+    if not named:
+        return ""
+    if len(named) > 1:
+        return None
+    if named[0].lower() in _CURRENCIES:
+        return _CURRENCIES[named[0].lower()]
+    return named[0].upper() if len(named[0]) == 3 and named[0].isascii() and named[0].isalpha() else None
+
+
+def _amount(number: str, value: str) -> Decimal:
+    digits = _SPACED.sub("", number)
+    sign = "-" if digits.startswith("-") else ""
+    digits = digits.lstrip("+-").strip()
+    if _EITHER.fullmatch(digits):
+        whole, last = digits[:-4], digits[-3:]
+        raise Unreadable(
+            "price_ambiguous",
+            f"“{value[:40]}” may be {whole}{last} or {whole}.{last}; expected two decimals, such as {whole}{last}.00.",
+        )
+    for pattern, thousands, point in _NOTATIONS:
+        if pattern.fullmatch(digits):
+            return Decimal(sign + digits.replace(thousands, "").replace(point, "."))
+    raise _no_price(value)
+
+
+def hex_colour(cell: str) -> str:
+    """`#rrggbb` in lower case."""
+    match = _HEX.fullmatch(cell.strip())
+    if match is None:
+        raise Unreadable(
+            "hex_unreadable", f"“{cell.strip()[:40]}” is not a hex colour; expected six digits such as #7a8f6a."
+        )
+    digits = match.group(1).lower()
+    return "#" + (digits if len(digits) == 6 else "".join(digit * 2 for digit in digits))
+
+
+def photo(value: str) -> str:
+    """A web address, or a file name relative to where the pictures lie, with forward slashes and never upwards."""
+    name = value.strip()
+    if len(name) > MAX_SOURCE:
+        raise Unreadable("too_long", f"{len(name):,} characters; expected an address of at most {MAX_SOURCE:,}.")
+    if _WEB.match(name) and not any(character.isspace() for character in name):
+        return name
+    name = name.replace("\\", "/").lstrip("/")
+    if not name or _SCHEME.match(name) or ".." in name.split("/") or is_formula(name):
+        raise Unreadable(
+            "photo_unusable",
+            f"“{value.strip()[:80]}” names no picture; expected https://… or a file name such as mug-sage.jpg.",
+        )
+    return name
+
+
+_BETWEEN_PHOTOS = re.compile(r"\s*[|\n\r]+\s*|\s*[,;]\s*(?=https?://)", re.IGNORECASE)
+
+
+NO_PHOTOS: tuple[str, ...] = ()
+
+
+def photos(cell: str) -> tuple[str, ...]:
+    """The pictures of a cell: separated by line breaks or |, web addresses also by commas."""
+    return tuple(photo(part) for part in _BETWEEN_PHOTOS.split(cell.strip()) if part.strip())
+
+
+def position(cell: str) -> int:
+    """A whole number from 1 to 32,767."""
+    value = cell.strip()
+    if not value.isascii() or not value.isdigit() or not 1 <= int(value[:9]) <= 32_767:
+        raise Unreadable("number_unreadable", f"“{value[:40]}” is not a position; expected 1, 2, 3 …")
+    return int(value)

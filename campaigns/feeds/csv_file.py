@@ -1,0 +1,125 @@
+"""Reads delimited text into records, a piece at a time: any of four delimiters, four encodings, strict about quotes.
+
+Follows RFC 4180 as spreadsheets write it; a first line `sep=;` is obeyed and, as in a spreadsheet, not counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator
+from itertools import chain, dropwhile
+from typing import IO, Any
+
+from campaigns.feeds import sniffing
+from campaigns.feeds.base import Record, refused
+
+MAX_LINE = 1 << 20
+"""Characters of one line: what is longer is no table, and must not fill the memory."""
+_HEAD_LINES = 50
+
+
+def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
+    """What was detected, and the records; raises FeedRefused while iterating where the text cannot be read on."""
+    how = sniffing.text(stream)
+    lines = _lines(_decoded(stream, how), how)
+    head: list[str] = []
+    for line in lines:
+        head.append(line)
+        if line.strip() and len(head) >= _HEAD_LINES:
+            break
+    named = head[0].strip().lower() if head else ""
+    if named.startswith("sep=") and len(named) == 5:
+        delimiter = named[4]
+        head = head[1:]
+    elif named == "sep=":
+        delimiter, head = "\t", head[1:]
+    else:
+        delimiter = sniffing.delimiter(list(dropwhile(str.isspace, head)))
+    dialect = {"format": "csv", "encoding": how.encoding, "delimiter": delimiter, "byte_order_mark": how.skip > 0}
+    return dialect, _records(chain(head, lines), delimiter)
+
+
+def _decoded(stream: IO[bytes], how: sniffing.Text) -> io.TextIOWrapper:
+    stream.seek(how.skip)
+    buffered = io.BufferedReader(_Borrowed(stream), 1 << 16)
+    return io.TextIOWrapper(buffered, encoding=how.encoding, errors=how.errors, newline="")
+
+
+class _Borrowed(io.RawIOBase):
+    """Lends a stream to a TextIOWrapper, which would otherwise close it when it is collected."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self._stream = stream
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        piece = self._stream.read(len(buffer))
+        buffer[: len(piece)] = piece
+        return len(piece)
+
+
+def _lines(text: io.TextIOWrapper, how: sniffing.Text) -> Iterator[str]:
+    number = 0
+    while True:
+        number += 1
+        try:
+            line = text.readline(MAX_LINE)
+        except UnicodeDecodeError as error:
+            raise refused(
+                "unreadable",
+                f"Line {number} cannot be read as {how.encoding.upper()}: {error.reason}. The file is damaged or cut "
+                "off; expected it to be whole. Export it again.",
+                row=number,
+            ) from None
+        if not line:
+            return
+        if len(line) >= MAX_LINE:
+            raise refused(
+                "cell_too_large",
+                f"Line {number} is longer than {MAX_LINE:,} characters; expected one line per row. "
+                "Is this a table, and are its line ends intact?",
+                row=number,
+                value=line[:60],
+            )
+        yield line
+
+
+def _records(lines: Iterator[str], delimiter: str) -> Iterator[Record]:
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    row = 0
+    while True:
+        row += 1
+        started = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            raise _broken(error, row, started) from None
+        yield row, cells
+
+
+def _broken(error: csv.Error, row: int, line: int) -> Exception:
+    reason = str(error)
+    if "field limit" in reason:
+        return refused(
+            "cell_too_large",
+            f"Row {row} has a cell of more than {csv.field_size_limit():,} characters; expected less. A quote that is "
+            "never closed looks like this too.",
+            row=row,
+        )
+    if "unexpected end" in reason:
+        return refused(
+            "quote",
+            f'Row {row} begins a quoted cell that is never closed; expected a closing " before the end.',
+            row=row,
+        )
+    return refused(
+        "quote",
+        f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
+        f"quotes. ({reason})",
+        row=row,
+    )

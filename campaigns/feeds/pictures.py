@@ -1,0 +1,77 @@
+"""A list of pictures for products that are known already: SKU, picture, and at most position, role and alt text.
+
+Magento and others export the pictures apart from the products, one row per picture.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from campaigns.feeds import cells, vocabulary
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, register
+from campaigns.feeds.cells import Row
+from campaigns.feeds.generic import Columns
+
+ROLES = ("front", "angle", "inner", "detail")
+
+
+class PictureRows:
+    """The layout for one header; rows have no key of their own and point at a subject."""
+
+    attribute_names: frozenset[str] = frozenset()
+
+    def __init__(self, header: Header, kind: str) -> None:
+        self.header, self.kind, self.found = header, kind, Columns(header)
+        self.key = self.found.key or 0
+        self.position = header.find(vocabulary.POSITION)
+        self.role = header.find(["role"])
+        self.columns: Mapping[str, int] = {"key": self.key, "name": self.key}
+
+    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+        previous, count = "", 0
+        for record in cells.sound(self.header, records):
+            if isinstance(record, Issue):
+                yield record
+                continue
+            row = Row(self.header, record)
+            key = row.take(self.key, cells.key, "")
+            if not key and not row.issues:
+                row.blame(self.key, "key_missing", "the SKU is empty; expected that of a product.")
+            count = count if key == previous else 0
+            photos = self._photos(row, count)
+            previous, count = key, count + len(photos)
+            yield from row.issues
+            if key:
+                yield FeedRow(row.number, "", self.kind, parent_key=key, photos=photos)
+
+    def _photos(self, row: Row, before: int) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        alt = row.take(self.found.alt, cells.text, "")[:600] if self.found.alt is not None else ""
+        for index, role in self.found.photos:
+            for source in row.take(index, cells.photos, cells.NO_PHOTOS):
+                place = before + len(found) + 1
+                chosen = role if place == 1 or role != "front" else "angle"
+                found.append({"source": source, "role": chosen, "position": place, "alt": alt})
+        if self.position is not None and row.has(self.position) and found:
+            found[0]["position"] = row.take(self.position, cells.position, 1)
+        if self.role is not None and row.cells[self.role].strip().lower() in ROLES:
+            found = [photo | {"role": row.cells[self.role].strip().lower()} for photo in found]
+        return found
+
+
+class PictureLayout:
+    """A key, pictures, and nothing else that would describe a product."""
+
+    name = "pictures"
+
+    def matches(self, header: Header) -> bool:
+        found = Columns(header)
+        rest = set(found.attributes.values()) - {"role", *vocabulary.POSITION}
+        return found.key is not None and bool(found.photos) and found.name is None and not rest
+
+    def bind(self, header: Header, kind: str) -> PictureRows:
+        return PictureRows(header, kind)
+
+
+register(PictureLayout())

@@ -1,0 +1,283 @@
+"""Shopify's product CSV, as the admin exports and imports it: the template of 2025 and the one before.
+
+https://help.shopify.com/manual/products/import-export/using-csv. One product stands over several rows that share a
+handle: the first has its title, each may add a variant, a picture, or both. The handle is the product's key, whatever
+its SKUs are: it stays when variants come and go, and a shop may have no SKU at all. The SKU is the variant's key, and
+an attribute of a product that has exactly one. Stock, tax, shipping and market columns say nothing about a picture and
+are left out.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import groupby
+from typing import Any
+
+from campaigns.feeds import cells
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, register
+from campaigns.feeds.cells import Row
+from campaigns.feeds.generic import missing_column, slug
+
+MAX_PRODUCT_ROWS = 5000
+"""Rows of one product: Shopify allows 2,048 variants and 250 pictures."""
+ALIASES = {
+    "handle": ("url_handle", "handle"),
+    "title": ("title",),
+    "sku": ("variant_sku", "sku"),
+    "image": ("image_src", "product_image_url"),
+    "image_position": ("image_position",),
+    "image_alt": ("image_alt_text",),
+    "variant_image": ("variant_image", "variant_image_url"),
+}
+VARIANT_ATTRIBUTES = {
+    "variant_price": "price",
+    "price": "price",
+    "variant_compare_at_price": "compare_at_price",
+    "compare_at_price": "compare_at_price",
+    "variant_barcode": "barcode",
+    "variant_barcodes": "barcode",
+    "barcode": "barcode",
+    "variant_grams": "grams",
+    "weight_value_grams": "grams",
+}
+PRODUCT_ATTRIBUTES = {
+    "body_html": "description",
+    "description": "description",
+    "vendor": "vendor",
+    "type": "type",
+    "tags": "tags",
+    "product_category": "product_category",
+    "status": "status",
+    "seo_title": "seo_title",
+    "seo_description": "seo_description",
+}
+MARKERS = {
+    "url_handle",
+    "option1_name",
+    "option1_value",
+    "variant_sku",
+    "variant_price",
+    "image_src",
+    "product_image_url",
+    "variant_inventory_qty",
+    "body_html",
+    "published_on_online_store",
+    "variant_image",
+    "variant_image_url",
+}
+COLOUR_OPTIONS = {"color", "colour", "farbe", "couleur", "colore", "kleur"}
+_METAFIELD = re.compile(r"\(product\.metafields\.([\w-]+)\.([\w-]+)\)", re.IGNORECASE)
+_TAG = re.compile(r"<[^>]*>")
+_SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
+_NOTHING = "Default Title"
+_MONEY = {"price", "compare_at_price"}
+_title = partial(cells.text, limit=cells.MAX_NAME)
+_variant_key = partial(cells.key, limit=200)
+
+
+def plain(markup: str) -> str:
+    """The text of a description, without its HTML."""
+    if "<" in markup or "&" in markup:
+        markup = html.unescape(_TAG.sub(" ", markup))
+    return _SPACES.sub(" ", markup).strip()
+
+
+@dataclass
+class Product:
+    """One product as its rows are read."""
+
+    row: int
+    handle: str
+    name: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    option_names: list[str] = field(default_factory=lambda: ["Option1", "Option2", "Option3"])
+    variants: list[FeedRow] = field(default_factory=list)
+    photos: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+
+class Products:
+    """The layout for one header. Raises FeedRefused when neither handle nor title has a column."""
+
+    def __init__(self, header: Header, kind: str) -> None:
+        self.header, self.kind = header, kind
+        self.at = {role: header.find(aliases) for role, aliases in ALIASES.items()}
+        if self.at["handle"] is None and self.at["title"] is None:
+            raise missing_column(header, "URL handle", ("URL handle", "Handle", "Title"))
+        self.key = _first(self.at["handle"], self.at["title"])
+        self.title = _first(self.at["title"], self.at["handle"])
+        self.options = [
+            (header.find([f"option{number}_name"]), header.find([f"option{number}_value"])) for number in (1, 2, 3)
+        ]
+        self.of_variant = {i: VARIANT_ATTRIBUTES[n] for i, n in enumerate(header.names) if n in VARIANT_ATTRIBUTES}
+        self.of_product = self._of_product()
+        self.columns: Mapping[str, int] = {
+            "key": self.key,
+            "name": self.title,
+            "variant": _first(self.options[0][1], self.at["sku"], self.key),
+        }
+        self.attribute_names = frozenset({*self.of_product.values(), *self.of_variant.values(), "colour", "sku"})
+
+    def _of_product(self) -> dict[int, str]:
+        names: dict[int, str] = {}
+        for index, (heading, name) in enumerate(zip(self.header.cells, self.header.names, strict=True)):
+            metafield = _METAFIELD.search(heading)
+            if metafield:
+                space, key = (part.lower().replace("-", "_") for part in metafield.groups())
+                chosen = "colour" if (space, key) == ("shopify", "color_pattern") else key
+            elif name in PRODUCT_ATTRIBUTES or name.startswith("google_shopping_"):
+                chosen = PRODUCT_ATTRIBUTES.get(name, name)
+            else:
+                continue
+            names[index] = name if chosen in names.values() else chosen
+        return names
+
+    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+        for handle, group in groupby(self._rows(records), key=lambda pair: pair[1]):
+            product: Product | None = None
+            for count, (row, _) in enumerate(group):
+                if handle and count < MAX_PRODUCT_ROWS:
+                    product = product or Product(row.number, handle)
+                    self._add(product, row)
+                elif count == MAX_PRODUCT_ROWS and handle:
+                    row.blame(self.key, "ragged", f"more than {MAX_PRODUCT_ROWS:,} rows of one product; expected less.")
+                yield from row.issues
+            if product:
+                yield from self._rows_of(product)
+
+    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[Row, str]]:
+        """Each row with its product's handle: its own, that made of a title, or, with neither, the one above."""
+        above = ""
+        for record in cells.sound(self.header, records):
+            if isinstance(record, Issue):
+                row = Row(self.header, (record.row, [""] * len(self.header)))
+                row.issues.append(record)
+                yield row, above
+                continue
+            row = Row(self.header, record)
+            handle = self._handle(row, above)
+            above = handle or above
+            yield row, handle
+
+    def _handle(self, row: Row, above: str) -> str:
+        index = self.at["handle"]
+        if index is not None and row.has(index):
+            return row.take(index, cells.key, "")
+        if self.at["title"] is not None and row.has(self.title):
+            return slug(row.take(self.title, _title, ""))
+        if not above:
+            row.blame(self.key, "key_missing", "the handle is empty; expected that of the product.")
+        return above
+
+    def _add(self, product: Product, row: Row) -> None:
+        if self.at["title"] is not None and row.has(self.title) and not product.name:
+            product.name = row.take(self.title, _title, "")
+        for index, name in self.of_product.items():
+            if name not in product.attributes and (value := row.take(index, cells.text, "")):
+                product.attributes[name] = plain(value) if name == "description" else value
+        self._add_photos(product, row)
+        self._add_variant(product, row)
+
+    def _add_photos(self, product: Product, row: Row) -> None:
+        for role in ("image", "variant_image"):
+            index = self.at[role]
+            if index is None or not row.has(index):
+                continue
+            source = row.take(index, cells.photo, "")
+            if not source or source in product.photos:
+                continue
+            place, alt = len(product.photos) + 1, ""
+            if role == "image":
+                position, text = self.at["image_position"], self.at["image_alt"]
+                place = (
+                    row.take(position, cells.position, place) if position is not None and row.has(position) else place
+                )
+                alt = row.take(text, cells.text, "")[:600] if text is not None else ""
+            shown = "front" if place == 1 else "angle"
+            product.photos[source] = {"source": source, "role": shown, "position": place, "alt": alt}
+
+    def _add_variant(self, product: Product, row: Row) -> None:
+        options: dict[str, str] = {}
+        for number, (name, value) in enumerate(self.options):
+            if name is not None and row.has(name):
+                product.option_names[number] = row.take(name, cells.text, "")
+            if value is not None and row.has(value):
+                options[product.option_names[number]] = row.take(value, cells.text, "")
+        sku = row.take(self.at["sku"], _variant_key, "") if self.at["sku"] is not None else ""
+        if list(options.values()) == [_NOTHING]:
+            options = {}
+        attributes = self._variant_attributes(row)
+        for attribute, text in attributes.items():
+            product.attributes.setdefault(attribute, text)
+        if options or sku:
+            attributes |= {"sku": sku} if sku else {}
+            product.variants.append(
+                FeedRow(row.number, sku, self.kind, parent_key=product.handle, options=options, attributes=attributes)
+            )
+
+    def _variant_attributes(self, row: Row) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for index, name in self.of_variant.items():
+            if not row.has(index):
+                continue
+            found[name] = row.take(index, _amount if name in _MONEY else cells.text, "")
+        return {name: value for name, value in found.items() if value}
+
+    def _rows_of(self, product: Product) -> Iterator[FeedRow]:
+        """The product (only its pictures if its title stood elsewhere) and its variants, with keys unique in it."""
+        skus = [variant.key for variant in product.variants if variant.key]
+        colours = {
+            value
+            for variant in product.variants
+            for name, value in variant.options.items()
+            if name.casefold() in COLOUR_OPTIONS
+        }
+        if len(colours) == 1:
+            product.attributes.setdefault("colour", *colours)
+        if len(set(skus)) == 1:
+            product.attributes["sku"] = skus[0]
+        photos = list(product.photos.values())
+        if product.name:
+            yield FeedRow(
+                product.row, product.handle, self.kind, product.name, attributes=product.attributes, photos=photos
+            )
+        elif photos or not product.variants:
+            yield FeedRow(product.row, "", self.kind, parent_key=product.handle, photos=photos)
+        for variant in product.variants:
+            is_own = variant.key and skus.count(variant.key) == 1
+            key = variant.key if is_own else "/".join([product.handle, *variant.options.values()])[:200]
+            yield FeedRow(
+                variant.row,
+                key,
+                self.kind,
+                parent_key=product.handle,
+                options=variant.options,
+                attributes=variant.attributes,
+            )
+
+
+def _amount(cell: str) -> str:
+    return cells.price(cell)[0]
+
+
+def _first(*candidates: int | None) -> int:
+    return next((index for index in candidates if index is not None), 0)
+
+
+class ShopifyLayout:
+    """Handle or title, and at least two more headings that only Shopify uses."""
+
+    name = "shopify"
+
+    def matches(self, header: Header) -> bool:
+        has_key = "title" in header.names or header.find(ALIASES["handle"]) is not None
+        return has_key and len(MARKERS & set(header.names)) >= 2
+
+    def bind(self, header: Header, kind: str) -> Products:
+        return Products(header, kind)
+
+
+register(ShopifyLayout())

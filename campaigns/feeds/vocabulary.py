@@ -1,0 +1,105 @@
+"""The headings that feeds use for the same thing, normalised. Everything that is not here becomes an attribute."""
+
+from __future__ import annotations
+
+KEY = (
+    "sku",
+    "article_number",
+    "item_number",
+    "product_number",
+    "product_code",
+    "item_code",
+    "artikelnummer",
+    "artikel_nr",
+    "art_nr",
+    "variant_sku",
+    "product_id",
+    "id",
+    "key",
+    "code",
+    "handle",
+    "url_handle",
+    "slug",
+)
+NAME = (
+    "name",
+    "title",
+    "product_name",
+    "product_title",
+    "item_name",
+    "bezeichnung",
+    "produktname",
+    "artikelname",
+    "titel",
+    "headline",
+)
+KIND = ("kind", "subject_kind")
+PHOTO = (
+    "photo",
+    "image",
+    "image_link",
+    "photo_url",
+    "image_url",
+    "image_src",
+    "picture",
+    "photo_file",
+    "image_file",
+    "main_image",
+    "base_image",
+    "bild",
+    "foto",
+    "photos",
+    "images",
+    "pictures",
+)
+MORE_PHOTOS = ("additional_image_link", "additional_image_links", "additional_images", "more_photos", "more_images")
+#: Heading -> role of its pictures; the rest are front views.
+PHOTO_ROLES = {
+    f"{noun}_{role}": role for noun in ("photo", "image", "picture") for role in ("front", "angle", "inner", "detail")
+} | {f"{role}_{noun}": role for noun in ("photo", "image") for role in ("front", "angle", "inner", "detail")}
+ALT = ("alt", "alt_text", "image_alt", "image_alt_text", "photo_alt")
+POSITION = ("position", "image_position", "photo_position")
+HEX = ("hex", "colour_hex", "color_hex", "hex_colour", "hex_color", "hex_code", "farbcode")
+#: Heading -> attribute name, for attributes that placeholders read by one name.
+ATTRIBUTES = {
+    "colour": "colour",
+    "color": "colour",
+    "farbe": "colour",
+    "colour_name": "colour",
+    "color_name": "colour",
+    "material": "material",
+    "werkstoff": "material",
+    "price": "price",
+    "preis": "price",
+    "price_eur": "price",
+    "price_usd": "price",
+    "price_gbp": "price",
+}
+PRICES = {
+    "price",
+    "sale_price",
+    "special_price",
+    "compare_at_price",
+    "list_price",
+    "retail_price",
+    "msrp",
+    "cost",
+    "cost_per_item",
+    "variant_price",
+    "variant_compare_at_price",
+}
+"""Attribute names whose values are amounts of money."""
+
+KNOWN = (
+    set(KEY)
+    | set(NAME)
+    | set(KIND)
+    | set(PHOTO)
+    | set(MORE_PHOTOS)
+    | set(PHOTO_ROLES)
+    | set(ALT)
+    | set(POSITION)
+    | set(HEX)
+    | set(ATTRIBUTES)
+    | PRICES
+)
