@@ -1,0 +1,41 @@
+"""Every address of /api/v1/, in one place."""
+
+from django.urls import path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+from rest_framework.routers import SimpleRouter
+
+from campaigns.api import views as campaigns
+from generation.api import views as generation
+from review.api import views as review
+
+app_name = "api"
+
+router = SimpleRouter()
+router.register("brands", campaigns.BrandViewSet, "brand")
+router.register("subjects", campaigns.SubjectViewSet, "subject")
+router.register("imports", campaigns.ImportViewSet, "import")
+router.register("campaigns", campaigns.CampaignViewSet, "campaign")
+router.register("styles", campaigns.StyleViewSet, "style")
+router.register("prompt-templates", campaigns.PromptTemplateViewSet, "prompt-template")
+router.register("prompt-versions", campaigns.PromptVersionViewSet, "prompt-version")
+router.register("endpoints", generation.EndpointViewSet, "endpoint")
+router.register("runs", generation.RunViewSet, "run")
+router.register("jobs", generation.JobViewSet, "job")
+router.register("assets", generation.AssetViewSet, "asset")
+router.register("tasks", review.TaskViewSet, "task")
+router.register("decisions", review.DecisionViewSet, "decision")
+router.register("destinations", review.DestinationViewSet, "destination")
+router.register("deliveries", review.DeliveryViewSet, "delivery")
+
+urlpatterns = [
+    path("tokens/", campaigns.TokenView.as_view(), name="token"),
+    path("photos/", campaigns.PhotosView.as_view(), name="photos"),
+    path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
+    path("changes/", review.ChangesView.as_view(), name="changes"),
+    path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
+    path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),
+    path("audit/", review.AuditView.as_view(), name="audit"),
+    path("schema/", SpectacularAPIView.as_view(), name="schema"),
+    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    *router.urls,
+]

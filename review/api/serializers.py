@@ -1,0 +1,72 @@
+"""What the API shows and takes of review tasks, decisions, destinations and deliveries."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from campaigns.models import Brand
+from review.choices import Verdict
+from review.models import Decision, Delivery, Destination, ReviewTask
+
+DECIDABLE = (Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION)
+
+
+class DecisionSerializer(serializers.ModelSerializer[Decision]):
+    decided_by = serializers.CharField(source="decided_by.display_name", read_only=True)
+    reason = serializers.CharField(source="reason.code", default=None, read_only=True)
+
+    class Meta:
+        model = Decision
+        fields = [
+            "id", "task", "version", "verdict", "decided_by", "decided_at", "effective_at", "reason", "note", "answers",
+            "controls", "pinned", "voids",
+        ]
+
+
+class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
+    sku = serializers.CharField(source="asset.subject.key", read_only=True)
+    claimed_by = serializers.CharField(source="claimed_by.display_name", default=None, read_only=True)
+
+    class Meta:
+        model = ReviewTask
+        fields = [
+            "id", "asset", "sku", "stage", "state", "round", "checklist_version", "claimed_by", "claimed_until", "due_at",
+            "opened_at",
+        ]
+
+
+class DecisionOrder(serializers.Serializer[Any]):
+    """`seen` is the token that the task's candidate carried when you looked at it."""
+
+    verdict = serializers.ChoiceField(choices=[(verdict.value, verdict.label) for verdict in DECIDABLE])
+    version = serializers.IntegerField()
+    seen = serializers.CharField()
+    reason = serializers.CharField(required=False, default="", allow_blank=True)
+    note = serializers.CharField(required=False, default="", allow_blank=True)
+    answers = serializers.DictField(child=serializers.CharField(), required=False)
+    controls = serializers.DictField(required=False)
+
+
+class DestinationSerializer(serializers.ModelSerializer[Destination]):
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+    secret = serializers.CharField(write_only=True, required=False)
+
+    class Meta:
+        model = Destination
+        fields = ["id", "brand", "slug", "name", "kind", "config", "secret", "is_enabled", "disabled_reason"]
+        read_only_fields = ["id", "is_enabled", "disabled_reason"]
+        validators: list[Any] = []
+
+
+class DeliverySerializer(serializers.ModelSerializer[Delivery]):
+    destination = serializers.SlugRelatedField[Destination](slug_field="slug", read_only=True)
+    sku = serializers.CharField(source="asset.subject.key", read_only=True)
+
+    class Meta:
+        model = Delivery
+        fields = [
+            "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts", "next_attempt_at",
+            "error", "changed_at",
+        ]

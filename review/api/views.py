@@ -1,0 +1,230 @@
+"""Judging and taking away, over the API: tasks, decisions, deliveries, and the pull side for integrators."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import QuerySet
+from django.http import HttpResponse, StreamingHttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.api.conventions import caller, idempotent
+from campaigns.errors import Invalid, Problem
+from campaigns.selectors import brands as brand_rows
+from campaigns.selectors import campaigns as campaign_rows
+from campaigns.services import audit
+from generation.api.serializers import AssetSerializer
+from generation.choices import AssetState
+from generation.models import Asset
+from review import pins
+from review.api import serializers
+from review.choices import Verdict
+from review.models import Decision, Delivery, Destination, ReviewTask
+from review.selectors import changes, file_links, room
+from review.services import approved_zip, decisions, deliveries, destinations, queue
+
+SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
+BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
+
+
+def _number(request: Request, name: str, default: int, *, most: int) -> int:
+    raw = request.query_params.get(name, str(default))
+    if not raw.isdigit() or int(raw) > most:
+        raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
+    return int(raw)
+
+
+class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
+    """What waits for judgement."""
+
+    serializer_class = serializers.TaskSerializer
+    filterset_fields = ["brand__slug", "state", "stage", "asset"]
+    queryset = ReviewTask.objects.all()
+
+    def get_queryset(self) -> QuerySet[ReviewTask]:
+        rows = ReviewTask.objects.visible_to(caller(self.request))
+        return rows.select_related("asset__subject", "claimed_by", "checklist_version")
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The task with its checklist, and each candidate with the `seen` token that a decision must send back."""
+        task = self.get_object()
+        candidates = [
+            {"version": version.pk, "candidate": version.candidate, "seen": pins.pinned(version, task).token}
+            for version in room.versions_of([task]).get(task.asset_id, [])
+        ]
+        return Response(
+            {**self.get_serializer(task).data, "checklist": task.checklist_version.items, "candidates": candidates}
+        )
+
+    @extend_schema(parameters=[BRAND], request=None, responses=serializers.TaskSerializer(many=True))
+    @action(detail=False, methods=["post"])
+    def start(self, request: Request) -> Response:
+        """Claim the next twenty for ten minutes."""
+        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        return Response(self.get_serializer(queue.start(brand=brand, by=caller(request)), many=True).data)
+
+    @extend_schema(request=serializers.DecisionOrder, responses={201: serializers.DecisionSerializer})
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def decide(self, request: Request, pk: str) -> Response:
+        """Approve, reject or send back one version. 409: somebody was first. 412: what you saw has changed."""
+        asked = serializers.DecisionOrder(data=request.data)
+        asked.is_valid(raise_exception=True)
+        decision = _decide(self.get_object().pk, dict(asked.validated_data), request)
+        return Response(serializers.DecisionSerializer(decision).data, status=201)
+
+
+def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
+    common: dict[str, Any] = {
+        "task_id": task_id, "version_id": asked["version"], "by": caller(request), "seen": asked["seen"],
+        "note": asked["note"],
+    }
+    if asked["verdict"] == Verdict.APPROVED:
+        return decisions.approve(answers=asked.get("answers"), **common)
+    if asked["verdict"] == Verdict.REJECTED:
+        return decisions.reject(reason=asked["reason"], **common)
+    return decisions.request_revision(reason=asked["reason"], controls=asked.get("controls"), **common)
+
+
+class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
+    """What was decided, by whom, about exactly which bytes."""
+
+    serializer_class = serializers.DecisionSerializer
+    filterset_fields = ["task", "task__asset", "verdict"]
+    queryset = Decision.objects.all()
+
+    def get_queryset(self) -> QuerySet[Decision]:
+        return Decision.objects.visible_to(caller(self.request)).select_related("decided_by", "reason")
+
+    @extend_schema(request=None, responses={201: serializers.DecisionSerializer})
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, pk: str) -> Response:
+        """Take it back by a new decision. After its consequences began, `?withdraws=true` says that you mean it."""
+        withdraws = request.query_params.get("withdraws", "") == "true"
+        undone = decisions.undo(decision_id=self.get_object().pk, by=caller(request), withdraws=withdraws)
+        return Response(serializers.DecisionSerializer(undone).data, status=201)
+
+
+class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Destination]):
+    """Where approved images go."""
+
+    serializer_class = serializers.DestinationSerializer
+    filterset_fields = ["brand__slug", "kind"]
+    queryset = Destination.objects.all()
+
+    def get_queryset(self) -> QuerySet[Destination]:
+        return Destination.objects.visible_to(caller(self.request)).select_related("brand")
+
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = self.get_serializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        fields = dict(asked.validated_data)
+        brand = brand_rows.get(caller(request), fields.pop("brand").slug)
+        made = destinations.create(brand=brand, by=caller(request), **fields)
+        return Response(self.get_serializer(made).data, status=201)
+
+
+class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
+    """What is wanted and what is known to be at each destination."""
+
+    serializer_class = serializers.DeliverySerializer
+    filterset_fields = ["destination__slug", "observed", "desired", "asset"]
+    queryset = Delivery.objects.all()
+
+    def get_queryset(self) -> QuerySet[Delivery]:
+        return Delivery.objects.visible_to(caller(self.request)).select_related("destination", "asset__subject")
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def retry(self, request: Request, pk: str) -> Response:
+        return Response(self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=caller(request))).data)
+
+
+class ChangesView(APIView):
+    """What became usable or stopped being so, in the order of the sealed audit trail: nothing skipped, nothing twice."""
+
+    @extend_schema(parameters=[BRAND, SINCE], responses={200: OpenApiTypes.OBJECT})
+    def get(self, request: Request) -> Response:
+        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        since = _number(request, "since", 0, most=2**62)
+        limit = max(1, _number(request, "limit", 100, most=1000))
+        found, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
+        return Response({"changes": [dataclasses.asdict(change) for change in found], "next": following})
+
+
+class ProductAssetsView(APIView):
+    """The approved images of one product, with stable addresses of their files."""
+
+    @extend_schema(
+        parameters=[BRAND, OpenApiParameter("spec", str, description="only the files of this output spec")],
+        responses={200: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request, sku: str) -> Response:
+        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        spec = request.query_params.get("spec", "")
+        found = changes.usable(user=caller(request), brand=brand, sku=sku, spec=spec)
+        return Response({"sku": sku, "assets": [_usable(asset) for asset in found]})
+
+
+def _usable(asset: Asset) -> dict[str, Any]:
+    assert asset.current_version is not None
+    files = [
+        {
+            "spec": one.output_spec.slug, "url": file_links.stable_url(one.pk), "sha256": one.sha256, "width": one.width,
+            "height": one.height, "bytes": one.bytes, "image_format": one.image_format,
+        }
+        for one in asset.current_version.usable  # type: ignore[attr-defined]
+    ]
+    return {"asset": asset.pk, "version": asset.current_version_id, "files": files}
+
+
+class FileView(APIView):
+    """A file's stable address: redirects those who may have it to one that expires in ten minutes."""
+
+    @extend_schema(responses={302: None})
+    def get(self, request: Request, pk: int) -> HttpResponse:
+        target = file_links.expiring_url(user=caller(request), rendition_id=pk)
+        return HttpResponse(status=302, headers={"Location": target, "Cache-Control": "private, max-age=300"})
+
+
+class ApprovedView(APIView):
+    """A campaign's approved images: `?as=zip` streams them with a manifest, otherwise they are listed."""
+
+    @extend_schema(
+        parameters=[OpenApiParameter("as", str, enum=["json", "zip"])], responses={200: AssetSerializer(many=True)}
+    )
+    def get(self, request: Request, pk: int) -> Any:
+        campaign = campaign_rows.get(caller(request), pk)
+        access.require(caller(request), Action.PULL, campaign.brand)
+        found = Asset.objects.filter(campaign=campaign, state=AssetState.APPROVED, is_sandbox=False).order_by("pk")
+        if request.query_params.get("as") == "zip":
+            ids = found.values_list("pk", flat=True)
+            body = approved_zip.stream(user=caller(request), brand=campaign.brand, asset_ids=ids)
+            name = f'attachment; filename="{campaign.slug}-approved.zip"'
+            return StreamingHttpResponse(body, content_type="application/zip", headers={"Content-Disposition": name})
+        rows = found.select_related("subject", "cell", "current_version__master").prefetch_related(
+            "current_version__findings", "current_version__renditions__output_spec"
+        )
+        return Response(AssetSerializer(rows, many=True).data)
+
+
+class AuditView(APIView):
+    """The brand's sealed trail as JSON lines, each with the hash that links it to the one before."""
+
+    @extend_schema(parameters=[BRAND, SINCE], responses={(200, "application/jsonl"): OpenApiTypes.STR})
+    def get(self, request: Request) -> StreamingHttpResponse:
+        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        access.require(caller(request), Action.READ_AUDIT, brand)
+        lines: Iterator[str] = audit.export(brand, since=_number(request, "since", 0, most=2**62))
+        return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")
