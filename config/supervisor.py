@@ -57,7 +57,7 @@ def web(*, host: str, port: int) -> Program:
         [
             *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", host, "--port", str(port)),
             *("--blocking-threads", str(env.number("WEB_THREADS", 8)), "--workers", str(env.number("WEB_WORKERS", 1))),
-            *("--log-level", "warning", "--no-ws", "config.wsgi:application"),
+            *("--log-level", "error", "--no-ws", "config.wsgi:application"),
         ],
     )
 
