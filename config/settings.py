@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
+from typing import Any
 
 import dj_database_url
 import django_stubs_ext
@@ -184,7 +185,7 @@ TIME_ZONE = env.text("TIME_ZONE", "UTC")
 USE_I18N = False
 USE_TZ = True
 
-PROOFLINE = {
+PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
