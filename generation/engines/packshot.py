@@ -1,0 +1,307 @@
+"""Packshot: a product's accepted cut-out on a drawn, lit studio backdrop. Our own; no model, no GPU, deterministic.
+
+The product's pixels are scaled and otherwise stay as photographed; only what is around them is drawn (studio.py).
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from generation.engines import studio
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    Control,
+    EngineError,
+    ErrorKind,
+    Health,
+    ImageRef,
+    Pixels,
+    Quote,
+    Result,
+    Spec,
+    Task,
+)
+
+REVISION: Final = "1"
+"""Raised whenever equal specs would give other pixels: part of every fingerprint."""
+
+COLOURS: Final = {
+    "white": "#ffffff", "snow": "#f7f7f5", "ivory": "#f6f1e4", "cream": "#f1e7d3", "sand": "#e0d0b4", "oat": "#d8c7a6",
+    "stone": "#cfcac1", "grey": "#d4d4d2", "mist": "#dfe3e4", "slate": "#6b7378", "charcoal": "#3a3b3d",
+    "black": "#141414", "clay": "#c48f70", "terracotta": "#b9603c", "blush": "#e8cfc6", "ochre": "#cf9a35",
+    "sage": "#b4bfa6", "moss": "#6f7f58", "celadon": "#a9c4b0", "sky": "#c9dbe6", "ink": "#2b3650",
+}  # fmt: skip
+TRANSPARENT: Final = "transparent"
+SURFACES: Final = ("seamless", "table", "flat")
+LIGHTS: Final = ("left", "right", "top", "hard left", "hard right", "hard top")
+SHADOWS: Final = ("none", "contact", "soft", "strong")
+REFLECTIONS: Final = ("none", "soft", "mirror")
+POSITIONS: Final = ("auto", "baseline")
+CACHE_BYTES: Final = 96 * 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One picture's studio, as parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master."""
+
+    backdrop: tuple[int, int, int] | None = (255, 255, 255)
+    surface: str = "seamless"
+    light: str = "left"
+    shadow: str = "soft"
+    reflection: str = "none"
+    fill: float = 0.82
+    baseline: float = 0.9
+    position: str = "auto"
+    offset_x: float = 0.0
+
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "surface": SURFACES, "light": LIGHTS, "shadow": SHADOWS, "reflection": REFLECTIONS, "position": POSITIONS,
+}  # fmt: skip
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5),
+}  # fmt: skip
+PARAMETERS: Final = ("backdrop", *CHOICES, *RANGES)
+
+
+class Packshot:
+    """The engine. config: {"colours": {"name": "#rrggbb"}} adds to, or overrides, the named backdrops."""
+
+    name = "packshot"
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        named = dict((config or {}).get("colours", {}))
+        self.colours = COLOURS | {name.strip().lower(): value for name, value in named.items()}
+        for name, value in named.items():
+            if _hex(str(value)) is None:
+                raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
+        self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            is_remote=False,
+            obeys=frozenset(PARAMETERS),
+            controls=self._controls(),
+            needs_images=frozenset({"cutout"}),
+            obeys_prompt=False,
+            max_width=8192,
+            max_height=8192,
+        )
+
+    def validate(self, spec: Spec) -> list[str]:
+        problems = self.parse(spec.parameters)[1]
+        if "cutout" not in spec.images:
+            problems.append("The packshot needs a cut-out of the product; add a photo on a plain background.")
+        if not (16 <= spec.width <= 8192 and 16 <= spec.height <= 8192):
+            problems.append(f"The size {spec.width} × {spec.height} is outside 16 to 8192 pixels a side.")
+        return problems
+
+    def batch_key(self, spec: Spec) -> str:
+        return f"packshot {spec.width}x{spec.height}"
+
+    def model_identity(self) -> tuple[str, str]:
+        return "packshot", REVISION
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
+
+    def health(self) -> Health:
+        return Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
+
+    def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
+        for task in batch:
+            if task.id in context.cancelled():
+                error = EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
+                yield Result(task.id, None, *self.model_identity(), error=error)
+                continue
+            context.progress([task.id], 0, 1)
+            result = self._make(task, context)
+            context.progress([task.id], 1, 1)
+            yield result
+
+    def _make(self, task: Task, context: Context) -> Result:
+        started = time.perf_counter()
+        model, revision = self.model_identity()
+        try:
+            setting, problems = self.parse(task.spec.parameters)
+            if problems or "cutout" not in task.spec.images:
+                raise EngineError(ErrorKind.INPUT, " ".join(self.validate(task.spec)))
+            cutout = self._cutout(task.spec.images["cutout"], context)
+            pixels, box = compose(cutout, setting, task.spec.width, task.spec.height)
+        except EngineError as error:
+            return Result(task.id, None, model, revision, task.spec.seed, error=error)
+        facts = {"device": "cpu", "opencv": cv2.__version__, "subject_box": box}
+        seconds = time.perf_counter() - started
+        return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
+
+    def _cutout(self, ref: ImageRef, context: Context) -> Pixels:
+        """The product's own rectangle of its cut-out, h × w × 4; the last few stay decoded, for one product's axes."""
+        if ref.sha256 in self._cutouts:
+            self._cutouts.move_to_end(ref.sha256)
+            return self._cutouts[ref.sha256]
+        stored = np.frombuffer(context.load(ref), dtype=np.uint8)
+        decoded = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
+        if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
+            raise EngineError(ErrorKind.INPUT, "The cut-out is no picture with transparency; make it again.")
+        seen = decoded[..., 3] >= 8
+        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+        if not len(rows):
+            raise EngineError(ErrorKind.INPUT, "The cut-out is empty: nothing in it is opaque.")
+        product = decoded[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        self._cutouts[ref.sha256] = np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
+        while len(self._cutouts) > 1 and sum(kept.nbytes for kept in self._cutouts.values()) > CACHE_BYTES:
+            self._cutouts.popitem(last=False)
+        return self._cutouts[ref.sha256]
+
+    def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
+        """(setting, sentences about what is wrong). Numbers may come as text, as placeholders give them."""
+        problems = [
+            f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}."
+            for name in sorted(set(parameters) - set(PARAMETERS))
+        ]
+        values: dict[str, Any] = {}
+        for name in PARAMETERS:
+            given = parameters.get(name)
+            if given is None or given == "":
+                continue
+            try:
+                values[name] = self._value(name, given)
+            except ValueError as error:
+                problems.append(str(error))
+        return Setting(**values), problems
+
+    def _value(self, name: str, given: Any) -> Any:
+        text = str(given).strip().lower()
+        if name == "backdrop":
+            return self._backdrop(given, text)
+        if name in RANGES:
+            least, most = RANGES[name]
+            try:
+                number = float(text)
+            except ValueError:
+                raise ValueError(f"{name} is {given!r}; it is a number from {least:g} to {most:g}.") from None
+            if not least <= number <= most:
+                raise ValueError(f"{name} is {number:g}; it goes from {least:g} to {most:g}.")
+            return number
+        plain = " ".join(re.split(r"[\s_-]+", text))
+        plain = re.sub(r"^soft (?=left|right|top)", "", plain) if name == "light" else plain
+        if plain not in CHOICES[name]:
+            raise ValueError(f"{name} is {given!r}; it is one of {', '.join(CHOICES[name])}.")
+        return plain
+
+    def _backdrop(self, given: Any, text: str) -> tuple[int, int, int] | None:
+        if text == TRANSPARENT:
+            return None
+        colour = _hex(self.colours.get(text, text))
+        if colour is None:
+            known = ", ".join([*sorted(self.colours), TRANSPARENT])
+            raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {known}.")
+        return colour
+
+    def _controls(self) -> tuple[Control, ...]:
+        standard = Setting()
+        return (
+            Control("fill", "Size", "number", standard.fill, 0.1, 1.0, 0.02, unit="of the frame"),
+            Control("offset_x", "Across", "number", standard.offset_x, -0.5, 0.5, 0.01, unit="of the width"),
+            Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
+            Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
+            Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
+            Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
+            Control("light", "Light", "choice", standard.light, choices=LIGHTS),
+            Control("shadow", "Shadow", "choice", standard.shadow, choices=SHADOWS),
+            Control("reflection", "Reflection", "choice", standard.reflection, choices=REFLECTIONS),
+        )
+
+
+def compose(cutout: Pixels, setting: Setting, width: int, height: int) -> tuple[Pixels, list[float]]:
+    """(pixels of the frame, the product's box as shares of it: left, top, right, bottom).
+
+    cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
+    setting has no backdrop.
+    """
+    standing = studio.stand(
+        cutout,
+        width=width,
+        height=height,
+        fill=setting.fill,
+        baseline=setting.baseline,
+        offset_x=setting.offset_x,
+        is_raised=setting.position == "auto",
+    )
+    lamp = studio.Light(
+        {"left": -1, "right": 1}.get(setting.light.split()[-1], 0), is_hard=setting.light.startswith("hard")
+    )
+    kept = studio.shadows(standing, width=width, height=height, light=lamp, kind=setting.shadow)
+    mirrored = None
+    if setting.reflection != "none":
+        mirrored = studio.reflection(
+            standing,
+            frame_height=height,
+            strength=0.34 if setting.reflection == "mirror" else 0.16,
+            is_sharp=setting.reflection == "mirror",
+        )
+    if setting.backdrop is None:
+        pixels = _on_nothing(standing, kept, mirrored, width, height)
+    else:
+        light = studio.backdrop_light(width, height, colour=setting.backdrop, surface=setting.surface, light=lamp)
+        light = light if kept is None else np.asarray(cv2.multiply(light, kept))
+        pixels = studio.paint(setting.backdrop, light)
+        if mirrored is not None:
+            _lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
+        _lay_over(pixels, standing.colour, standing.alpha, standing.left, standing.top)
+    box = [standing.left / width, standing.top / height, standing.right / width, standing.bottom / height]
+    return pixels, [round(min(1.0, max(0.0, share)), 5) for share in box]
+
+
+def _window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
+    """(the part of the frame, the part of the layer) where a layer placed at left, top lies inside the frame."""
+    x0, y0 = max(0, left), max(0, top)
+    x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
+
+
+def _lay_over(pixels: Pixels, colour: Any, alpha: Any, left: int, top: int) -> None:
+    """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
+    frame, layer = _window(pixels.shape, alpha.shape, left, top)
+    if not pixels[frame].size:
+        return
+    rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
+    below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
+    pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
+
+
+def _on_nothing(
+    standing: studio.Standing, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
+) -> Pixels:
+    """The master with alpha, height × width × 4: shadows are black of some alpha."""
+    colour = np.zeros((height, width, 3), dtype=np.float32)
+    alpha = np.zeros((height, width), dtype=np.float32) if kept is None else (1 - kept) * np.float32(255)
+    layers = [(standing.colour, standing.alpha, standing.left, standing.top)]
+    if mirrored is not None:
+        layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
+    for added, cover, left, top in layers:
+        frame, layer = _window(alpha.shape, cover.shape, left, top)
+        rest = 1 - cover[layer].astype(np.float32) / 255
+        colour[frame] = colour[frame] * rest[..., None] + added[layer]
+        alpha[frame] = alpha[frame] * rest + cover[layer]
+    straight = colour * (255 / np.maximum(alpha, 1))[..., None]
+    merged = np.dstack([straight, alpha])
+    return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))
+
+
+def _hex(text: str) -> tuple[int, int, int] | None:
+    """#rgb or #rrggbb as sRGB."""
+    found = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
+    if not found:
+        return None
+    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)
