@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 
 from examples.render import native
 from examples.render.camera import Camera, aim
+from examples.render.curves import Form, Lathe, Tube
 from examples.render.looks import LIGHTS, PARTS, VIEWS, Look, glaze, linear
-from examples.render.shapes import KINDS, Form, Lathe, Tube
+from examples.render.shapes import KINDS
 
 GRID_STEP = 1 / 480
-FLOOR_STEP = 3  # as in scene.c
+FLOOR_STEP = 2  # as in scene.c
 MARGIN = 0.06
 
 
@@ -122,7 +123,10 @@ class _Scene:
         points = _points(self.form)
         low, high = points.min(0), points.max(0)
         scene.box = [*(float(x) for x in low), *(float(x) for x in high)]
-        scene.ball = [*(float(x) for x in (low + high) / 2), float(np.linalg.norm(points - (low + high) / 2, axis=1).max())]
+        scene.ball = [
+            *(float(x) for x in (low + high) / 2),
+            float(np.linalg.norm(points - (low + high) / 2, axis=1).max()),
+        ]
         scene.backdrop, scene.vignette = list(linear(self.background)), self.vignette
         left, up = np.radians(self.light.left), np.radians(self.light.up)
         scene.key = [float(-np.sin(left) * np.cos(up)), float(np.sin(up)), float(np.cos(left) * np.cos(up))]
@@ -145,20 +149,29 @@ class _Scene:
         mode = 2 if isinstance(part, Tube) else int(part.solid)
         views = [ffi.cast("float *", grid.ctypes.data) for grid in grids]
         library.build_grid(
-            *views, nx, ny, low[0], low[1], GRID_STEP, ffi.cast("float *", flat.ctypes.data),
-            ffi.cast("int *", starts.ctypes.data), len(strokes), mode,
+            *views,
+            nx,
+            ny,
+            low[0],
+            low[1],
+            GRID_STEP,
+            ffi.cast("float *", flat.ctypes.data),
+            ffi.cast("int *", starts.ctypes.data),
+            len(strokes),
+            mode,
         )
         made.type, made.nx, made.ny = int(isinstance(part, Tube)), nx, ny
         made.x0, made.y0, made.inv = low[0], low[1], 1 / GRID_STEP
         made.dist, made.aux, made.along = views
         made.material, made.blend = names.index(part.material), part.blend
         if isinstance(part, Lathe):
+            made.solid = int(part.solid)
             made.inner = names.index(part.material if part.solid else part.inner)
             made.flutes, made.flute_depth = part.flutes, part.flute_depth
             made.flute_lo, made.flute_hi = part.flute_range
         else:
             made.inner, made.clip = made.material, int(part.clip)
-            made.flatten, made.shell = part.flatten, part.shell
+            made.flatten, made.shell = part.flatten, part.wall
             made.cut_x, made.cut_y, made.cut_nx, made.cut_ny = part.cut
         self.kept += [grids, made]
         return made

@@ -45,8 +45,12 @@ def aim(points: NDArray[np.float64], *, pitch: float, turn: float, fill: float =
 
 
 def _extent(
-    points: NDArray[np.float64], eye: NDArray[np.float64], right: NDArray[np.float64], up: NDArray[np.float64],
-    forward: NDArray[np.float64], tangent: float,
+    points: NDArray[np.float64],
+    eye: NDArray[np.float64],
+    right: NDArray[np.float64],
+    up: NDArray[np.float64],
+    forward: NDArray[np.float64],
+    tangent: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Smallest and largest projected (u, w), the picture being -1 … 1."""
     seen = points - eye

@@ -9,12 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from examples.render import render
 
 EXAMPLES = Path(__file__).resolve().parent.parent
 PHOTOS = EXAMPLES / "photos"
+NEIGHBOUR_PHOTOS = EXAMPLES / "neighbour" / "photos"
 SIZE = 1024
 QUALITY = 88
 
@@ -64,6 +67,18 @@ SHOTS: dict[str, Shot] = {
     "bottle-ochre.jpg": Shot("bottle", 0, has_gps=True, settings={"over": 0.62, "over_colour": "#efe6d4"}),
 }
 
+NEIGHBOUR_SHOTS: dict[str, Shot] = {
+    "lamp-rose.jpg": Shot("lamp", 1, settings={"light": "soft right", "background": "#efe9e2"}),
+    "lamp-olive.jpg": Shot("lamp", 0, settings={"light": "soft right", "background": "#efe9e2"}),
+    "lamp-slate.jpg": Shot("lamp", 2, settings={"light": "soft right", "background": "#efe9e2"}),
+}
+
+#: Feed, folder and shots of each example brand.
+SETS = (
+    (EXAMPLES / "brand" / "products.csv", PHOTOS, SHOTS),
+    (EXAMPLES / "neighbour" / "products.csv", NEIGHBOUR_PHOTOS, NEIGHBOUR_SHOTS),
+)
+
 
 def products(feed: Path = EXAMPLES / "brand" / "products.csv") -> list[dict[str, str]]:
     """The feed's rows in order."""
@@ -71,15 +86,21 @@ def products(feed: Path = EXAMPLES / "brand" / "products.csv") -> list[dict[str,
         return list(csv.DictReader(file))
 
 
-def photograph(name: str, colour: str, material: str) -> bytes:
+def photograph(shot: Shot, colour: str, material: str) -> bytes:
     """The JPEG of one shot in the feed's colour and material."""
-    shot = SHOTS[name]
     pixels = render(
         shot.kind, shot.colour or colour, size=shot.size, variant=shot.variant, material=material, **shot.settings
     )
     out = io.BytesIO()
-    Image.fromarray(pixels).save(out, "JPEG", quality=QUALITY, optimize=True, exif=_exif(shot))
+    Image.fromarray(_grain(pixels)).save(out, "JPEG", quality=QUALITY, optimize=True, exif=_exif(shot))
     return out.getvalue()
+
+
+def _grain(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The noise of a camera at base sensitivity, the same each time; without it smooth backdrops show bands."""
+    height, width, _ = pixels.shape
+    noise = np.random.default_rng(28).normal(0, 0.75, (height, width, 1)).astype(np.float32)
+    return np.clip(np.round(pixels + noise), 0, 255).astype(np.uint8)
 
 
 def _exif(shot: Shot) -> Image.Exif:

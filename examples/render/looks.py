@@ -10,7 +10,7 @@ GLAZE, CLAY, METAL, CLOTH, WOOD, CORK = range(6)
 
 
 def linear(hex_colour: str) -> Colour:
-    """"#rrggbb" (sRGB) as linear reflectance 0 … 1. ValueError for anything else."""
+    """ "#rrggbb" (sRGB) as linear reflectance 0 … 1. ValueError for anything else."""
     text = hex_colour.removeprefix("#")
     if len(text) != 6:
         raise ValueError(f"{hex_colour!r}: expected #rrggbb")

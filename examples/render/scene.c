@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include "scene.h"
 
-#define FLOOR_STEP 3
+#define FLOOR_STEP 2
 
 typedef struct { float x, y, z; } vec;
 
@@ -92,7 +92,7 @@ void build_grid(float *dist, float *aux, float *along, int nx, int ny, float x0,
             }
         }
         size_t at = (size_t)j * nx + i;
-        if (solid == 1) { dist[at] = inside ? -best_centre : best; aux[at] = inside ? -1 : 1; along[at] = -1; }
+        if (solid == 1) { dist[at] = inside ? -best_centre : best; aux[at] = 1; along[at] = -1; }
         else { dist[at] = solid == 2 ? best_centre : best; aux[at] = best_aux; along[at] = best_along; }
     }
 }
@@ -120,11 +120,13 @@ static float part_distance(const Part *part, vec p) {
         float r = sqrtf(p.x * p.x + p.z * p.z), far = outside(part, r, p.y);
         float d = look_up(part, part->dist, r, p.y);
         if (far > 0) return sqrtf(far * far + d * d);
-        if (part->flutes && d < 0.1f && look_up(part, part->aux, r, p.y) > 0) {
-            float wave = fabsf(cosf(0.5f * part->flutes * atan2f(p.z, p.x)));
-            float along = ramp(part->flute_lo, part->flute_lo + 0.08f, p.y) * ramp(part->flute_hi, part->flute_hi - 0.08f, p.y);
-            d = d + part->flute_depth * along * (1.01f - sqrtf(1.02f - wave * wave)) * ramp(0.1f, 0.0f, d);
-            d *= 0.8f;
+        if (part->flutes && d < 0.1f) {
+            float wave = 0.5f + 0.5f * cosf(part->flutes * atan2f(p.z, p.x)); /* 1 on a rib, 0 in a groove */
+            float along = ramp(part->flute_lo, part->flute_lo + 0.09f, p.y) * ramp(part->flute_hi, part->flute_hi - 0.09f, p.y);
+            float depth = part->flute_depth * along * (1 - sqrtf(wave + 0.01f)) * ramp(0.1f, 0.0f, d);
+            float side = part->solid ? 1 : look_up(part, part->aux, r, p.y);
+            /* Only the outer face moves: of a wall, what lies outside its centre line. */
+            d = 0.8f * fmaxf(d, (side > 0 ? d : 2 * side + d) + depth);
         }
         return d;
     }

@@ -5,6 +5,7 @@ typedef struct {
     const float *dist;  /* lathe: signed distance to the surface; tube: distance to the centre line in the plane */
     const float *aux;   /* lathe: signed distance to the wall's centre line, positive outside; tube: radius */
     const float *along; /* lathe: 0 at the foot, 1 at the rim, -1 off the wall */
+    int solid;          /* lathe: filled outline instead of a wall */
     int material, inner;
     float blend;        /* radius of the fillet to the parts before it */
     int clip;           /* 1: nothing of it may reach inside part 0 */

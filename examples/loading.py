@@ -1,0 +1,189 @@
+"""Sets up the example brands through the same services that people use. Everything is looked for first and made once.
+
+Products and photos are not loaded here: the demo imports them as a customer would.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, TypeVar
+
+from django.db import transaction
+
+from campaigns.choices import GuideStatus, PromptStatus
+from campaigns.models import Brand, Campaign, GuideVersion, PromptTemplate, StylePreset, User
+from campaigns.services import brands, campaigns, prompts
+from campaigns.services.campaigns import SpecInput
+from generation.models import Endpoint
+from review.models import Checklist, Destination, Reason
+from review.services import checklists, destinations, reasons
+
+EXAMPLES = Path(__file__).resolve().parent
+FOLDERS = (EXAMPLES / "brand", EXAMPLES / "neighbour")
+#: Known to everyone who reads this, and so only ever given to the example's own people.
+PASSWORD = "clay-and-glaze"  # noqa: S105
+MAIL_DOMAIN = "example.com"
+
+Plain = Mapping[str, Any]
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a person types to come in."""
+
+    username: str
+    name: str
+    roles: tuple[str, ...]
+    password: str = PASSWORD
+
+
+@dataclass(frozen=True)
+class Example:
+    """One example brand as it is in the database now, with the files that belong to it."""
+
+    brand: Brand
+    campaign: Campaign
+    owner: User
+    logins: tuple[Login, ...]
+    feed: Path
+    photos: Path
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The folder's brand.json."""
+    plain: dict[str, Any] = json.loads((folder / "brand.json").read_text(encoding="utf-8"))
+    return plain
+
+
+def photos_of(folder: Path) -> Path:
+    """Where the photos lie that the folder's feed names."""
+    own = folder / "photos"
+    return own if own.is_dir() else EXAMPLES / "photos"
+
+
+def load_all(*, delivered_to: Path) -> list[Example]:
+    """Both example brands, the main one first. `delivered_to` is the folder that approved files go below."""
+    return [load(folder, delivered_to=delivered_to) for folder in FOLDERS]
+
+
+@transaction.atomic
+def load(folder: Path, *, delivered_to: Path) -> Example:
+    """Make what is not there yet of one brand; what people changed since stays as they left it."""
+    plain = read(folder)
+    operator = _operator()
+    brand = _brand(plain["brand"], operator)
+    people = {person["username"]: _person(brand, person, operator) for person in plain["people"]}
+    lead = next(people[person["username"]] for person in plain["people"] if "lead" in person["roles"])
+    author = next((people[person["username"]] for person in plain["people"] if "designer" in person["roles"]), lead)
+    _guide(brand, plain["guide"], lead)
+    for style in plain["styles"]:
+        if not StylePreset.objects.filter(brand=brand, slug=style["slug"]).exists():
+            prompts.create_style(brand=brand, by=author, **style)
+    for prompt in plain["prompts"]:
+        _prompt(brand, prompt, author, lead)
+    for endpoint in plain["endpoints"]:
+        Endpoint.objects.get_or_create(slug=endpoint["slug"], defaults=endpoint)
+    _review(brand, plain, lead, delivered_to)
+    campaign = _campaign(brand, plain["campaign"], people)
+    logins = tuple(
+        Login(person["username"], people[person["username"]].display_name, tuple(person["roles"]))
+        for person in plain["people"]
+    )
+    return Example(
+        brand, campaign, people[plain["campaign"]["owner"]], logins, folder / "products.csv", photos_of(folder)
+    )
+
+
+def _once(model: type[Any], key: Plain, make: Callable[[], Thing]) -> Thing:
+    """The row with this key, made by `make` where there is none."""
+    found: Thing | None = model.objects.filter(**key).first()
+    return found if found is not None else make()
+
+
+def _operator() -> User:
+    """Founds the brands; nobody can log in as this account until an operator gives it a password."""
+    operator, is_new = User.objects.get_or_create(
+        username="operator", defaults={"is_superuser": True, "is_staff": True, "first_name": "Operator"}
+    )
+    if is_new:
+        operator.set_unusable_password()
+        operator.save(update_fields=["password"])
+    return operator
+
+
+def _brand(plain: Plain, operator: User) -> Brand:
+    return _once(Brand, {"slug": plain["slug"]}, lambda: brands.create_brand(by=operator, **plain))
+
+
+def _person(brand: Brand, plain: Plain, operator: User) -> User:
+    names = {key: plain[key] for key in ("first_name", "last_name")}
+    mail = f"{plain['username']}@{brand.slug}.{MAIL_DOMAIN}"
+    person, is_new = User.objects.get_or_create(username=plain["username"], defaults={"email": mail, **names})
+    if is_new:
+        person.set_password(PASSWORD)
+        person.save(update_fields=["password"])
+    elif person.email != mail:
+        raise ValueError(
+            f"There already is a {plain['username']!r} who is not the example's: the example needs that login. "
+            "Load it into an empty database, or rename the account."
+        )
+    for role in plain["roles"]:
+        brands.add_member(brand=brand, user=person, role=role, by=operator)
+    return person
+
+
+def _guide(brand: Brand, plain: Plain, lead: User) -> None:
+    if not GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
+        brands.publish_guide(guide_id=brands.draft_guide(brand=brand, by=lead, **plain).pk, by=lead)
+
+
+def _prompt(brand: Brand, plain: Plain, author: User, lead: User) -> None:
+    """A template with its numbered versions; those that exist are left alone."""
+    template = _once(
+        PromptTemplate,
+        {"brand": brand, "slug": plain["slug"]},
+        lambda: prompts.create_template(brand=brand, slug=plain["slug"], name=plain["name"], by=author),
+    )
+    there = template.versions.count()
+    for version in plain["versions"][there:]:
+        fields = {key: value for key, value in version.items() if key != "is_approved"}
+        made = prompts.add_version(template_id=template.pk, by=author, **fields)
+        if version.get("is_approved") and made.status != PromptStatus.APPROVED:
+            prompts.approve_version(version_id=made.pk, by=lead)
+
+
+def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
+    """The checklist, the reasons in the order of their digits, and where approved files go."""
+    checklist = plain["checklist"]
+    if not Checklist.objects.filter(brand=brand, stage=checklist["stage"]).exists():
+        checklists.create(brand=brand, by=lead, **checklist)
+    for position, reason in enumerate(plain["reasons"], start=1):
+        if not Reason.objects.filter(brand=brand, code=reason["code"]).exists():
+            reasons.save(brand=brand, by=lead, position=position, **reason)
+    for place in plain["destinations"]:
+        if not Destination.objects.filter(brand=brand, slug=place["slug"]).exists():
+            config = {"path": str(delivered_to / place["folder"])}
+            named = {key: place[key] for key in ("slug", "name", "kind")}
+            destinations.create(brand=brand, by=lead, config=config, **named)
+
+
+def _campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign:
+    def make() -> Campaign:
+        brief = {key: value for key, value in plain.items() if key not in {"specs", "owner", "review_owner", "budget"}}
+        budget = Decimal(plain["budget"]) if plain["budget"] else None
+        specs = [SpecInput(**spec) for spec in plain["specs"]]
+        return campaigns.create_campaign(
+            brand=brand,
+            by=people[plain["owner"]],
+            specs=specs,
+            budget=budget,
+            review_owner=people[plain["review_owner"]],
+            **brief,
+        )
+
+    return _once(Campaign, {"brand": brand, "slug": plain["slug"]}, make)
