@@ -26,7 +26,8 @@ from generation.workers.briefing import Brief
 def develop_result(brief: Brief, result: Result) -> Made:
     """Develop and store what an engine made. Files are written before any row names them."""
     assert result.pixels is not None
-    facts = {**brief.facts, **({"subject_box": result.facts["box"]} if "box" in result.facts else {})}
+    known = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
+    facts = {**brief.facts, **known}
     try:
         developed = develop(result.pixels, facts, [target for _, target in brief.targets])
     except BadPixels as error:
