@@ -226,3 +226,20 @@ class FeedImported(Happening):
 
     type = "campaigns.feed.imported"
     object_type = "feed_import"
+
+
+@declare
+class PhotosAttached(Happening):
+    """Photos got their files. object_id is the brand's; payload: {"ready", "refused": [{"file", "message"}],
+    "photos": [{"photo", "subject", "sha256"}]}."""
+
+    type = "campaigns.photos.attached"
+    object_type = "brand"
+
+
+@declare
+class CutoutAccepted(Happening):
+    """A person chose the cut-out that a photo is used with. object_id is the photo's; payload: {"cutout"}."""
+
+    type = "campaigns.cutout.accepted"
+    object_type = "photo"

@@ -1,4 +1,4 @@
-"""Small catalogue-like pictures with exactly known alpha: products as shaded solids of revolution, drawn supersampled."""
+"""Small catalogue-like pictures with exactly known alpha: shaded solids of revolution, drawn supersampled."""
 
 from __future__ import annotations
 

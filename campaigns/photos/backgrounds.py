@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -99,7 +100,7 @@ def _terms(x: NDArray[np.float64], y: NDArray[np.float64], degree: int) -> NDArr
     return np.stack([x**i * y**j for i in range(degree + 1) for j in range(degree + 1 - i)], axis=-1)
 
 
-def _surface(shape: tuple[int, ...], coefficients: NDArray[np.float64], degree: int) -> Floats:
+def _surface(shape: tuple[int, ...], coefficients: NDArray[np.floating[Any]], degree: int) -> Floats:
     """The polynomial everywhere: made at 64 × 64 and stretched, for it is smooth."""
     x, y = np.meshgrid((np.arange(64) + 0.5) / 64, (np.arange(64) + 0.5) / 64)
     small = (_terms(x, y, degree) @ coefficients).astype(np.float32)

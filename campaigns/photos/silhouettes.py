@@ -129,7 +129,7 @@ def _typical(departure: Departure, inside: Mask, tight: float) -> float:
 
 
 def _heights(inside: Mask) -> tuple[int, int]:
-    """Two rows of what the large ball left: above the first no shadow of the product falls, below the second some do."""
+    """Two rows of what the large ball left: no shadow falls above the first, shadows lie below the second."""
     rows = np.flatnonzero(inside.any(axis=1))
     if not len(rows):
         return 0, 0

@@ -1,0 +1,256 @@
+"""`manage.py demo`: the example brand from its feed to the review room, before the user's eyes. `make demo` calls it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Count, Max, Min
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from campaigns.errors import DomainError
+from campaigns.models import FeedImport, Subject
+from campaigns.services import campaigns, imports, photos
+from config import embedded, env, supervisor
+from examples import loading
+from generation.choices import AttemptOutcome, JobState, RunState, Stage
+from generation.models import Asset, Attempt, Endpoint, Run
+from generation.selectors import runs as run_selectors
+from generation.services import planning, runs
+from review.models import ReviewTask
+
+ENDPOINT = "packshot"
+HOST = "127.0.0.1"
+LOOK_SECONDS = 0.3
+#: Workers that have finished nothing for so long will not finish anything.
+STALLED_SECONDS = 240
+WHO_FIRST = ("reviewer", "campaign_manager", "lead")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What `--once` prints as its last line."""
+
+    products: int
+    jobs: int
+    assets: int
+    in_review: int
+    failed: int
+    seconds: float
+    images_per_second: float
+
+    @property
+    def is_complete(self) -> bool:
+        """Every asset arrived in review."""
+        return 0 < self.assets == self.in_review and not self.failed
+
+
+class Command(BaseCommand):
+    help = "Run the example brand's main job: import, plan, generate, check, review. Run again, it goes on."
+    # It migrates first; checks that need tables would come too early.
+    requires_system_checks: Any = []
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="do not serve; print one JSON object and end")
+        parser.add_argument("--port", type=int, help="of the pages; 8000 or the next free one")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self.began = time.monotonic()
+        self.console = Console(highlight=False, stderr=options["once"])
+        try:
+            with embedded.services(watch=True):
+                if not options["once"]:
+                    self._serve(options["port"])
+                outcome = self._once()
+        except KeyboardInterrupt:
+            self.console.print("Stopped. `make demo` goes on from here.")
+            return
+        except DomainError as error:
+            raise CommandError(error.message) from error
+        self.stdout.write(json.dumps(vars(outcome)))
+        sys.exit(0 if outcome.is_complete else 1)
+
+    # -- the two ways to run it ------------------------------------------------------------------------------------
+
+    def _once(self) -> Outcome:
+        run = self._prepare()
+        with self._crew(supervisor.workers()) as crew:
+            return self._follow(run, crew)
+
+    def _serve(self, wanted: int | None) -> NoReturn:
+        first = wanted or env.number("PORT", 8000)
+        port = supervisor.free_port(HOST, first)
+        site = os.environ.setdefault("SITE_URL", f"http://{HOST}:{port}")
+        run = self._prepare()
+        call_command("collectstatic", interactive=False, verbosity=0)
+        with self._crew([supervisor.web(host=HOST, port=port), *supervisor.workers()]) as crew:
+            if not supervisor.answers(HOST, port, seconds=60):
+                raise CommandError(f"The pages do not answer; see {env.var_dir() / 'log' / 'web.log'}.")
+            if port != first:
+                self.console.print(f"Port {first} is taken; the pages are on {port}.")
+            self.console.print(f"\n[bold]{site}[/]  the same progress on the run's page", soft_wrap=True)
+            self._people()
+            outcome = self._follow(run, crew)
+            self._tour(site, outcome)
+            while True:
+                crew.tend()
+                time.sleep(0.5)
+
+    @contextmanager
+    def _crew(self, programs: list[supervisor.Program]) -> Iterator[supervisor.Crew]:
+        with supervisor.crew(programs, write=supervisor.to_files(env.var_dir() / "log")) as crew:
+            yield crew
+
+    # -- what comes before the workers -----------------------------------------------------------------------------
+
+    def _prepare(self) -> Run:
+        """Tables, brands, people, products, photos, and the pilot run, released. What is there already stays."""
+        self._say("tables", self._migrate)
+        self.examples = self._say("brands, people, guide, prompts", self._load)
+        for example in self.examples:
+            self._say(f"feed of {example.brand.name}", lambda example=example: self._import(example))
+        return self._say("pilot run", lambda: self._release(self.examples[0]))
+
+    def _say(self, what: str, do: Any) -> Any:
+        began = time.monotonic()
+        result = do()
+        found, told = result if isinstance(result, tuple) else (result, "")
+        self.console.print(f"  [green]✓[/] {what} {told} [dim]{time.monotonic() - began:.1f} s[/]", soft_wrap=True)
+        return found
+
+    def _migrate(self) -> None:
+        call_command("migrate", interactive=False, verbosity=0)
+
+    def _load(self) -> list[loading.Example]:
+        return loading.load_all(delivered_to=env.var_dir() / "approved")
+
+    def _import(self, example: loading.Example) -> tuple[FeedImport, str]:
+        """The feed as a customer's, then its photos from the folder beside it."""
+        done = imports.import_feed(
+            brand=example.brand, file=example.feed, file_name=example.feed.name, by=example.owner
+        )
+        if done.error_count:
+            raise CommandError(f"{example.feed} has {done.error_count} mistakes; `manage.py import_feed` shows them.")
+        taken = photos.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
+        campaigns.add_subjects(campaign_id=example.campaign.pk, by=example.owner)
+        refused = f", {taken.refused} refused" if taken.refused else ""
+        return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
+
+    def _release(self, example: loading.Example) -> tuple[Run, str]:
+        """The pilot of the campaign: the one that is there, going on, or a new one."""
+        there = Run.objects.filter(campaign=example.campaign, stage=Stage.PILOT).exclude(state=RunState.CANCELLED)
+        run = there.order_by("-pk").first()
+        if run is None:
+            template = example.brand.prompt_templates.order_by("pk")[0]
+            run = planning.plan(
+                campaign=example.campaign,
+                prompt_version=template.versions.select_related("template__brand", "style").order_by("-number")[0],
+                endpoint=Endpoint.objects.get(slug=ENDPOINT),
+                stage=Stage.PILOT,
+                by=example.owner,
+                name="Pilot",
+            )
+        if run.state == RunState.PLANNED:
+            run = runs.release(run_id=run.pk, by=example.owner)
+            return run, f"{run.job_count} pictures to make, {run.quoted_cost:.2f} {example.brand.currency}"
+        if run.state == RunState.PAUSED:
+            run = runs.resume(run_id=run.pk, by=example.owner)
+        if run.jobs.filter(status=JobState.FAILED).exists():
+            runs.retry_failed(run_id=run.pk, by=example.owner)
+        return run, f"{run.name} goes on where it was"
+
+    # -- while they work -------------------------------------------------------------------------------------------
+
+    def _follow(self, run: Run, crew: supervisor.Crew) -> Outcome:
+        """Show the run until nothing of it waits any more, or nothing moves."""
+        columns = (
+            *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
+            *(TimeElapsedColumn(), TextColumn("{task.fields[rate]}")),
+        )
+        began, last_done, moved_at, at_start = time.monotonic(), -1, time.monotonic(), None
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task("pictures made, checked and in review", total=run.job_count, rate="")
+            while True:
+                crew.tend()
+                run.refresh_from_db(fields=["state", "pause_reason"])
+                done = run_selectors.funnel(run).done
+                at_start = done if at_start is None else at_start
+                now = time.monotonic()
+                if done != last_done:
+                    last_done, moved_at = done, now
+                    rate = (done - at_start) / max(now - began, 0.1)
+                    bar.update(task, completed=done, rate=f"{rate:.1f} a second" if done > at_start else "")
+                if run.state in {RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED}:
+                    break
+                if now - moved_at > STALLED_SECONDS:
+                    self.console.print(f"[red]Nothing moved for {STALLED_SECONDS} s;[/] see {env.var_dir() / 'log'}.")
+                    break
+                time.sleep(LOOK_SECONDS)
+        if run.state == RunState.PAUSED:
+            self.console.print(f"[yellow]The run is paused:[/] {run.pause_reason}")
+        return self._outcome(run)
+
+    def _outcome(self, run: Run) -> Outcome:
+        assets = Asset.objects.filter(cell__run=run)
+        good = Attempt.objects.filter(job__run=run, outcome=AttemptOutcome.SUCCEEDED)
+        made = good.aggregate(count=Count("pk"), first=Min("started_at"), last=Max("ended_at"))
+        span = (made["last"] - made["first"]).total_seconds() if made["count"] else 0.0
+        jobs = run_selectors.funnel(run).jobs
+        return Outcome(
+            products=Subject.objects.filter(cells__run=run).distinct().count(),
+            jobs=sum(jobs.values()),
+            assets=assets.count(),
+            in_review=ReviewTask.objects.filter(asset__in=assets).values("asset").distinct().count(),
+            failed=jobs[JobState.FAILED] + jobs[JobState.QUARANTINED] + jobs[JobState.CANCELLED],
+            seconds=round(time.monotonic() - self.began, 1),
+            images_per_second=round(made["count"] / span, 2) if span else 0.0,
+        )
+
+    # -- what to look at -------------------------------------------------------------------------------------------
+
+    def _people(self) -> None:
+        table = Table("log in as", "password", "who", "of", box=None, padding=(0, 2))
+        for example in self.examples:
+            ranked = sorted(example.logins, key=lambda login: [role not in login.roles for role in WHO_FIRST])
+            for login in ranked:
+                roles = ", ".join(role.replace("_", " ") for role in login.roles)
+                table.add_row(login.username, login.password, f"{login.name}, {roles}", example.brand.name)
+        self.console.print(table)
+
+    def _tour(self, site: str, outcome: Outcome) -> None:
+        main = self.examples[0]
+        names = {role: next((one.username for one in main.logins if role in one.roles), "") for role in WHO_FIRST}
+        mistakes = main.feed.with_name("products-with-mistakes.csv")
+        base = f"{site}/brands/{main.brand.slug}"
+        steps = [
+            f"{outcome.in_review} of {outcome.assets} pictures wait for a decision. Three minutes:",
+            f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing. [bold]a[/] approves, [bold]x[/] "
+            "rejects, [bold]r[/] sends it back with what to change, [bold]z[/] takes it back.",
+            "2. Find the vase that its feed calls sage. No check can see what is wrong with it; you can.",
+            "3. Two products show one photo: the finding beside the picture shows the twin.",
+            f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_shown(mistakes)}: "
+            "six kinds of mistakes, each with its cell.",
+            f"5. As [bold]{names['lead']}[/] open {base}/audit/: everything you just did, sealed. `make demo-tamper` in "
+            "a second terminal forges one byte of a copy and finds it.",
+            f"Approved pictures arrive in {_shown(env.var_dir() / 'approved')} after thirty seconds. Ctrl-C stops all.",
+        ]
+        self.console.print()
+        for step in steps:
+            self.console.print(step, soft_wrap=True)
+
+
+def _shown(path: Path) -> str:
+    """Relative to the checkout where it lies inside."""
+    return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
