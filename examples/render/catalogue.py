@@ -21,7 +21,7 @@ NEIGHBOUR_PHOTOS = EXAMPLES / "neighbour" / "photos"
 SIZE = 1024
 QUALITY = 88
 
-#: The GPS position in one photo's EXIF: a pier in the open sea, nobody's home. ((degrees, minutes, seconds), letter)
+#: The GPS position in one photo's EXIF: in the shallows of the Irish Sea, nobody's home. ((degrees, minutes, seconds), letter)
 GPS_LATITUDE, GPS_LONGITUDE = ((54.0, 2.0, 24.0), "N"), ((2.0, 55.0, 48.0), "W")
 
 
@@ -49,7 +49,7 @@ SHOTS: dict[str, Shot] = {
     "plate-cobalt.jpg": Shot("plate", 0, settings={"fill": 0.8}),
     "plate-moss.jpg": Shot("plate", 0, settings={"fill": 0.8}),
     "plate-blush.jpg": Shot("plate", 1, settings={"fill": 0.8}),
-    "vase-sage.jpg": Shot("vase", 1, colour="#2f7f83"),
+    "vase-sage.jpg": Shot("vase", 1, colour="#2f7f83", settings={"rim": 0.1}),
     "vase-ochre.jpg": Shot("vase", 2),
     "vase-plum.jpg": Shot("vase", 3),
     "vase-charcoal.jpg": Shot("vase", 0),
