@@ -103,10 +103,11 @@ def _recorded() -> Place | None:
     """The place in the state file, or None before the first start."""
     try:
         state = json.loads((env.var_dir() / "embedded" / "state.json").read_text())
-    except FileNotFoundError:
+        account = Account(*state["account"]) if state["account"] else None
+        paths = [Path(state[name]) for name in ("home", "sockets", "postgres", "redis")]
+    except (FileNotFoundError, KeyError):
         return None
-    account = Account(*state["account"]) if state["account"] else None
-    return Place(Path(state["home"]), Path(state["sockets"]), Path(state["binaries"]), account)
+    return Place(*paths, account)
 
 
 def _record(place: Place) -> None:
@@ -114,7 +115,8 @@ def _record(place: Place) -> None:
     state = {
         "home": str(place.home),
         "sockets": str(place.sockets),
-        "binaries": str(place.binaries),
+        "postgres": str(place.postgres),
+        "redis": str(place.redis),
         "account": [place.account.uid, place.account.gid] if place.account else None,
     }
     fresh = path.with_suffix(".new")
@@ -163,12 +165,15 @@ def _home(account: Account | None) -> Path:
     var = env.var_dir()
     if _can_use(var, account, "-x"):
         return var
+    parent = SHARED_HOME
+    if var.is_relative_to(Path(tempfile.gettempdir()).resolve()):
+        parent = Path(tempfile.gettempdir())  # what is temporary stays temporary
     try:
-        SHARED_HOME.mkdir(mode=0o755, parents=True, exist_ok=True)
-        home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=SHARED_HOME))
+        parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        home = Path(tempfile.mkdtemp(prefix=f"{var.parent.name}-".replace(" ", "_"), dir=parent))
     except OSError as error:
         raise CannotStart(
-            f"the unprivileged user that runs PostgreSQL cannot enter {var}, and {SHARED_HOME} cannot be made "
+            f"the unprivileged user that runs PostgreSQL cannot enter {var}, and no folder can be made in {parent} "
             f"({error}). Set PROOFLINE_VAR to a folder that everybody may enter, or run as an ordinary user."
         ) from error
     (home / "README").write_text(f"The embedded database of {var}. Made by Proofline; remove it together with that.\n")
@@ -176,20 +181,24 @@ def _home(account: Account | None) -> Path:
     return home
 
 
-def _binaries(home: Path, account: Account | None) -> Path:
-    """The wheel's PostgreSQL, or a copy beside the data where the account cannot reach the wheel's."""
-    wheel = servers.postgres_binaries()
-    if _can_use(wheel / "bin" / "postgres", account, "-x") and _can_use(servers.redis_binary(), account, "-x"):
-        return wheel
-    copy, fresh = home / "binaries", home / "binaries.new"
+def _programs(home: Path, account: Account | None) -> tuple[Path, Path]:
+    """PostgreSQL's folder and redis-server: the wheels', or copies beside the data for an account that cannot go there."""
+    postgres, redis = servers.postgres_programs(), servers.redis_program()
+    if _can_use(postgres / "bin" / "postgres", account, "-x") and _can_use(redis, account, "-x"):
+        return postgres, redis
+    copy, fresh = home / "programs", home / "programs.new"
     shutil.rmtree(fresh, ignore_errors=True)
-    shutil.copytree(wheel, fresh, symlinks=True)
-    shutil.copy2(servers.redis_binary(), fresh / "bin" / "redis-server")
+    # The wheels' programs find their libraries by a path relative to their own: the layout is kept.
+    for package, part in ((postgres.parent, postgres.name), (redis.parent.parent, redis.parent.name)):
+        shutil.copytree(package / part, fresh / package.name / part, symlinks=True)
+        for libraries in (package.with_name(f"{package.name}.libs"), package / ".dylibs"):
+            if libraries.exists():
+                shutil.copytree(libraries, fresh / libraries.relative_to(package.parent), symlinks=True)
     for folder, _, _ in os.walk(fresh):
-        os.chmod(folder, 0o755)  # noqa: S103 - the wheel's programs, readable like the wheel itself
+        os.chmod(folder, 0o755)  # noqa: S103 - as readable as the wheels themselves
     shutil.rmtree(copy, ignore_errors=True)
     fresh.rename(copy)
-    return copy
+    return copy / postgres.parent.name / postgres.name, copy / redis.parent.parent.name / redis.parent.name / redis.name
 
 
 def _new_sockets(account: Account | None) -> Path:
@@ -215,20 +224,19 @@ def _still_private(folder: Path, account: Account | None) -> bool:
 def _prepare() -> Place:
     """The place to start in: as recorded where that still holds, made anew where it does not."""
     old = _recorded()
-    wheel = servers.postgres_binaries()
     env.var_dir().mkdir(parents=True, exist_ok=True)
     keeps = old is not None and old.home.exists() and (old.account is not None) == (os.geteuid() == 0)
     account = old.account if old and keeps else _account()
     home = old.home if old and keeps else _home(account)
-    copied = old is not None and keeps and old.binaries != wheel and (old.binaries / "bin" / "postgres").exists()
-    binaries = old.binaries if old and copied else _binaries(home, account)
+    copied = old is not None and keeps and old.postgres.is_relative_to(home / "programs") and old.postgres.exists()
+    postgres, redis = (old.postgres, old.redis) if old and copied else _programs(home, account)
     if account is None and (home / "pg").exists() and (home / "pg").stat().st_uid != os.geteuid():
         raise CannotStart(
             f"{home / 'pg'} was made by root or another user. Run as that user, or set PROOFLINE_VAR to a folder "
             "of your own, or remove the folder to begin with an empty database."
         )
     sockets = old.sockets if old and keeps and _still_private(old.sockets, account) else _new_sockets(account)
-    place = Place(home, sockets, binaries, account)
+    place = Place(home, sockets, postgres, redis, account)
     _record(place)
     return place
 

