@@ -131,6 +131,12 @@ def test_a_heading_that_stands_twice_is_refused() -> None:
     assert (issue.cause, issue.cell, issue.column) == ("column_twice", "D1", "colour")
 
 
+def test_a_heading_that_is_no_text_or_endless_is_refused() -> None:
+    issue = only_issue("sku,na\x00me,x\n1,Mug,y\n")
+    assert (issue.cell, issue.cause) == ("B1", "control_character")
+    assert only_issue(f"sku,name,{'x' * 300}\n1,Mug,y\n").cause == "too_long"
+
+
 def test_a_value_without_heading_is_an_issue_and_an_empty_column_is_none() -> None:
     assert not parsed("sku,name,,\n1,x,,\n")[1]
     assert not parsed("sku,,name\n1,,x\n")[1]

@@ -23,7 +23,8 @@ NEW = [
 #: The same shop in the words of both templates.
 IN_NEW = {
     "Handle": "URL handle", "Body (HTML)": "Description", "Option1 Name": "Option1 name",
-    "Option1 Value": "Option1 value", "Option2 Name": "Option2 name", "Option2 Value": "Option2 value", "Variant SKU": "SKU",
+    "Option1 Value": "Option1 value", "Option2 Name": "Option2 name", "Option2 Value": "Option2 value",
+    "Variant SKU": "SKU",
     "Variant Barcode": "Barcode",
     "Variant Grams": "Weight value (grams)", "Variant Price": "Price", "Image Src": "Product image URL",
     "Image Position": "Image position", "Image Alt Text": "Image alt text", "Variant Image": "Variant image URL",

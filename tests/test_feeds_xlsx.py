@@ -98,6 +98,20 @@ def test_a_cell_far_out_does_not_make_a_gigantic_rectangle() -> None:
     assert "column 16,384" in issue.message
 
 
+@pytest.mark.parametrize("place", ['r="B3999999999"', "r='B3999999999'", 'r = "XFD900000"'])
+def test_a_cell_far_out_is_found_however_it_is_written(place: str) -> None:
+    sheet = f'<row r="1"><c r="A1"><v>1</v></c></row><row r="2"><c {place}><v>1</v></c></row>'
+    assert "no cells far out" in only_issue(xlsx([], sheet=sheet)).message
+
+
+def test_a_workbook_that_kills_its_reader_does_not_kill_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(xlsx_file, "MAX_CELLS", 10**12)
+    sheet = '<row r="1"><c r="A1"><v>1</v></c></row><row r="2"><c r="B3999999999"><v>1</v></c></row>'
+    issue = only_issue(xlsx([], sheet=sheet))
+    assert issue.cause == "unreadable"
+    assert "memory" in issue.message
+
+
 def test_an_empty_workbook_is_refused() -> None:
     assert "empty" in only_issue(xlsx([])).message
 

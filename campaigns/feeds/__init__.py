@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import IO, Any
 
-from campaigns.feeds import csv_file, generic, pictures, shopify, sniffing, xlsx_file
+from campaigns.feeds import cells, csv_file, generic, pictures, shopify, sniffing, xlsx_file
 from campaigns.feeds.base import CAUSES, Binding, FeedRefused, FeedRow, Header, Issue, Record, choose, names, refused
 
 __all__ = [
@@ -64,7 +64,7 @@ def open_feed(stream: IO[bytes], *, kind: str = "product") -> Feed:
     first = next((record for record in records if any(map(str.strip, record[1]))), None)
     if first is None:
         raise refused("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
-    header = Header.of(first)
+    header = cells.headings(first)
     layout = choose(header)
     binding = layout.bind(header, kind)
     dialect |= {"layout": layout.name, "header_row": header.row, "columns": list(header.cells)}

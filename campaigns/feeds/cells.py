@@ -8,11 +8,12 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
 
-from campaigns.feeds.base import Cells, Dated, Header, Issue, Number, Record
+from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
 
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""
 MAX_KEY = 120
+MAX_HEADING = 200
 MAX_NAME = 300
 MAX_SOURCE = 2000
 
@@ -69,6 +70,20 @@ class Row:
         self.issues.append(self.header.issue(self.number, index, self.cells[index], cause, sentence))
 
 
+def headings(record: Record) -> Header:
+    """The header made of a row; FeedRefused for headings that are no text, too long, the same, or far too many."""
+    header = Header.of(record)
+    for index, heading in enumerate(header.cells):
+        if match := _UNPRINTABLE.search(heading):
+            raise FeedRefused(
+                header.issue(header.row, index, visible(heading), "control_character", _what(match.group()))
+            )
+        if len(heading) > MAX_HEADING:
+            sentence = f"the heading has {len(heading):,} characters; expected at most {MAX_HEADING}. Is this a table?"
+            raise FeedRefused(header.issue(header.row, index, heading[:60], "too_long", sentence))
+    return header
+
+
 def sound(header: Header, records: Iterable[Record]) -> Iterator[Record | Issue]:
     """Drop empty rows and pad exact ones; rows of a wrong length or with cells that cannot be text become issues."""
     width = len(header)
@@ -121,7 +136,7 @@ def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> 
     if _UNPRINTABLE.search("\n".join(cells)):
         for index, cell in enumerate(cells):
             if match := _UNPRINTABLE.search(cell):
-                yield header.issue(row, index, _visible(cell), "control_character", _what(match.group()))
+                yield header.issue(row, index, visible(cell), "control_character", _what(match.group()))
     for index in unnamed:
         if cells[index].strip():
             yield header.issue(
@@ -133,7 +148,8 @@ def _unsound(header: Header, unnamed: Sequence[int], row: int, cells: Cells) -> 
             )
 
 
-def _visible(cell: str) -> str:
+def visible(cell: str) -> str:
+    """The text with a replacement character for each that cannot be text."""
     return _UNPRINTABLE.sub("\ufffd", cell)
 
 
@@ -278,7 +294,7 @@ def photo(value: str) -> str:
     return name
 
 
-_BETWEEN_PHOTOS = re.compile(r"\s*[|\n\r]+\s*|\s*[,;]\s*(?=https?://)", re.IGNORECASE)
+_BETWEEN_PHOTOS = re.compile(r"[|\n\r]|[,;](?=\s{0,9}https?://)", re.IGNORECASE)
 
 
 NO_PHOTOS: tuple[str, ...] = ()

@@ -1,32 +1,38 @@
 """Reads the first visible sheet of an XLSX workbook into records, after making sure that opening it is harmless.
 
 A workbook is a ZIP archive of XML. python-calamine reads it fast, but into memory, as a full rectangle: so what it
-unpacks to and the farthest cell are measured first, from the packed bytes themselves and not from what they declare.
+unpacks to and the farthest cell are measured first, from the packed bytes themselves and not from what they declare,
+and it works in a process of its own with limits (xlsx_child.py), so that what the measuring overlooks harms nobody.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
-import datetime
+import json
 import re
+import shutil
+import subprocess
+import sys
 import zipfile
 import zlib
 from collections.abc import Iterator
-from decimal import Decimal
+from pathlib import Path
 from typing import IO, Any
 
-import python_calamine
-
 from campaigns.feeds.base import Dated, FeedRefused, Number, Record, refused
+from campaigns.feeds.cells import visible
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 MAX_RATIO = 200
 RATIO_COUNTS_FROM_BYTES = 16 * 1024 * 1024
 MAX_MEMBERS = 2000
 MAX_CELLS = 6_000_000
-_CELL = re.compile(rb'\br="([A-Z]{1,4})([0-9]{1,9})"')
-_ROW = re.compile(rb'<row\b[^>]*?\br="([0-9]{1,9})"')
+_CELL = re.compile(rb"""\br\s*=\s*["']([A-Z]{1,4})([0-9]{1,19})["']""")
+_ROW = re.compile(rb"""<row\b[^>]*?\br\s*=\s*["']([0-9]{1,19})["']""")
+_TYPES = {"n": Number, "d": Dated}
 _CHUNK = 1 << 20
+_CHILD = str(Path(__file__).with_name("xlsx_child.py"))
 _BOMB = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV."
 
 
@@ -34,22 +40,42 @@ def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
     """What was detected, and the records; raises FeedRefused for what is no workbook or not safe to open."""
     _guard(stream)
     stream.seek(0)
+    child = subprocess.Popen(
+        [sys.executable, "-P", _CHILD], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    assert child.stdin and child.stdout
+    # A child that died early is noticed by what it does not answer.
+    with contextlib.suppress(BrokenPipeError):
+        shutil.copyfileobj(stream, child.stdin, _CHUNK)
+    with contextlib.suppress(BrokenPipeError):
+        child.stdin.close()
+    answer = json.loads(child.stdout.readline() or "{}")
+    if "sheet" not in answer:
+        _end(child)
+        reason = answer.get("error", "reading it took too much memory or time")
+        raise refused("unreadable", f"The workbook cannot be read: {reason}. Save it again, or as CSV.")
+    return {"format": "xlsx", "sheet": visible(answer["sheet"])}, _records(child)
+
+
+def _end(child: subprocess.Popen[bytes]) -> int:
+    child.kill()
+    assert child.stdout
+    child.stdout.close()
+    return child.wait()
+
+
+def _records(child: subprocess.Popen[bytes]) -> Iterator[Record]:
+    assert child.stdout
+    row = 0
     try:
-        workbook = python_calamine.CalamineWorkbook.from_filelike(stream)
-        sheet = _first_sheet(workbook)
-    except python_calamine.PasswordError:
-        raise refused("unreadable", "The workbook is protected by a password; save it without one.") from None
-    except (python_calamine.CalamineError, OSError, ValueError) as error:
-        raise refused("unreadable", f"The workbook cannot be read ({error}); save it again, or as CSV.") from None
-    return {"format": "xlsx", "sheet": sheet.name}, _records(sheet)
-
-
-def _first_sheet(workbook: python_calamine.CalamineWorkbook) -> python_calamine.CalamineSheet:
-    kinds, visible = python_calamine.SheetTypeEnum, python_calamine.SheetVisibleEnum
-    for meta in workbook.sheets_metadata:
-        if meta.typ == kinds.WorkSheet and meta.visible == visible.Visible:
-            return workbook.get_sheet_by_name(meta.name)
-    raise refused("unreadable", "The workbook has no visible sheet; expected the products on the first one.")
+        for row, line in enumerate(child.stdout, start=1):
+            yield row, [cell if isinstance(cell, str) else _TYPES[cell[0]](cell[1]) for cell in json.loads(line)]
+        if child.wait() != 0:
+            message = f"The workbook cannot be read beyond row {row}: it took too much memory or time. Save it as CSV."
+            raise refused("unreadable", message, row=row)
+    finally:
+        _end(child)
 
 
 def _guard(stream: IO[bytes]) -> None:
@@ -154,32 +180,3 @@ class _Farthest:
                 f"The sheet reaches to row {self.row:,} and column {self.column:,}, which are more than {MAX_CELLS:,} "
                 "cells; expected no cells far out. Delete what is beyond the table, or save it as CSV.",
             )
-
-
-def _records(sheet: python_calamine.CalamineSheet) -> Iterator[Record]:
-    offset = [""] * (sheet.start[1] if sheet.start else 0)
-    for row, cells in enumerate(sheet.iter_rows(), start=1):
-        yield row, offset + [_text(cell) for cell in cells]
-
-
-def _text(value: Any) -> str:
-    """A cell as text. Whole numbers below 10¹⁵ have no point; larger ones show that a spreadsheet has rounded them."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, (int, float)):
-        return _number(value)
-    if isinstance(value, datetime.datetime):
-        return Dated(value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" "))
-    if isinstance(value, (datetime.date, datetime.time)):
-        return Dated(value.isoformat())
-    return str(value)
-
-
-def _number(value: int | float) -> Number:
-    if abs(value) >= 1e15:
-        return Number(f"{Decimal(repr(value)).normalize():E}")
-    if value == int(value):
-        return Number(int(value))
-    return Number(format(Decimal(repr(value)), "f"))

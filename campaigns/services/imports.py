@@ -207,7 +207,7 @@ def _record(
     report = parsed.report
     done = FeedImport.objects.create(
         brand=brand,
-        file_name=Path(file_name.replace("\\", "/")).name[:300] or "feed",
+        file_name=_storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
         file_sha256=parsed.sha256,
         file_bytes=parsed.size,
         dialect=parsed.feed.dialect if parsed.feed else {},
@@ -225,7 +225,7 @@ def _record(
             ImportIssue(
                 feed_import=done,
                 row=issue.row,
-                column=issue.column,
+                column=_storable(issue.column),
                 cell=issue.cell,
                 value=_storable(issue.value),
                 cause=issue.cause,
