@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from campaigns.prompts.syntax import Node, Slot, parse
@@ -21,6 +22,11 @@ class PromptSource:
     style: str = ""
     style_negative: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def needed(self) -> tuple[str, ...]:
+        """Names of placeholders without default, each once, in reading order. Kept: a run asks for it per picture."""
+        return tuple(dict.fromkeys(slot.name for slot in placeholders(self) if slot.default is None))
 
 
 @dataclass(frozen=True)
@@ -59,14 +65,14 @@ def placeholders(source: PromptSource | str) -> list[Slot]:
 
 def missing(source: PromptSource | str, values: Mapping[str, Any]) -> list[str]:
     """Names without default for which `values` has nothing; each once, in reading order."""
-    names = (slot.name for slot in placeholders(source) if slot.default is None and _is_empty(values.get(slot.name)))
-    return list(dict.fromkeys(names))
+    needed = (PromptSource(source) if isinstance(source, str) else source).needed
+    return [name for name in needed if _is_empty(values.get(name))]
 
 
 def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
     """Fill `source`; braces inside values are text. Raises MissingValues and PromptSyntaxError.
 
-    A parameter that is one placeholder and nothing else keeps its value's type: {"fill": "{fill}"} gives 0.8, not "0.8".
+    A parameter that is one placeholder and nothing else keeps its value's type: {"fill": "{fill}"} gives 0.8.
     """
     lacking = missing(source, values)
     if lacking:

@@ -93,6 +93,8 @@ class Drafter:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.unknown: list[tuple[str, str]] = []
+        self._roles = order.image_roles
+        self._injected = order.injected
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
 
@@ -167,7 +169,7 @@ class Drafter:
             .values_list("pk", "key", "name", "kind", "attributes")
         )
         rows.sort(key=lambda row: row[3] == "product")
-        pictures = self._pictures([row[0] for row in rows]) if self.order.image_roles else {}
+        pictures = self._pictures([row[0] for row in rows]) if self._roles else {}
         return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
 
     def _pictures(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
@@ -253,7 +255,7 @@ class Drafter:
         return found
 
     def _images(self, wish: Wish) -> tuple[dict[str, ImageRef], list[tuple[str, str]]]:
-        roles = self.order.image_roles
+        roles = self._roles
         if not roles:
             return {}, []
         role = str(wish.values.get(PHOTO_AXIS, ""))
@@ -282,7 +284,7 @@ class Drafter:
     def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
         order = self.order
         parameters = dict(rendered.parameters)
-        for name in order.injected:
+        for name in self._injected:
             if name in wish.values:
                 parameters[name] = wish.values[name]
         if order.guide is not None:
