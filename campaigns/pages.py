@@ -26,23 +26,28 @@ class BrandRequest(HttpRequest):
 View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 
+def enter(request: Any, slug: str, action: Action) -> BrandRequest:
+    """Put the brand into the request. NotFound for people outside the brand, NotAllowed for people without the right;
+    the last brand is remembered for the next visit."""
+    found = Brand.objects.visible_to(request.user).filter(slug=slug).first()
+    if found is None:
+        raise NotFound(f"There is no brand {slug!r} among yours. Ask an admin if you should see it.")
+    request.brand = found
+    require(request.user, action, found)
+    if request.session.get("brand") != slug:
+        request.session["brand"] = slug
+    entered: BrandRequest = request
+    return entered
+
+
 def brand_page(action: Action = Action.VIEW) -> Callable[[View[P]], Callable[..., HttpResponseBase]]:
-    """Decorator: the view gets `request.brand`; people outside the brand get "not found", people without the right
-    a refusal that names who has it. The last brand is remembered for the next visit.
-    """
+    """Decorator: a page of one brand for signed-in people with the right; the view gets `request.brand`."""
 
     def wrap(view: View[P]) -> Callable[..., HttpResponseBase]:
         @login_required
         @wraps(view)
         def page(request: Any, brand: str, *args: P.args, **kwargs: P.kwargs) -> HttpResponseBase:
-            found = Brand.objects.visible_to(request.user).filter(slug=brand).first()
-            if found is None:
-                raise NotFound(f"There is no brand {brand!r} among yours. Ask an admin if you should see it.")
-            request.brand = found
-            require(request.user, action, found)
-            if request.session.get("brand") != brand:
-                request.session["brand"] = brand
-            return view(request, *args, **kwargs)
+            return view(enter(request, brand, action), *args, **kwargs)
 
         return page
 

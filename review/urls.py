@@ -2,9 +2,16 @@
 
 from django.urls import path
 
-from review.views import room
+from review.views import deliveries, home, library, room
 
 urlpatterns = [
+    path("", home.entry, name="home"),
+    path("brands/<slug:brand>/", home.home, name="brand_home"),
+    path("brands/<slug:brand>/library/", library.index, name="library"),
+    path("brands/<slug:brand>/library/approved.zip", library.approved, name="approved_zip"),
+    path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
+    path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.judge_again, name="asset_act"),
+    path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),
     path("brands/<slug:brand>/review/", room.door, name="review"),
     path("brands/<slug:brand>/review/room/", room.page, name="room"),
     path("brands/<slug:brand>/review/more/", room.more, name="review_more"),

@@ -21,7 +21,7 @@ def small(key: str, edge: int) -> str:
     """
     edge = next((known for known in EDGES if known >= edge), EDGES[-1])
     remembered = f"preview:{key}:{edge}"
-    if found := cache.get(remembered):
+    if (found := cache.get(remembered)) and files.exists(found):  # the sweeper may have taken it
         return str(found)
     made = _make(key, edge)
     cache.set(remembered, made, timeout=None)

@@ -29,7 +29,11 @@ def icon(name: str, extra: str = "") -> SafeString:
 def state(value: str, label: str = "") -> SafeString:
     """A state as shape, colour and word."""
     tone = next(
-        (tone for tone, values in (("good", _GOOD), ("warn", _WARN), ("bad", _BAD), ("info", _INFO)) if value in values),
+        (
+            tone
+            for tone, values in (("good", _GOOD), ("warn", _WARN), ("bad", _BAD), ("info", _INFO))
+            if value in values
+        ),
         "",
     )
     return format_html('<span class="state {}">{}</span>', tone, label or str(value).replace("_", " "))
@@ -73,6 +77,17 @@ def ago(value: datetime | None) -> str:
 
 
 @register.filter
+def timeleft(value: datetime) -> str:
+    """How long until then: "3 min 20 s"."""
+    return seconds(max(0.0, (value - timezone.now()).total_seconds()))
+
+
+@register.filter
+def per_minute(rate: float) -> int:
+    return round(60 * rate)
+
+
+@register.filter
 def percent(part: float, whole: float) -> int:
     return round(100 * part / whole) if whole else 0
 
@@ -84,6 +99,12 @@ def item(mapping: dict[Any, Any], key: Any) -> Any:
 
 
 @register.filter
+def pairs(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
+    """Names and values of plain JSON; `mapping.items` in a template would find a key called "items" first."""
+    return list(mapping.items()) if mapping else []
+
+
+@register.filter
 def words(value: str) -> str:
-    """"needs_revision" as a person writes it: "needs revision"."""
+    """ "needs_revision" as a person writes it: "needs revision"."""
     return str(value).replace("_", " ")

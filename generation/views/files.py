@@ -10,13 +10,14 @@ from django.views.decorators.http import require_safe
 
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.services import files, previews
-from generation.models import Master, Rendition
+from generation.models import AssetVersion, Master, Rendition
 
 _KINDS: dict[str, Any] = {
     "master": Master.objects,
     "rendition": Rendition.objects,
     "photo": ReferencePhoto.objects,
     "cutout": Cutout.objects,
+    "version": AssetVersion.objects.select_related("master"),
 }
 
 
@@ -26,6 +27,9 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
     """One stored picture. `?px=` asks for a small copy of at least that edge, `?download=` for a file name;
     `?v=` is the content's hash and makes the address immutable."""
     found = _KINDS[kind].visible_to(request.user).filter(pk=pk).first() if kind in _KINDS else None
+    is_pinned = kind == "version" or bool(found and request.GET.get("v", "") == found.sha256[:12])
+    if isinstance(found, AssetVersion):  # by version where a page knows no master; it never points at another one
+        found = found.master
     if found is None or not found.storage_key:
         raise Http404("There is no such picture.")
     key = _key(found, request.GET.get("px", ""))
@@ -34,7 +38,6 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
     else:
         answer = files.response(key, download_name=request.GET.get("download", ""))
-    is_pinned = request.GET.get("v", "") == found.sha256[:12]
     answer["Cache-Control"] = "private, max-age=31536000, immutable" if is_pinned else "private, no-cache"
     answer["X-Content-Type-Options"] = "nosniff"
     return answer

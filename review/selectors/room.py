@@ -12,7 +12,10 @@ from django.urls import reverse
 
 from campaigns import prompts
 from campaigns.models import Cutout, ReferencePhoto, User
-from campaigns.prompts import PromptSource, Span
+from campaigns.prompts import PromptSource
+from campaigns.prompts.pieces import Piece, cut
+from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_selectors
 from campaigns.templatetags.proofline import picture
 from generation.engines import base as engines
 from generation.models import AssetVersion, Finding, JobSpec, Rendition
@@ -27,14 +30,6 @@ SHEET_PX = 512
 _SWATCHES = ("colour_hex", "color_hex", "hex")
 #: Controls that stand in the spec itself, not among the engine's parameters.
 _TOP = frozenset({"prompt", "negative", "seed"})
-
-
-@dataclass(frozen=True)
-class Piece:
-    """A stretch of a prompt: plain words, or the value of one placeholder (`name` set)."""
-
-    text: str
-    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -132,8 +127,12 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
         if version.round < rounds[version.asset_id] and version.asset_id not in found:
             master = version.master
             found[version.asset_id] = [
-                {"src": picture("master", master), "width": master.width, "height": master.height,
-                 "label": f"Round {version.round}"}
+                {
+                    "src": picture("master", master),
+                    "width": master.width,
+                    "height": master.height,
+                    "label": f"Round {version.round}",
+                }
             ]
     return found
 
@@ -180,8 +179,17 @@ def _version(version: AssetVersion, task: ReviewTask) -> dict[str, Any]:
             }
             for one in shipped
         ]
-        or [{"spec": "master", "src": picture("master", master), "width": master.width, "height": master.height,
-             "bytes": master.bytes, "format": master.image_format, "background": ""}],
+        or [
+            {
+                "spec": "master",
+                "src": picture("master", master),
+                "width": master.width,
+                "height": master.height,
+                "bytes": master.bytes,
+                "format": master.image_format,
+                "background": "",
+            }
+        ],
         "marks": [
             {"check": one.check_name, "outcome": one.outcome, "message": one.message, "box": one.box}
             for one in version.findings.all()
@@ -207,8 +215,12 @@ def story(*, task: ReviewTask, user: User) -> Story:
     ]
     frozen = JobSpec.objects.filter(cell=cell, round__lte=task.round).order_by("-round", "candidate").first()
     spec = frozen.spec if frozen else {}
-    source = _source(run.prompt_version)
-    values = {**asset.subject.attributes, "name": asset.subject.name, "sku": asset.subject.key, **cell.axis_values}
+    source = prompt_selectors.source(run.prompt_version)
+    subject = asset.subject
+    values = campaign_selectors.values_of(
+        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+    )
+    values |= cell.axis_values
     endpoint = run.endpoint
     controls = engines.build(endpoint.engine, endpoint.config).capabilities().controls
     items = task.checklist_version.items
@@ -263,25 +275,6 @@ def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piec
     if rendered.text != sent:
         return [Piece(sent)]
     return cut(rendered.text, rendered.spans)
-
-
-def cut(text: str, spans: Sequence[Span]) -> list[Piece]:
-    found, place = [], 0
-    for span in spans:
-        found += [Piece(text[place : span.start]), Piece(text[span.start : span.end], span.name)]
-        place = span.end
-    return [one for one in [*found, Piece(text[place:])] if one.text]
-
-
-def _source(version: Any) -> PromptSource:
-    style = version.style
-    return PromptSource(
-        text=version.text,
-        negative=version.negative,
-        style=style.text if style else "",
-        style_negative=style.negative if style else "",
-        parameters=version.parameters,
-    )
 
 
 def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:

@@ -99,8 +99,12 @@ def posted(view: Callable[..., dict[str, Any]]) -> Callable[..., HttpResponseBas
 def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.approve(
-        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"],
-        answers=said.get("answers") or {}, note=said.get("note", ""),
+        task_id=task_id,
+        version_id=said["version"],
+        by=request.user,
+        seen=said["seen"],
+        answers=said.get("answers") or {},
+        note=said.get("note", ""),
     )
     return _decided(decision)
 
@@ -109,8 +113,12 @@ def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
 def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.reject(
-        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"],
-        reason=said.get("reason", ""), note=said.get("note", ""),
+        task_id=task_id,
+        version_id=said["version"],
+        by=request.user,
+        seen=said["seen"],
+        reason=said.get("reason", ""),
+        note=said.get("note", ""),
     )
     return _decided(decision)
 
@@ -119,8 +127,14 @@ def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
 def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.request_revision(
-        task_id=task_id, version_id=said["version"], by=request.user, seen=said["seen"], reason=said.get("reason", ""),
-        controls=said.get("controls") or {}, note=said.get("note", ""), needs_retouch=bool(said.get("retouch")),
+        task_id=task_id,
+        version_id=said["version"],
+        by=request.user,
+        seen=said["seen"],
+        reason=said.get("reason", ""),
+        controls=said.get("controls") or {},
+        note=said.get("note", ""),
+        needs_retouch=bool(said.get("retouch")),
     )
     return _decided(decision)
 

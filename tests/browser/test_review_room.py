@@ -85,7 +85,9 @@ def test_reject_takes_its_reason_from_a_digit(room: Any, tasks: list[ReviewTask]
     _press(room, "3")
     decision = Decision.objects.get()
     assert (decision.verdict, decision.task_id, decision.reason and decision.reason.code) == (
-        "rejected", tasks[0].pk, "artefact",
+        "rejected",
+        tasks[0].pk,
+        "artefact",
     )
 
 

@@ -1,0 +1,63 @@
+"""The trail: what happened in a brand in sealed order, verified on demand, exported as JSON lines."""
+
+from __future__ import annotations
+
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from campaigns.access import Action
+from campaigns.models import Event
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.services import audit
+
+PAGE = 100
+KINDS = [
+    ("", "Everything"),
+    ("campaigns.", "Campaigns, prompts and feeds"),
+    ("generation.", "Making"),
+    ("review.", "Review and delivery"),
+]
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def index(request: BrandRequest) -> HttpResponseBase:
+    """Events newest first, by keyset; `?type=` keeps one kind, `?before=` goes back."""
+    kind, before = request.GET.get("type", ""), request.GET.get("before", "")
+    found = Event.objects.visible_to(request.user).filter(brand=request.brand).select_related("seal")
+    if kind:
+        found = found.filter(type__startswith=kind)
+    if before.isdigit():
+        found = found.filter(pk__lt=int(before))
+    rows = list(found.order_by("-pk")[: PAGE + 1])
+    number, head = audit.head(request.brand)
+    return render(
+        request,
+        "campaigns/audit.html",
+        {
+            "events": rows[:PAGE],
+            "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+            "kind": kind,
+            "kinds": KINDS,
+            "sealed": number,
+            "head": head,
+        },
+    )
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def verify(request: BrandRequest) -> HttpResponseBase:
+    """Walk the whole chain now; a fragment says what was found."""
+    found = audit.verify(request.brand)
+    return render(request, "campaigns/audit_verified.html", {"found": found})
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def export(request: BrandRequest) -> HttpResponseBase:
+    lines = (f"{line}\n" for line in audit.export(request.brand))
+    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-audit.jsonl"'
+    return answer

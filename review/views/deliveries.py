@@ -1,0 +1,102 @@
+"""The delivery desk: approved assets × destinations, with states and causes."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator
+from typing import Any
+
+from django.db.models import Count
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from campaigns.pages import BrandRequest, brand_page
+from review.choices import Desired, Observed
+from review.models import Delivery, Destination
+
+PAGE = 100
+
+
+@require_safe
+@brand_page()
+def index(request: BrandRequest) -> HttpResponseBase:
+    """Newest first, by keyset; `?state=`, `?destination=` filter, `?format=csv` sends the table."""
+    found = _matching(request)
+    if request.GET.get("format") == "csv":
+        answer = StreamingHttpResponse(_csv(found), content_type="text/csv; charset=utf-8")
+        answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
+        return answer
+    before = request.GET.get("before", "")
+    if before.isdigit():
+        found = found.filter(pk__lt=int(before))
+    rows = list(found[: PAGE + 1])
+    destinations = Destination.objects.visible_to(request.user).filter(brand=request.brand)
+    counted = (
+        Delivery.objects.visible_to(request.user)
+        .filter(destination__brand=request.brand)
+        .values("observed", "desired")
+        .annotate(count=Count("pk"))
+    )
+    context = {
+        "deliveries": rows[:PAGE],
+        "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+        "destinations": destinations,
+        "counts": _counts(counted),
+        "state": request.GET.get("state", ""),
+        "chosen": request.GET.get("destination", ""),
+    }
+    return render(request, "review/deliveries.html", context)
+
+
+def _matching(request: BrandRequest) -> Any:
+    found = (
+        Delivery.objects.visible_to(request.user)
+        .filter(destination__brand=request.brand)
+        .select_related("asset__subject", "asset__campaign", "destination", "version__master")
+        .order_by("-pk")
+    )
+    state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
+    if state in Observed.values:
+        found = found.filter(observed=state)
+    return found.filter(destination__slug=chosen) if chosen else found
+
+
+def _counts(counted: Any) -> list[tuple[str, str, int]]:
+    """(observed state, its words, how many), most telling first."""
+    totals: dict[str, int] = {}
+    for row in counted:
+        totals[row["observed"]] = totals.get(row["observed"], 0) + row["count"]
+    words = {
+        "failed": "failed",
+        "sending": "being sent",
+        "present": "live",
+        "removing": "being removed",
+        "absent": "not there",
+    }
+    return [(state, words[state], totals[state]) for state in words if state in totals]
+
+
+class _Echo:
+    def write(self, value: str) -> str:
+        return value
+
+
+def _csv(found: Any) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield "\ufeff" + writer.writerow(
+        ["sku", "campaign", "destination", "wanted", "state", "attempts", "changed", "cause"]
+    )
+    for one in found.iterator(chunk_size=500):
+        wanted = "there" if one.desired == Desired.PRESENT else "not there"
+        cells = [
+            one.asset.subject.key,
+            one.asset.campaign.name,
+            one.destination.name,
+            wanted,
+            one.get_observed_display(),
+            one.attempts,
+            one.changed_at.isoformat(),
+            one.error,
+        ]
+        yield writer.writerow([f"'{cell}" if str(cell)[:1] in {"=", "+", "-", "@"} else cell for cell in cells])

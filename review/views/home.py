@@ -1,0 +1,167 @@
+"""Home: what waits for this person, as sentences with pictures and one button each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from django.contrib.auth.decorators import login_required
+from django.db.models import Count, Q
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from campaigns.access import Action, can
+from campaigns.models import Brand, Campaign, ReferencePhoto, Subject
+from campaigns.pages import BrandRequest, brand_page
+from generation.choices import AssetState, JobState, RunState
+from generation.models import Asset, Run
+from review.choices import Observed
+from review.models import Delivery
+from review.selectors import queues
+
+THUMBS = 4
+MOST = 5
+
+
+@dataclass(frozen=True)
+class Errand:
+    """One line of the list: what is to do, since when, four pictures, one button."""
+
+    sentence: str
+    href: str
+    verb: str
+    at: datetime | None = None
+    versions: list[int] = field(default_factory=list)
+    is_urgent: bool = False
+
+
+@require_safe
+@login_required
+def entry(request: Any) -> HttpResponseBase:
+    """The site's front door: the last brand, or the only one; somebody without any is told whom to ask."""
+    brands = Brand.objects.visible_to(request.user)
+    brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
+    if brand is None:
+        return render(request, "no_brand.html")
+    return redirect("brand_home", brand.slug)
+
+
+@require_safe
+@brand_page()
+def home(request: BrandRequest) -> HttpResponseBase:
+    errands = [
+        *_to_review(request),
+        *_runs(request),
+        *_failed(request),
+        *_escalated(request),
+        *_undelivered(request),
+        *_lacking_photos(request),
+    ]
+    rows = Campaign.objects.visible_to(request.user).filter(brand=request.brand)
+    made = Count("assets", filter=~Q(assets__state__in=[AssetState.SUPERSEDED, AssetState.MAKING]))
+    approved = Count("assets", filter=Q(assets__state=AssetState.APPROVED))
+    context = {
+        "errands": errands[:MOST],
+        "campaigns": rows.annotate(made=made, approved=approved).order_by("-created_at")[:6],
+        "has_products": Subject.objects.filter(brand=request.brand).exists(),
+    }
+    return render(request, "home.html", context)
+
+
+def _shown(request: BrandRequest, **which: Any) -> list[int]:
+    """Version ids of four pictures."""
+    rows = Asset.objects.visible_to(request.user).filter(brand=request.brand, **which)
+    latest = rows.exclude(current_version=None).order_by("-pk").values_list("current_version_id", flat=True)[:THUMBS]
+    return [pk for pk in latest if pk]
+
+
+def _to_review(request: BrandRequest) -> list[Errand]:
+    mine = next((one for one in queues.waiting(user=request.user) if one.brand_id == request.brand.pk), None)
+    if mine is None or not mine.waiting:
+        return []
+    overdue = f", {mine.overdue} overdue" if mine.overdue else ""
+    sentence = f"{mine.waiting} {'picture waits' if mine.waiting == 1 else 'pictures wait'} for your verdict{overdue}."
+    verb = "Go on reviewing" if mine.held else "Start reviewing"
+    shown = _shown(request, state=AssetState.IN_REVIEW)
+    return [
+        Errand(sentence, reverse("room", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue))
+    ]
+
+
+def _runs(request: BrandRequest) -> list[Errand]:
+    """Runs that stand still and need somebody, then those that work."""
+    if not can(request.user, Action.RUN, request.brand):
+        return []
+    states = (RunState.PLANNED, RunState.PAUSED, RunState.RUNNING)
+    rows = Run.objects.visible_to(request.user).filter(campaign__brand=request.brand, state__in=states)
+    done = Count("jobs", filter=Q(jobs__status=JobState.SUCCEEDED))
+    errands = []
+    for run in rows.annotate(done=done).select_related("campaign").order_by("state", "-id")[:3]:
+        href = reverse("run", args=[request.brand.slug, run.pk])
+        shown = _shown(request, cell__run=run)
+        if run.state == RunState.PLANNED:
+            sentence = f"{run.name} of {run.campaign.name} is planned: {run.job_count} pictures wait for release."
+            errands.append(Errand(sentence, href, "Look and release", run.created_at, shown))
+        elif run.state == RunState.PAUSED:
+            why = run.pause_reason or "It stands still."
+            errands.append(
+                Errand(
+                    f"{run.name} of {run.campaign.name} is paused. {why}", href, "See why", run.released_at, shown, True
+                )
+            )
+        else:
+            sentence = f"{run.name} of {run.campaign.name} is working: {run.done} of {run.job_count} pictures are made."
+            errands.append(Errand(sentence, href, "Watch", run.released_at, shown))
+    return errands
+
+
+def _failed(request: BrandRequest) -> list[Errand]:
+    if not can(request.user, Action.RUN, request.brand):
+        return []
+    failed = Asset.objects.visible_to(request.user).filter(brand=request.brand, state=AssetState.FAILED)
+    first = failed.select_related("cell").order_by("-pk").first()
+    if first is None:
+        return []
+    count = failed.count()
+    sentence = f"{count} {'picture' if count == 1 else 'pictures'} could not be made."
+    href = reverse("run", args=[request.brand.slug, first.cell.run_id]) + "?only=problems"
+    return [Errand(sentence, href, "See the causes", first.changed_at, [], True)]
+
+
+def _escalated(request: BrandRequest) -> list[Errand]:
+    tasks = [task for task in queues.escalated(user=request.user) if task.brand_id == request.brand.pk]
+    if not tasks:
+        return []
+    sentence = f"{len(tasks)} {'picture' if len(tasks) == 1 else 'pictures'} went three rounds without a yes; you decide how to go on."
+    shown = [task.asset.current_version_id for task in tasks if task.asset.current_version_id][:THUMBS]
+    href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
+    return [Errand(sentence, href, "Decide", tasks[0].opened_at, shown, True)]
+
+
+def _undelivered(request: BrandRequest) -> list[Errand]:
+    failed = Delivery.objects.visible_to(request.user).filter(
+        destination__brand=request.brand, observed=Observed.FAILED
+    )
+    count = failed.count()
+    if not count or not can(request.user, Action.DELIVER, request.brand):
+        return []
+    sentence = f"{count} approved {'picture' if count == 1 else 'pictures'} could not be delivered."
+    first = failed.order_by("-changed_at").first()
+    href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
+    return [Errand(sentence, href, "See the causes", first.changed_at if first else timezone.now(), [], True)]
+
+
+def _lacking_photos(request: BrandRequest) -> list[Errand]:
+    if not can(request.user, Action.IMPORT_FEED, request.brand):
+        return []
+    stored = ReferencePhoto.objects.exclude(storage_key="").values("subject_id")
+    products = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True)
+    lacking = products.exclude(pk__in=stored).count()
+    if not lacking or lacking == products.count() == 0:
+        return []
+    sentence = f"{lacking} {'product has' if lacking == 1 else 'products have'} no photo yet."
+    return [Errand(sentence, reverse("products", args=[request.brand.slug]), "See the products")]

@@ -1,0 +1,111 @@
+"""The library and one asset's page: pictures with their story, and the approved ones as a ZIP."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import redirect, render
+from django.utils import timezone
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns.access import Action
+from campaigns.errors import NotFound
+from campaigns.pages import BrandRequest, brand_page
+from generation.choices import AssetState
+from review.selectors import library, stories
+from review.selectors.library import Filters
+from review.services import approved_zip, decisions
+
+PROBLEM_ANY = "any"
+
+
+@require_safe
+@brand_page()
+def index(request: BrandRequest) -> HttpResponseBase:
+    """Justified rows by facet; htmx asks for the next rows with `?after=`."""
+    filters = _filters(request)
+    after = request.GET.get("after", "")
+    page = library.page(
+        user=request.user, brand=request.brand, filters=filters, after=int(after) if after.isdigit() else None
+    )
+    query = request.GET.copy()
+    query.pop("after", None)
+    context = {"page": page, "filters": filters, "query": query.urlencode()}
+    if request.headers.get("HX-Request") and after:
+        return render(request, "review/library_rows.html", context)
+    context |= {
+        "facets": library.facets(user=request.user, brand=request.brand, filters=filters),
+        "approved": library.matching(user=request.user, brand=request.brand, filters=filters)
+        .filter(state=AssetState.APPROVED)
+        .count(),
+    }
+    return render(request, "review/library.html", context)
+
+
+@require_safe
+@brand_page(Action.PULL)
+def approved(request: BrandRequest) -> HttpResponseBase:
+    """The approved pictures of the current filter as a streamed ZIP."""
+    found = library.matching(user=request.user, brand=request.brand, filters=_filters(request))
+    ids = list(found.filter(state=AssetState.APPROVED).values_list("pk", flat=True))
+    chunks = approved_zip.stream(user=request.user, brand=request.brand, asset_ids=ids)
+    answer = StreamingHttpResponse(chunks, content_type="application/zip")
+    day = timezone.localdate().isoformat()
+    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-approved-{day}.zip"'
+    answer["X-Accel-Buffering"] = "no"
+    return answer
+
+
+@require_safe
+@brand_page()
+def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
+    story = stories.story(user=request.user, asset_id=asset_id)
+    if story.asset.brand_id != request.brand.pk:
+        raise NotFound(f"There is no image {asset_id} in {request.brand.name}.")
+    wanted = request.GET.get("version", "")
+    shown = next((one for one in story.versions if str(one.pk) == wanted), None)
+    shown = shown or next((one for one in story.versions if one.pk == story.asset.current_version_id), None)
+    shown = shown or (story.versions[0] if story.versions else None)
+    context = {
+        "story": story,
+        "shown": shown,
+        "record": json.dumps(story.record, indent=2, ensure_ascii=False, default=str),
+        "task": story.asset.tasks.order_by("id").last(),
+    }
+    return render(request, "review/asset.html", context)
+
+
+@require_POST
+@brand_page(Action.REVOKE)
+def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponseBase:
+    """A lead revokes an approval or puts the asset back into review."""
+    note = request.POST.get("note", "").strip()
+    if verb == "revoke":
+        decisions.revoke(asset_id=asset_id, by=request.user, note=note)
+        messages.success(request, "The approval is revoked; every destination takes the picture away.")
+    elif verb == "reopen":
+        decisions.reopen(asset_id=asset_id, by=request.user, note=note)
+        messages.success(request, "The picture is back in review.")
+    else:
+        raise NotFound(f"An image cannot be told to {verb!r}.")
+    return redirect("asset", request.brand.slug, asset_id)
+
+
+def _filters(request: BrandRequest) -> Filters:
+    given: Any = request.GET
+    states = [state for state in given.getlist("state") if state in AssetState.values]
+    return Filters(
+        text=given.get("q", "").strip()[:200],
+        states=states,
+        campaign_id=_number(given.get("campaign", "")),
+        run_id=_number(given.get("run", "")),
+        problem=given.get("problem", "")[:40],
+        live=given.get("live", "")[:50],
+    )
+
+
+def _number(text: str) -> int | None:
+    return int(text) if text.isdigit() else None
