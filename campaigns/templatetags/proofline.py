@@ -13,10 +13,22 @@ from django.utils.safestring import SafeString
 
 register = template.Library()
 
-_GOOD = {"approved", "present", "succeeded", "finished", "applied", "pass", "ready", "published", "decided"}
-_WARN = {"held", "paused", "stale", "revising", "needs_revision", "flag", "quarantined", "awaiting_version", "pending"}
-_BAD = {"failed", "rejected", "revoked", "refused", "fail", "cancelled"}
-_INFO = {"running", "making", "in_review", "sending", "removing", "waiting", "open", "queued"}
+_TONES = {
+    "good": {"approved", "present", "succeeded", "finished", "applied", "pass", "ready", "published", "decided"},
+    "warn": {
+        "held",
+        "paused",
+        "stale",
+        "revising",
+        "needs_revision",
+        "flag",
+        "quarantined",
+        "awaiting_version",
+        "pending",
+    },
+    "bad": {"failed", "rejected", "revoked", "refused", "fail", "cancelled"},
+    "info": {"running", "making", "in_review", "sending", "removing", "waiting", "open", "queued"},
+}
 
 
 @register.simple_tag
@@ -28,14 +40,7 @@ def icon(name: str, extra: str = "") -> SafeString:
 @register.simple_tag
 def state(value: str, label: str = "") -> SafeString:
     """A state as shape, colour and word."""
-    tone = next(
-        (
-            tone
-            for tone, values in (("good", _GOOD), ("warn", _WARN), ("bad", _BAD), ("info", _INFO))
-            if value in values
-        ),
-        "",
-    )
+    tone = next((tone for tone, values in _TONES.items() if value in values), "")
     return format_html('<span class="state {}">{}</span>', tone, label or str(value).replace("_", " "))
 
 

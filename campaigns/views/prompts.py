@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from django.contrib import messages
@@ -175,7 +176,7 @@ def mark(text: str, spans: Any, remarks: Any) -> list[Piece]:
     """Cut a text at its values and at what the brand guide remarks; a remark inside a value wins."""
     edges = sorted({0, len(text), *(edge for one in (*spans, *remarks) for edge in (one.start, one.end))})
     pieces = []
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         name = next((one.name for one in spans if one.start <= start and end <= one.end), "")
         remark = next((one for one in remarks if one.start <= start and end <= one.end), None)
         pieces.append(Piece(text[start:end], name, remark.kind if remark else "", remark.message if remark else ""))

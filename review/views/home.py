@@ -108,11 +108,8 @@ def _runs(request: BrandRequest) -> list[Errand]:
             errands.append(Errand(sentence, href, "Look and release", run.created_at, shown))
         elif run.state == RunState.PAUSED:
             why = run.pause_reason or "It stands still."
-            errands.append(
-                Errand(
-                    f"{run.name} of {run.campaign.name} is paused. {why}", href, "See why", run.released_at, shown, True
-                )
-            )
+            sentence = f"{run.name} of {run.campaign.name} is paused. {why}"
+            errands.append(Errand(sentence, href, "See why", run.released_at, shown, True))
         else:
             sentence = f"{run.name} of {run.campaign.name} is working: {run.done} of {run.job_count} pictures are made."
             errands.append(Errand(sentence, href, "Watch", run.released_at, shown))
@@ -136,7 +133,8 @@ def _escalated(request: BrandRequest) -> list[Errand]:
     tasks = [task for task in queues.escalated(user=request.user) if task.brand_id == request.brand.pk]
     if not tasks:
         return []
-    sentence = f"{len(tasks)} {'picture' if len(tasks) == 1 else 'pictures'} went three rounds without a yes; you decide how to go on."
+    pictures = "1 picture" if len(tasks) == 1 else f"{len(tasks)} pictures"
+    sentence = f"{pictures} went three rounds without a yes; you decide how to go on."
     shown = [task.asset.current_version_id for task in tasks if task.asset.current_version_id][:THUMBS]
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
     return [Errand(sentence, href, "Decide", tasks[0].opened_at, shown, True)]
@@ -161,7 +159,7 @@ def _lacking_photos(request: BrandRequest) -> list[Errand]:
     stored = ReferencePhoto.objects.exclude(storage_key="").values("subject_id")
     products = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True)
     lacking = products.exclude(pk__in=stored).count()
-    if not lacking or lacking == products.count() == 0:
+    if not lacking:
         return []
     sentence = f"{lacking} {'product has' if lacking == 1 else 'products have'} no photo yet."
     return [Errand(sentence, reverse("products", args=[request.brand.slug]), "See the products")]
