@@ -178,7 +178,9 @@ def test_a_dry_run_tells_the_mistakes_too(take: Callable[..., FeedImport]) -> No
     [
         (b"", "unreadable"), (b"%PDF-1.4", "unreadable"), (b"sku,name\n", "no_rows"),
         (b"colour\nred\n", "column_missing"),
-        (b"sku,name\n1,a\x00b\n", "control_character"), (b"sku,name\n1,caf\xc3\xa9\n2,caf\xe9\n", "control_character"),
+        (b"sku,name\n1,a\x00b\n", "control_character"),
+        (b"sku,na\x00me\n1,a\n", "control_character"),
+        (b"sku,name,caf\xc3\xa9,caf\xe9\n1,a,b,c\n", "control_character"), (b"sku,name\n1,caf\xc3\xa9\n2,caf\xe9\n", "control_character"),
         (b'sku,name\n1,"open\n', "quote"), (b"sku,name\n1\n", "ragged"), (b"sku,name\n1,=A1\n", "formula"),
         (b"PK\x03\x04 not really", "unreadable"), (b"sku,name\n1," + b"x" * 40_000 + b"\n", "cell_too_large"),
     ],
