@@ -217,6 +217,43 @@ def test_an_axis_that_the_engine_obeys_by_name_becomes_a_parameter(
     assert filled == [0.7] * 3 + [0.8] * 3
 
 
+def test_words_and_seeds_that_an_engine_ignores_make_no_other_picture(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign, version: PromptVersion
+) -> None:
+    with_cutouts(campaign)
+    remake(version, text="{name}", candidates=3)
+    endpoint = factories.EndpointFactory(engine="needs-cutout")
+    other = factories.PromptVersionFactory(
+        template__brand=campaign.brand, text="Only {name}", seed=7, needs={}, axes={}, parameters={}
+    )
+    seen = planning.preview(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}))
+    assert seen.jobs == 3
+    assert any("candidates would be equal" in note for note in seen.notes)
+    planned = [
+        planning.plan(**ask(endpoint=endpoint, axes={"backdrop": ["white"]}, prompt_version=one))
+        for one in (version, other)
+    ]
+    first, second = (list(JobSpec.objects.filter(job__run=run).order_by("job")) for run in planned)
+    assert [job.fingerprint for job in first] == [job.fingerprint for job in second]
+    assert first[0].spec["prompt"] != second[0].spec["prompt"]
+    again = fingerprints.of_spec(
+        brand_id=campaign.brand_id, endpoint=endpoint, engine=NeedsCutout({}), spec=first[0].spec
+    )
+    assert again == first[0].fingerprint
+
+
+def test_a_colour_named_as_in_the_brands_palette_is_the_brands(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign, brand: Brand
+) -> None:
+    with_cutouts(campaign)
+    factories.GuideVersionFactory(brand=brand, status="published", palette=[{"name": "Clay", "hex": "#b5651d"}])
+    run = planning.plan(
+        **ask(endpoint=factories.EndpointFactory(engine="packshot"), axes={"backdrop": ["clay", "white"]})
+    )
+    backdrops = JobSpec.objects.filter(job__run=run).values_list("spec__parameters__backdrop", flat=True)
+    assert set(backdrops) == {"#b5651d", "white"}
+
+
 def test_the_guides_standard_fills_what_the_prompt_leaves_open(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, brand: Brand
 ) -> None:

@@ -5,6 +5,7 @@ The product's pixels are scaled and otherwise stay as photographed; only what is
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from collections import OrderedDict
@@ -109,7 +110,10 @@ class Packshot:
         return f"packshot {spec.width}x{spec.height}"
 
     def model_identity(self) -> tuple[str, str]:
-        return "packshot", REVISION
+        if self.colours == COLOURS:
+            return "packshot", REVISION
+        named = repr(sorted(self.colours.items()))  # named anew, the same word is another colour
+        return "packshot", f"{REVISION}+{hashlib.sha256(named.encode()).hexdigest()[:12]}"
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))

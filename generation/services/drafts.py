@@ -24,6 +24,7 @@ from generation.services.orders import GUIDE_PARAMETERS, PHOTO_AXIS, SEED_AXIS, 
 
 CHUNK = 2000
 VALUES_KEY_LENGTH = 500
+BATCH_KEY_LENGTH = 32
 
 Item = TypeVar("Item")
 
@@ -95,6 +96,8 @@ class Drafter:
         self.unknown: list[tuple[str, str]] = []
         self._roles = order.image_roles
         self._injected = order.injected
+        self._indifferent = fingerprints.indifferent(order.capabilities)
+        self._palette = {str(one["name"]).casefold(): one["hex"] for one in order.guide.palette} if order.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
 
@@ -224,7 +227,7 @@ class Drafter:
             images=images,
         )
         refusals = tuple(("engine", sentence) for sentence in order.engine.validate(spec))
-        batch_key = order.engine.batch_key(spec)
+        batch_key = _short(order.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
         return Draft(
             subject=subject,
@@ -292,6 +295,9 @@ class Drafter:
                 standard = getattr(order.guide, column)
                 if name in order.capabilities.obeys and name not in parameters and standard not in ("", None):
                     parameters[name] = standard
+        for name in order.colour_parameters & parameters.keys():
+            # The brand's own Clay, not the engine's.
+            parameters[name] = self._palette.get(str(parameters[name]).casefold(), parameters[name])
         return parameters
 
     def _seed(self, wish: Wish, candidate: int) -> int:
@@ -309,10 +315,14 @@ class Drafter:
     def _jobs(self, wish: Wish, spec: Spec) -> tuple[DraftJob, ...]:
         plain = spec.to_json()
         made = []
-        for candidate in range(1, self.order.version.candidates + 1):
+        for candidate in range(1, self.order.candidates + 1):
             seed = spec.seed if candidate == 1 else self._seed(wish, candidate)
-            text = fingerprints.canonical({**plain, "seed": seed, "candidate": candidate})
-            made.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self.order.fingerprint_prefix, text)))
+            plain |= {"seed": seed, "candidate": candidate}
+            text = fingerprints.canonical(plain)
+            decisive = fingerprints.canonical({**plain, **self._indifferent}) if self._indifferent else text
+            made.append(
+                DraftJob(candidate, seed, text, fingerprints.fingerprint(self.order.fingerprint_prefix, decisive))
+            )
         return tuple(made)
 
     def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
@@ -323,6 +333,13 @@ class Drafter:
             seconds = self.order.endpoint.seconds_per_image or quote.seconds
             self._quotes[batch_key] = (Decimal(price).quantize(Decimal("0.000001")), float(seconds))
         return self._quotes[batch_key]
+
+
+def _short(batch_key: str) -> str:
+    """The key as its column holds it."""
+    if len(batch_key) <= BATCH_KEY_LENGTH:
+        return batch_key
+    return hashlib.sha256(batch_key.encode()).hexdigest()[:BATCH_KEY_LENGTH]
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

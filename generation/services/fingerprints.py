@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from generation.engines.base import Engine
+from generation.engines.base import Capabilities, Engine
 from generation.models import Endpoint
 
 
@@ -33,4 +33,12 @@ def fingerprint(shared: str, spec: str) -> str:
 
 def of_spec(*, brand_id: int, endpoint: Endpoint, engine: Engine, spec: Mapping[str, Any]) -> str:
     """The fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included."""
-    return fingerprint(prefix(brand_id=brand_id, endpoint=endpoint, engine=engine), canonical(spec))
+    decisive = canonical({**spec, **indifferent(engine.capabilities())})
+    return fingerprint(prefix(brand_id=brand_id, endpoint=endpoint, engine=engine), decisive)
+
+
+def indifferent(capabilities: Capabilities) -> dict[str, Any]:
+    """What of a spec does not touch this engine's pixels, at rest: other words or another seed make no other picture
+    where the engine reads neither, and so no other fingerprint."""
+    still: dict[str, Any] = {} if capabilities.obeys_prompt else {"prompt": "", "negative": ""}
+    return still if "seed" in capabilities.obeys else {**still, "seed": 0}

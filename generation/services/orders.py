@@ -8,7 +8,7 @@ from typing import Any
 
 from campaigns import prompts
 from campaigns.access import Action, require
-from campaigns.choices import PhotoRole
+from campaigns.choices import PhotoRole, PromptStatus
 from campaigns.errors import Invalid, Problem
 from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion, User
 from campaigns.prompts import PromptSource
@@ -69,6 +69,16 @@ class Order:
     def injected(self) -> frozenset[str]:
         """Axis and row names that become parameters of their own, because the engine obeys them under that name."""
         return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
+
+    @property
+    def candidates(self) -> int:
+        """Pictures per cell; one where the engine heeds no seed, since all would be equal."""
+        return self.version.candidates if SEED_AXIS in self.capabilities.obeys else 1
+
+    @property
+    def colour_parameters(self) -> frozenset[str]:
+        """Parameters that are colours, in which the names of the brand's palette count."""
+        return frozenset(one.parameter for one in self.capabilities.controls if one.kind == "colour")
 
     def definition(self) -> dict[str, Any]:
         """As it was asked, for the run's row."""
@@ -132,8 +142,19 @@ def load(
         rows=listed,
         sample=sample,
         fingerprint_prefix=_prefix(campaign, endpoint, engine),
-        notes=notes,
+        notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
     )
+
+
+def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities) -> list[str]:
+    found = []
+    if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
+        found.append(
+            f"{endpoint.name} heeds no seed, so its candidates would be equal: one of {version.candidates} is planned."
+        )
+    if version.status == PromptStatus.DRAFT:
+        found.append(f"{version} is a draft: no lead has approved it yet.")
+    return found
 
 
 def _id(subject: Any) -> int:
