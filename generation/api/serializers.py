@@ -57,6 +57,7 @@ class ReleaseOrder(serializers.Serializer[Any]):
     override_reason = serializers.CharField(
         required=False, default="", allow_blank=True, help_text="why a lead releases a full run before its pilot"
     )
+    reuse_rejected = serializers.BooleanField(default=False, help_text="also bring back pictures rejected before")
 
 
 class PriorityOrder(serializers.Serializer[Any]):
