@@ -213,7 +213,7 @@ def test_mistakes_are_grouped_by_cause_with_an_example(take: Callable[..., FeedI
     done = take("sku,name,price\n1,Mug,cheap\n2,,dear\n3,Jar,12.00\n")
     assert [group.sentence for group in selectors.groups(manager, done)] == [
         "2 prices that cannot be read, like “cheap”, first in C2",
-        "1 rows without a name, first in B3",
+        "1 row without a name, first in B3",
     ]
 
 

@@ -16,34 +16,38 @@ MAX_VALUE = 300
 """Characters of a bad value that an issue repeats."""
 
 CAUSES = {
-    "unreadable": "files that cannot be read",
-    "column_missing": "missing columns",
-    "column_twice": "headings used twice",
-    "column_unnamed": "values without a heading",
-    "no_rows": "files without rows",
-    "ragged": "rows with too few or too many cells",
-    "quote": "rows with broken quotes",
-    "cell_too_large": "cells that are too large",
-    "control_character": "cells with characters that cannot be text",
-    "formula": "cells that are formulas",
-    "key_missing": "rows without a key",
-    "key_scientific": "keys in scientific notation",
-    "key_date": "keys that a spreadsheet turned into dates",
-    "key_unreadable": "keys that cannot be used",
-    "name_missing": "rows without a name",
-    "too_long": "texts that are too long",
-    "price_unreadable": "prices that cannot be read",
-    "price_ambiguous": "prices that can be read in two ways",
-    "price_negative": "prices below zero",
-    "hex_unreadable": "hex colours that cannot be read",
-    "kind_unknown": "unknown kinds",
-    "photo_unusable": "photos that are neither a web address nor a file name",
-    "number_unreadable": "positions that are not numbers",
-    "duplicate_key": "keys that occur twice",
-    "duplicate_variant": "variants that occur twice",
-    "parent_unknown": "rows of products that do not exist",
-}
-"""cause -> what such issues are called in the plural."""
+    "unreadable": ("file that cannot be read", "files that cannot be read"),
+    "column_missing": ("missing column", "missing columns"),
+    "column_twice": ("heading used twice", "headings used twice"),
+    "column_unnamed": ("value without a heading", "values without a heading"),
+    "no_rows": ("file without rows", "files without rows"),
+    "ragged": ("row with too few or too many cells", "rows with too few or too many cells"),
+    "quote": ("row with broken quotes", "rows with broken quotes"),
+    "cell_too_large": ("cell that is too large", "cells that are too large"),
+    "control_character": (
+        "cell with characters that cannot be text", "cells with characters that cannot be text",
+    ),
+    "formula": ("cell that is a formula", "cells that are formulas"),
+    "key_missing": ("row without a key", "rows without a key"),
+    "key_scientific": ("key in scientific notation", "keys in scientific notation"),
+    "key_date": ("key that a spreadsheet turned into a date", "keys that a spreadsheet turned into dates"),
+    "key_unreadable": ("key that cannot be used", "keys that cannot be used"),
+    "name_missing": ("row without a name", "rows without a name"),
+    "too_long": ("text that is too long", "texts that are too long"),
+    "price_unreadable": ("price that cannot be read", "prices that cannot be read"),
+    "price_ambiguous": ("price that can be read in two ways", "prices that can be read in two ways"),
+    "price_negative": ("price below zero", "prices below zero"),
+    "hex_unreadable": ("hex colour that cannot be read", "hex colours that cannot be read"),
+    "kind_unknown": ("unknown kind", "unknown kinds"),
+    "photo_unusable": (
+        "photo that is neither a web address nor a file name", "photos that are neither web addresses nor file names",
+    ),
+    "number_unreadable": ("position that is not a number", "positions that are not numbers"),
+    "duplicate_key": ("key that stood before", "keys that stood before"),
+    "duplicate_variant": ("variant that stood before", "variants that stood before"),
+    "parent_unknown": ("row of a product that does not exist", "rows of products that do not exist"),
+}  # fmt: skip
+"""cause -> what one such issue is called, and what several are."""
 
 
 class Number(str):

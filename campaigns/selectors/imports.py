@@ -56,13 +56,10 @@ def groups(user: User, feed_import: FeedImport) -> list[Group]:
     """Mistakes by cause, the most frequent first."""
     place = Window(RowNumber(), partition_by="cause", order_by=["row", "id"])
     firsts = issues(user, feed_import).annotate(place=place).filter(place=1)
-    found = [
-        Group(
-            issue.cause,
-            CAUSES.get(issue.cause, issue.cause.replace("_", " ")),
-            feed_import.issue_counts.get(issue.cause, 1),
-            issue,
-        )
-        for issue in firsts
-    ]
+    found = []
+    for issue in firsts:
+        count = feed_import.issue_counts.get(issue.cause, 1)
+        plain = issue.cause.replace("_", " ")
+        one, several = CAUSES.get(issue.cause, (plain, plain))
+        found.append(Group(issue.cause, one if count == 1 else several, count, issue))
     return sorted(found, key=lambda group: (-group.count, group.example.row))
