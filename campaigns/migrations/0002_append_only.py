@@ -15,7 +15,7 @@ DECLARE
     new_row jsonb := to_jsonb(NEW);
     free text;
 BEGIN
-    FOREACH free IN ARRAY TG_ARGV LOOP
+    FOREACH free IN ARRAY coalesce(TG_ARGV, '{}') LOOP
         old_row := old_row - free;
         new_row := new_row - free;
     END LOOP;
