@@ -104,10 +104,10 @@ def _recorded() -> Place | None:
     try:
         state = json.loads((env.var_dir() / "embedded" / "state.json").read_text())
         account = Account(*state["account"]) if state["account"] else None
-        paths = [Path(state[name]) for name in ("home", "sockets", "postgres", "redis")]
+        home, sockets, postgres, redis = (Path(state[name]) for name in ("home", "sockets", "postgres", "redis"))
     except (FileNotFoundError, KeyError):
         return None
-    return Place(*paths, account)
+    return Place(home, sockets, postgres, redis, account)
 
 
 def _record(place: Place) -> None:
@@ -182,7 +182,7 @@ def _home(account: Account | None) -> Path:
 
 
 def _programs(home: Path, account: Account | None) -> tuple[Path, Path]:
-    """PostgreSQL's folder and redis-server: the wheels', or copies beside the data for an account that cannot go there."""
+    """PostgreSQL's folder and redis-server: the wheels', or copies where the account cannot go there."""
     postgres, redis = servers.postgres_programs(), servers.redis_program()
     if _can_use(postgres / "bin" / "postgres", account, "-x") and _can_use(redis, account, "-x"):
         return postgres, redis

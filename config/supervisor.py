@@ -64,8 +64,10 @@ def web(*, host: str, port: int) -> Program:
 
 def workers() -> list[Program]:
     """Two workers serve every lane, and the clock ticks for housekeeping."""
+    # Without a GPU the first worker would sit idle beside a busy cpu lane.
+    first = ["gpu"] if Path("/dev/nvidia0").exists() else ["gpu", "cpu"]
     return [
-        Program("gpu", manage("worker", "gpu")),
+        Program("gpu", manage("worker", *first)),
         Program("rest", manage("worker", "cloud", "cpu", "delivery", "housekeeping")),
         Program("clock", manage("clock")),
     ]

@@ -1,4 +1,4 @@
-"""`manage.py demo`: the example brand from its feed to the review room, before the user's eyes. `make demo` calls it."""
+"""`manage.py demo`: the example brand from its feed to the review room, before the user's eyes (`make demo`)."""
 
 from __future__ import annotations
 
@@ -235,16 +235,17 @@ class Command(BaseCommand):
         mistakes = main.feed.with_name("products-with-mistakes.csv")
         base = f"{site}/brands/{main.brand.slug}"
         steps = [
-            f"{outcome.in_review} of {outcome.assets} pictures wait for a decision. Three minutes:",
-            f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing. [bold]a[/] approves, [bold]x[/] "
-            "rejects, [bold]r[/] sends it back with what to change, [bold]z[/] takes it back.",
-            "2. Find the vase that its feed calls sage. No check can see what is wrong with it; you can.",
-            "3. Two products show one photo: the finding beside the picture shows the twin.",
+            f"{outcome.in_review} of {outcome.assets} pictures wait for a decision. Three minutes; docs/demo.md has more:",
+            f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
+            "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
+            "2. The checklist asks one thing of every picture: is this the product's colour? Remember it at KM-VAS-01; "
+            "no check can see what is wrong there.",
+            "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the twin.",
             f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_shown(mistakes)}: "
             "six kinds of mistakes, each with its cell.",
-            f"5. As [bold]{names['lead']}[/] open {base}/audit/: everything you just did, sealed. `make demo-tamper` in "
-            "a second terminal forges one byte of a copy and finds it.",
-            f"Approved pictures arrive in {_shown(env.var_dir() / 'approved')} after thirty seconds. Ctrl-C stops all.",
+            f"5. As [bold]{names['lead']}[/] open {base}/audit/: everything you just did. `make demo-tamper` in another "
+            "terminal forges one byte of a copy, and the check names the link.",
+            f"Approved files arrive below {_shown(env.var_dir() / 'approved')} after half a minute. Ctrl-C stops all.",
         ]
         self.console.print()
         for step in steps:
