@@ -100,9 +100,8 @@ def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.approve(
         task_id=task_id,
-        version_id=said["version"],
         by=request.user,
-        seen=said["seen"],
+        **_seen(said),
         answers=said.get("answers") or {},
         note=said.get("note", ""),
     )
@@ -114,9 +113,8 @@ def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.reject(
         task_id=task_id,
-        version_id=said["version"],
         by=request.user,
-        seen=said["seen"],
+        **_seen(said),
         reason=said.get("reason", ""),
         note=said.get("note", ""),
     )
@@ -128,9 +126,8 @@ def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
     said = _body(request)
     decision = decisions.request_revision(
         task_id=task_id,
-        version_id=said["version"],
         by=request.user,
-        seen=said["seen"],
+        **_seen(said),
         reason=said.get("reason", ""),
         controls=said.get("controls") or {},
         note=said.get("note", ""),
@@ -188,6 +185,15 @@ def _body(request: BrandRequest) -> dict[str, Any]:
     if not isinstance(said, dict):
         raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
     return said
+
+
+def _seen(said: dict[str, Any]) -> dict[str, Any]:
+    """Which version, and what of it was on the screen."""
+    version, seen = said.get("version"), said.get("seen")
+    if not isinstance(version, int) or not isinstance(seen, str):
+        problems = [Problem("/version", "expected the version's number"), Problem("/seen", "expected its token")]
+        raise Invalid("The page did not say which picture it meant; load it again.", problems)
+    return {"version_id": version, "seen": seen}
 
 
 def _decided(decision: Decision) -> dict[str, Any]:

@@ -24,6 +24,7 @@ const warmed = new Set();
 let lastReason = { rejected: localStorage.getItem("room.reason.rejected"), needs_revision: localStorage.getItem("room.reason.needs_revision") };
 let asking = null; // the verdict whose reasons are open
 let isLoadingMore = false;
+let emptyUntil = 0; // nothing was left a moment ago
 let lastTouch = Date.now();
 
 const viewer = new Viewer($("panes"), { onZoom: showZoom });
@@ -141,16 +142,17 @@ function warm() {
     image.decode().catch(() => warmed.delete(card.id));
     railOf(card).catch(() => {});
   }
-  if (openCards().length <= 6) loadMore();
+  if (openCards().length <= 6) loadMore(false);
 }
 
-async function loadMore() {
-  if (isLoadingMore) return;
+async function loadMore(isAsked = true) {
+  if (isLoadingMore || (!isAsked && Date.now() < emptyUntil)) return;
   isLoadingMore = true;
   try {
     const said = await post(URLS.more, { known: cards.map((card) => card.id) });
     waiting = said.waiting + cards.filter((one) => one.verdict && !["skipped", "failed"].includes(one.verdict)).length;
     const fresh = said.cards.map(prepared);
+    if (!fresh.length) emptyUntil = Date.now() + 30000;
     cards.push(...fresh);
     if (fresh.length) {
       if (!current() || current().verdict) advance(); else drawStrip();
@@ -258,7 +260,7 @@ function after(chosen) {
     drawStrip();
     const next = cards.findIndex((card, place) => place >= sheet.at && !card.verdict);
     if (next >= 0) { sheet.at = sheet.anchor = next; sheet.mark(); }
-    if (openCards().length <= 6) loadMore();
+    if (openCards().length <= 6) loadMore(false);
   } else {
     advance();
   }
@@ -590,7 +592,7 @@ document.addEventListener("keyup", (event) => {
 const DO = {
   approve, skip, undo, compare, reference, sheet: () => (view() === "sheet" ? openSheetCard() : setView("sheet")), keys: () => $("keys").showModal(),
   reject: () => openReasons("rejected"), revise: () => openReasons("needs_revision"), context: inContext, surround: turnSurround,
-  rail: () => setRail(root.dataset.rail !== "open"), back, more: loadMore,
+  rail: () => setRail(root.dataset.rail !== "open"), back, more: () => loadMore(),
   "reload-rail": () => { rails.delete(current()?.id); showRail(current()); }, "close-reasons": closeReasons,
 };
 
