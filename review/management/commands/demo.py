@@ -76,7 +76,7 @@ class Command(BaseCommand):
                 outcome = self._once()
         except KeyboardInterrupt:
             self.console.print("Stopped. `make demo` goes on from here.")
-            return
+            sys.exit(130 if options["once"] else 0)
         except DomainError as error:
             raise CommandError(error.message) from error
         self.stdout.write(json.dumps(vars(outcome)))
@@ -235,7 +235,7 @@ class Command(BaseCommand):
         mistakes = main.feed.with_name("products-with-mistakes.csv")
         base = f"{site}/brands/{main.brand.slug}"
         steps = [
-            f"{outcome.in_review} of {outcome.assets} pictures wait for a decision. Three minutes; docs/demo.md has more:",
+            f"{outcome.in_review} of {outcome.assets} pictures came to review. Three minutes; docs/demo.md has more:",
             f"1. As [bold]{names['reviewer']}[/] open {base}/review/ and start reviewing: [bold]a[/] approves, "
             "[bold]x[/] rejects, [bold]r[/] sends back with what to change, [bold]z[/] takes back.",
             "2. The checklist asks one thing of every picture: is this the product's colour? Remember it at KM-VAS-01; "
@@ -243,7 +243,7 @@ class Command(BaseCommand):
             "3. KM-BWL-02 and KM-BWL-04 came with one photo: the finding shows the twin.",
             f"4. As [bold]{names['campaign_manager']}[/] open {base}/import/ and offer {_shown(mistakes)}: "
             "six kinds of mistakes, each with its cell.",
-            f"5. As [bold]{names['lead']}[/] open {base}/audit/: everything you just did. `make demo-tamper` in another "
+            f"5. As [bold]{names['lead']}[/] open {base}/audit/: all that you just did. `make demo-tamper` in another "
             "terminal forges one byte of a copy, and the check names the link.",
             f"Approved files arrive below {_shown(env.var_dir() / 'approved')} after half a minute. Ctrl-C stops all.",
         ]
