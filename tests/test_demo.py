@@ -1,0 +1,64 @@
+"""The two commands' first half, as a newcomer runs it: `demo --once` from nothing, and again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from config import env
+
+pytestmark = pytest.mark.slow
+PATIENCE_SECONDS = 1500
+
+
+@pytest.fixture(scope="module")
+def var() -> Iterator[Path]:
+    """A var/ of the demo's own, with a space in its path."""
+    root = Path(tempfile.mkdtemp(prefix="demo-"))
+    root.chmod(0o755)
+    yield root / "the demo's var"
+    shutil.rmtree(root, ignore_errors=True)
+
+
+def once(var: Path) -> tuple[int, dict[str, Any], str]:
+    kept = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "demo", "--once"],
+        cwd=env.ROOT,
+        env=kept | {"PROOFLINE_VAR": str(var)},
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+    )
+    lines = done.stdout.splitlines()
+    return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
+
+
+def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
+    code, first, told = once(var)
+    assert code == 0, told
+    assert first["products"] == 28
+    assert first["assets"] == first["in_review"] == first["jobs"] > 28
+    assert first["failed"] == 0
+    assert first["images_per_second"] > 0
+
+    code, second, told = once(var)
+    assert code == 0, told
+    counted = ("products", "jobs", "assets", "in_review", "failed")
+    assert {name: second[name] for name in counted} == {name: first[name] for name in counted}
+    assert second["seconds"] < first["seconds"]
+
+
+def test_nothing_is_left_running_behind_it(var: Path) -> None:
+    once(var)
+    shown = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
+    assert str(var) not in shown
