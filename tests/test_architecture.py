@@ -105,3 +105,9 @@ def test_the_web_process_loads_neither_torch_nor_diffusers() -> None:
         text=True,
     )
     assert loaded.stdout.strip() == "[]", loaded.stdout + loaded.stderr
+
+
+def test_the_openapi_file_is_what_the_api_says_of_itself() -> None:
+    shown = StringIO()
+    call_command("spectacular", stdout=shown)
+    assert (env.ROOT / "docs" / "openapi.yaml").read_text() == shown.getvalue(), "run `make docs`"
