@@ -66,7 +66,8 @@ def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Backgroun
     weights[np.linalg.norm(values - centre, axis=1) > 25] = 1e-3
     spread = 1.0
     for _ in range(rounds):
-        coefficients = np.linalg.lstsq(design * weights[:, None], values * weights[:, None], rcond=None)[0]
+        weighted = design * (weights**2)[:, None]
+        coefficients = np.linalg.solve(weighted.T @ design + 1e-9 * np.eye(design.shape[1]), weighted.T @ values)
         distance = np.linalg.norm(values - design @ coefficients, axis=1)
         spread = max(0.35, 1.4826 * float(np.median(distance[weights > 0.01])) / 1.5)
         weights = np.sqrt(np.clip(1 - (distance / (6 * spread + 1.5)) ** 2, 0, 1)) ** 2 + 1e-4
@@ -76,15 +77,17 @@ def fit(lab: Floats, where: Mask, degree: int = 2, rounds: int = 6) -> Backgroun
 
 def depart(lab: Floats, background: Background) -> Departure:
     """Compare a picture with its background; shadows darken without changing the hue."""
-    light = lab[..., 0] - background.lab[..., 0]
+    here, there = cv2.split(lab), cv2.split(background.lab)
+    light = cv2.subtract(here[0], there[0])
     # A shadow scales light evenly; a* and b* then shrink as the cube root of light does, that is as L* + 16.
-    share = np.clip((lab[..., 0] + 16) / (background.lab[..., 0] + 16), 0, 1)
-    a = lab[..., 1] - background.lab[..., 1] * share
-    b = lab[..., 2] - background.lab[..., 2] * share
+    share = cv2.min(cv2.divide(cv2.add(here[0], 16.0), cv2.add(there[0], 16.0)), 1.0)
+    a = cv2.subtract(here[1], cv2.multiply(there[1], share))
+    b = cv2.subtract(here[2], cv2.multiply(there[2], share))
     # Deep shadows pick up a tint from the product, and JPEG keeps their chroma badly.
-    allowed = np.clip(-light, 0, 40) * 0.12
-    chroma = np.maximum(np.hypot(a, b) - allowed, 0)
-    return Departure(light, np.hypot(chroma, np.maximum(light, 0)).astype(np.float32))
+    allowed = cv2.min(cv2.max(cv2.multiply(light, -0.12), 0.0), 4.8)
+    chroma = cv2.max(cv2.subtract(cv2.magnitude(a, b), allowed), 0.0)
+    colour = cv2.magnitude(chroma, cv2.max(light, 0.0))
+    return Departure(np.asarray(light, dtype=np.float32), np.asarray(colour, dtype=np.float32))
 
 
 def _commonest(values: NDArray[np.float64]) -> NDArray[np.float64]:

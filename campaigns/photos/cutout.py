@@ -80,21 +80,34 @@ def _at_full_size(mask: Mask, shape: tuple[int, ...]) -> Mask:
 
 
 def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
-    """RGBA: within `reach` pixels of the mask's border alpha is where the pixel lies between the product's colour just
-    inside and the background's just outside, and the background is taken out of its colour. Elsewhere the photo stays.
+    """RGBA: the product's own rectangle with its edge refined, the rest transparent black."""
+    result = np.zeros((*mask.shape, 4), dtype=np.uint8)
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    margin = round(4 * reach) + 2
+    part = (
+        slice(max(0, rows[0] - margin), rows[-1] + margin + 1),
+        slice(max(0, columns[0] - margin), columns[-1] + margin + 1),
+    )
+    result[part] = _refined(np.ascontiguousarray(rgb[part]), np.ascontiguousarray(mask[part]), reach)
+    return result
+
+
+def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uint8]:
+    """Within `reach` pixels of the mask's border alpha is where the pixel lies between the product's colour just inside
+    and the background's just outside, and the background is taken out of its colour. Elsewhere the photo stays.
     """
     inward = cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 5)
     outward = cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 5)
     # The middle line of a thin handle is product even though it lies within reach of both its borders.
     ridge = (inward >= cv2.dilate(inward, np.ones((3, 3), np.uint8)) - 0.01) & (inward > 1.2)
     inner, outer = (inward > reach) | ridge, outward > reach
-    band = ~inner & ~outer
-    rows, columns = np.nonzero(band)
+    result = np.dstack([rgb, np.where(mask, 255, 0).astype(np.uint8)])
+    rows, columns = np.nonzero(~inner & ~outer)
     if not len(rows):
-        return np.dstack([rgb, np.where(mask, 255, 0).astype(np.uint8)])
+        return result
     photo = rgb.astype(np.float32)
-    front = _spread(photo, inner, reach)[rows, columns]
-    back = _spread(photo, outer, reach)[rows, columns]
+    front = _spread(photo, inner, reach, rows, columns)
+    back = _spread(photo, outer, reach, rows, columns)
     here = photo[rows, columns]
     line = front - back
     length = np.einsum("ij,ij->i", line, line)
@@ -107,7 +120,6 @@ def _with_soft_edge(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray
     # Neither a dent deep inside nor a bump far outside comes from a soft edge.
     alpha = np.clip(alpha, np.clip((signed - 1) / reach, 0, 1), np.clip(1 + (signed + 1) / reach, 0, 1))
     clean = _without_background(here, back, front, alpha)
-    result = np.dstack([rgb, np.where(mask, 255, 0).astype(np.uint8)])
     result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[rows, columns, 3] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
     result[outer] = 0
@@ -123,18 +135,18 @@ def _without_background(here: Floats, back: Floats, front: Floats, alpha: Floats
     return np.asarray(np.where(share >= 0.998, here, mixed), dtype=np.float32)
 
 
-def _spread(photo: Floats, known: Mask, reach: float) -> Floats:
-    """The colour of the nearest known pixels, carried into the unknown: averages at three growing distances."""
-    result = np.zeros_like(photo)
-    missing = np.ones(photo.shape[:2], dtype=bool)
+def _spread(photo: Floats, known: Mask, reach: float, rows: NDArray[np.intp], columns: NDArray[np.intp]) -> Floats:
+    """The colour of the nearest known pixels at (rows, columns), n × 3: averages over three growing squares."""
+    result = np.zeros((len(rows), 3), dtype=np.float32)
+    missing = np.ones(len(rows), dtype=bool)
     weight = known.astype(np.float32)
     weighted = photo * weight[..., None]
     for factor in (1.0, 2.5, 6.0):
         size = int(reach * factor) * 2 + 1
-        share = cv2.blur(weight, (size, size))
+        share = cv2.blur(weight, (size, size))[rows, columns]
         use = missing & (share > 1.5 / size**2)
         total = cv2.blur(weighted, (size, size))
-        result[use] = total[use] / share[use][:, None]
+        result[use] = total[rows[use], columns[use]] / share[use][:, None]
         missing &= ~use
         if not missing.any():
             break

@@ -43,7 +43,8 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
     background = backgrounds.fit(smooth, border)
     if background.plainness < 0.6:
         return _grabbed(rgb)
-    outline = _outline(lab, background.noise)
+    steep = _steepness(lab, FINE)
+    outline = _outline(lab, steep, background.noise)
     departure = backgrounds.depart(smooth, background)
     first = _connected(~outline & (departure.colour < SURE_COLOUR), border)
     flat = first & (np.abs(departure.light) < 4)
@@ -52,8 +53,9 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
     departure = backgrounds.depart(smooth, background)
     sure = departure.colour > max(SURE_COLOUR, 5 * background.noise)
     tight = 1.2 + background.noise
-    outside = _outside(outline | sure, border, departure, tight)
-    outside |= _windows(outline | sure, outside, departure, tight)
+    barrier = outline | sure
+    outside = _outside(barrier, steep, departure, tight)
+    outside |= _windows(barrier, outside, departure, tight)
     mask = _without_crumbs(_settled(smooth, outside, sure), departure, tight)
     return Silhouette(mask, _confidence(mask, smooth, background, border))
 
@@ -61,16 +63,19 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
 def _steepness(lab: Floats, sigma: float) -> Floats:
     """Length of the colour gradient at a scale, L*a*b* units per pixel."""
     soft = cv2.GaussianBlur(lab, (0, 0), sigma)
-    across = cv2.Scharr(soft, cv2.CV_32F, 1, 0) / 32
-    down = cv2.Scharr(soft, cv2.CV_32F, 0, 1) / 32
-    total = across * across + down * down
+    total = np.zeros(lab.shape[:2], dtype=np.float32)
     # Chroma is kept coarsely by JPEG: a third of its weight, so that its blocks draw no outlines.
-    return np.sqrt(total[..., 0] + 0.1 * (total[..., 1] + total[..., 2]))
+    for channel, weight in zip(cv2.split(soft), (1.0, 0.1, 0.1), strict=True):
+        across = cv2.Scharr(channel, cv2.CV_32F, 1, 0, scale=1 / 32)
+        down = cv2.Scharr(channel, cv2.CV_32F, 0, 1, scale=1 / 32)
+        cv2.accumulateSquare(across * np.float32(weight**0.5), total)
+        cv2.accumulateSquare(down * np.float32(weight**0.5), total)
+    return np.asarray(cv2.sqrt(total), dtype=np.float32)
 
 
-def _outline(lab: Floats, noise: float) -> Mask:
-    """Pixels on a step in colour: strong ones, and weaker ones that continue them."""
-    fine, coarse = _steepness(lab, FINE), _steepness(lab, COARSE)
+def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
+    """Pixels on a step in colour: strong ones, and weaker ones that continue them. fine: the steepness at FINE."""
+    coarse = _steepness(lab, COARSE)
     border = backgrounds.border_of(lab.shape)
     floor = float(np.percentile(fine[border], 90))
     strong = max(0.42, 2.4 * floor, 0.5 * noise)
@@ -88,17 +93,19 @@ def _outline(lab: Floats, noise: float) -> Mask:
     return np.asarray(keep[labels] | (fine > 6), dtype=bool)
 
 
-def _outside(barrier: Mask, border: Mask, departure: Departure, tight: float) -> Mask:
+def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
     """What is reached from the border without touching the barrier: first by a large ball, then by smaller ones.
 
     What only a smaller ball reaches is taken if it is a nook as narrow as the ball, or looks like the background. A
-    wide room behind a narrow neck is the product seen through a gap in its faint outline, and stays closed.
+    wide room behind a narrow neck is the product seen through a gap in its faint outline, and stays closed. `barrier`
+    is added to where the large ball's finding shows that a ramp cannot be a shadow.
     """
+    border = backgrounds.border_of(barrier.shape)
     room = cv2.distanceTransform((~barrier).astype(np.uint8), cv2.DIST_L2, 5)
     side = max(barrier.shape)
     outside = np.zeros_like(barrier)
     closed = np.zeros_like(barrier)
-    before, typical, floor = 0.0, 0.0, 0
+    before, rough = 0.0, None
     for share in BALLS:
         radius = max(1.5, share * side)
         core = ((room > radius) | outside | (border & ~barrier)) & ~closed
@@ -106,46 +113,54 @@ def _outside(barrier: Mask, border: Mask, departure: Departure, tight: float) ->
         # Only the ball's centres are widened again: from a pixel beside the barrier it would reach through it.
         gap = cv2.distanceTransform((~(reached & (room > radius))).astype(np.uint8), cv2.DIST_L2, 5)
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
-        if outside.any():
-            rooms = _rooms_behind_necks(reached & ~outside, room, 1.15 * before, departure, (tight, typical, floor))
+        if rough is None:
+            rough = _rough(~reached, departure, tight)
+            # A steep ramp into the dark up there is no shadow, but the inside of a cup whose rim melts into the wall.
+            beyond = (departure.light < -8) | (steep > 2)
+            beyond[rough.ceiling :] = False
+            barrier |= beyond & ~reached
+            room = cv2.distanceTransform((~barrier).astype(np.uint8), cv2.DIST_L2, 5)
+        else:
+            rooms = _rooms_behind_necks(reached & ~outside, room, 1.15 * before, departure, tight, rough)
             closed |= rooms
             reached &= ~rooms
-        else:
-            typical = _typical(departure, ~reached & ~barrier, tight)
-            ceiling, floor = _heights(~reached)
-            # Smooth darkness up there is the inside of a cup whose rim melts into the wall, not a shadow.
-            dark = departure.light < -8
-            dark[ceiling:] = False
-            barrier = barrier | (dark & ~reached)
         outside, before = reached, radius
     return outside
 
 
-def _typical(departure: Departure, inside: Mask, tight: float) -> float:
-    """How far the less conspicuous quarter of the product departs from its background: small for white on white."""
-    total = np.hypot(departure.light[inside], departure.colour[inside])
-    total = total[total > tight]
-    return float(np.percentile(total, 25)) if total.size else 0.0
+@dataclass(frozen=True)
+class _Rough:
+    """What the large ball's finding tells. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
+
+    typical: how far the less conspicuous quarter of the product departs from its background; coloured: how much of it,
+    in the middle, no shadow explains; both are small for white on white. body: the bulk, without handles and spouts.
+    """
+
+    ceiling: int
+    floor: int
+    typical: float
+    coloured: float
+    body: Mask
 
 
-def _heights(inside: Mask) -> tuple[int, int]:
-    """Two rows of what the large ball left: no shadow falls above the first, shadows lie below the second."""
+def _rough(inside: Mask, departure: Departure, tight: float) -> _Rough:
+    light, colour = departure.light[inside], departure.colour[inside]
+    total = np.hypot(light, colour)
+    departs = total > tight
+    typical = float(np.percentile(total[departs], 25)) if departs.any() else 0.0
+    coloured = float(np.median(colour[departs])) if departs.any() else 0.0
     rows = np.flatnonzero(inside.any(axis=1))
-    if not len(rows):
-        return 0, 0
-    height = rows[-1] - rows[0]
-    return int(rows[0] + 0.4 * height), int(rows[0] + 0.65 * height)
+    top, height = (int(rows[0]), int(rows[-1] - rows[0])) if len(rows) else (0, 0)
+    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
+    radius = 0.85 * float(depth.max())
+    body = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, 5) <= radius
+    return _Rough(top + round(0.4 * height), top + round(0.65 * height), typical, coloured, body)
 
 
 def _rooms_behind_necks(
-    fresh: Mask, room: Floats, wide: float, departure: Departure, likeness: tuple[float, float, int]
+    fresh: Mask, room: Floats, wide: float, departure: Departure, tight: float, rough: _Rough
 ) -> Mask:
-    """Parts of `fresh` that are wider than `wide` somewhere and do not look like the background.
-
-    likeness: how near to the background's colour counts as equal, how far the product typically departs, and the row
-    below which shadows lie; what lies there and departs far less than the product does is a shadow on the floor.
-    """
-    tight, typical, floor = likeness
+    """Parts of `fresh` that are wider than `wide` somewhere, and neither background nor a shadow on the floor."""
     found = np.zeros_like(fresh)
     count, labels, stats, _ = cv2.connectedComponentsWithStats(fresh.astype(np.uint8), connectivity=4)
     for index in range(1, count):
@@ -154,12 +169,21 @@ def _rooms_behind_necks(
             continue
         part = np.s_[top : top + height, left : left + width]
         inside = labels[part] == index
-        if room[part][inside].max() <= wide or _is_background(inside, departure, part, tight):
+        if room[part][inside].max() <= wide:
             continue
-        total = np.hypot(departure.light[part][inside], departure.colour[part][inside])
-        if top + height / 2 < floor or np.percentile(total, 85) > 0.6 * typical:
+        is_beside = rough.body[part][inside].mean() < 0.5
+        is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
+        if not is_shadow and not (is_beside and _is_background(inside, departure, part, tight)):
             found[part] |= inside
     return found
+
+
+def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
+    """True if a room departs far less from the background than the product does, or has none of its colour."""
+    light, colour = departure.light[part][inside], departure.colour[part][inside]
+    if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
+        return True
+    return rough.coloured > 8 and float(np.percentile(colour, 85)) < 0.4 * rough.coloured
 
 
 def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
@@ -180,45 +204,39 @@ def _connected(allowed: Mask, seed: Mask) -> Mask:
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
     """Rooms closed off by the outline through which the background shows: the hole of a handle.
 
-    Beside the body it may lie in shadow, if the product departs far more. Within the body it must be the very colour
-    of the background, flat, large and outlined all around: else it is the inside of a white cup, or a highlight.
+    A hole lies beside the body, or, large, above it. There it may be in shadow, if the product departs far more; else
+    it must be as flat as the background. What lies within the body is the inside of a white cup, or a highlight.
     """
     closed = ~barrier & ~outside
-    typical = _typical(departure, closed, tight)
+    rough = _rough(~outside, departure, tight)
     total = np.hypot(departure.light, departure.colour)
     alike = (departure.light > -2 * tight) & (departure.colour < 1.5 * tight)
-    alike = closed & (departure.light < tight) & (alike | (total < 0.6 * typical))
+    alike = closed & (departure.light < tight) & (alike | (total < 0.6 * rough.typical))
     alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    body, size = _body(~outside)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(alike, connectivity=4)
+    count, labels, stats, centres = cv2.connectedComponentsWithStats(alike, connectivity=4)
     seen = np.zeros_like(barrier)
-    near = 9 if typical > CONSPICUOUS else 5
+    size, columns = int((~outside).sum()), np.flatnonzero((~outside).any(axis=0))
+    near = 9 if rough.typical > CONSPICUOUS else 5
     edge = cv2.dilate(barrier.astype(np.uint8), np.ones((near, near), np.uint8)) > 0
     for index in range(1, count):
         left, top, width, height, area = stats[index]
-        if area < max(12, 2e-5 * barrier.size):
+        if area < 0.008 * size:
             continue
         part = np.s_[max(0, top - 3) : top + height + 3, max(0, left - 3) : left + width + 3]
         inside = labels[part] == index
         rim = (cv2.dilate(inside.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0) & ~inside
         outlined = float(edge[part][rim].mean())
-        if body[part][inside].mean() > 0.3:
-            fits = outlined > 0.95 and area > 0.02 * size and _is_background(inside, departure, part, tight)
-        elif typical > CONSPICUOUS:
+        is_flat = _is_background(inside, departure, part, tight)
+        along = (centres[index][0] - columns[0]) / (columns[-1] - columns[0])
+        if 0.25 < along < 0.75:
+            fits = is_flat and outlined > 0.9 and area > 0.02 * size and rough.body[part][inside].mean() < 0.3
+        elif rough.typical > CONSPICUOUS:
             fits = outlined > 0.8
         else:
-            fits = outlined > 0.9 and area > 0.004 * size and _is_background(inside, departure, part, tight)
+            fits = is_flat and outlined > 0.9
         if fits:
             seen[part] |= inside
     return seen
-
-
-def _body(inside: Mask) -> tuple[Mask, int]:
-    """(the bulk of the product without handles and spouts, pixels of the whole silhouette)."""
-    depth = cv2.distanceTransform(inside.astype(np.uint8), cv2.DIST_L2, 5)
-    radius = 0.62 * float(depth.max())
-    core = cv2.distanceTransform((depth <= radius).astype(np.uint8), cv2.DIST_L2, 5)
-    return core <= radius, int(inside.sum())
 
 
 def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
@@ -240,22 +258,26 @@ def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
 
 
 def _without_crumbs(product: Mask, departure: Departure, tight: float) -> Mask:
-    """Without the bits of shadow that cling to the product's foot: small, no brighter than the background, no colour of
-    their own. Long thin parts (handles, stems) stay."""
-    radius = max(2, round(0.008 * max(product.shape)))
-    ball = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * radius + 1, 2 * radius + 1))
-    solid = cv2.morphologyEx(product.astype(np.uint8), cv2.MORPH_OPEN, ball) > 0
-    count, labels, stats, _ = cv2.connectedComponentsWithStats((product & ~solid).astype(np.uint8), connectivity=8)
+    """Without the bits of shadow that cling to the product's foot, and with the notches there filled: small, no
+    brighter than the background, hardly a colour of their own. Long thin parts (handles, stems) stay."""
+    radius = max(2, round(0.01 * max(product.shape)))
+    smooth = cv2.medianBlur(product.astype(np.uint8), 2 * radius + 1) > 0
+    rows = np.flatnonzero(product.any(axis=1))
+    floor = rows[0] + 0.65 * (rows[-1] - rows[0]) if len(rows) else 0
     result = product.copy()
-    for index in range(1, count):
-        left, top, width, height, area = stats[index]
-        if max(width, height) > 8 * radius or area < 4:
-            continue
-        part = np.s_[top : top + height, left : left + width]
-        inside = labels[part] == index
-        light, colour = departure.light[part][inside], departure.colour[part][inside]
-        if np.median(colour) < 2 * tight and np.median(light) < tight:
-            result[part] &= ~inside
+    for changed, is_added in ((product & ~smooth, False), (smooth & ~product, True)):
+        count, labels, stats, _ = cv2.connectedComponentsWithStats(changed.astype(np.uint8), connectivity=8)
+        for index in range(1, count):
+            left, top, width, height, area = stats[index]
+            if max(width, height) > 8 * radius or area < 4 or (is_added and top < floor):
+                continue
+            part = np.s_[top : top + height, left : left + width]
+            inside = labels[part] == index
+            light, colour = np.median(departure.light[part][inside]), np.median(departure.colour[part][inside])
+            if is_added:
+                result[part] |= inside & (light < -3)
+            elif light < tight and colour < (8 if top > floor else 2 * tight):
+                result[part] &= ~inside
     return _tidy(result)
 
 
@@ -279,20 +301,24 @@ def _confidence(mask: Mask, smooth: Floats, background: Background, border: Mask
     share = float(mask.mean())
     if share < 0.002 or share > 0.97:
         return 0.0
-    inner = mask & (cv2.distanceTransform(mask.astype(np.uint8), cv2.DIST_L2, 3) <= 5)
-    outer = ~mask & (cv2.distanceTransform((~mask).astype(np.uint8), cv2.DIST_L2, 3) <= 5)
-    size = (15, 15)
-    colours = [
-        cv2.blur(smooth * part[..., None], size) / np.maximum(cv2.blur(part.astype(np.float32), size), 1e-3)[..., None]
-        for part in (inner, outer)
-    ]
-    edge = inner & (cv2.erode(mask.astype(np.uint8), np.ones((3, 3), np.uint8)) == 0)
-    contrast = np.linalg.norm(colours[0] - colours[1], axis=-1)[edge]
+    contrast = _contrast(mask[::2, ::2], np.ascontiguousarray(smooth[::2, ::2]))
     clear = float(np.mean(np.clip(contrast / 9, 0, 1)) * (1 - np.mean(contrast < 3))) if contrast.size else 0.0
     plain = float(np.clip((background.plainness - 0.5) / 0.45, 0, 1) * np.clip(1.3 - background.noise / 6, 0.2, 1))
     touching = float(mask[border].mean())
     whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
     return round(float(np.clip(clear * plain * whole, 0, 1)), 3)
+
+
+def _contrast(mask: Mask, lab: Floats) -> Floats:
+    """L*a*b* distance between just inside and just outside, for each pixel of the mask's edge."""
+    solid = mask.astype(np.uint8)
+    ball = np.ones((5, 5), np.uint8)
+    means = []
+    for part in (solid - cv2.erode(solid, ball), cv2.dilate(solid, ball) - solid):
+        weight = cv2.blur(part.astype(np.float32), (7, 7))
+        means.append(cv2.blur(lab * part[..., None], (7, 7)) / np.maximum(weight, 1e-3)[..., None])
+    edge = (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) > 0
+    return np.asarray(np.linalg.norm(means[0][edge] - means[1][edge], axis=-1), dtype=np.float32)
 
 
 def _grabbed(rgb: NDArray[np.uint8]) -> Silhouette:
