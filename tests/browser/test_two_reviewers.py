@@ -1,0 +1,94 @@
+"""Two people approve the same picture at the same moment, 200 times, in two browsers against the real web server."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.conf import settings
+from django.test import Client
+
+from config.supervisor import free_port
+from generation.models import Asset
+from review.models import Decision, ReviewTask
+from tests import factories, processes
+from tests.in_review import image_in_review, seen
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+ROUNDS = 200
+
+#: Fires one approval per task; both pages fire the same one at the same tick of the machine's clock.
+APPROVE_ALL = """([tasks, begin, gap, brand]) => {
+  const token = document.cookie.match(/csrftoken=([^;]+)/)[1];
+  const fire = async (task, at) => {
+    await new Promise((done) => setTimeout(done, at - Date.now()));
+    const answer = await fetch(`/brands/${brand}/review/tasks/${task.task_id}/approve/`, {
+      method: "POST", headers: {"Content-Type": "application/json", "X-CSRFToken": token},
+      body: JSON.stringify({version: task.version_id, seen: task.seen, answers: {}}),
+    });
+    const body = await answer.json();
+    return [answer.status, body.detail || ""];
+  };
+  window.said = Promise.all(tasks.map((task, round) => fire(task, begin + round * gap)));
+}"""
+
+
+@pytest.fixture
+def site(chromium: Any) -> Iterator[str]:
+    """Granian on the test database, as `make up` runs it."""
+    port = free_port("127.0.0.1", 8700)
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--blocking-threads", "4", "--workers", "1", "--log-level", "error", "--no-ws", "config.wsgi:application"]
+    server = subprocess.Popen(command, cwd=processes.ROOT, env=processes.environment())
+    try:
+        processes.wait_until(lambda: _listens(port), seconds=60, what="the web server")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        processes.stop(server)
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _signed_in(chromium: Any, site: str, user: Any, brand: Any) -> Any:
+    client = Client()
+    client.force_login(user)
+    context = chromium.new_context()
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    context.add_cookies([{"name": settings.SESSION_COOKIE_NAME, "value": session, "url": site}])
+    page = context.new_page()
+    page.goto(f"{site}/brands/{brand.slug}/review/")
+    return page
+
+
+def test_of_two_approvals_at_once_one_counts_and_the_other_person_is_told(chromium, site, brand, person):
+    campaign = factories.CampaignFactory(brand=brand)
+    run, specs = factories.RunFactory(campaign=campaign), [factories.OutputSpecFactory(campaign=campaign)]
+    tasks = [seen(image_in_review(brand, campaign=campaign, run=run, specs=specs)) for _ in range(ROUNDS)]
+    people = [person("reviewer", first_name="Eva"), person("reviewer", first_name="Ole")]
+    pages = [_signed_in(chromium, site, one, brand) for one in people]
+    begin = time.time() * 1000 + 2000
+    for page in pages:
+        page.evaluate(APPROVE_ALL, [tasks, begin, 60, brand.slug])
+    first, second = (page.evaluate("() => window.said") for page in pages)
+    for page in pages:
+        page.context.close()
+
+    rounds = [tuple(sorted([one[0], other[0]])) for one, other in zip(first, second, strict=True)]
+    assert Counter(rounds) == {(200, 409): ROUNDS}
+    told = [answer[1] for answer in [*first, *second] if answer[0] == 409]
+    assert all("approved this" in sentence for sentence in told), set(told)
+    assert Decision.objects.count() == ROUNDS
+    assert set(ReviewTask.objects.values_list("state", flat=True)) == {"decided"}
+    assert set(Asset.objects.values_list("state", flat=True)) == {"approved"}
+    # A race in which the same person always comes first would show nothing.
+    assert set(Decision.objects.values_list("decided_by", flat=True)) == {one.pk for one in people}
