@@ -12,6 +12,11 @@ urlpatterns = [
     path("brands/<slug:brand>/campaigns/<slug:slug>/subjects/", campaigns.add_subjects, name="campaign_subjects"),
     path("brands/<slug:brand>/products/", subjects.index, name="products"),
     path("brands/<slug:brand>/products/<int:pk>/", subjects.detail, name="product"),
+    path("brands/<slug:brand>/products/photos/", subjects.photos, name="photos"),
+    path("brands/<slug:brand>/products/<int:pk>/photo/", subjects.add_photo, name="add_photo"),
+    path(
+        "brands/<slug:brand>/products/<int:pk>/cutouts/<int:cutout_id>/", subjects.accept_cutout, name="accept_cutout"
+    ),
     path("brands/<slug:brand>/import/", imports.offer, name="import"),
     path("brands/<slug:brand>/import/<int:import_id>/", imports.detail, name="import_detail"),
     path("brands/<slug:brand>/import/<int:import_id>/mistakes.csv", imports.errors, name="import_errors"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any
 
@@ -12,6 +13,9 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 register = template.Library()
+
+#: Attributes that may hold a product's colour as hex; the first that does is drawn.
+SWATCHES = ("colour_hex", "color_hex", "hex")
 
 _TONES = {
     "good": {"approved", "present", "succeeded", "finished", "applied", "pass", "ready", "published", "decided"},
@@ -107,6 +111,16 @@ def item(mapping: dict[Any, Any], key: Any) -> Any:
 def pairs(mapping: dict[str, Any]) -> list[tuple[str, Any]]:
     """Names and values of plain JSON; `mapping.items` in a template would find a key called "items" first."""
     return list(mapping.items()) if mapping else []
+
+
+@register.filter
+def swatch(attributes: dict[str, Any]) -> str:
+    """The product's colour as "#rrggbb" where the feed gives one, else nothing; safe to write into a style."""
+    for name in SWATCHES:
+        value = str(attributes.get(name, ""))
+        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
+            return value
+    return ""
 
 
 @register.filter

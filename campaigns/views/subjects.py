@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Prefetch, Q
 from django.http import HttpResponseBase
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.errors import NotFound
+from campaigns.access import Action
+from campaigns.errors import Invalid, NotFound
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.services import photos as services
 
 PAGE = 60
 SMALL_PHOTO_PX = 800
+SHOWN_REFUSALS = 8
 
 
 @require_safe
@@ -52,6 +56,46 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
     )
     twins = twins.exclude(subject=subject).filter(subject__brand=request.brand).select_related("subject")
     return render(request, "campaigns/product.html", {"subject": subject, "twins": twins, "small_px": SMALL_PHOTO_PX})
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def photos(request: BrandRequest) -> HttpResponseBase:
+    """A ZIP of photos, each given to the products whose feed row names it."""
+    file = request.FILES.get("photos")
+    if file is None:
+        raise Invalid("Choose a ZIP archive of photos first.")
+    report = services.attach_zip(brand=request.brand, file=file, by=request.user)
+    messages.success(
+        request,
+        f"{report.ready} photos are in, {report.cutouts} cut-outs made; {report.refused} refused, "
+        f"{len(report.unmatched)} files that no product names, {report.missing} photos still missing.",
+    )
+    for refusal in report.refusals[:SHOWN_REFUSALS]:
+        messages.error(request, f"{refusal.file}: {refusal.message}")
+    return redirect("products", request.brand.slug)
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def add_photo(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """One photo of one product, or a better file for one that it has (`photo`)."""
+    file = request.FILES.get("file")
+    if file is None:
+        raise Invalid("Choose a photo first.")
+    chosen = request.POST.get("photo", "")
+    target = {"photo_id": int(chosen)} if chosen.isdigit() else {"subject_id": pk}
+    services.attach(data=file.read(), file_name=file.name or "photo", by=request.user, **target)
+    messages.success(request, "The photo is in and cut out.")
+    return redirect("product", request.brand.slug, pk)
+
+
+@require_POST
+@brand_page(Action.EDIT_CAMPAIGN)
+def accept_cutout(request: BrandRequest, pk: int, cutout_id: int) -> HttpResponseBase:
+    services.accept_cutout(cutout_id=cutout_id, by=request.user)
+    messages.success(request, "This cut-out is used from now on.")
+    return redirect("product", request.brand.slug, pk)
 
 
 def _photos() -> Prefetch[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,7 +15,7 @@ from campaigns.prompts import PromptSource
 from campaigns.prompts.pieces import Piece, cut
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.templatetags.proofline import picture
+from campaigns.templatetags.proofline import SWATCHES, picture, swatch
 from generation.engines import base as engines
 from generation.models import AssetVersion, Finding, JobSpec, Rendition
 from review import pins
@@ -26,8 +25,6 @@ from review.models import Decision, Reason, ReviewTask
 #: Long edge of the picture in the filmstrip and in the sheet, in device pixels.
 STRIP_PX = 192
 SHEET_PX = 512
-#: Attributes that hold a colour as hex; the first that does is drawn as a swatch.
-_SWATCHES = ("colour_hex", "color_hex", "hex")
 #: Controls that stand in the spec itself, not among the engine's parameters.
 _TOP = frozenset({"prompt", "negative", "seed"})
 
@@ -228,8 +225,8 @@ def story(*, task: ReviewTask, user: User) -> Story:
         task=task,
         shown=versions,
         photos=_photos(asset.subject_id, user),
-        facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in _SWATCHES and value],
-        colour_hex=_hex(asset.subject.attributes),
+        facts=[(name, value) for name, value in asset.subject.attributes.items() if name not in SWATCHES and value],
+        colour_hex=swatch(asset.subject.attributes),
         prompt=pieces(source, values, spec.get("prompt", "")),
         negative=spec.get("negative", ""),
         seed=spec.get("seed"),
@@ -295,12 +292,3 @@ def _dials(controls: Sequence[engines.Control], spec: dict[str, Any]) -> list[Di
         value = spec.get(one.parameter) if one.parameter in _TOP else parameters.get(one.parameter)
         dials.append(Dial(one, one.default if value is None else value))
     return dials
-
-
-def _hex(attributes: dict[str, Any]) -> str:
-    """The product's colour as "#rrggbb" where the feed gives one."""
-    for name in _SWATCHES:
-        value = str(attributes.get(name, ""))
-        if re.fullmatch(r"#[0-9a-fA-F]{6}", value):
-            return value
-    return ""

@@ -19,7 +19,8 @@ from review.selectors import library, stories
 from review.selectors.library import Filters
 from review.services import approved_zip, decisions
 
-PROBLEM_ANY = "any"
+#: What the library shows while no state is chosen: pictures that are there.
+SHOWN = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
 
 
 @require_safe
@@ -33,7 +34,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     )
     query = request.GET.copy()
     query.pop("after", None)
-    context = {"page": page, "filters": filters, "query": query.urlencode()}
+    context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
     if request.headers.get("HX-Request") and after:
         return render(request, "review/library_rows.html", context)
     context |= {
@@ -99,7 +100,7 @@ def _filters(request: BrandRequest) -> Filters:
     states = [state for state in given.getlist("state") if state in AssetState.values]
     return Filters(
         text=given.get("q", "").strip()[:200],
-        states=states,
+        states=states or SHOWN,
         campaign_id=_number(given.get("campaign", "")),
         run_id=_number(given.get("run", "")),
         problem=given.get("problem", "")[:40],

@@ -128,6 +128,7 @@ def test_a_key_is_ignored_until_the_picture_is_painted(room: Any, tasks: list[Re
 
 def test_keys_do_nothing_in_a_field_or_with_a_modifier(room: Any) -> None:
     room.keyboard.press("Control+a")
+    room.wait_for_selector("#rail-note")
     room.keyboard.press("n")
     room.keyboard.type("a nice axe")
     room.wait_for_timeout(300)
