@@ -1,0 +1,49 @@
+"""One line per record, the same keys whoever wrote it."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import structlog
+
+from config import logs
+
+
+@pytest.fixture
+def written(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """Call it for the lines so far, parsed."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logs.formatter())
+    monkeypatch.setattr("sys.stderr", io.StringIO())  # not a terminal
+    logger = logging.getLogger("tests.logs")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    logger.removeHandler(handler)
+    logger.propagate = True
+
+
+def test_our_own_and_other_peoples_records_have_the_same_keys(written: Any) -> None:
+    structlog.get_logger("tests.logs").info("job.claimed", job=7)
+    logging.getLogger("tests.logs").info("claimed %s", "job", extra={"job": 7})
+    ours, theirs = written()
+    assert ours["event"] == "job.claimed"
+    assert theirs["event"] == "claimed job"
+    assert ours.keys() == theirs.keys() == {"event", "job", "level", "logger", "timestamp"}
+
+
+def test_a_traceback_stays_in_its_line(written: Any) -> None:
+    try:
+        raise ValueError("first line\nsecond line")
+    except ValueError:
+        logging.getLogger("tests.logs").exception("went wrong")
+    (line,) = written()
+    assert line["level"] == "error"
+    assert "ValueError: first line\nsecond line" in line["exception"]
