@@ -113,8 +113,8 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
     length = np.einsum("ij,ij->i", line, line)
     measured = np.einsum("ij,ij->i", here - back, line) / np.maximum(length, 1)
     drawn = cv2.GaussianBlur(mask.astype(np.float32), (0, 0), max(0.8, reach / 4))[rows, columns]
-    # Below some ten grey levels of contrast the photo's own noise would fray the edge: follow the drawn outline.
-    trust = length / (length + 14.0**2)
+    # Below some twenty grey levels of contrast the photo's own noise would fray the edge: follow the drawn outline.
+    trust = length / (length + 22.0**2)
     alpha = np.clip((measured - 0.04) / 0.92, 0, 1) * trust + drawn * (1 - trust)
     signed = inward[rows, columns] - outward[rows, columns]
     # Neither a dent deep inside nor a bump far outside comes from a soft edge.
