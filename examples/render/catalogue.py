@@ -21,7 +21,7 @@ NEIGHBOUR_PHOTOS = EXAMPLES / "neighbour" / "photos"
 SIZE = 1024
 QUALITY = 88
 
-#: The GPS position in one photo's EXIF: in the shallows of the Irish Sea, nobody's home. ((degrees, minutes, seconds), letter)
+#: The position in one photo's EXIF: shallows of the Irish Sea, nobody's home. ((degrees, minutes, seconds), letter)
 GPS_LATITUDE, GPS_LONGITUDE = ((54.0, 2.0, 24.0), "N"), ((2.0, 55.0, 48.0), "W")
 
 
@@ -45,7 +45,9 @@ SHOTS: dict[str, Shot] = {
     "bowl-oat.jpg": Shot("bowl", 0),
     "bowl-celadon.jpg": Shot("bowl", 1),
     "bowl-terracotta.jpg": Shot("bowl", 2, settings={"inside": "#efe3d0"}),
-    "plate-chalk.jpg": Shot("plate", 1, settings={"background": "#ffffff", "vignette": 0.0, "fill": 0.8}),
+    "plate-chalk.jpg": Shot(
+        "plate", 1, settings={"background": "#ffffff", "vignette": 0.0, "fill": 0.8, "light": "window left"}
+    ),
     "plate-cobalt.jpg": Shot("plate", 0, settings={"fill": 0.8}),
     "plate-moss.jpg": Shot("plate", 0, settings={"fill": 0.8}),
     "plate-blush.jpg": Shot("plate", 1, settings={"fill": 0.8}),

@@ -76,6 +76,7 @@ class Light:
 LIGHTS: dict[str, Light] = {
     "soft left": Light(left=50, up=52, size=0.75, share=0.42),
     "soft right": Light(left=-50, up=52, size=0.75, share=0.42),
+    "window left": Light(left=52, up=46, size=0.52, share=0.52),
     "hard left": Light(left=58, up=38, size=0.14, share=0.68),
     "hard right": Light(left=-58, up=38, size=0.14, share=0.68),
     "overhead": Light(left=12, up=72, size=0.62, share=0.42),
