@@ -19,7 +19,7 @@ P = ParamSpec("P")
 class BrandRequest(HttpRequest):
     """A request of a signed-in person to a page below /brands/<slug>/."""
 
-    user: User  # type: ignore[assignment]
+    user: User
     brand: Brand
 
 

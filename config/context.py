@@ -15,7 +15,7 @@ def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
     """Action -> allowed, for templates that hide what would be refused; services decide."""
     if request.user.is_superuser:
         return dict.fromkeys(Action, True)
-    roles = set(Membership.objects.filter(brand=brand, user_id=request.user.pk).values_list("role", flat=True))
+    roles = set(Membership.objects.filter(brand=brand, user_id=request.user.pk or 0).values_list("role", flat=True))
     return {action.value: bool(roles & PERMISSIONS[action]) for action in Action}
 
 

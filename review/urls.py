@@ -11,6 +11,7 @@ urlpatterns = [
     path("brands/<slug:brand>/library/approved.zip", library.approved, name="approved_zip"),
     path("brands/<slug:brand>/assets/<int:asset_id>/", library.asset, name="asset"),
     path("brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/", library.judge_again, name="asset_act"),
+    path("brands/<slug:brand>/tasks/<int:task_id>/<slug:verb>/", library.settle, name="task_settle"),
     path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),
     path("brands/<slug:brand>/review/", room.door, name="review"),
     path("brands/<slug:brand>/review/room/", room.page, name="room"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib import messages
 from django.core.paginator import Paginator
 from django.db.models import Prefetch, Q
@@ -84,7 +86,7 @@ def add_photo(request: BrandRequest, pk: int) -> HttpResponseBase:
     if file is None:
         raise Invalid("Choose a photo first.")
     chosen = request.POST.get("photo", "")
-    target = {"photo_id": int(chosen)} if chosen.isdigit() else {"subject_id": pk}
+    target: dict[str, Any] = {"photo_id": int(chosen)} if chosen.isdigit() else {"subject_id": pk}
     services.attach(data=file.read(), file_name=file.name or "photo", by=request.user, **target)
     messages.success(request, "The photo is in and cut out.")
     return redirect("product", request.brand.slug, pk)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -44,6 +45,12 @@ class Dial:
 
     control: engines.Control
     value: Any
+
+    @property
+    def hex(self) -> str:
+        """A colour control's value as a colour field takes it; white where the engine names it otherwise."""
+        text = str(self.value)
+        return text if re.fullmatch(r"#[0-9a-fA-F]{6}", text) else "#ffffff"
 
 
 @dataclass(frozen=True)
@@ -230,7 +237,7 @@ def story(*, task: ReviewTask, user: User) -> Story:
         prompt=pieces(source, values, spec.get("prompt", "")),
         negative=spec.get("negative", ""),
         seed=spec.get("seed"),
-        dials=_dials(controls, spec),
+        dials=dials_of(spec, controls),
         history=list(
             Decision.objects.visible_to(user)
             .filter(task__asset=asset)
@@ -284,7 +291,7 @@ def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
     )
 
 
-def _dials(controls: Sequence[engines.Control], spec: dict[str, Any]) -> list[Dial]:
+def dials_of(spec: dict[str, Any], controls: Sequence[engines.Control]) -> list[Dial]:
     """Each control at the frozen spec's value, else at its own default."""
     parameters = spec.get("parameters", {})
     dials = []

@@ -12,12 +12,15 @@ from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.access import Action
-from campaigns.errors import NotFound
+from campaigns.errors import Conflict, Invalid, NotFound
 from campaigns.pages import BrandRequest, brand_page
 from generation.choices import AssetState
+from generation.models import Asset
+from generation.services import rounds
 from review.selectors import library, stories
 from review.selectors.library import Filters
-from review.services import approved_zip, decisions
+from review.selectors.room import Dial
+from review.services import approved_zip, decisions, escalations, queue
 
 #: What the library shows while no state is chosen: pictures that are there.
 SHOWN = tuple(state for state in AssetState.values if state not in {AssetState.MAKING, AssetState.SUPERSEDED})
@@ -70,11 +73,13 @@ def asset(request: BrandRequest, asset_id: int) -> HttpResponseBase:
     shown = next((one for one in story.versions if str(one.pk) == wanted), None)
     shown = shown or next((one for one in story.versions if one.pk == story.asset.current_version_id), None)
     shown = shown or (story.versions[0] if story.versions else None)
+    task = story.asset.tasks.order_by("id").last()
     context = {
         "story": story,
         "shown": shown,
         "record": json.dumps(story.record, indent=2, ensure_ascii=False, default=str),
-        "task": story.asset.tasks.order_by("id").last(),
+        "task": task,
+        "dials": _dials(story.asset) if task and task.escalated_to_id else [],
     }
     return render(request, "review/asset.html", context)
 
@@ -93,6 +98,40 @@ def judge_again(request: BrandRequest, asset_id: int, verb: str) -> HttpResponse
     else:
         raise NotFound(f"An image cannot be told to {verb!r}.")
     return redirect("asset", request.brand.slug, asset_id)
+
+
+@require_POST
+@brand_page(Action.RUN)
+def settle(request: BrandRequest, task_id: int, verb: str) -> HttpResponseBase:
+    """The campaign manager's answer to a picture that was put before them: try once more, or back to review."""
+    task = queue.get(task_id, request.user)
+    if verb == "again":
+        dials = {dial.control.parameter: dial for dial in _dials(task.asset)}
+        given = {name: request.POST.get(f"control:{name}", "") for name in dials}
+        controls = {name: value for name, value in given.items() if value and value != _was(dials[name])}
+        escalations.allow_round(task_id=task_id, by=request.user, controls=controls)
+        messages.success(request, "It is made once more with these changes.")
+    elif verb == "return":
+        escalations.return_to_review(task_id=task_id, by=request.user, note=request.POST.get("note", "").strip())
+        messages.success(request, "The picture is back in review.")
+    else:
+        raise NotFound(f"A picture cannot be settled by {verb!r}.")
+    return redirect("asset", request.brand.slug, task.asset_id)
+
+
+def _dials(asset: Asset) -> list[Dial]:
+    """The engine's controls as they stood for the current version; none where its engine is gone."""
+    if asset.current_version is None:
+        return []
+    try:
+        controls, values = rounds.controls_of(asset.current_version)
+    except (Invalid, Conflict, ValueError):
+        return []
+    return [Dial(control, values[control.parameter]) for control in controls]
+
+
+def _was(dial: Dial) -> str:
+    return dial.hex if dial.control.kind == "colour" else str(dial.value)
 
 
 def _filters(request: BrandRequest) -> Filters:
