@@ -204,8 +204,8 @@ def _connected(allowed: Mask, seed: Mask) -> Mask:
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
     """Rooms closed off by the outline through which the background shows: the hole of a handle.
 
-    A hole lies beside the body, or, large, above it. There it may be in shadow, if the product departs far more; else
-    it must be as flat as the background. What lies within the body is the inside of a white cup, or a highlight.
+    Beside the body it may lie in shadow, if the product departs far more; elsewhere it must be large, and as flat and
+    of the same colour as the background: else it is the inside of a white cup, or a highlight.
     """
     closed = ~barrier & ~outside
     rough = _rough(~outside, departure, tight)
@@ -228,8 +228,9 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
         outlined = float(edge[part][rim].mean())
         is_flat = _is_background(inside, departure, part, tight)
         along = (centres[index][0] - columns[0]) / (columns[-1] - columns[0])
-        if 0.25 < along < 0.75:
-            fits = is_flat and outlined > 0.9 and area > 0.02 * size and rough.body[part][inside].mean() < 0.3
+        if 0.3 < along < 0.7:
+            is_above = rough.body[part][inside].mean() < 0.3 or rough.typical > CONSPICUOUS
+            fits = is_flat and outlined > 0.95 and area > 0.02 * size and is_above
         elif rough.typical > CONSPICUOUS:
             fits = outlined > 0.8
         else:
