@@ -91,7 +91,7 @@ def _digest(request: Request) -> str:
         for chunk in file.chunks():
             whole.update(chunk)
         file.seek(0)
-    plain = {name: request.data[name] for name in request.data if name not in request.FILES}
+    plain = {name: value for name, value in dict(request.data).items() if name not in request.FILES}
     whole.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return whole.hexdigest()
 

@@ -120,7 +120,6 @@ def _links(brand: Brand, since: int) -> Iterator[Link]:
     with transaction.atomic():
         connection.ensure_connection()
         with connection.chunked_cursor() as cursor:
-            cursor.itersize = 2000
             cursor.execute(_CHAIN, {"brand": brand.pk, "since": since})
             while rows := cursor.fetchmany(2000):
                 for seq, previous, own, *event in rows:

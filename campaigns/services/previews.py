@@ -31,7 +31,7 @@ def small(key: str, edge: int) -> str:
 def _make(key: str, edge: int) -> str:
     with files.open(key) as file:
         try:
-            image = Image.open(file)
+            image: Image.Image = Image.open(file)
             image.draft("RGB", (edge * 2, edge * 2))  # JPEG only: decode no more than is needed
             has_alpha = "A" in image.getbands() or "transparency" in image.info
             if max(image.size) <= edge:

@@ -23,9 +23,9 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
 class RunOrder(serializers.Serializer[Any]):
     """What a run should make: a matrix (subjects × axes) or a list (one row, one picture)."""
 
-    campaign = serializers.PrimaryKeyRelatedField(queryset=Campaign.objects.all())
-    prompt_version = serializers.PrimaryKeyRelatedField(queryset=PromptVersion.objects.all())
-    endpoint = serializers.SlugRelatedField(slug_field="slug", queryset=Endpoint.objects.all())
+    campaign = serializers.PrimaryKeyRelatedField[Campaign](queryset=Campaign.objects.all())
+    prompt_version = serializers.PrimaryKeyRelatedField[PromptVersion](queryset=PromptVersion.objects.all())
+    endpoint = serializers.SlugRelatedField[Endpoint](slug_field="slug", queryset=Endpoint.objects.all())
     stage = serializers.ChoiceField(choices=Stage.choices)
     shape = serializers.ChoiceField(choices=RunShape.choices, default=RunShape.MATRIX)
     subjects = serializers.ListField(

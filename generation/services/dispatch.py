@@ -36,6 +36,7 @@ WITH share AS (
     )
     ORDER BY s.virtual_time - CASE WHEN s.campaign_id = %(sticky)s THEN %(bonus)s ELSE 0 END, s.id
     LIMIT 1
+    {lock}
 ), head AS MATERIALIZED (
     SELECT j.campaign_id, j.priority, j.batch_key, j.endpoint_id
     FROM generation_job j
@@ -74,6 +75,10 @@ SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.s
 FROM claimed c JOIN generation_jobspec f ON f.job_id = c.id
 ORDER BY c.id
 """
+#: First past the campaigns that others are claiming from at this moment, so that claimers do not queue up for one row …
+_CLAIM_BESIDE = _CLAIM.replace("{lock}", "FOR UPDATE OF s SKIP LOCKED")
+#: … then, when nothing was free, behind them: a single campaign must keep every worker busy.
+_CLAIM_BEHIND = _CLAIM.replace("{lock}", "")
 
 
 @dataclass(frozen=True)
@@ -113,20 +118,21 @@ def claim(*, lane: str, worker: str, limit: int = 64, sticky_campaign: int | Non
     `sticky_campaign` is preferred while no other campaign lags it by more than STICKY_SECONDS.
     """
     token = uuid.uuid4()
+    values = {
+        "lane": lane,
+        "worker": worker,
+        "limit": limit,
+        "token": token,
+        "lease": settings.PROOFLINE["lease_seconds"],
+        "sticky": sticky_campaign or 0,
+        "bonus": STICKY_SECONDS,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            _CLAIM,
-            {
-                "lane": lane,
-                "worker": worker,
-                "limit": limit,
-                "token": token,
-                "lease": settings.PROOFLINE["lease_seconds"],
-                "sticky": sticky_campaign or 0,
-                "bonus": STICKY_SECONDS,
-            },
-        )
+        cursor.execute(_CLAIM_BESIDE, values)
         rows = cursor.fetchall()
+        if not rows:
+            cursor.execute(_CLAIM_BEHIND, values)
+            rows = cursor.fetchall()
     return Claim(token, tuple(_job(row) for row in rows))
 
 

@@ -215,7 +215,7 @@ def reap() -> int:
 def _take_back(job: Job) -> None:
     deaths = job.deaths + 1
     message = f"The worker died or was cut off while making this ({deaths} of {MAX_DEATHS})."
-    Attempt.objects.filter(job=job, lease_token=job.lease_token, outcome=AttemptOutcome.RUNNING).update(
+    Attempt.objects.filter(job=job, number=job.attempts, outcome=AttemptOutcome.RUNNING).update(
         outcome=AttemptOutcome.LOST, ended_at=timezone.now(), error_kind=ErrorKind.LOST, message=message
     )
     Job.objects.filter(pk=job.pk).update(deaths=deaths)

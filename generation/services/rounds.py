@@ -133,7 +133,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     asset = assets.lock(asset_id)
     if asset.state != AssetState.REVISING:
         raise Conflict(f"A next round needs an image that is being revised; this one is {asset.state}.")
-    version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id).first()
+    version = AssetVersion.objects.filter(asset=asset, pk=version_id or asset.current_version_id or 0).first()
     if version is None:
         raise NotFound("There is no version to start the next round from.")
     change = ensure_changed(version=version, controls=controls)

@@ -25,6 +25,7 @@ class NudgedWorker(SimpleWorker):
     """A SimpleWorker (CUDA cannot be initialised in a forked child) that does not depend on any message arriving."""
 
     lane_worker: LaneWorker
+    _stop_requested: bool
     is_looking = False
 
     def dequeue_job_and_maintain_ttl(

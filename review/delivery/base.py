@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ class DeliveryFile:
     width: int
     height: int
     bytes: int
-    read: Callable[[], bytes]
+    read: Callable[[], builtins.bytes]
     url: str = ""
 
 

@@ -143,12 +143,12 @@ class Bucket:
         return self._storage
 
     def validate(self) -> list[str]:
-        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", self.options["bucket_name"] or ""):
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", str(self.options["bucket_name"] or "")):
             return [f"bucket: {self.options['bucket_name']!r} is not a bucket name."]
         return []
 
     def _object(self, path: str) -> Any:
-        return self.storage.bucket.Object("/".join(part for part in (self.options["location"], path) if part))
+        return self.storage.bucket.Object("/".join(str(part) for part in (self.options["location"], path) if part))
 
     def read(self, path: str) -> bytes | None:
         content, _ = self._read(path)

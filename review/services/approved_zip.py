@@ -66,7 +66,7 @@ def _stream(asset_ids: list[int]) -> Iterator[bytes]:
     pipe = _Pipe()
     rows: list[dict[str, str]] = []
     taken: set[str] = set()
-    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:  # type: ignore[arg-type]
+    with zipfile.ZipFile(pipe, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for asset_id in asset_ids:
             for found, file, note in _files(asset_id):
                 row = _row(found, file, note, asset_id)
