@@ -1,0 +1,227 @@
+// Deciding: optimistic on the screen, posted behind it, and back in words when it was refused.
+
+import { at, post, Refused } from "../posts.js";
+import { dismiss, toast } from "../toast.js";
+import { $, current, desk, openCards, prepared, REASONS, root, SAID, URLS, versionOf, view } from "./desk.js";
+import { advance, closeReasons, drawStrip, drawVerbs, go, loadMore, rails, setRail, sheet, show, signIn, viewer } from "./stage.js";
+
+const history = []; // what z takes back, newest last; each entry is one keystroke
+const last = { rejected: localStorage.getItem("room.reason.rejected"), needs_revision: localStorage.getItem("room.reason.needs_revision") };
+const undoAction = () => ({ label: "Undo", key: "z", run: undo });
+
+export function targets() {
+  if (view() === "sheet") return sheet.targets;
+  const card = current();
+  return card && !card.verdict ? [card] : [];
+}
+
+// Whether a decision may be taken on these cards now; says in words why not.
+export function ready(chosen) {
+  if (!chosen.length) {
+    const card = current();
+    if (card?.verdict) toast(`${card.sku} is ${(SAID[card.verdict] || "decided").toLowerCase()} already. Undo it first.`, { key: "ready", action: undoAction() });
+    return false;
+  }
+  const isPainted = view() === "sheet" ? chosen.every((card) => sheet.isPainted(card)) : viewer.isPainted;
+  if (!isPainted) toast("The picture is not on the screen yet; the key was ignored.", { key: "ready", seconds: 3 });
+  return isPainted;
+}
+
+export function approve() {
+  const chosen = targets();
+  if (!ready(chosen)) return;
+  const unanswered = chosen.filter((card) => card.ask.some((item) => !card.answers[item.code]));
+  if (unanswered.length) {
+    if (view() === "sheet") {
+      toast(`${unanswered.length} of ${chosen.length} want an answer first; open them one by one with f.`, { key: "ready" });
+      return;
+    }
+    setRail(true);
+    const open = chosen[0].ask.filter((item) => !chosen[0].answers[item.code]);
+    $("rail-body").querySelector(`[data-item="${open[0].code}"]`)?.scrollIntoView({ block: "center" });
+    const digits = chosen[0].ask.map((item, place) => (open.includes(item) ? place + 1 : 0)).filter(Boolean).join(", ");
+    toast(`Answer first: ${open[0].sentence} (key ${digits})`, { key: "ready" });
+    return;
+  }
+  for (const card of chosen) {
+    decide(card, "approved", URLS.approve, { answers: card.answers });
+  }
+  after(chosen);
+}
+
+export function decide(card, verdict, url, body) {
+  const version = versionOf(card);
+  const note = view() === "focus" && card === current() ? $("rail-body").querySelector("[name=note]")?.value || "" : "";
+  const entry = { task: card.id, sku: card.sku, strip: version.strip, verdict, decision: null };
+  card.verdict = verdict;
+  card.entry = entry;
+  desk.past.push(entry);
+  entry.send = () => post(at(url, card.id), { version: version.id, seen: version.seen, note, ...body });
+  entry.promise = entry.send().then(
+    (said) => { entry.decision = said.decision ?? null; return entry; },
+    (problem) => { failed(card, entry, problem); return null; },
+  );
+}
+
+export function after(chosen) {
+  desk.lastTouch = Date.now();
+  const said = SAID[chosen[0].verdict];
+  const words = chosen.length === 1 ? `${said} ${chosen[0].sku}` : `${said} ${chosen.length} pictures`;
+  history.push(chosen.map((card) => card.entry));
+  dismiss("ready");
+  toast(words, { key: "said", action: undoAction() });
+  if (view() === "sheet") {
+    sheet.selected.clear();
+    drawStrip();
+    const next = desk.cards.findIndex((card, place) => place >= sheet.at && !card.verdict);
+    if (next >= 0) { sheet.at = sheet.anchor = next; sheet.mark(); }
+    if (openCards().length <= 6) loadMore(false);
+  } else {
+    advance();
+  }
+}
+
+export function failed(card, entry, problem) {
+  card.verdict = "";
+  card.entry = null;
+  entry.verdict = "failed";
+  card.failure = problem.message;
+  rails.delete(card.id);
+  drawStrip();
+  drawVerbs();
+  const isRefused = problem instanceof Refused;
+  if (isRefused && problem.status === 401) return signIn();
+  const retry = { label: "Try again", run: () => { desk.past.splice(desk.past.indexOf(entry), 1); go(card.id); } };
+  const look = { label: "Show it", run: () => location.assign(`?task=${card.id}`) };
+  const words = isRefused ? `${card.sku}: ${problem.message}` : `${card.sku} was not saved: the server cannot be reached.`;
+  toast(words, { tone: "bad", seconds: 30, key: `failed-${card.id}`, action: isRefused && [409, 412].includes(problem.status) ? look : retry });
+  return null;
+}
+
+export async function undo() {
+  let entries = history.pop();
+  if (!entries) {
+    const last = desk.past.findLast((one) => one.decision && one.verdict !== "failed" && one.verdict !== "skipped");
+    if (!last) return toast("There is nothing to undo.", { key: "said", seconds: 3 });
+    entries = [last];
+  }
+  let first = null;
+  for (const entry of entries) {
+    await entry.promise;
+    const card = desk.cards.find((one) => one.id === entry.task);
+    if (entry.verdict === "skipped") {
+      if (card) { card.verdict = ""; first ??= card; }
+    } else if (entry.decision) {
+      const fresh = await takeBack(entry, false);
+      if (!fresh) continue;
+      if (card) Object.assign(card, prepared(fresh), { answers: card.answers });
+      else desk.cards.splice(desk.index, 0, prepared(fresh));
+      rails.delete(entry.task);
+      first ??= desk.cards.find((one) => one.id === entry.task);
+    }
+    const place = desk.past.indexOf(entry);
+    if (place >= 0) desk.past.splice(place, 1);
+  }
+  if (!first) return null;
+  toast(entries.length === 1 ? `${first.sku} is open again` : `${entries.length} pictures are open again`, { key: "said", seconds: 4 });
+  desk.index = desk.cards.indexOf(first);
+  if (view() === "sheet") drawStrip(); else show();
+  return null;
+}
+
+export async function takeBack(entry, withdraws) {
+  try {
+    return (await post(at(URLS.undo, entry.decision), { withdraws })).card;
+  } catch (problem) {
+    const places = problem.body?.withdraws;
+    if (problem.status === 409 && places?.length && !withdraws) {
+      toast(`${entry.sku}: ${problem.message}`, { tone: "bad", seconds: 30, action: { label: "Withdraw and undo", run: async () => {
+        if (await takeBack(entry, true)) location.assign(`?task=${entry.task}`);
+      } } });
+    } else {
+      toast(`${entry.sku} could not be undone: ${problem.message}`, { tone: "bad", seconds: 20 });
+    }
+    return null;
+  }
+}
+
+export function skip() {
+  const chosen = targets();
+  if (!chosen.length) return;
+  for (const card of chosen) {
+    decide(card, "skipped", URLS.skip, {});
+  }
+  after(chosen);
+}
+
+export function openReasons(verdict) {
+  if (desk.asking === verdict) return again();
+  const chosen = targets();
+  if (!ready(chosen)) return null;
+  desk.asking = verdict;
+  const panel = $("reasons");
+  panel.hidden = false;
+  panel.querySelector("h2").textContent = verdict === "rejected"
+    ? chosen.length === 1 ? `Reject ${chosen[0].sku}: why?` : `Reject ${chosen.length} pictures: why?`
+    : `Send ${chosen[0].sku} back: why?`;
+  panel.querySelector("[name=words]").value = "";
+  for (const choice of panel.querySelectorAll("[data-reason]")) {
+    choice.classList.toggle("is-last", choice.dataset.reason === last[verdict]);
+    choice.setAttribute("aria-pressed", "false");
+  }
+  if (verdict === "needs_revision") {
+    setRail(true);
+    const revise = $("rail-body").querySelector("#revise");
+    if (revise) revise.open = true;
+  }
+  return null;
+}
+
+export function again() {
+  if (last[desk.asking]) return because(last[desk.asking]);
+  return toast("No reason chosen yet; press its digit.", { key: "ready", seconds: 3 });
+}
+
+export function because(code, words = "") {
+  const verdict = desk.asking;
+  const chosen = targets();
+  if (!verdict || !ready(chosen)) return;
+  last[verdict] = code;
+  localStorage.setItem(`room.reason.${verdict}`, code);
+  closeReasons();
+  if (verdict === "needs_revision") return sendBack(code, words);
+  for (const card of chosen) decide(card, "rejected", URLS.reject, words ? { reason: code, note: words } : { reason: code });
+  after(chosen);
+}
+
+// Sends the controls that differ from what they were. Where nothing differs, a new seed does if the engine has one.
+export function sendBack(reason, words = "") {
+  const card = current();
+  const form = $("rail-body").querySelector("#revise form");
+  if (!form || !ready([card])) return;
+  const controls = {};
+  let seed = null;
+  for (const field of form.querySelectorAll("[data-control]")) {
+    if (field.dataset.kind === "seed") seed = field;
+    if (field.value === field.dataset.was) continue;
+    controls[field.dataset.control] = ["number", "seed"].includes(field.dataset.kind) ? Number(field.value) : field.value;
+  }
+  const retouch = form.elements.retouch.checked;
+  const note = words || form.elements.words.value;
+  if (!Object.keys(controls).length && !retouch) {
+    if (seed) controls[seed.dataset.control] = Math.floor(Math.random() * 2 ** 31);
+    else {
+      form.elements.reason.value = reason;
+      form.querySelector("[data-control]")?.focus();
+      toast("Change what should come out differently, or tick retouching; Enter sends it back.", { key: "ready" });
+      return;
+    }
+  }
+  decide(card, "needs_revision", URLS.revise, { reason, controls, retouch, note });
+  after([card]);
+}
+
+// The words typed under the reasons: they go with the last reason, else with the list's last ("something else").
+export function inWords(words) {
+  because(last[desk.asking] || REASONS.at(-1)?.code || "", words);
+}
