@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import Final
 
 import cv2
@@ -18,9 +19,9 @@ from numpy.typing import NDArray
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
-SLICES: Final = 28
+SLICES: Final = 18
 #: Long side, in pixels, of the picture that shadows are drawn in; they are soft, and stretched afterwards.
-SHADOW_SIDE: Final = 420
+SHADOW_SIDE: Final = 300
 #: The least and the greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may tell.
 LEAST_TILT, GREATEST_TILT = 0.08, 0.42
 
@@ -168,18 +169,34 @@ def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: 
         return None
     q = SHADOW_SIDE / max(width, height)
     canvas = (round(width * q), round(height * q))
+    # Nothing falls on the wall high above the foot: those rows are not worth drawing.
+    skipped = int(np.clip(q * (standing.foot - 0.42 * standing.alpha.shape[0]) - 16, 0, canvas[1] - 2))
+    floor = _Floor(q, canvas[0], canvas[1] - skipped, standing.foot * q - skipped, standing.tilt)
     slices = _slices(standing, q)
-    near = _stack(slices, standing, q, canvas, lean=(0.0, 0.0), spread=0.55, start=0.0045, fade=0.22)
-    contact = _stack(slices[-3:], standing, q, canvas, lean=(0.0, 0.0), spread=0.1, start=0.0018, fade=0.05)
-    kept = (1 - 0.34 * near) * (1 - 0.42 * contact)
+    extent = q * max(standing.alpha.shape)
+    near = _stack(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
+    touching = [piece for piece in slices if piece.rise < 0.02 * extent]
+    contact = _stack(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
+    kept = (1 - 0.34 * near) * (1 - 0.5 * contact)
     if kind in ("soft", "strong"):
         across, back = (0.62, -0.30) if light.is_hard else (0.42, -0.16)
         lean = (-light.side * across, back) if light.side else (0.0, 0.10)
-        cast = _stack(
-            slices, standing, q, canvas, lean=lean, spread=0.045 if light.is_hard else 0.2, start=0.003, fade=1.6
-        )
+        spread = 0.045 if light.is_hard else 0.2
+        cast = _stack(slices, floor, lean=lean, spread=spread, start=0.003, fade=1.6 * extent)
         kept = kept * (1 - {"soft": 0.26, "strong": 0.42}[kind] * (1.25 if light.is_hard else 1.0) * cast)
-    return np.asarray(cv2.resize(kept, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32).clip(0, 1)
+    whole = cv2.copyMakeBorder(kept, skipped, 0, 0, 0, cv2.BORDER_CONSTANT, value=1.0)
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32).clip(0, 1)
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """The small picture that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
+
+    q: float
+    width: int
+    height: int
+    foot: float
+    tilt: float
 
 
 @dataclass(frozen=True)
@@ -196,9 +213,10 @@ def _slices(standing: Standing, q: float) -> list[_Slice]:
     alpha = cv2.resize(standing.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
     # Rows below the middle of the foot are the near half of its disc, not a slice of their own.
     usable = max(2, round(size[1] - standing.tilt * standing.reach * q))
-    edges = np.unique(np.linspace(0, usable, min(SLICES, usable) + 1).astype(int))
+    # Thin ones at the foot, where the shadow is sharp, thick ones above.
+    edges = np.unique((usable * (1 - np.linspace(1, 0, SLICES + 1) ** 1.8)).round().astype(int))
     slices = []
-    for start, end in zip(edges[:-1], edges[1:], strict=True):
+    for start, end in pairwise(edges):
         density = alpha[start:end].mean(axis=0)
         covered = np.concatenate([[0], (density > 0.06).astype(np.int8), [0]])
         turns = np.flatnonzero(np.diff(covered))
@@ -211,54 +229,39 @@ def _slices(standing: Standing, q: float) -> list[_Slice]:
 
 
 def _stack(
-    slices: list[_Slice],
-    standing: Standing,
-    q: float,
-    canvas: tuple[int, int],
-    *,
-    lean: tuple[float, float],
-    spread: float,
-    start: float,
-    fade: float,
+    slices: list[_Slice], floor: _Floor, *, lean: tuple[float, float], spread: float, start: float, fade: float
 ) -> Floats:
     """The shadow of the slices on the floor, 0 … 1: each slice's discs, moved by `lean` × its height and blurred.
 
-    spread: blur ÷ height; start: blur of what touches the floor ÷ frame; fade: height ÷ product's size at which a
-    slice's shadow has a third of its strength. Drawn from the top down, so that each blur also softens what is above.
+    spread: blur ÷ height; start: blur of what touches the floor ÷ frame; fade: height at which a slice's shadow has a
+    third of its strength. Drawn from the top down, so that each blur also softens what is above.
     """
-    shade = np.zeros((canvas[1], canvas[0]), dtype=np.float32)
-    extent = fade * q * max(standing.alpha.shape)
-    first = start * max(canvas)
-    done = None
+    shade = np.zeros((floor.height, floor.width), dtype=np.float32)
+    first = start * SHADOW_SIDE
+    done: float | None = None
     for piece in slices:
+        weight = float(np.exp(-piece.rise / fade))
+        if weight < 0.01:
+            continue
         wanted = first + spread * piece.rise
         if done is not None and done**2 - wanted**2 > 0.04:
-            shade = _blurred(shade, (done**2 - wanted**2) ** 0.5, standing.tilt)
+            shade = _blurred(shade, (done**2 - wanted**2) ** 0.5, floor.tilt)
         done = wanted
-        weight = float(np.exp(-piece.rise / extent))
         for centre, half, density in piece.discs:
             layer = np.zeros_like(shade)
-            at = centre + lean[0] * piece.rise, standing.foot * q + lean[1] * standing.tilt * 2.2 * piece.rise
-            cv2.ellipse(
-                layer,
-                (round(at[0] * 16), round(at[1] * 16)),
-                (max(8, round(half * 16)), max(8, round(max(half * standing.tilt, 0.6) * 16))),
-                0, 0, 360, density * weight, -1, cv2.LINE_AA, 4,
-            )  # fmt: skip
+            at = centre + lean[0] * piece.rise, floor.foot + lean[1] * floor.tilt * 2.2 * piece.rise
+            size = max(8, round(half * 16)), max(8, round(max(half * floor.tilt, 0.6) * 16))
+            middle = round(at[0] * 16), round(at[1] * 16)
+            cv2.ellipse(layer, middle, size, 0, 0, 360, density * weight, -1, cv2.LINE_AA, 4)
             np.maximum(shade, layer, out=shade)
-    return _blurred(shade, done if done else first, standing.tilt)
+    return _blurred(shade, done if done else first, floor.tilt)
 
 
 def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
     """A blur lying on the floor: flatter than wide, as the floor is seen under its tilt."""
+    sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
     return np.asarray(
-        cv2.GaussianBlur(
-            shade,
-            (0, 0),
-            sigmaX=max(sigma, 0.3),
-            sigmaY=max(sigma * (0.45 + tilt), 0.3),
-            borderType=cv2.BORDER_CONSTANT,
-        )
+        cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
     )
 
 
