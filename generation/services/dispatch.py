@@ -23,8 +23,8 @@ from generation.models import Attempt, Job, LaneShare
 STICKY_SECONDS = 30.0
 """How far, in lane seconds, a campaign may lag before a worker gives up the model it has loaded."""
 
-# Scalar subqueries and not joins: only so does the planner walk job_claim in its order and stop at the limit. Joined, it
-# sorts all queued rows of the campaign: 810 ms against 0.8 ms at 300,000 rows (benchmarks/plan.py).
+# Scalar subqueries and not joins: only so does the planner walk job_claim in its order and stop at the limit. Joined,
+# it sorts all queued rows of the campaign: 810 ms against 0.8 ms at 300,000 rows (benchmarks/plan.py).
 _CLAIM = """
 WITH share AS (
     SELECT s.id, s.campaign_id
@@ -49,8 +49,8 @@ WITH share AS (
     SELECT j.id
     FROM generation_job j
     WHERE j.lane = %(lane)s AND j.campaign_id = (SELECT campaign_id FROM head)
-      AND j.priority = (SELECT priority FROM head) AND j.batch_key = (SELECT batch_key FROM head) AND j.status = 'queued'
-      AND (j.not_before IS NULL OR j.not_before <= now())
+      AND j.priority = (SELECT priority FROM head) AND j.batch_key = (SELECT batch_key FROM head)
+      AND j.status = 'queued' AND (j.not_before IS NULL OR j.not_before <= now())
     ORDER BY j.id
     LIMIT (SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)
     FOR UPDATE OF j SKIP LOCKED
@@ -67,11 +67,12 @@ WITH share AS (
 ), charged AS (
     UPDATE generation_laneshare s
     SET virtual_time = s.virtual_time
-        + (SELECT count(*) * max(e.seconds_per_image) FROM claimed JOIN generation_endpoint e ON e.id = claimed.endpoint_id)
+        + (SELECT count(*) * max(e.seconds_per_image)
+           FROM claimed JOIN generation_endpoint e ON e.id = claimed.endpoint_id)
     FROM share WHERE s.id = share.id AND EXISTS (SELECT 1 FROM claimed)
 )
-SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.spec, f.round, f.candidate, f.fingerprint,
-       f.brand_id
+SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.spec, f.round, f.candidate,
+       f.fingerprint, f.brand_id
 FROM claimed c JOIN generation_jobspec f ON f.job_id = c.id
 ORDER BY c.id
 """
