@@ -209,7 +209,7 @@ export function setView(name) {
   $("sheet").hidden = name !== "sheet";
   $("booth").hidden = name === "sheet";
   if (name === "sheet") { sheet.draw(desk.cards, current()?.id); sheet.host.focus(); }
-  else viewer.draw();
+  else { sheet.selected.clear(); $("selection").textContent = ""; viewer.draw(); }
 }
 
 export function setRail(isOpen) {
