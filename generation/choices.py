@@ -43,6 +43,14 @@ class JobState(TextChoices):
     QUARANTINED = "quarantined"
 
 
+class HoldReason(TextChoices):
+    """Why a job waits without being queued."""
+
+    NOT_RELEASED = "not_released"
+    PAUSED = "paused"
+    QUOTA = "quota"
+
+
 class AssetState(TextChoices):
     MAKING = "making"
     FAILED = "failed"

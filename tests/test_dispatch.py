@@ -14,7 +14,7 @@ from django.utils import timezone
 from campaigns.models import Event
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Endpoint, Job, LaneShare
+from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
 from generation.services import dispatch, outcomes
 from tests import queued
 
@@ -210,3 +210,13 @@ def test_the_claim_uses_its_index():
         plan = "\n".join(row[0] for row in cursor.fetchall())
     assert "job_claim" in plan
     assert "Sort" not in plan
+
+
+def test_a_retry_of_a_paused_run_waits_with_the_others():
+    run = queued.run(queued.campaign(), queued.endpoint(batch_size=2), 2)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    Run.objects.filter(pk=run.pk).update(state="paused")
+    outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w")
+    Job.objects.filter(pk=claim.jobs[1].id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    outcomes.reap()
+    assert set(Job.objects.values_list("status", "hold_reason")) == {(JobState.HELD, "paused")}

@@ -7,7 +7,7 @@ from django.db.models import Q
 
 from campaigns.access import BrandOwned
 from campaigns.models import Brand, Campaign
-from generation.choices import AttemptOutcome, JobState, Lane, LedgerKind
+from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
 
@@ -28,7 +28,7 @@ class Job(models.Model):
     batch_key = models.CharField(max_length=32, help_text="jobs with equal keys may share one engine call")
     priority = models.SmallIntegerField(default=0)
     status = models.CharField(max_length=12, choices=JobState.choices, default=JobState.QUEUED)
-    hold_reason = models.CharField(max_length=40, blank=True)
+    hold_reason = models.CharField(max_length=40, blank=True, choices=HoldReason.choices)
     not_before = models.DateTimeField(null=True, blank=True)
     poll_at = models.DateTimeField(null=True, blank=True)
     remote_id = models.CharField(max_length=200, blank=True)

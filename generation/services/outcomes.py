@@ -17,9 +17,9 @@ from campaigns import events as spine
 from campaigns import faults
 from generation import events
 from generation.checks.base import Verdict
-from generation.choices import AttemptOutcome, JobState, LedgerKind, VersionSource
+from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Job, LedgerEntry
+from generation.models import Asset, Attempt, Job, LedgerEntry, Run
 from generation.services import assets, duplicates, nudges
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
@@ -50,6 +50,9 @@ def _hold(job_id: int, token: uuid.UUID) -> Job | None:
 
 def _end(job: Job, status: str, **fields: Any) -> None:
     JOB.ensure(JobState.RUNNING, status)
+    if status == JobState.QUEUED and Run.objects.filter(pk=job.run_id, state=RunState.PAUSED).exists():
+        JOB.ensure(status, JobState.HELD)  # back to a queue that stands still
+        status, fields = JobState.HELD, {**fields, "hold_reason": HoldReason.PAUSED}
     changes = {"status": status, "lease_token": None, "lease_expires_at": None, **fields}
     Job.objects.filter(pk=job.pk).update(**changes)
 
@@ -157,7 +160,7 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
     _end(job, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
-        status=JobState.HELD, hold_reason="quota"
+        status=JobState.HELD, hold_reason=HoldReason.QUOTA
     )
 
 

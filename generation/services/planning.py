@@ -16,7 +16,7 @@ from campaigns.errors import Conflict, Invalid, Problem
 from campaigns.models import Campaign, PromptVersion, User
 from campaigns.services import prompts as prompt_services
 from generation import events
-from generation.choices import JobState, RunShape, RunState, Stage
+from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run
 from generation.selectors import lanes
 from generation.services import budget, copying, names, orders
@@ -24,7 +24,6 @@ from generation.services.drafts import Draft, Drafter
 from generation.services.orders import Order
 from generation.states import RUN
 
-NOT_RELEASED = "not_released"
 JOBS_PER_COPY = 5000
 PROBLEMS_SHOWN = 200
 FIRST_SHOWN = 3
@@ -397,7 +396,7 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
             "lane": order.endpoint.lane,
             "priority": run.priority,
             "status": JobState.HELD.value,
-            "hold_reason": NOT_RELEASED,
+            "hold_reason": HoldReason.NOT_RELEASED.value,
         },
         fields=["id", "cell_id", "batch_key"],
         rows=((job_id, cell_id, draft.batch_key) for job_id, (cell_id, draft, _) in jobs),

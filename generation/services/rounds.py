@@ -15,7 +15,7 @@ from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import User
 from campaigns.services import campaigns
 from generation import events
-from generation.choices import AssetState, JobState, RunState
+from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
@@ -172,7 +172,7 @@ def _wake(run: Run) -> tuple[str, str]:
     if run.state == RunState.CANCELLED:
         raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")
     if run.state == RunState.PAUSED:
-        return JobState.HELD, runs.PAUSED
+        return JobState.HELD, HoldReason.PAUSED
     if run.state == RunState.FINISHED:
         RUN.ensure(run.state, RunState.RUNNING)
         Run.objects.filter(pk=run.pk).update(state=RunState.RUNNING, finished_at=None)

@@ -17,12 +17,11 @@ from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Campaign, User
 from campaigns.services import campaigns
 from generation import events
-from generation.choices import AssetState, JobState, RunState, Stage
+from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
 from generation.services import assets, budget, dispatch, gates, nudges
 from generation.states import RUN
 
-PAUSED = "paused"
 REJECTED_BEFORE = "rejected_before"
 
 _LEAVE_OUT = """
@@ -66,7 +65,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     pilot = _pass_gate(run, campaign, by, override_reason)
     left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    queued = _jobs(run, JobState.HELD, hold_reason="not_released").update(status=JobState.QUEUED, hold_reason="")
+    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(status=JobState.QUEUED, hold_reason="")
     reserved = budget.cover(run=run, campaign=campaign)
     reused = _count(_COUNT_REUSED, run.pk)
     now = timezone.now()
@@ -99,7 +98,7 @@ def resume(*, run_id: int, by: User) -> Run:
     if run.state != RunState.PAUSED:
         raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    queued = _jobs(run, JobState.HELD, hold_reason=PAUSED).update(status=JobState.QUEUED, hold_reason="")
+    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     _move(run, RunState.RUNNING, pause_reason="", watched_from=timezone.now())
     _publish(events.RunResumed, run, campaign, {"queued": queued}, by)
     nudges.wake(run.endpoint.lane)
@@ -255,7 +254,7 @@ def _move(run: Run, to: str, **fields: Any) -> None:
 
 def _pause(run: Run, campaign: Campaign, reason: str, by: User | None) -> Run:
     _move(run, RunState.PAUSED, pause_reason=reason[:300])
-    held = _jobs(run, JobState.QUEUED).update(status=JobState.HELD, hold_reason=PAUSED)
+    held = _jobs(run, JobState.QUEUED).update(status=JobState.HELD, hold_reason=HoldReason.PAUSED)
     _publish(events.RunPaused, run, campaign, {"reason": reason, "held": held, "by_itself": by is None}, by)
     return run
 
