@@ -177,7 +177,7 @@ def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: 
     near = _stack(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
     touching = [piece for piece in slices if piece.rise < 0.02 * extent]
     contact = _stack(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
-    kept = (1 - 0.34 * near) * (1 - 0.5 * contact)
+    kept = (1 - 0.3 * near) * (1 - 0.42 * contact)
     if kind in ("soft", "strong"):
         across, back = (0.62, -0.30) if light.is_hard else (0.42, -0.16)
         lean = (-light.side * across, back) if light.side else (0.0, 0.10)
