@@ -1,0 +1,121 @@
+"""What of engines, workers, jobs and money stands on the operators' desk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from campaigns.desk import Desk, ReadOnly, ReadOnlyInline, pretty
+from generation.engines import base as engines
+from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Worker
+
+
+class EndpointForm(forms.ModelForm):
+    """An endpoint that planning can use: its engine is known and takes this configuration."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "engine" in self.fields:
+            known = [(name, name) for name in engines.names()]
+            self.fields["engine"] = forms.ChoiceField(choices=known, help_text="the plug-in that makes the pictures")
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean() or {}
+        if {"engine", "config"} <= cleaned.keys():
+            try:
+                engines.build(cleaned["engine"], cleaned["config"])
+            except (engines.EngineError, ValueError, TypeError, KeyError) as error:
+                self.add_error("config", f"The engine {cleaned['engine']} does not take this: {error}")
+        return cleaned
+
+
+@admin.register(Endpoint)
+class EndpointAdmin(Desk):
+    """No brand's trail holds endpoints; the history of each says what was changed from what to what."""
+
+    form = EndpointForm
+    list_display = ["name", "slug", "engine", "lane", "price_per_image", "seconds_per_image", "is_enabled", "brand"]
+    list_filter = ["lane", "is_enabled"]
+    list_select_related = ["brand"]
+    search_fields = ["name", "slug"]
+    autocomplete_fields = ["brand"]
+
+    def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
+        if add:
+            return super().construct_change_message(request, form, formsets, add)
+        return "; ".join(f"{name}: {form.initial.get(name)} → {form.cleaned_data[name]}" for name in form.changed_data)
+
+
+@admin.register(Worker)
+class WorkerAdmin(ReadOnly):
+    list_display = ["name", "lanes", "host", "pid", "device", "started_at", "seen_at"]
+
+
+class SpecInline(ReadOnlyInline):
+    model = JobSpec
+    fields = ["round", "candidate", "fingerprint", "quoted_cost", "spec_lines"]
+    readonly_fields = ["spec_lines"]
+
+    @admin.display(description="spec")
+    def spec_lines(self, frozen: JobSpec) -> str:
+        return pretty(frozen.spec)
+
+
+class AttemptInline(ReadOnlyInline):
+    model = Attempt
+    fields = ["number", "outcome", "error_kind", "message", "worker", "started_at", "ended_at"]
+    show_change_link = True
+
+
+@admin.register(Job)
+class JobAdmin(ReadOnly):
+    list_display = ["id", "status", "lane", "run", "endpoint", "attempts", "error_kind", "hold_reason"]
+    list_filter = ["status", "lane"]
+    list_select_related = ["run", "endpoint"]
+    search_fields = ["id__exact", "run_id__exact"]
+    search_help_text = "Number of the job or of its run"
+    inlines = [SpecInline, AttemptInline]
+
+
+@admin.register(Attempt)
+class AttemptAdmin(ReadOnly):
+    list_display = ["id", "job", "number", "outcome", "error_kind", "worker", "started_at", "ended_at"]
+    list_filter = ["outcome"]
+    list_select_related = ["job"]
+    search_fields = ["job_id__exact"]
+    search_help_text = "Number of the job"
+
+
+@admin.register(LedgerEntry)
+class LedgerEntryAdmin(ReadOnly):
+    list_display = ["id", "at", "kind", "amount", "campaign", "run", "job"]
+    list_filter = ["kind"]
+    list_select_related = ["campaign", "run", "job"]
+    search_fields = ["run_id__exact", "job_id__exact"]
+    search_help_text = "Number of the run or of the job"
+
+
+@admin.register(Master)
+class MasterAdmin(ReadOnly):
+    list_display = [
+        "id",
+        "short_hash",
+        "brand",
+        "image_format",
+        "width",
+        "height",
+        "bytes",
+        "was_rejected",
+        "created_at",
+    ]
+    list_filter = ["brand"]
+    list_select_related = ["brand"]
+    search_fields = ["sha256__exact"]
+    search_help_text = "The whole SHA-256 of the file"
+
+    @admin.display(description="sha256")
+    def short_hash(self, master: Master) -> str:
+        return master.sha256[:16]

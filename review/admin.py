@@ -1,0 +1,173 @@
+"""What of checklists, reasons, destinations and decisions stands on the operators' desk."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.http import HttpRequest
+
+from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, pretty
+from review.delivery import base as delivery
+from review.models import (
+    Checklist,
+    ChecklistVersion,
+    Decision,
+    Delivery,
+    DeliveryAttempt,
+    Destination,
+    Reason,
+    ReviewTask,
+)
+from review.services import checklists, destinations, reasons
+
+
+class ChecklistForm(ServiceForm):
+    items = forms.JSONField(
+        widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
+        help_text='[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '
+        "A change is published as the next version; open tasks keep theirs.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk and "items" in self.fields:
+            newest = self.instance.versions.order_by("-number").first()
+            self.initial["items"] = newest.items if newest else []
+            self.fields["items"].widget.attrs["spellcheck"] = "false"
+
+    def clean_items(self) -> Any:
+        items = self.cleaned_data["items"]
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise forms.ValidationError("Give a list of items, each with a code, a sentence and a mode.")
+        return items
+
+
+@admin.register(Checklist)
+class ChecklistAdmin(ByService):
+    form = ChecklistForm
+    list_display = ["name", "stage", "position", "slots", "due_hours", "brand"]
+    list_filter = ["brand"]
+    list_select_related = ["brand"]
+    search_fields = ["name", "stage"]
+    autocomplete_fields = ["brand"]
+    add_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours", "items")
+    shown_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours")
+    change_fields: ClassVar = ("items",)
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        return checklists.create(by=request.user, **form.cleaned_data).checklist_id
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        if "items" in form.changed_data:
+            checklists.new_version(checklist_id=obj.pk, by=request.user, items=form.cleaned_data["items"])
+
+
+@admin.register(ChecklistVersion)
+class ChecklistVersionAdmin(ReadOnly):
+    list_display = ["checklist", "number", "created_by", "created_at"]
+    list_filter = ["checklist__brand"]
+    list_select_related = ["checklist", "created_by"]
+    fields = ["checklist", "number", "item_lines", "created_by", "created_at"]
+    readonly_fields = ["item_lines"]
+
+    @admin.display(description="items")
+    def item_lines(self, version: ChecklistVersion) -> str:
+        return pretty(version.items)
+
+
+@admin.register(Reason)
+class ReasonAdmin(ByService):
+    list_display = ["label", "code", "position", "is_active", "brand"]
+    list_filter = ["brand", "is_active"]
+    list_select_related = ["brand"]
+    search_fields = ["label", "code"]
+    autocomplete_fields = ["brand"]
+    add_fields: ClassVar = ("brand", "code", "label", "position", "is_active")
+    shown_fields: ClassVar = ("brand", "code")
+    change_fields: ClassVar = ("label", "position", "is_active")
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        return reasons.save(by=request.user, **form.cleaned_data).pk
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        reasons.save(brand=obj.brand, code=obj.code, by=request.user, **form.cleaned_data)
+
+
+class DestinationForm(ServiceForm):
+    """The secret goes in and never comes out: the form does not know the one that is kept."""
+
+    new_secret = forms.CharField(
+        required=False, max_length=200, strip=False, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="Nobody can read it again. Left empty, the one that is kept stays.",
+    )  # fmt: skip
+
+    class Meta:
+        model = Destination
+        exclude = ["secret"]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if "kind" in self.fields:
+            self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
+
+
+@admin.register(Destination)
+class DestinationAdmin(ByService):
+    form = DestinationForm
+    list_display = ["name", "slug", "kind", "is_enabled", "disabled_reason", "has_secret", "brand"]
+    list_filter = ["kind", "is_enabled", "brand"]
+    list_select_related = ["brand"]
+    search_fields = ["name", "slug"]
+    autocomplete_fields = ["brand"]
+    add_fields: ClassVar = ("brand", "slug", "name", "kind", "config", "new_secret")
+    shown_fields: ClassVar = ("brand", "slug", "kind", "has_secret", "disabled_reason")
+    change_fields: ClassVar = ("name", "config", "new_secret", "is_enabled")
+
+    @admin.display(boolean=True, description="has a secret")
+    def has_secret(self, destination: Destination) -> bool:
+        return bool(destination.secret)
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
+        secret = form.cleaned_data["new_secret"]
+        return destinations.create(by=request.user, secret=secret, **given).pk
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        given = {name: form.cleaned_data[name] for name in form.changed_data if name != "new_secret"}
+        secret = form.cleaned_data["new_secret"] or None
+        destinations.change(destination_id=obj.pk, by=request.user, secret=secret, **given)
+
+
+class DeliveryAttemptInline(ReadOnlyInline):
+    model = DeliveryAttempt
+    fields = ["number", "is_success", "status_code", "message", "started_at", "ended_at"]
+
+
+@admin.register(Delivery)
+class DeliveryAdmin(ReadOnly):
+    list_display = ["asset", "destination", "desired", "observed", "attempts", "next_attempt_at", "error"]
+    list_filter = ["desired", "observed"]
+    list_select_related = ["asset", "destination"]
+    search_fields = ["asset_id__exact"]
+    search_help_text = "Number of the asset"
+    inlines = [DeliveryAttemptInline]
+
+
+@admin.register(ReviewTask)
+class ReviewTaskAdmin(ReadOnly):
+    list_display = ["id", "asset", "stage", "state", "round", "claimed_by", "claimed_until", "due_at", "brand"]
+    list_filter = ["state", "brand"]
+    list_select_related = ["asset", "claimed_by", "brand"]
+    search_fields = ["asset_id__exact"]
+    search_help_text = "Number of the asset"
+
+
+@admin.register(Decision)
+class DecisionAdmin(ReadOnly):
+    list_display = ["id", "verdict", "task", "version", "decided_by", "decided_at", "reason"]
+    list_filter = ["verdict"]
+    list_select_related = ["task", "version", "decided_by", "reason"]
+    search_fields = ["task__asset_id__exact"]
+    search_help_text = "Number of the asset"
