@@ -17,7 +17,7 @@ from knox.models import AuthToken
 
 from campaigns import events
 from campaigns.choices import GuideStatus
-from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, pretty
+from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
 from campaigns.models import Brand, Event, FeedImport, GuideVersion, Membership, SealedEvent, StylePreset, User
 from campaigns.services import brands, prompts
 
@@ -45,6 +45,7 @@ class PersonAdmin(UserAdmin):
     list_filter = ["is_active", "is_superuser"]
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
     actions: Any = []
     filter_horizontal = ()
     inlines = [MembershipInline]
@@ -74,7 +75,7 @@ class BrandAdmin(ByService):
     shown_fields: ClassVar = ("name", "slug", "currency")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return brands.create_brand(by=request.user, **form.cleaned_data).pk
+        return brands.create_brand(by=operator(request), **form.cleaned_data).pk
 
 
 @admin.register(Membership)
@@ -90,13 +91,13 @@ class MembershipAdmin(ByService):
     shown_fields: ClassVar = ("brand", "user", "role")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return brands.add_member(by=request.user, **form.cleaned_data).pk
+        return brands.add_member(by=operator(request), **form.cleaned_data).pk
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return True
 
     def delete_model(self, request: HttpRequest, obj: Any) -> None:
-        brands.remove_member(membership_id=obj.pk, by=request.user)
+        brands.remove_member(membership_id=obj.pk, by=operator(request))
 
 
 @admin.register(GuideVersion)
@@ -117,7 +118,7 @@ class GuideVersionAdmin(ByService):
         given = {
             name: form.cleaned_data[name] for name in brands.GUIDE_FIELDS if prefilled or name in form.changed_data
         }
-        return brands.draft_guide(brand=brand, by=request.user, **given).pk
+        return brands.draft_guide(brand=brand, by=operator(request), **given).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         chosen = request.GET.get("brand", "")
@@ -135,7 +136,7 @@ class GuideVersionAdmin(ByService):
     @admin.action(description="Publish the chosen drafts")
     def publish(self, request: HttpRequest, queryset: QuerySet[GuideVersion]) -> None:
         for guide in queryset.filter(status=GuideStatus.DRAFT).order_by("number"):
-            brands.publish_guide(guide_id=guide.pk, by=request.user)
+            brands.publish_guide(guide_id=guide.pk, by=operator(request))
             self.message_user(request, f"{guide} counts from now on.")
 
 
@@ -151,7 +152,7 @@ class StylePresetAdmin(ByService):
     shown_fields: ClassVar = add_fields
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return prompts.create_style(by=request.user, **form.cleaned_data).pk
+        return prompts.create_style(by=operator(request), **form.cleaned_data).pk
 
 
 @admin.register(FeedImport)

@@ -17,6 +17,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.functional import cached_property
 
 from campaigns.errors import DomainError, Invalid
+from campaigns.models import User
 
 COUNTED = 10_000
 
@@ -31,6 +32,13 @@ class Capped(Paginator[Any]):
         return self.object_list.order_by()[:COUNTED].count()
 
 
+class Lines(json.JSONEncoder):
+    """JSON in a form, one value per line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2})
+
+
 class ServiceForm(forms.ModelForm):
     """A form whose last word has the service: its refusal comes back beside the fields that it names."""
 
@@ -42,8 +50,10 @@ class ServiceForm(forms.ModelForm):
             return cleaned
         problems = self.refusal.problems if isinstance(self.refusal, Invalid) else []
         for problem in problems:
-            field = problem.pointer.partition("/")[0]
-            self.add_error(field if field in self.fields else None, f"{problem.pointer}: {problem.message}")
+            field, _, place = problem.pointer.partition("/")
+            known = not place or problem.message.startswith(f"{place}:")
+            message = problem.message if known else f"{place}: {problem.message}"
+            self.add_error(field if field in self.fields else None, message)
         if not problems:
             self.add_error(None, self.refusal.message)
         return cleaned
@@ -53,6 +63,8 @@ class Desk(admin.ModelAdmin):
     """Lists that stay fast: no full counts, no bulk actions that go around services."""
 
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
+    formfield_overrides = {models.JSONField: {"encoder": Lines}}
     paginator = Capped
     list_per_page = 50
     actions: Any = []
@@ -67,8 +79,8 @@ class Desk(admin.ModelAdmin):
 class ReadOnly(Desk):
     """Rows that only the line itself writes: to be looked at, newest first."""
 
-    ordering: Any = ["-pk"]
-    sortable_by: Any = ()
+    ordering: ClassVar[Any] = ["-pk"]
+    sortable_by: ClassVar[Any] = ()
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -137,6 +149,12 @@ class ByService(Desk):
         else:
             obj.pk = self.create(request, form)
         obj.refresh_from_db()
+
+
+def operator(request: HttpRequest) -> User:
+    """Who is at the desk: services want a person, and the site lets nobody else come this far."""
+    assert isinstance(request.user, User)
+    return request.user
 
 
 def readable(model: type[models.Model]) -> list[str]:

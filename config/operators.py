@@ -27,6 +27,13 @@ class OperatorSite(AdminSite):
         """Staff who are no superusers work on the pages, where their roles count; here no role is asked."""
         return request.user.is_active and request.user.is_superuser
 
+    def get_app_list(self, request: HttpRequest, app_label: str | None = None) -> list[Any]:
+        """The apps as they are called here, not by their package."""
+        found = super().get_app_list(request, app_label)
+        for app in found:
+            app["name"] = "API access" if app["app_label"] == "knox" else app["name"]
+        return found
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Leave signing in to the page that limits guesses; who is signed in and may not come here is told so."""
         wanted = request.GET.get("next") or request.path.removesuffix("login/")

@@ -8,7 +8,7 @@ from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, pretty
+from campaigns.desk import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
 from review.delivery import base as delivery
 from review.models import (
     Checklist,
@@ -25,6 +25,7 @@ from review.services import checklists, destinations, reasons
 
 class ChecklistForm(ServiceForm):
     items = forms.JSONField(
+        encoder=Lines,
         widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
         help_text='[{"code": "colour", "sentence": "The colour is the product\'s.", "mode": "ask" or "by_exception"}]. '
         "A change is published as the next version; open tasks keep theirs.",
@@ -57,11 +58,11 @@ class ChecklistAdmin(ByService):
     change_fields: ClassVar = ("items",)
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return checklists.create(by=request.user, **form.cleaned_data).checklist_id
+        return checklists.create(by=operator(request), **form.cleaned_data).checklist_id
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         if "items" in form.changed_data:
-            checklists.new_version(checklist_id=obj.pk, by=request.user, items=form.cleaned_data["items"])
+            checklists.new_version(checklist_id=obj.pk, by=operator(request), items=form.cleaned_data["items"])
 
 
 @admin.register(ChecklistVersion)
@@ -89,10 +90,10 @@ class ReasonAdmin(ByService):
     change_fields: ClassVar = ("label", "position", "is_active")
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return reasons.save(by=request.user, **form.cleaned_data).pk
+        return reasons.save(by=operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        reasons.save(brand=obj.brand, code=obj.code, by=request.user, **form.cleaned_data)
+        reasons.save(brand=obj.brand, code=obj.code, by=operator(request), **form.cleaned_data)
 
 
 class DestinationForm(ServiceForm):
@@ -132,12 +133,12 @@ class DestinationAdmin(ByService):
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
         secret = form.cleaned_data["new_secret"]
-        return destinations.create(by=request.user, secret=secret, **given).pk
+        return destinations.create(by=operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         given = {name: form.cleaned_data[name] for name in form.changed_data if name != "new_secret"}
         secret = form.cleaned_data["new_secret"] or None
-        destinations.change(destination_id=obj.pk, by=request.user, secret=secret, **given)
+        destinations.change(destination_id=obj.pk, by=operator(request), secret=secret, **given)
 
 
 class DeliveryAttemptInline(ReadOnlyInline):

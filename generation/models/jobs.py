@@ -139,6 +139,7 @@ class LedgerEntry(models.Model):
 
     class Meta:
         ordering = ["id"]
+        verbose_name_plural = "ledger entries"
         constraints = [
             # A job's attempt is paid for once, however often finish is called.
             models.UniqueConstraint(fields=["job"], condition=Q(kind="settle"), name="ledger_settle_once"),
