@@ -15,8 +15,8 @@ from campaigns.models import Event
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
-from generation.services import dispatch, outcomes
-from tests import queued
+from generation.services import dispatch, outcomes, runs
+from tests import factories, queued
 
 pytestmark = pytest.mark.django_db
 
@@ -220,3 +220,20 @@ def test_a_retry_of_a_paused_run_waits_with_the_others():
     Job.objects.filter(pk=claim.jobs[1].id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
     outcomes.reap()
     assert set(Job.objects.values_list("status", "hold_reason")) == {(JobState.HELD, "paused")}
+
+
+def test_a_job_that_a_person_queued_again_has_all_its_tries_before_it():
+    campaign = queued.campaign()
+    run = queued.run(campaign, queued.endpoint(), 1)
+    error = EngineError(ErrorKind.TRANSIENT, "No route.")
+    for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
+        claim = dispatch.claim(lane="cpu", worker="w")
+        outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
+        Job.objects.update(not_before=None)
+    assert Job.objects.get().status == JobState.FAILED
+    factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="campaign_manager")
+    runs.retry_failed(run_id=run.pk, by=campaign.owner)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
+    job = Job.objects.get()
+    assert (job.status, job.tries, job.attempts) == (JobState.QUEUED, 1, 6)

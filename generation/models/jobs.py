@@ -36,6 +36,7 @@ class Job(models.Model):
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     is_cancel_requested = models.BooleanField(default=False)
     attempts = models.PositiveSmallIntegerField(default=0)
+    tries = models.PositiveSmallIntegerField(db_default=0, help_text="attempts since a person last queued it")
     deaths = models.PositiveSmallIntegerField(default=0, help_text="workers that died holding it; three quarantine it")
     error_kind = models.CharField(max_length=20, blank=True)
     error = models.CharField(max_length=500, blank=True)

@@ -57,7 +57,7 @@ WITH share AS (
 ), claimed AS (
     UPDATE generation_job j
     SET status = 'running', lease_token = %(token)s, lease_expires_at = now() + %(lease)s * interval '1 second',
-        attempts = j.attempts + 1, step = 0, error = '', error_kind = ''
+        attempts = j.attempts + 1, tries = j.tries + 1, step = 0, error = '', error_kind = ''
     WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING j.id, j.attempts, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key
 ), attempted AS (
@@ -188,7 +188,7 @@ def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
         Attempt.objects.filter(job_id__in=held, lease_token=token).delete()
         with connection.cursor() as cursor:
             cursor.execute(
-                """UPDATE generation_job SET status = 'queued', attempts = attempts - 1, lease_token = NULL,
+                """UPDATE generation_job SET status = 'queued', attempts = attempts - 1, tries = tries - 1, lease_token = NULL,
                    lease_expires_at = NULL WHERE id = ANY(%s)""",
                 [held],
             )

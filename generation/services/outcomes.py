@@ -27,7 +27,7 @@ from generation.states import JOB
 
 MAX_DEATHS = 3
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
-"""Attempts after which a kind of error is given up; kinds that are missing are never retried."""
+"""Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing are never retried."""
 
 
 @dataclass(frozen=True)
@@ -138,8 +138,8 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             return False
         if held.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
             _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
-        elif held.attempts < MAX_TRIES.get(error.kind, 0):
-            wait = error.retry_after_seconds or backoff_seconds(held.attempts)
+        elif held.tries < MAX_TRIES.get(error.kind, 0):
+            wait = error.retry_after_seconds or backoff_seconds(held.tries)
             _close_attempt(held, token, AttemptOutcome.FAILED, error)
             _end(
                 held,

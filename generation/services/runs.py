@@ -139,7 +139,8 @@ def retry_failed(*, run_id: int, by: User) -> int:
     if not cells:
         raise Conflict(f"{run.name} has no failed job.", state=run.state)
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    queued: int = failed.update(status=JobState.QUEUED, deaths=0, error="", error_kind="", not_before=None)
+    fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None}
+    queued: int = failed.update(status=JobState.QUEUED, **fresh)
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
         state=AssetState.MAKING, changed_at=timezone.now()
     )
