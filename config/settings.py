@@ -193,6 +193,7 @@ PROOFLINE: dict[str, Any] = {
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
+    "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
 }
 

@@ -35,6 +35,7 @@ CHROMIUM_ARGUMENTS = [
 def media(tmp_path: Path, settings: Any) -> Path:
     """Every test stores its files in a folder of its own."""
     settings.MEDIA_ROOT = tmp_path / "files"
+    settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
     settings.STORAGES = settings.STORAGES | {
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }

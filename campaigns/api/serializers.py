@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from campaigns.api.fields import OwnKey, OwnSlug
 from campaigns.models import (
     Brand,
     Campaign,
@@ -92,7 +93,7 @@ class OutputSpecSerializer(serializers.ModelSerializer[OutputSpec]):
 
 
 class CampaignSerializer(serializers.ModelSerializer[Campaign]):
-    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+    brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
     output_specs = OutputSpecSerializer(many=True, required=False)
     subjects = serializers.ListField(
         child=serializers.CharField(), required=False, write_only=True, help_text='SKUs, or ["*"] for every product'
@@ -116,7 +117,7 @@ class StyleSerializer(serializers.ModelSerializer[StylePreset]):
 
 
 class PromptTemplateSerializer(serializers.ModelSerializer[PromptTemplate]):
-    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+    brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
 
     class Meta:
         model = PromptTemplate
@@ -125,6 +126,9 @@ class PromptTemplateSerializer(serializers.ModelSerializer[PromptTemplate]):
 
 
 class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
+    template = OwnKey(queryset=PromptTemplate.objects.all())
+    style = OwnKey(queryset=StylePreset.objects.all(), required=False, allow_null=True)
+
     class Meta:
         model = PromptVersion
         fields = [

@@ -4,30 +4,53 @@ from __future__ import annotations
 
 from typing import Any
 
+from allauth.account.adapter import get_adapter
+from django.core.exceptions import ValidationError
 from django.db import transaction
 from django.db.models import QuerySet
 from django.urls import reverse
+from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.utils import extend_schema
 from knox.models import AuthToken
 from rest_framework import mixins, viewsets
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.decorators import action
+from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from campaigns.api import serializers
 from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
-from campaigns.models import Brand, Campaign, FeedImport, PromptTemplate, PromptVersion, StylePreset, Subject
+from campaigns.models import Brand, Campaign, FeedImport, PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import subjects as subject_rows
 from campaigns.services import campaigns, imports, photos, prompts
 
 
+class Password(BasicAuthentication):
+    """User name and password, through the sign-in page's own limits on wrong guesses."""
+
+    def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
+        try:
+            user = get_adapter().authenticate(request, username=userid, password=password)
+        except ValidationError as error:
+            raise Throttled(detail="; ".join(error.messages)) from None
+        if not isinstance(user, User) or not user.is_active:
+            raise AuthenticationFailed("User name or password is wrong.")
+        return user, None
+
+
+class PasswordInSchema(BasicScheme):
+    """The schema shows `Password` as the basic authentication that it is."""
+
+    target_class = "campaigns.api.views.Password"
+
+
 class TokenView(APIView):
     """Exchange user name and password for a token: `curl -u name:password -X POST …/tokens/`."""
 
-    authentication_classes = [BasicAuthentication]
+    authentication_classes = [Password]
 
     @extend_schema(
         request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}}

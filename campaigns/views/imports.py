@@ -22,6 +22,7 @@ from campaigns.services import files
 from campaigns.services import imports as services
 
 SHOWN_ROWS = 50
+FORMULA = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins so
 _KEPT = "feed"  # session key: import id -> storage key of the file that was checked
 
 
@@ -110,5 +111,5 @@ def _csv(request: BrandRequest, found: FeedImport) -> Iterator[str]:
     writer = csv.writer(_Echo())
     yield "\ufeff" + writer.writerow(["row", "column", "cell", "value", "mistake"])
     for issue in selectors.issues(request.user, found).iterator():
-        value = f"'{issue.value}" if issue.value[:1] in {"=", "+", "-", "@"} else issue.value
-        yield writer.writerow([issue.row, issue.column, issue.cell, value, issue.message])
+        cells = [issue.row, issue.column, issue.cell, issue.value, issue.message]
+        yield writer.writerow([f"'{one}" if str(one)[:1] in FORMULA else one for one in cells])

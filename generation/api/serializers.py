@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from campaigns.api.fields import OwnKey, OwnSlug
 from campaigns.models import Campaign, PromptVersion
 from generation.choices import RunShape, Stage
 from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
@@ -23,9 +24,9 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
 class RunOrder(serializers.Serializer[Any]):
     """What a run should make: a matrix (subjects × axes) or a list (one row, one picture)."""
 
-    campaign = serializers.PrimaryKeyRelatedField[Campaign](queryset=Campaign.objects.all())
-    prompt_version = serializers.PrimaryKeyRelatedField[PromptVersion](queryset=PromptVersion.objects.all())
-    endpoint = serializers.SlugRelatedField[Endpoint](slug_field="slug", queryset=Endpoint.objects.all())
+    campaign = OwnKey(queryset=Campaign.objects.all())
+    prompt_version = OwnKey(queryset=PromptVersion.objects.all())
+    endpoint = OwnSlug(slug_field="slug", or_shared=True, queryset=Endpoint.objects.all())
     stage = serializers.ChoiceField(choices=Stage.choices)
     shape = serializers.ChoiceField(choices=RunShape.choices, default=RunShape.MATRIX)
     subjects = serializers.ListField(

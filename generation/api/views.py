@@ -57,7 +57,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         return {**self.get_serializer(run).data, "progress": progress}
 
     def _order(self, request: Request, kind: type[serializers.RunOrder]) -> dict[str, Any]:
-        asked = kind(data=request.data)
+        asked = kind(data=request.data, context={"request": request})
         asked.is_valid(raise_exception=True)
         order = dict(asked.validated_data)
         user = caller(request)

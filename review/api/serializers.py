@@ -6,6 +6,7 @@ from typing import Any
 
 from rest_framework import serializers
 
+from campaigns.api.fields import OwnSlug
 from campaigns.models import Brand
 from review.choices import Verdict
 from review.models import Decision, Delivery, Destination, ReviewTask
@@ -50,7 +51,7 @@ class DecisionOrder(serializers.Serializer[Any]):
 
 
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
-    brand = serializers.SlugRelatedField[Brand](slug_field="slug", queryset=Brand.objects.all())
+    brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
     secret = serializers.CharField(write_only=True, required=False)
 
     class Meta:

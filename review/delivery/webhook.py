@@ -26,6 +26,7 @@ import httpx
 from review.delivery.base import DeliveryError, Package, Receipt, register
 
 TIMEOUT_SECONDS = 15.0
+MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease: nobody may park a worker
 MAX_ANSWER_BYTES = 64 * 1024
 PREFIX = "whsec_"
 
@@ -67,7 +68,7 @@ class Webhook:
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.url = str(config.get("url", ""))
         self.allow_private = bool(config.get("allow_private"))
-        self.timeout_seconds = float(config.get("timeout_seconds", TIMEOUT_SECONDS))
+        self.timeout_seconds = min(float(config.get("timeout_seconds", TIMEOUT_SECONDS)), MAX_TIMEOUT_SECONDS)
         self.secret = secret
 
     def validate(self) -> list[str]:

@@ -9,7 +9,10 @@ from campaigns.access import Action
 from campaigns.errors import NotFound
 from campaigns.models import User
 from campaigns.services import files
+from generation.choices import AssetState
 from generation.models import Rendition
+from review.choices import Verdict
+from review.models import Decision
 
 EXPIRES_SECONDS = 600
 
@@ -24,9 +27,22 @@ def stable_url(rendition_id: int) -> str:
 
 
 def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> str:
-    """Where the file can be had without a token for ten minutes. NotFound outside one's brands, NotAllowed for viewers."""
+    """Where the file can be had without a token for ten minutes. NotFound outside one's brands and for a file
+    that no approval in effect is pinned to (never approved, revoked, replaced); NotAllowed for viewers."""
     found = Rendition.objects.visible_to(user).select_related("version__asset__brand").filter(pk=rendition_id).first()
     if found is None:
         raise NotFound(f"There is no file {rendition_id}.")
     access.require(user, Action.PULL, found.version.asset.brand)
+    _ensure_released(found)
     return files.open_url(found.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)
+
+
+def _ensure_released(found: Rendition) -> None:
+    asset = found.version.asset
+    approval = Decision.objects.filter(
+        task__asset=asset, version=found.version_id, verdict=Verdict.APPROVED, slot__isnull=False,
+        consequences_at__isnull=False,
+    ).order_by("-id").first()
+    is_current = asset.state == AssetState.APPROVED and asset.current_version_id == found.version_id
+    if not is_current or approval is None or found.sha256 not in approval.pinned.get("renditions", {}).values():
+        raise NotFound(f"File {found.pk} is not released: its image is not approved, or no longer.")

@@ -154,6 +154,8 @@ def _try(delivery: Delivery) -> None:
     """One try outside any transaction, and its outcome in one of its own."""
     receipt, error = None, None
     try:
+        if why := destinations.forbidden(delivery.destination):
+            raise DeliveryError(" ".join(why), is_final=True)
         plugin = destinations.plugin(delivery.destination)
         package = packages.for_delivery(delivery)
         if delivery.desired == Desired.PRESENT:

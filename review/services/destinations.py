@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
@@ -16,6 +19,7 @@ from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, User
 from review.choices import Desired, Observed
 from review.delivery import base
+from review.delivery.webhook import is_public
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
 
@@ -81,6 +85,35 @@ def disable(destination: Destination, *, reason: str) -> None:
         events.publish(happened, label="delivery")
 
 
+def forbidden(destination: Destination) -> list[str]:
+    """Why a brand's people may not send there: folders, network and bucket rights of the server are the operator's."""
+    config = destination.config
+    if destination.kind == "folder":
+        wanted = Path(str(config.get("path", "")))
+        allowed = settings.PROOFLINE["handover_folders"]
+        inside = any(wanted.resolve().is_relative_to(Path(root).resolve()) for root in allowed)
+        if not wanted.is_absolute() or not inside:
+            return [f"path: expected a folder below {' or '.join(allowed)} (PROOFLINE_HANDOVER_FOLDERS), not {wanted}."]
+    if destination.kind == "s3" and not settings.PROOFLINE["allow_private_webhooks"]:
+        key, _, value = destination.secret.partition(":")
+        if not key or not value:
+            return ["secret: expected “access key id:secret access key”; the server lends nobody its own rights."]
+        if address := str(config.get("endpoint_url") or ""):
+            return [f"endpoint_url: {one}" for one in _not_public(address)]
+    return []
+
+
+def _not_public(address: str) -> list[str]:
+    parts = urlsplit(address)
+    if parts.scheme != "https" or not parts.hostname:
+        return [f"expected an https address, not {address!r}."]
+    try:
+        found = {str(entry[4][0]) for entry in socket.getaddrinfo(parts.hostname, 443, type=socket.SOCK_STREAM)}
+    except OSError:
+        return [f"the host {parts.hostname} cannot be found."]
+    return [f"{parts.hostname} leads to {one}, which is not a public address." for one in found if not is_public(one)]
+
+
 def plugin(destination: Destination) -> base.Destination:
     """The plug-in that serves this destination. Private addresses need the operator's consent besides its config's."""
     config = dict(destination.config)
@@ -89,8 +122,9 @@ def plugin(destination: Destination) -> base.Destination:
 
 
 def _ensure_valid(destination: Destination) -> None:
+    sentences = forbidden(destination)
     try:
-        sentences = plugin(destination).validate()
+        sentences = sentences or plugin(destination).validate()
     except ValueError as error:
         raise Invalid(str(error), [Problem("kind", str(error), destination.kind)]) from None
     problems = [Problem(f"config/{part.partition(':')[0]}", part) for part in sentences]

@@ -13,6 +13,7 @@ from django.views.decorators.http import require_safe
 
 from campaigns.pages import BrandRequest, brand_page
 from review.choices import Desired, Observed
+from review.delivery.folder import harmless
 from review.models import Delivery, Destination
 
 PAGE = 100
@@ -99,4 +100,4 @@ def _csv(found: Any) -> Iterator[str]:
             one.changed_at.isoformat(),
             one.error,
         ]
-        yield writer.writerow([f"'{cell}" if str(cell)[:1] in {"=", "+", "-", "@"} else cell for cell in cells])
+        yield writer.writerow([harmless(str(cell)) for cell in cells])
