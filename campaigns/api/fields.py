@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 from django.db.models import Q, QuerySet
 from rest_framework import serializers
@@ -16,13 +16,13 @@ def _caller(field: serializers.Field[Any, Any, Any, Any]) -> User | None:
     return user if isinstance(user, User) else None
 
 
-class _Own:
+class _Own(serializers.RelatedField[Any, Any, Any]):
     """A row of another brand is refused in the very words of one that does not exist."""
 
     def fail(self, key: str, **words: Any) -> NoReturn:
         if key == "does_not_exist":
-            raise NotFound(f"There is no {self.field_name} {words.get('pk_value', words.get('value'))}.")  # type: ignore[attr-defined]
-        super().fail(key, **words)  # type: ignore[misc]
+            raise NotFound(f"There is no {self.field_name} {words.get('pk_value', words.get('value'))}.")
+        super().fail(key, **words)
 
 
 class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
@@ -30,8 +30,9 @@ class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
 
     def get_queryset(self) -> QuerySet[Any]:
         user = _caller(self)
-        rows: Any = self.queryset
-        return rows.all().visible_to(user) if user else rows.none()
+        rows = cast(Any, self).queryset
+        found: QuerySet[Any] = rows.all().visible_to(user) if user else rows.none()
+        return found
 
 
 class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
@@ -43,9 +44,11 @@ class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
 
     def get_queryset(self) -> QuerySet[Any]:
         user = _caller(self)
-        rows: Any = self.queryset
+        rows = cast(Any, self).queryset
         if user is None:
-            return rows.none()
-        if self.or_shared:
-            return rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
-        return rows.all().visible_to(user)
+            found = rows.none()
+        elif self.or_shared:
+            found = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+        else:
+            found = rows.all().visible_to(user)
+        return cast("QuerySet[Any]", found)

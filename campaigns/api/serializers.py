@@ -127,7 +127,9 @@ class PromptTemplateSerializer(serializers.ModelSerializer[PromptTemplate]):
 
 class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
     template = OwnKey(queryset=PromptTemplate.objects.all())
-    style = OwnKey(queryset=StylePreset.objects.all(), required=False, allow_null=True)
+    style = OwnKey(  # type: ignore[assignment]  # a Field has an attribute of this name
+        queryset=StylePreset.objects.all(), required=False, allow_null=True
+    )
 
     class Meta:
         model = PromptVersion
