@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -11,12 +13,14 @@ import pytest
 from campaigns.models import Brand
 from generation.engines.base import Pixels
 from generation.finishing import likeness
+from generation.finishing.decode import decode
 from generation.finishing.develop import develop
 from generation.models import AssetVersion
 from generation.services import duplicates
 from tests import factories
 
 pytestmark = pytest.mark.django_db
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples" / "photos"
 
 
 def mug(red: int, green: int, blue: int, *, size: int = 512, handle: int = 1, grain: float = 0.0) -> Pixels:
@@ -37,7 +41,11 @@ def hashes(pixels: Pixels) -> dict[str, Any]:
 
 
 def keep(brand: Brand, pixels: Pixels, **asset: Any) -> AssetVersion:
-    master = factories.MasterFactory(brand=brand, **hashes(pixels))
+    return keep_hashes(brand, hashes(pixels), **asset)
+
+
+def keep_hashes(brand: Brand, values: dict[str, Any], **asset: Any) -> AssetVersion:
+    master = factories.MasterFactory(brand=brand, **values)
     subject = asset.pop("subject", None) or factories.SubjectFactory(brand=brand)
     cell = factories.CellFactory(run__campaign__brand=brand, subject=subject)
     return factories.AssetVersionFactory(asset=factories.AssetFactory(cell=cell, **asset), master=master)
@@ -78,6 +86,18 @@ def test_the_same_mug_in_another_colour_is_no_twin(brand: Brand) -> None:
     blue, red = hashes(BLUE)["pdq"], hashes(RED)["pdq"]
     assert (int(blue, 16) ^ int(red, 16)).bit_count() <= duplicates.MAX_BITS, "PDQ alone would call them twins"
     assert nearest(brand, BLUE) is None
+
+
+def test_no_two_photos_of_the_example_catalogue_are_twins(brand: Brand) -> None:
+    photos = {path.name: hashes(decode(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.jpg"))}
+    assert len(photos) >= 20
+    near = 0
+    for (_, one), (_, other) in combinations(photos.items(), 2):
+        near += (int(one["pdq"], 16) ^ int(other["pdq"], 16)).bit_count() <= duplicates.MAX_BITS
+    assert near, "the catalogue has look-alikes, or this test shows nothing"
+    for values in photos.values():
+        assert duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=values) is None
+        keep_hashes(brand, values)
 
 
 def test_another_shape_in_the_same_colour_is_no_twin(brand: Brand) -> None:

@@ -21,7 +21,8 @@ _PLAIN = 0.75  # share of the ring that must follow the smooth model for the bac
 _DIFFERENCE = 9.0  # ΔE76 from the backdrop at which something is there
 _COLOURED = 8.0  # difference in a and b at which something is no shadow of the backdrop
 _FINE = 1.3  # work pixels: an edge changes within fewer, a shadow within more
-_EDGE = 1.2  # ΔE76 between a pixel and its surroundings that makes an edge
+_EDGE = 0.5  # ΔE76 between a pixel and its surroundings that makes an edge: a white rim on white has one
+_GRAINS = 8.0  # how many times the picture's own grain an edge must reach
 _SPECK = 0.02  # components smaller than this share of the largest are dirt
 
 
@@ -50,7 +51,8 @@ def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
     fine = _distance(lab, cv2.GaussianBlur(lab, (0, 0), _FINE))
     coloured = np.hypot(smooth[..., 1] - backdrop[..., 1], smooth[..., 2] - backdrop[..., 2])
-    thing = (fine > max(_EDGE, 4 * noise)) | (coloured > max(_COLOURED, 4 * noise))
+    edge = max(_EDGE, _GRAINS * float(np.median(fine)))
+    thing = (fine > edge) | (coloured > max(_COLOURED, 4 * noise))
     thing &= _distance(lab, backdrop) > max(_EDGE, 2 * noise)  # the outer side of an edge is backdrop
     box = _box(_without_specks(cv2.morphologyEx(thing.astype(np.uint8), cv2.MORPH_CLOSE, np.ones((5, 5), np.uint8))))
     if box is not None:

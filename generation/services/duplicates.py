@@ -67,13 +67,13 @@ class Twin:
         )
 
 
-def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any], asset_id: int | None = None) -> Twin | None:
+def nearest(*, brand_id: int, subject_id: int, hashes: Mapping[str, Any]) -> Twin | None:
     """The most similar picture of another subject in the brand, or None.
 
-    hashes: `Developed.hashes`. Pictures of the subject itself are no finding, whatever asset or run they are from
-    (`asset_id` is accepted for the caller's convenience: an asset has one subject); nor are sandbox pictures. A hash of
-    too low a quality is empty and has no twins. In a brand of 100,000 packshots it takes 2 ms, seldom 7
-    (benchmarks/duplicates.py); call it before the transaction.
+    hashes: `Developed.hashes`. Pictures of the subject itself are no finding, whatever asset or run they are from; nor
+    are sandbox pictures. A hash of too low a quality is empty and has no twins. Two pictures finished at once see each
+    other only if the caller holds a lock on the brand. 2 ms, seldom 7, among 100,000 packshots
+    (benchmarks/duplicates.py).
     """
     if not hashes["pdq"]:
         return None

@@ -36,7 +36,7 @@ class HotFolder:
 
     def put(self, package: Package) -> Receipt:
         folder = safe_path(package.campaign)
-        safe = [(file, safe_path(package.campaign, file.name)) for file in package.files]
+        safe = [(file, safe_path(package.campaign, *file.name.split("/"))) for file in package.files]
         if not safe:
             raise DeliveryError("There is no file to deliver: the approved version has no renditions.", is_final=True)
         if len({path for _, path in safe}) < len(safe):
@@ -66,7 +66,7 @@ class HotFolder:
     def _delete(self, package: Package, names: list[str]) -> None:
         """Delete files of this asset only: a name that another asset has meanwhile is left alone."""
         for name in names:
-            path = safe_path(package.campaign, name)
+            path = safe_path(package.campaign, *name.split("/"))
             if self._owner(path) in {None, package.asset_id}:
                 self.place.delete(path)
                 self.place.delete(_sidecar(path))

@@ -104,24 +104,16 @@ def file_name(version: AssetVersion, rendition: Rendition, approval: Decision) -
     """The rendition's name by its output spec's pattern; DeliveryError when the pattern cannot be filled."""
     asset, spec = version.asset, rendition.output_spec
     values = {
-        **asset.subject.attributes,
         "brand": asset.brand.slug,
         "campaign": asset.campaign.slug,
         "sku": asset.subject.key,
-        "key": asset.subject.key,
-        "name": asset.subject.name,
         "asset_type": spec.asset_type,
         "spec": spec.slug,
-        "width": rendition.width,
-        "height": rendition.height,
-        "aspect": spec.aspect.replace(":", "x"),
-        "format": rendition.image_format,
-        "variation": names.variation(asset.cell.axis_values),
+        "variation": "-".join(str(value) for value in asset.cell.axis_values.values()),
         "date": f"{approval.decided_at:%Y%m%d}",
         "status": "approved",
-        "version": f"r{version.round}c{version.candidate}",
     }
     try:
-        return names.file_name(spec.name_pattern, values, image_format=rendition.image_format)
+        return names.name_for(spec.name_pattern, values, image_format=rendition.image_format)
     except ValueError as error:
         raise DeliveryError(str(error), is_final=True) from None
