@@ -90,7 +90,9 @@ def line() -> dict[str, float]:
     campaign.output_specs.all().delete()  # masters and thumbnails only: renditions depend on what a campaign wants
     warm = queued.run(campaign, endpoint, 16, size=SIZE)
     workers = [
-        subprocess.Popen([sys.executable, "manage.py", "worker", "cpu"], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL)
+        subprocess.Popen(
+            [sys.executable, "manage.py", "worker", "cpu"], cwd=ROOT, env=os.environ, stdout=subprocess.DEVNULL
+        )
         for _ in range(WORKERS)
     ]
     try:
@@ -130,8 +132,11 @@ def main() -> None:
         for name in ("DATABASE_URL", "REDIS_URL"):
             os.environ.pop(name, None)
         os.environ |= {
-            "PROOFLINE_VAR": folder, "PROOFLINE_PLUGINS": "tests.engines", "LOG_LEVEL": "WARNING",
-            "DJANGO_SETTINGS_MODULE": "config.settings", "PROOFLINE_PLAIN_STATIC": "1",
+            "PROOFLINE_VAR": folder,
+            "PROOFLINE_PLUGINS": "tests.engines",
+            "LOG_LEVEL": "WARNING",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PROOFLINE_PLAIN_STATIC": "1",
         }
         from config import embedded
 
@@ -139,7 +144,8 @@ def main() -> None:
         with embedded.services():
             figures = line()
     rate = figures["images_per_second"]
-    print(f"{'':12}{'images/s':>10}\n{'the line':12}{rate:10.2f}\n{'bare master':12}{master:10.2f}\n{'bare PNG':12}{png:10.2f}")
+    for name, value in (("the line", rate), ("bare master", master), ("bare PNG", png)):
+        print(f"{name:12}{value:8.2f} images/s")
     print(
         json.dumps(
             {

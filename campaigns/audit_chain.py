@@ -1,6 +1,7 @@
 """The arithmetic of the audit chain: canonical JSON, link hashes, and checking a chain. Pure; reads no database.
 
-An exported trail can be checked by anybody who has this page: hash = sha256(previous hash ‖ canonical JSON of the link).
+An exported trail can be checked by anybody who has this page: hash = sha256(previous hash ‖ canonical JSON of
+the link).
 """
 
 from __future__ import annotations
@@ -50,8 +51,18 @@ class Verification:
 
 
 def body(
-    *, seq: int, event_id: int, brand_id: int, type: str, object_type: str, object_id: int,
-    payload: Mapping[str, Any], actor_id: int | None, actor_label: str, at: datetime, xid: int,
+    *,
+    seq: int,
+    event_id: int,
+    brand_id: int,
+    type: str,
+    object_type: str,
+    object_id: int,
+    payload: Mapping[str, Any],
+    actor_id: int | None,
+    actor_label: str,
+    at: datetime,
+    xid: int,
 ) -> dict[str, Any]:
     """What is hashed for one event: every column of its row and its number. `at` becomes UTC with microseconds."""
     return {
@@ -89,14 +100,20 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
     for link in links:
         fault = _fault(link, expected, head)
         if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
-            fault = f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
+            fault = (
+                f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
+            )
         if fault:
             return Verification(expected - 1, False, min(expected, link.seq), fault, head)
         head, expected = link.hash, expected + 1
     count = expected - 1
     if anchor and anchor[0] > count:
         return Verification(
-            count, False, expected, f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off.", head
+            count,
+            False,
+            expected,
+            f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off.",
+            head,
         )
     return Verification(count, True, None, f"{count} links, each following from the one before.", head)
 
@@ -144,7 +161,9 @@ def verify_export(lines: Iterable[str], *, anchor: tuple[int, str] | None = None
             if line.strip():
                 link = from_line(line)
                 if link.body is not None and link.body.get("seq") != link.seq:
-                    link = Link(link.seq, link.previous_hash, link.hash, {**link.body, "moved from": link.body.get("seq")})
+                    link = Link(
+                        link.seq, link.previous_hash, link.hash, {**link.body, "moved from": link.body.get("seq")}
+                    )
                 yield link
                 seen = link.seq
 

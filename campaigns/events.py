@@ -197,7 +197,8 @@ class PromptVersionAdded(Happening):
 
 @declare
 class PromptVersionChanged(Happening):
-    """A version that was never used was changed. object_id is the template's; payload: {"version", "number", "fields"}."""
+    """A version that was never used was changed. object_id is the template's; payload: {"version", "number",
+    "fields"}."""
 
     type = "campaigns.prompt.version_changed"
     object_type = "prompt"
@@ -213,7 +214,8 @@ class PromptVersionApproved(Happening):
 
 @declare
 class PromptVersionUsed(Happening):
-    """The first run was planned with a version: frozen from now on. object_id is the template's; payload: {"version"}."""
+    """The first run was planned with a version: frozen from now on. object_id is the template's; payload:
+    {"version"}."""
 
     type = "campaigns.prompt.version_used"
     object_type = "prompt"

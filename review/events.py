@@ -144,7 +144,8 @@ class DeliveryWanted(Happening):
 
 @declare
 class DeliveryDone(Happening):
-    """The destination now holds, or no longer holds, the asset. payload: {"delivery", "destination", "observed", "files"}."""
+    """The destination now holds, or no longer holds, the asset. payload: {"delivery", "destination",
+    "observed", "files"}."""
 
     type = "review.delivery.done"
     object_type = "asset"
@@ -152,7 +153,8 @@ class DeliveryDone(Happening):
 
 @declare
 class DeliveryFailed(Happening):
-    """The last try was used up, or trying again cannot help. payload: {"delivery", "destination", "message", "attempt"}."""
+    """The last try was used up, or trying again cannot help. payload: {"delivery", "destination", "message",
+    "attempt"}."""
 
     type = "review.delivery.failed"
     object_type = "asset"

@@ -45,7 +45,8 @@ def media(tmp_path: Path, settings: Any) -> Path:
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own empty the tables by TRUNCATE, which the audit tables refuse in production."""
+    """Tests with transactions of their own empty the tables by TRUNCATE, which the audit tables refuse in
+    production."""
     from django.db import connection
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:

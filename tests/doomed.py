@@ -30,12 +30,20 @@ class Server:
     def __init__(self, folder: Path) -> None:
         inherited = {k: v for k, v in os.environ.items() if k not in {"DATABASE_URL", "REDIS_URL"}}
         self.environment = {
-            **inherited, "PROOFLINE_VAR": str(folder / "var"), "PROOFLINE_PLUGINS": "tests.engines",
-            "PROOFLINE_LEASE_SECONDS": "10", "PROOFLINE_PLAIN_STATIC": "1", "LOG_LEVEL": "ERROR",
+            **inherited,
+            "PROOFLINE_VAR": str(folder / "var"),
+            "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_LEASE_SECONDS": "10",
+            "PROOFLINE_PLAIN_STATIC": "1",
+            "LOG_LEVEL": "ERROR",
             "PROOFLINE_UNSAFE_FAST_DB": "0",
         }
         self.keeper = subprocess.Popen(
-            [sys.executable, "-c", KEEPER], cwd=ROOT, env=self.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            [sys.executable, "-c", KEEPER],
+            cwd=ROOT,
+            env=self.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
         )
         assert self.keeper.stdout is not None
         self.address = self.keeper.stdout.readline().decode().strip()

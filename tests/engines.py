@@ -77,7 +77,9 @@ class Ready:
             if kind:
                 yield Result(task.id, None, error=EngineError(ErrorKind(kind), f"The engine said {kind}."))
                 continue
-            yield Result(task.id, self._pixels(task.spec), "ready", "1", task.spec.seed, 0.0, float(self.config.get("cost", 0)))
+            yield Result(
+                task.id, self._pixels(task.spec), "ready", "1", task.spec.seed, 0.0, float(self.config.get("cost", 0))
+            )
 
     def _pixels(self, spec: Spec) -> Pixels:
         pictures = int(self.config.get("pictures", 0))

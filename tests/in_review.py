@@ -16,7 +16,13 @@ from tests import factories
 
 
 def image_in_review(
-    brand: Any, *, candidates: int = 1, campaign: Any = None, specs: list[Any] | None = None, run: Any = None, **asset: Any
+    brand: Any,
+    *,
+    candidates: int = 1,
+    campaign: Any = None,
+    specs: list[Any] | None = None,
+    run: Any = None,
+    **asset: Any,
 ) -> ReviewTask:
     """One asset whose round is complete, with one rendition per spec, and its open task."""
     campaign = campaign or (run.campaign if run else factories.CampaignFactory(brand=brand))
@@ -26,7 +32,9 @@ def image_in_review(
     made = factories.AssetFactory(cell=cell, state=AssetState.IN_REVIEW, **asset)
     for number in range(1, candidates + 1):
         frozen = factories.JobSpecFactory(
-            job=factories.JobFactory(run=run, cell=cell, status="succeeded"), candidate=number, spec=packshot_spec(number)
+            job=factories.JobFactory(run=run, cell=cell, status="succeeded"),
+            candidate=number,
+            spec=packshot_spec(number),
         )
         master = factories.MasterFactory(brand=brand, fingerprint=frozen.fingerprint)
         version = factories.AssetVersionFactory(asset=made, candidate=number, master=master, job=frozen.job)
@@ -46,8 +54,14 @@ def packshot_spec(candidate: int = 1) -> dict[str, Any]:
     """A frozen spec as planning writes it for the packshot engine."""
     image = {"sha256": factories.digest("cut-out"), "key": "sha256/aa/bb/cutout.png"}
     return {
-        "prompt": "A mug on clay", "negative": "", "width": 1024, "height": 1024, "seed": 7, "candidate": candidate,
-        "parameters": {"backdrop": "clay", "fill": 0.8}, "images": {"cutout": image},
+        "prompt": "A mug on clay",
+        "negative": "",
+        "width": 1024,
+        "height": 1024,
+        "seed": 7,
+        "candidate": candidate,
+        "parameters": {"backdrop": "clay", "fill": 0.8},
+        "images": {"cutout": image},
     }
 
 

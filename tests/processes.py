@@ -1,4 +1,5 @@
-"""Real processes against the tests' own database, queue and files: workers that can be killed, a clock, a web server."""
+"""Real processes against the tests' own database, queue and files: workers that can be killed, a clock, a web
+server."""
 
 from __future__ import annotations
 
@@ -41,7 +42,10 @@ def environment(**extra: str) -> dict[str, str]:
 def start(*arguments: str, **extra: str) -> subprocess.Popen[bytes]:
     """`manage.py …` as a process of its own."""
     return subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), *arguments], cwd=ROOT, env=environment(**extra), start_new_session=True
+        [sys.executable, str(ROOT / "manage.py"), *arguments],
+        cwd=ROOT,
+        env=environment(**extra),
+        start_new_session=True,
     )
 
 

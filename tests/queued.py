@@ -29,13 +29,23 @@ def campaign(*, brand: Brand | None = None, owner: User | None = None) -> Campai
 def endpoint(*, engine: str = "ready", batch_size: int = 4, lane: str = Lane.CPU, **config) -> Endpoint:
     number = next(_numbers)
     return Endpoint.objects.create(
-        slug=f"endpoint-{number}", name=f"Endpoint {number}", engine=engine, lane=lane, batch_size=batch_size,
+        slug=f"endpoint-{number}",
+        name=f"Endpoint {number}",
+        engine=engine,
+        lane=lane,
+        batch_size=batch_size,
         config=config,
     )
 
 
 def run(
-    campaign: Campaign, endpoint: Endpoint, jobs: int, *, size: int = 64, batch_keys: int = 1, priority: int = 0,
+    campaign: Campaign,
+    endpoint: Endpoint,
+    jobs: int,
+    *,
+    size: int = 64,
+    batch_keys: int = 1,
+    priority: int = 0,
     prompts: list[str] | None = None,
 ) -> Run:
     """A running run of `jobs` cells with one queued job each, of `batch_keys` different batch keys."""
@@ -45,8 +55,16 @@ def run(
         template=template, number=1, text="x", created_by=campaign.owner, needs={"engine": endpoint.engine}
     )
     made = Run.objects.create(
-        campaign=campaign, prompt_version=version, endpoint=endpoint, name=f"Run {number}", stage=Stage.PARTIAL,
-        state=RunState.RUNNING, requested_by=campaign.owner, released_at=timezone.now(), cell_count=jobs, job_count=jobs,
+        campaign=campaign,
+        prompt_version=version,
+        endpoint=endpoint,
+        name=f"Run {number}",
+        stage=Stage.PARTIAL,
+        state=RunState.RUNNING,
+        requested_by=campaign.owner,
+        released_at=timezone.now(),
+        cell_count=jobs,
+        job_count=jobs,
     )
     subjects = Subject.objects.bulk_create(
         Subject(brand=campaign.brand, key=f"S{number}-{n}", name=f"Subject {n}") for n in range(jobs)
@@ -59,8 +77,14 @@ def run(
     )
     rows = Job.objects.bulk_create(
         Job(
-            run=made, cell=cell, campaign=campaign, endpoint=endpoint, lane=endpoint.lane, priority=priority,
-            batch_key=f"k{n % batch_keys}", status=JobState.QUEUED,
+            run=made,
+            cell=cell,
+            campaign=campaign,
+            endpoint=endpoint,
+            lane=endpoint.lane,
+            priority=priority,
+            batch_key=f"k{n % batch_keys}",
+            status=JobState.QUEUED,
         )
         for n, cell in enumerate(cells)
     )
@@ -70,9 +94,14 @@ def run(
 
 
 def _frozen(job: Job, n: int, size: int, number: int, prompts: list[str] | None) -> JobSpec:
-    spec = Spec(prompt=prompts[n % len(prompts)] if prompts else f"picture {n}", width=size, height=size, seed=number * 1000 + n)
+    spec = Spec(
+        prompt=prompts[n % len(prompts)] if prompts else f"picture {n}", width=size, height=size, seed=number * 1000 + n
+    )
     return JobSpec(
-        job=job, brand_id=job.campaign.brand_id, cell_id=job.cell_id, spec=spec.to_json(),
+        job=job,
+        brand_id=job.campaign.brand_id,
+        cell_id=job.cell_id,
+        spec=spec.to_json(),
         fingerprint=hashlib.sha256(f"{number}/{n}".encode()).hexdigest(),
     )
 

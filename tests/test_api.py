@@ -40,7 +40,10 @@ def test_the_documented_path_works_with_curl_alone(live_server, brand, person, t
     assert len(blocks) >= 7
     script = "set -euo pipefail\n" + "\n".join(blocks)
     environment = processes.environment(
-        SITE=live_server.url, BRAND=brand.slug, ENDPOINT="anything", LOGIN=f"{manager.username}:correct horse",
+        SITE=live_server.url,
+        BRAND=brand.slug,
+        ENDPOINT="anything",
+        LOGIN=f"{manager.username}:correct horse",
         REVIEWER=f"{reviewer.username}:correct horse",
     )
     with processes.running("worker", "cpu"):
@@ -108,9 +111,23 @@ def test_one_brand_never_sees_another(brand, other_brand, person, api_client):
     for address in (f"campaigns/{campaign.pk}/", f"subjects/{subject.pk}/", f"brands/{brand.slug}/"):
         assert client.get(f"{API}/{address}").status_code == 404, address
         assert api_client(insider).get(f"{API}/{address}").status_code == 200, address
-    for address in ("campaigns/", "subjects/", "runs/", "assets/", "jobs/", "tasks/", "decisions/", "deliveries/", "imports/"):
+    for address in (
+        "campaigns/",
+        "subjects/",
+        "runs/",
+        "assets/",
+        "jobs/",
+        "tasks/",
+        "decisions/",
+        "deliveries/",
+        "imports/",
+    ):
         assert client.get(f"{API}/{address}").json()["results"] == [], address
-    for address in (f"changes/?brand={brand.slug}", f"products/X/assets/?brand={brand.slug}", f"audit/?brand={brand.slug}"):
+    for address in (
+        f"changes/?brand={brand.slug}",
+        f"products/X/assets/?brand={brand.slug}",
+        f"audit/?brand={brand.slug}",
+    ):
         assert client.get(f"{API}/{address}").status_code == 404, address
     created = client.post(f"{API}/campaigns/", campaign_fields(brand), format="json")
     assert created.status_code == 404

@@ -32,7 +32,8 @@ TABLES = ("campaigns_event", "campaigns_sealedevent")
 def note(brand: Any, count: int = 1, **payload: Any) -> None:
     with transaction.atomic():
         events.publish_all(
-            (Noted(brand_id=brand.pk, object_id=number, payload=payload) for number in range(1, count + 1)), label="test"
+            (Noted(brand_id=brand.pk, object_id=number, payload=payload) for number in range(1, count + 1)),
+            label="test",
         )
 
 
@@ -155,11 +156,12 @@ def test_a_changed_event_is_named(sealed: Any, tamper: Callable[..., None]) -> N
 
 
 @pytest.mark.parametrize(
-    "change", ["type = 'x.y'", "object_id = 77", "actor_label = 'eve'", "at = at + interval '1 microsecond'", "xid = xid + 1"]
+    "change",
+    ["type = 'x.y'", "object_id = 77", "actor_label = 'eve'", "at = at + interval '1 microsecond'", "xid = xid + 1"],
 )
 def test_every_column_of_an_event_is_covered(sealed: Any, tamper: Callable[..., None], change: str) -> None:
     event = SealedEvent.objects.get(brand=sealed, seq=4).event_id
-    tamper(f"UPDATE campaigns_event SET {change} WHERE id = %s", event)
+    tamper(f"UPDATE campaigns_event SET {change} WHERE id = %s", event)  # noqa: S608 - our own parameters
     assert audit.verify(sealed).first_broken_seq == 4
 
 
@@ -182,7 +184,8 @@ def test_a_removed_event_is_named(sealed: Any) -> None:
 
 def test_swapped_links_are_named(sealed: Any, tamper: Callable[..., None]) -> None:
     tamper(
-        "UPDATE campaigns_sealedevent SET seq = CASE seq WHEN 2 THEN 4002 ELSE 2 END WHERE brand_id = %s AND seq IN (2, 4)",
+        "UPDATE campaigns_sealedevent SET seq = CASE seq WHEN 2 THEN 4002 ELSE 2 END "
+        "WHERE brand_id = %s AND seq IN (2, 4)",
         sealed.pk,
     )
     tamper("UPDATE campaigns_sealedevent SET seq = 4 WHERE brand_id = %s AND seq = 4002", sealed.pk)
@@ -195,11 +198,22 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
     tamper("UPDATE campaigns_event SET actor_label = 'eve' WHERE id = %s", seal.event_id)
     event = Event.objects.get(pk=seal.event_id)
     body = audit_chain.body(
-        seq=3, event_id=event.pk, brand_id=event.brand_id, type=event.type, object_type=event.object_type,
-        object_id=event.object_id, payload=event.payload, actor_id=None, actor_label="eve", at=event.at, xid=event.xid,
+        seq=3,
+        event_id=event.pk,
+        brand_id=event.brand_id,
+        type=event.type,
+        object_type=event.object_type,
+        object_id=event.object_id,
+        payload=event.payload,
+        actor_id=None,
+        actor_label="eve",
+        at=event.at,
+        xid=event.xid,
     )
     tamper(
-        "UPDATE campaigns_sealedevent SET hash = %s WHERE id = %s", audit_chain.link_hash(seal.previous_hash, body), seal.pk
+        "UPDATE campaigns_sealedevent SET hash = %s WHERE id = %s",
+        audit_chain.link_hash(seal.previous_hash, body),
+        seal.pk,
     )
     found = audit.verify(sealed)
     assert found.first_broken_seq == 4 and "before it was replaced" in found.message
@@ -208,7 +222,8 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
 def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..., None]) -> None:
     tamper(
         "INSERT INTO campaigns_event (brand_id, type, object_type, object_id, payload, actor_label, at, xid) "
-        "SELECT brand_id, type, object_type, object_id, payload, 'eve', at, 3 FROM campaigns_event WHERE brand_id = %s LIMIT 1",
+        "SELECT brand_id, type, object_type, object_id, payload, 'eve', at, 3 "
+        "FROM campaigns_event WHERE brand_id = %s LIMIT 1",
         sealed.pk,
     )
     assert audit.seal() == 0

@@ -1,10 +1,12 @@
-"""Decisions: what is refused to whom, what is pinned, what can be taken back, and that of two people exactly one wins."""
+"""Decisions: what is refused to whom, what is pinned, what can be taken back, and that of two people exactly
+one wins."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -77,15 +79,24 @@ def test_an_approval_of_what_is_no_longer_there_is_stale(task: ReviewTask, revie
     looked_at = seen(task)
     old = Rendition.objects.filter(version_id=looked_at["version_id"]).get()
     Rendition.objects.create(
-        version_id=old.version_id, output_spec=old.output_spec, recipe_version=2, sha256=factories.digest("other"),
-        storage_key="k", image_format="jpeg", width=1, height=1, bytes=1,
+        version_id=old.version_id,
+        output_spec=old.output_spec,
+        recipe_version=2,
+        sha256=factories.digest("other"),
+        storage_key="k",
+        image_format="jpeg",
+        width=1,
+        height=1,
+        bytes=1,
     )
     with pytest.raises(Stale):
         decisions.approve(**looked_at, by=reviewer)
     assert state_of(task) == (TaskState.OPEN, AssetState.IN_REVIEW)
 
 
-def test_an_open_checklist_item_refuses_approval_and_by_exception_is_recorded(brand: Any, lead: Any, reviewer: Any) -> None:
+def test_an_open_checklist_item_refuses_approval_and_by_exception_is_recorded(
+    brand: Any, lead: Any, reviewer: Any
+) -> None:
     items = [
         {"code": "colour", "sentence": "The colour is the product's.", "mode": ItemMode.ASK},
         {"code": "edge", "sentence": "The edge is clean.", "mode": ItemMode.BY_EXCEPTION},
@@ -101,7 +112,9 @@ def test_an_open_checklist_item_refuses_approval_and_by_exception_is_recorded(br
     assert decision.answers == {"colour": "yes", "edge": "confirmed on approve"}
 
 
-def test_who_wrote_the_brief_does_not_approve_alone(brand: Any, person: Callable[..., Any], reviewer: Any, lead: Any) -> None:
+def test_who_wrote_the_brief_does_not_approve_alone(
+    brand: Any, person: Callable[..., Any], reviewer: Any, lead: Any
+) -> None:
     author = person("reviewer", "campaign_manager")
     campaign = factories.CampaignFactory(brand=brand, owner=author)
     with pytest.raises(NotAllowed, match="another person"):
@@ -116,7 +129,9 @@ def test_who_wrote_the_brief_does_not_approve_alone(brand: Any, person: Callable
     assert state_of(task) == (TaskState.DECIDED, AssetState.APPROVED)
 
 
-def test_two_approvals_of_a_stage_are_about_one_candidate(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
+def test_two_approvals_of_a_stage_are_about_one_candidate(
+    brand: Any, reviewer: Any, person: Callable[..., Any]
+) -> None:
     factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
     task = image_in_review(brand, candidates=2)
     one, two = task.asset.versions.order_by("candidate")
@@ -202,7 +217,9 @@ def test_only_the_person_who_decided_or_a_lead_may_undo(
     assert decisions.undo(decision_id=decision.pk, by=lead).decided_by == lead
 
 
-def test_a_revoked_approval_is_recalled_at_once_and_a_lead_can_reopen_it(task: ReviewTask, reviewer: Any, lead: Any) -> None:
+def test_a_revoked_approval_is_recalled_at_once_and_a_lead_can_reopen_it(
+    task: ReviewTask, reviewer: Any, lead: Any
+) -> None:
     decisions.approve(**seen(task), by=reviewer)
     after_undo()
     with pytest.raises(NotAllowed):
@@ -268,7 +285,9 @@ def test_undoing_a_revision_in_time_makes_no_job(revisable: ReviewTask, reviewer
     assert not Job.objects.filter(status=JobState.QUEUED).exists()
 
 
-def test_a_retouch_needs_words_and_goes_to_the_campaign_manager(revisable: ReviewTask, reviewer: Any, person: Any) -> None:
+def test_a_retouch_needs_words_and_goes_to_the_campaign_manager(
+    revisable: ReviewTask, reviewer: Any, person: Any
+) -> None:
     with pytest.raises(Invalid):
         decisions.request_revision(**seen(revisable), by=reviewer, needs_retouch=True)
     decisions.request_revision(**seen(revisable), by=reviewer, needs_retouch=True, note="remove the scratch")
@@ -281,9 +300,7 @@ def test_a_retouch_needs_words_and_goes_to_the_campaign_manager(revisable: Revie
 def test_after_three_rounds_the_campaign_manager_decides(revisable: ReviewTask, reviewer: Any, manager: Any) -> None:
     asset = revisable.asset
     Asset.objects.filter(pk=asset.pk).update(round=3)
-    third = factories.AssetVersionFactory(
-        asset=asset, round=3, candidate=1, master__brand=asset.brand, job=None
-    )
+    third = factories.AssetVersionFactory(asset=asset, round=3, candidate=1, master__brand=asset.brand, job=None)
     decisions.request_revision(**seen(revisable, third), by=reviewer, controls={"fill": 0.7})
     after_undo()
     revisable.refresh_from_db()
@@ -330,7 +347,9 @@ def test_permissions(task: ReviewTask, person: Callable[..., Any], role: Role, m
             service(task, person(role))
 
 
-def test_people_of_another_brand_do_not_find_the_task(task: ReviewTask, person: Callable[..., Any], other_brand: Any) -> None:
+def test_people_of_another_brand_do_not_find_the_task(
+    task: ReviewTask, person: Callable[..., Any], other_brand: Any
+) -> None:
     stranger = person("lead", brand=other_brand)
     with pytest.raises(NotFound):
         decisions.approve(**seen(task), by=stranger)
@@ -385,7 +404,7 @@ def test_of_eight_people_who_approve_at_once_exactly_one_wins(brand: Any, person
     for _ in range(5):
         task = image_in_review(brand)
         looked_at = seen(task)
-        results = race(*[lambda by=by: decisions.approve(**looked_at, by=by) for by in people])
+        results = race(*[partial(decisions.approve, **looked_at, by=by) for by in people])
         assert sum(isinstance(result, Decision) for result in results) == 1
         assert sum(isinstance(result, Conflict) for result in results) == 7
         assert Decision.objects.filter(task=task).count() == 1

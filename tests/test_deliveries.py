@@ -41,8 +41,13 @@ def receiver(settings: Any) -> Iterator[Receiver]:
 @pytest.fixture
 def hook(brand: Any, lead: Any, receiver: Receiver) -> Destination:
     return destinations.create(
-        brand=brand, by=lead, slug="hook", name="Shop hook", kind="webhook",
-        config={"url": receiver.url, "allow_private": True, "timeout_seconds": 0.5}, secret=new_secret(),
+        brand=brand,
+        by=lead,
+        slug="hook",
+        name="Shop hook",
+        kind="webhook",
+        config={"url": receiver.url, "allow_private": True, "timeout_seconds": 0.5},
+        secret=new_secret(),
     )
 
 
@@ -111,7 +116,9 @@ def test_a_failing_receiver_is_tried_again_with_the_same_message_id(
     assert len({got.headers["webhook-id"] for got in receiver.got}) == 1
     attempts = DeliveryAttempt.objects.order_by("number")
     assert [(one.number, one.status_code, one.is_success) for one in attempts] == [
-        (1, 500, False), (2, 503, False), (3, 200, True),
+        (1, 500, False),
+        (2, 503, False),
+        (3, 200, True),
     ]
 
 
@@ -194,8 +201,22 @@ def test_a_recall_is_told_with_another_message_id(
 @pytest.mark.parametrize(
     "address",
     [
-        "127.0.0.1", "10.0.0.1", "192.168.1.1", "172.16.0.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",  # noqa: S104
-        "::1", "fe80::1", "fc00::1", "::ffff:127.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::", "ff02::1", "::",
+        "127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "172.16.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 - an address to refuse
+        "224.0.0.1",
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "ff02::1",
+        "::",
     ],
 )
 def test_addresses_inside_are_not_public(address: str) -> None:
@@ -220,8 +241,13 @@ def test_private_addresses_need_the_operators_consent_too(brand: Any, lead: Any,
     settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": False}
     with pytest.raises(Invalid, match="expected an https address"):
         destinations.create(
-            brand=brand, by=lead, slug="hook", name="Hook", kind="webhook",
-            config={"url": "http://10.0.0.1/hook", "allow_private": True}, secret=new_secret(),
+            brand=brand,
+            by=lead,
+            slug="hook",
+            name="Hook",
+            kind="webhook",
+            config={"url": "http://10.0.0.1/hook", "allow_private": True},
+            secret=new_secret(),
         )
 
 
@@ -316,7 +342,10 @@ def test_changes_come_in_sealed_order_with_tombstones(
     approve(two, reviewer)
     seal()
     found, cursor = changes.changes(user=integrator, brand=brand)
-    assert [(change.kind, change.asset_id) for change in found] == [("approved", one.asset_id), ("approved", two.asset_id)]
+    assert [(change.kind, change.asset_id) for change in found] == [
+        ("approved", one.asset_id),
+        ("approved", two.asset_id),
+    ]
     assert found[0].files[0]["sha256"] == one.asset.versions.get().renditions.get().sha256
     assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
     decisions.revoke(asset_id=one.asset_id, by=lead, note="licence ended")
@@ -345,7 +374,9 @@ def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integra
 # -- the ZIP ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(brand: Any, reviewer: Any, manager: Any) -> None:
+def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(
+    brand: Any, reviewer: Any, manager: Any
+) -> None:
     tasks = [image_in_review(brand) for _ in range(3)]
     for task in tasks[:2]:
         approve(task, reviewer)
@@ -360,7 +391,10 @@ def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(brand
         for task in tasks[:2]:
             (mine,) = [name for name in names if task.asset.subject.key in name]
             assert mine.startswith(f"{task.asset.campaign.slug}/{brand.slug}_")
-            assert archive.read(mine) == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
+            assert (
+                archive.read(mine)
+                == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
+            )
     assert len(manifest) == 3
 
 

@@ -58,21 +58,37 @@ def text_config(hidden: int = 32, projection: int = 32):
     from transformers import CLIPTextConfig
 
     return CLIPTextConfig(
-        bos_token_id=0, eos_token_id=1, pad_token_id=1, hidden_size=hidden, intermediate_size=37,
-        num_attention_heads=4, num_hidden_layers=2, vocab_size=64, projection_dim=projection,
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        hidden_size=hidden,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        vocab_size=64,
+        projection_dim=projection,
     )
 
 
 def small_vae():
     return diffusers.AutoencoderKL(
-        block_out_channels=[32, 64], in_channels=3, out_channels=3, latent_channels=4, norm_num_groups=8,
-        down_block_types=["DownEncoderBlock2D"] * 2, up_block_types=["UpDecoderBlock2D"] * 2,
+        block_out_channels=[32, 64],
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        norm_num_groups=8,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
     )
 
 
 def scheduler():
     return diffusers.DDIMScheduler(
-        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", clip_sample=False, set_alpha_to_one=False,
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
         steps_offset=1,
     )
 
@@ -83,14 +99,25 @@ def sd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(0)
     unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, sample_size=32, in_channels=4, out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=32, norm_num_groups=8,
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        norm_num_groups=8,
     )
     folder = tmp_path_factory.mktemp("models") / "tiny-sd"
     pipe = diffusers.StableDiffusionPipeline(
-        unet=unet, scheduler=scheduler(), vae=small_vae(), text_encoder=CLIPTextModel(text_config()),
-        tokenizer=tokenizer(folder.parent / "vocabulary"), safety_checker=None, feature_extractor=None,
+        unet=unet,
+        scheduler=scheduler(),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(folder.parent / "vocabulary"),
+        safety_checker=None,
+        feature_extractor=None,
         requires_safety_checker=False,
     )
     pipe.save_pretrained(folder, safe_serialization=True)
@@ -103,17 +130,32 @@ def sdxl_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(1)
     unet = diffusers.UNet2DConditionModel(
-        block_out_channels=(32, 64), layers_per_block=1, sample_size=32, in_channels=4, out_channels=4,
-        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"), up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
-        cross_attention_dim=64, norm_num_groups=8, attention_head_dim=(2, 4), use_linear_projection=True,
-        addition_embed_type="text_time", addition_time_embed_dim=8, transformer_layers_per_block=(1, 1),
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=64,
+        norm_num_groups=8,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1),
         projection_class_embeddings_input_dim=80,
     )
     folder = tmp_path_factory.mktemp("models") / "tiny-sdxl"
     words = tokenizer(folder.parent / "vocabulary")
     pipe = diffusers.StableDiffusionXLPipeline(
-        unet=unet, scheduler=scheduler(), vae=small_vae(), text_encoder=CLIPTextModel(text_config()),
-        text_encoder_2=CLIPTextModelWithProjection(text_config()), tokenizer=words, tokenizer_2=words,
+        unet=unet,
+        scheduler=scheduler(),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer=words,
+        tokenizer_2=words,
     )
     pipe.save_pretrained(folder, safe_serialization=True)
     return folder
@@ -127,7 +169,11 @@ def engine(request: pytest.FixtureRequest):
 
 def task(number: int, **changes) -> Task:
     values = {
-        "prompt": f"a mug {'abcdefgh'[number]}", "negative": "blur", "width": SIZE, "height": SIZE, "seed": 1000 + number,
+        "prompt": f"a mug {'abcdefgh'[number]}",
+        "negative": "blur",
+        "width": SIZE,
+        "height": SIZE,
+        "seed": 1000 + number,
         "parameters": {"steps": 4, "guidance": 5.0},
     }
     return Task(number, Spec(**{**values, **changes}))

@@ -123,7 +123,9 @@ def test_a_lost_lease_goes_back_to_the_queue_and_its_attempt_is_lost():
     job = Job.objects.get()
     assert (job.status, job.deaths, job.lease_token) == (JobState.QUEUED, 1, None)
     assert Attempt.objects.get().outcome == AttemptOutcome.LOST
-    assert not outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w")
+    assert not outcomes.fail(
+        job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w"
+    )
 
 
 def test_a_job_that_cost_three_workers_is_quarantined_with_the_evidence():
@@ -165,7 +167,9 @@ def test_each_kind_of_error_has_its_consequence(kind, status):
 def test_quota_holds_the_jobs_of_the_endpoint_for_the_operator():
     queued.run(queued.campaign(), queued.endpoint(batch_size=1), 3)
     claim = dispatch.claim(lane="cpu", worker="w")
-    outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.QUOTA, "Credit is used up."), worker="w")
+    outcomes.fail(
+        job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.QUOTA, "Credit is used up."), worker="w"
+    )
     assert set(Job.objects.values_list("status", "hold_reason")) == {(JobState.HELD, "quota")}
     assert Asset.objects.filter(state="making").count() == 3
 
@@ -183,7 +187,9 @@ def test_retries_end_and_the_asset_fails_with_the_engines_words():
     queued.run(queued.campaign(), queued.endpoint(), 1)
     for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
         claim = dispatch.claim(lane="cpu", worker="w")
-        outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "No route."), worker="w")
+        outcomes.fail(
+            job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "No route."), worker="w"
+        )
         Job.objects.update(not_before=None)
     assert not dispatch.claim(lane="cpu", worker="w")
     assert Job.objects.get().error == "No route."

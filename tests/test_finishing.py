@@ -137,9 +137,12 @@ def test_nothing_is_found_where_nothing_is() -> None:
 
 # -- crops ----------------------------------------------------------------------------------------------------------
 
-shares = st.tuples(st.floats(0, 0.9, allow_subnormal=False), st.floats(0, 0.9, allow_subnormal=False), st.floats(0.05, 1), st.floats(0.05, 1)).map(
-    lambda b: (b[0], b[1], min(1.0, b[0] + b[2]), min(1.0, b[1] + b[3]))
-)
+shares = st.tuples(
+    st.floats(0, 0.9, allow_subnormal=False),
+    st.floats(0, 0.9, allow_subnormal=False),
+    st.floats(0.05, 1),
+    st.floats(0.05, 1),
+).map(lambda b: (b[0], b[1], min(1.0, b[0] + b[2]), min(1.0, b[1] + b[3])))
 
 
 @given(st.integers(16, 3000), st.integers(16, 3000), st.floats(0.2, 5), shares)

@@ -25,8 +25,14 @@ Listing = Callable[[], dict[str, bytes]]
 
 def file(name: str = "acme_MUG-1.jpg", content: bytes = b"\xff\xd8 picture", spec: str = "square") -> DeliveryFile:
     return DeliveryFile(
-        spec=spec, name=name, media_type="image/jpeg", sha256=hashlib.sha256(content).hexdigest(), width=1024, height=1024,
-        bytes=len(content), read=lambda: content,
+        spec=spec,
+        name=name,
+        media_type="image/jpeg",
+        sha256=hashlib.sha256(content).hexdigest(),
+        width=1024,
+        height=1024,
+        bytes=len(content),
+        read=lambda: content,
     )
 
 
@@ -87,7 +93,8 @@ def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, L
     assert sidecar["sha256"] == hashlib.sha256(found["autumn/acme_MUG-1.jpg"]).hexdigest()
     assert sidecar["lineage"]["prompt"]["version"] == "studio v3"
     assert [(row["name"], row["seed"], row["approved_by"]) for row in rows(found)] == [
-        ("acme_MUG-1.jpg", "7", "Ana"), ("acme_MUG-1_wide.jpg", "7", "Ana"),
+        ("acme_MUG-1.jpg", "7", "Ana"),
+        ("acme_MUG-1_wide.jpg", "7", "Ana"),
     ]
 
 
@@ -138,8 +145,12 @@ def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, List
     assert "autumn/manifest.csv" not in there()
 
 
-@pytest.mark.parametrize("name", ["../a.jpg", "/etc/passwd", "..", "a\\b.jpg", ".hidden.jpg", "a\n.jpg", "con.jpg", "x" * 250 + ".jpg"])
-def test_unsafe_names_are_refused_before_anything_is_written(place: tuple[base.Destination, Listing], name: str) -> None:
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "/etc/passwd", "..", "a\\b.jpg", ".hidden.jpg", "a\n.jpg", "con.jpg", "x" * 250 + ".jpg"]
+)
+def test_unsafe_names_are_refused_before_anything_is_written(
+    place: tuple[base.Destination, Listing], name: str
+) -> None:
     destination, there = place
     with pytest.raises(DeliveryError, match="not safe"):
         destination.put(package(file("good.jpg"), file(name)))

@@ -103,14 +103,24 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
     """A server of its own, killed with SIGKILL and started again, with a worker that works through it."""
     with doomed.database(tmp_path) as server:
         server.manage("migrate", "-v0")
-        server.manage("shell", "-v0", "-c", f"from tests import queued; queued.run(queued.campaign(), queued.endpoint(batch_size=1, seconds=0.3), {JOBS})")
+        server.manage(
+            "shell",
+            "-v0",
+            "-c",
+            f"from tests import queued as q; q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
+        )
         worker = server.start("worker", "cpu", "housekeeping")
         try:
-            processes.wait_until(lambda: server.count("SELECT count(*) FROM generation_assetversion") > 0, seconds=60, what="the first image")
+            processes.wait_until(
+                lambda: server.count("SELECT count(*) FROM generation_assetversion") > 0,
+                seconds=60,
+                what="the first image",
+            )
             server.kill_postgres()
             processes.wait_until(
                 lambda: server.count("SELECT count(*) FROM generation_job WHERE status <> 'succeeded'") == 0,
-                seconds=120, what="the jobs end after PostgreSQL was killed",
+                seconds=120,
+                what="the jobs end after PostgreSQL was killed",
             )
         finally:
             processes.stop(worker)
@@ -121,7 +131,10 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
 
 def test_the_point_names_are_those_in_the_code() -> None:
     found = subprocess.run(
-        ["grep", "-rhoE", r'faults\.point\("[a-z.]+"\)', "generation"], cwd=processes.ROOT, capture_output=True, text=True
+        ["grep", "-rhoE", r'faults\.point\("[a-z.]+"\)', "generation"],
+        cwd=processes.ROOT,
+        capture_output=True,
+        text=True,
     ).stdout
     assert {line.split('"')[1] for line in found.split()} == set(faults.POINTS)
     assert os.environ.get(faults.ENVIRONMENT_VARIABLE) is None

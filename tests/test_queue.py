@@ -45,7 +45,9 @@ def test_sandbox_pictures_are_not_reviewed() -> None:
     assert not ReviewTask.objects.exists()
 
 
-def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(brand: Any, lead: Any, reviewer: Any) -> None:
+def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(
+    brand: Any, lead: Any, reviewer: Any
+) -> None:
     task = image_in_review(brand)
     decisions.request_revision(**seen(task), by=reviewer, needs_retouch=True, note="scratch")
     checklist = task.checklist_version.checklist
@@ -82,7 +84,9 @@ def test_start_keeps_what_i_hold_and_tops_up(brand: Any, reviewer: Any, person: 
     assert not again & theirs
 
 
-def test_a_claim_runs_out_after_ten_minutes_unless_renewed(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
+def test_a_claim_runs_out_after_ten_minutes_unless_renewed(
+    brand: Any, reviewer: Any, person: Callable[..., Any]
+) -> None:
     task = image_in_review(brand)
     other = person("reviewer")
     queue.start(brand=brand, by=reviewer)
@@ -154,7 +158,9 @@ def test_the_counts_say_what_waits_for_this_person(
     queue.start(brand=brand, by=reviewer, size=1)
     with django_assert_num_queries(1):
         found = queues.waiting(user=reviewer)
-    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in found] == [(brand.pk, 3, 1, 1, 1)]
+    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in found] == [
+        (brand.pk, 3, 1, 1, 1)
+    ]
     assert queues.waiting(user=viewer) == []
 
 

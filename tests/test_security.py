@@ -124,9 +124,7 @@ def test_a_lead_cannot_have_files_written_anywhere_on_the_server(brand, lead, tm
     (tmp_path / "handover" / "link").symlink_to(tmp_path)
     for path in (outside, tmp_path / "handover" / ".." / "elsewhere", tmp_path / "handover" / "link" / "elsewhere"):
         with pytest.raises(Invalid, match="handover"):
-            destinations.create(
-                brand=brand, by=lead, slug="out", name="Out", kind="folder", config={"path": str(path)}
-            )
+            destinations.create(brand=brand, by=lead, slug="out", name="Out", kind="folder", config={"path": str(path)})
     assert not outside.exists()
     inside = {"path": str(tmp_path / "handover" / "shop")}
     assert destinations.create(brand=brand, by=lead, slug="in", name="In", kind="folder", config=inside).pk

@@ -54,7 +54,9 @@ def idempotent(view: View) -> View:
             raise Invalid(f"{KEY_HEADER} is longer than 255 characters.")
         stored = _begin(caller(request), key, _digest(request))
         if stored.status_code is not None:
-            return Response(stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"})
+            return Response(
+                stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
+            )
         try:
             response = view(self, request, *args, **kwargs)
         except BaseException:

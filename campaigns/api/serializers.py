@@ -56,8 +56,19 @@ class ImportSerializer(serializers.ModelSerializer[FeedImport]):
     class Meta:
         model = FeedImport
         fields = [
-            "id", "brand", "file_name", "file_sha256", "file_bytes", "dialect", "status", "rows", "created", "updated",
-            "unchanged", "error_count", "created_at",
+            "id",
+            "brand",
+            "file_name",
+            "file_sha256",
+            "file_bytes",
+            "dialect",
+            "status",
+            "rows",
+            "created",
+            "updated",
+            "unchanged",
+            "error_count",
+            "created_at",
         ]
 
 
@@ -86,7 +97,15 @@ class OutputSpecSerializer(serializers.ModelSerializer[OutputSpec]):
     class Meta:
         model = OutputSpec
         fields = [
-            "id", "slug", "asset_type", "width", "height", "image_format", "max_bytes", "background", "name_pattern",
+            "id",
+            "slug",
+            "asset_type",
+            "width",
+            "height",
+            "image_format",
+            "max_bytes",
+            "background",
+            "name_pattern",
             "aspect",
         ]
         read_only_fields = ["id", "aspect"]
@@ -102,8 +121,22 @@ class CampaignSerializer(serializers.ModelSerializer[Campaign]):
     class Meta:
         model = Campaign
         fields = [
-            "id", "brand", "slug", "name", "purpose", "audience", "channel", "starts_on", "ends_on", "budget",
-            "patience_seconds", "pilot_decisions", "pilot_approval_percent", "output_specs", "subjects", "created_at",
+            "id",
+            "brand",
+            "slug",
+            "name",
+            "purpose",
+            "audience",
+            "channel",
+            "starts_on",
+            "ends_on",
+            "budget",
+            "patience_seconds",
+            "pilot_decisions",
+            "pilot_approval_percent",
+            "output_specs",
+            "subjects",
+            "created_at",
             "updated_at",
         ]
         read_only_fields = ["id", "created_at", "updated_at"]
@@ -134,9 +167,21 @@ class PromptVersionSerializer(serializers.ModelSerializer[PromptVersion]):
     class Meta:
         model = PromptVersion
         fields = [
-            "id", "template", "number", "text", "negative", "style", "axes", "parameters", "needs", "policy",
-            "seed_strategy", "seed", "candidates", "status", "used_at", "created_at",
+            "id",
+            "template",
+            "number",
+            "text",
+            "negative",
+            "style",
+            "axes",
+            "parameters",
+            "needs",
+            "policy",
+            "seed_strategy",
+            "seed",
+            "candidates",
+            "status",
+            "used_at",
+            "created_at",
         ]
         read_only_fields = ["id", "number", "status", "used_at", "created_at"]
-
-

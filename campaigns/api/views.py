@@ -52,9 +52,7 @@ class TokenView(APIView):
 
     authentication_classes = [Password]
 
-    @extend_schema(
-        request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}}
-    )
+    @extend_schema(request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}})
     def post(self, request: Request) -> Response:
         _, token = AuthToken.objects.create(caller(request))
         return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)

@@ -9,444 +9,745 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('auth', '0012_alter_user_first_name_max_length'),
+        ("auth", "0012_alter_user_first_name_max_length"),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Brand',
+            name="Brand",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('currency', models.CharField(default='EUR', max_length=3)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=120)),
+                ("currency", models.CharField(default="EUR", max_length=3)),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='ReferencePhoto',
+            name="ReferencePhoto",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('front', 'Front'), ('angle', 'Angle'), ('inner', 'Inner'), ('detail', 'Detail')], default='front', max_length=10)),
-                ('position', models.PositiveIntegerField(default=1)),
-                ('source', models.CharField(max_length=2000)),
-                ('alt_text', models.CharField(blank=True, max_length=600)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('ready', 'Ready'), ('refused', 'Refused')], default='pending', max_length=10)),
-                ('notes', models.JSONField(blank=True, default=list)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('storage_key', models.CharField(blank=True, max_length=200)),
-                ('width', models.PositiveIntegerField(default=0)),
-                ('height', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[("front", "Front"), ("angle", "Angle"), ("inner", "Inner"), ("detail", "Detail")],
+                        default="front",
+                        max_length=10,
+                    ),
+                ),
+                ("position", models.PositiveIntegerField(default=1)),
+                ("source", models.CharField(max_length=2000)),
+                ("alt_text", models.CharField(blank=True, max_length=600)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("pending", "Pending"), ("ready", "Ready"), ("refused", "Refused")],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("notes", models.JSONField(blank=True, default=list)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                ("storage_key", models.CharField(blank=True, max_length=200)),
+                ("width", models.PositiveIntegerField(default=0)),
+                ("height", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['subject', 'position', 'id'],
+                "ordering": ["subject", "position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='User',
+            name="User",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('password', models.CharField(max_length=128, verbose_name='password')),
-                ('last_login', models.DateTimeField(blank=True, null=True, verbose_name='last login')),
-                ('is_superuser', models.BooleanField(default=False, help_text='Designates that this user has all permissions without explicitly assigning them.', verbose_name='superuser status')),
-                ('username', models.CharField(error_messages={'unique': 'A user with that username already exists.'}, help_text='Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.', max_length=150, unique=True, validators=[django.contrib.auth.validators.UnicodeUsernameValidator()], verbose_name='username')),
-                ('first_name', models.CharField(blank=True, max_length=150, verbose_name='first name')),
-                ('last_name', models.CharField(blank=True, max_length=150, verbose_name='last name')),
-                ('email', models.EmailField(blank=True, max_length=254, verbose_name='email address')),
-                ('is_staff', models.BooleanField(default=False, help_text='Designates whether the user can log into this admin site.', verbose_name='staff status')),
-                ('is_active', models.BooleanField(default=True, help_text='Designates whether this user should be treated as active. Unselect this instead of deleting accounts.', verbose_name='active')),
-                ('date_joined', models.DateTimeField(default=django.utils.timezone.now, verbose_name='date joined')),
-                ('groups', models.ManyToManyField(blank=True, help_text='The groups this user belongs to. A user will get all permissions granted to each of their groups.', related_name='user_set', related_query_name='user', to='auth.group', verbose_name='groups')),
-                ('user_permissions', models.ManyToManyField(blank=True, help_text='Specific permissions for this user.', related_name='user_set', related_query_name='user', to='auth.permission', verbose_name='user permissions')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("password", models.CharField(max_length=128, verbose_name="password")),
+                ("last_login", models.DateTimeField(blank=True, null=True, verbose_name="last login")),
+                (
+                    "is_superuser",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates that this user has all permissions without explicitly assigning them.",
+                        verbose_name="superuser status",
+                    ),
+                ),
+                (
+                    "username",
+                    models.CharField(
+                        error_messages={"unique": "A user with that username already exists."},
+                        help_text="Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only.",
+                        max_length=150,
+                        unique=True,
+                        validators=[django.contrib.auth.validators.UnicodeUsernameValidator()],
+                        verbose_name="username",
+                    ),
+                ),
+                ("first_name", models.CharField(blank=True, max_length=150, verbose_name="first name")),
+                ("last_name", models.CharField(blank=True, max_length=150, verbose_name="last name")),
+                ("email", models.EmailField(blank=True, max_length=254, verbose_name="email address")),
+                (
+                    "is_staff",
+                    models.BooleanField(
+                        default=False,
+                        help_text="Designates whether the user can log into this admin site.",
+                        verbose_name="staff status",
+                    ),
+                ),
+                (
+                    "is_active",
+                    models.BooleanField(
+                        default=True,
+                        help_text="Designates whether this user should be treated as active. Unselect this instead of deleting accounts.",
+                        verbose_name="active",
+                    ),
+                ),
+                ("date_joined", models.DateTimeField(default=django.utils.timezone.now, verbose_name="date joined")),
+                (
+                    "groups",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="The groups this user belongs to. A user will get all permissions granted to each of their groups.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.group",
+                        verbose_name="groups",
+                    ),
+                ),
+                (
+                    "user_permissions",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="Specific permissions for this user.",
+                        related_name="user_set",
+                        related_query_name="user",
+                        to="auth.permission",
+                        verbose_name="user permissions",
+                    ),
+                ),
             ],
             options={
-                'verbose_name': 'user',
-                'verbose_name_plural': 'users',
-                'abstract': False,
+                "verbose_name": "user",
+                "verbose_name_plural": "users",
+                "abstract": False,
             },
             managers=[
-                ('objects', django.contrib.auth.models.UserManager()),
+                ("objects", django.contrib.auth.models.UserManager()),
             ],
         ),
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=160)),
-                ('purpose', models.TextField(blank=True)),
-                ('audience', models.TextField(blank=True)),
-                ('channel', models.CharField(blank=True, max_length=80)),
-                ('starts_on', models.DateField(blank=True, null=True)),
-                ('ends_on', models.DateField(blank=True, null=True)),
-                ('budget', models.DecimalField(blank=True, decimal_places=2, help_text="in the brand's currency", max_digits=12, null=True)),
-                ('patience_seconds', models.PositiveIntegerField(default=3600, help_text='how long it waits locally before overflow')),
-                ('pilot_decisions', models.PositiveIntegerField(default=10, help_text='decisions a pilot needs before a full run')),
-                ('pilot_approval_percent', models.PositiveIntegerField(default=80)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='campaigns', to='campaigns.brand')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('review_owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=160)),
+                ("purpose", models.TextField(blank=True)),
+                ("audience", models.TextField(blank=True)),
+                ("channel", models.CharField(blank=True, max_length=80)),
+                ("starts_on", models.DateField(blank=True, null=True)),
+                ("ends_on", models.DateField(blank=True, null=True)),
+                (
+                    "budget",
+                    models.DecimalField(
+                        blank=True, decimal_places=2, help_text="in the brand's currency", max_digits=12, null=True
+                    ),
+                ),
+                (
+                    "patience_seconds",
+                    models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow"),
+                ),
+                (
+                    "pilot_decisions",
+                    models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run"),
+                ),
+                ("pilot_approval_percent", models.PositiveIntegerField(default=80)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="campaigns", to="campaigns.brand"
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "review_owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='Event',
+            name="Event",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('type', models.CharField(max_length=80)),
-                ('object_type', models.CharField(max_length=40)),
-                ('object_id', models.BigIntegerField()),
-                ('payload', models.JSONField(default=dict)),
-                ('actor_label', models.CharField(max_length=150)),
-                ('at', models.DateTimeField()),
-                ('xid', models.BigIntegerField(db_default=models.Func(function='txid_current', output_field=models.BigIntegerField()))),
-                ('actor', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.brand')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("type", models.CharField(max_length=80)),
+                ("object_type", models.CharField(max_length=40)),
+                ("object_id", models.BigIntegerField()),
+                ("payload", models.JSONField(default=dict)),
+                ("actor_label", models.CharField(max_length=150)),
+                ("at", models.DateTimeField()),
+                (
+                    "xid",
+                    models.BigIntegerField(
+                        db_default=models.Func(function="txid_current", output_field=models.BigIntegerField())
+                    ),
+                ),
+                (
+                    "actor",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="campaigns.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='FeedImport',
+            name="FeedImport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file_name', models.CharField(max_length=300)),
-                ('file_sha256', models.CharField(max_length=64)),
-                ('file_bytes', models.BigIntegerField()),
-                ('dialect', models.JSONField(default=dict, help_text='what was detected: format, encoding, delimiter, columns')),
-                ('status', models.CharField(choices=[('checked', 'Checked'), ('applied', 'Applied'), ('refused', 'Refused')], max_length=10)),
-                ('rows', models.PositiveIntegerField(default=0)),
-                ('created', models.PositiveIntegerField(default=0)),
-                ('updated', models.PositiveIntegerField(default=0)),
-                ('unchanged', models.PositiveIntegerField(default=0)),
-                ('error_count', models.PositiveIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='imports', to='campaigns.brand')),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("file_name", models.CharField(max_length=300)),
+                ("file_sha256", models.CharField(max_length=64)),
+                ("file_bytes", models.BigIntegerField()),
+                (
+                    "dialect",
+                    models.JSONField(default=dict, help_text="what was detected: format, encoding, delimiter, columns"),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("checked", "Checked"), ("applied", "Applied"), ("refused", "Refused")], max_length=10
+                    ),
+                ),
+                ("rows", models.PositiveIntegerField(default=0)),
+                ("created", models.PositiveIntegerField(default=0)),
+                ("updated", models.PositiveIntegerField(default=0)),
+                ("unchanged", models.PositiveIntegerField(default=0)),
+                ("error_count", models.PositiveIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="imports", to="campaigns.brand"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='GuideVersion',
+            name="GuideVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('published', 'Published')], default='draft', max_length=10)),
-                ('palette', models.JSONField(blank=True, default=list)),
-                ('required_wording', models.JSONField(blank=True, default=list)),
-                ('approved_wording', models.JSONField(blank=True, default=list)),
-                ('banned_wording', models.JSONField(blank=True, default=list)),
-                ('backdrop', models.CharField(blank=True, max_length=60)),
-                ('light', models.CharField(blank=True, max_length=20)),
-                ('fill_ratio', models.FloatField(default=0.82)),
-                ('baseline', models.FloatField(default=0.9)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='guide_versions', to='campaigns.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("published", "Published")], default="draft", max_length=10
+                    ),
+                ),
+                ("palette", models.JSONField(blank=True, default=list)),
+                ("required_wording", models.JSONField(blank=True, default=list)),
+                ("approved_wording", models.JSONField(blank=True, default=list)),
+                ("banned_wording", models.JSONField(blank=True, default=list)),
+                ("backdrop", models.CharField(blank=True, max_length=60)),
+                ("light", models.CharField(blank=True, max_length=20)),
+                ("fill_ratio", models.FloatField(default=0.82)),
+                ("baseline", models.FloatField(default=0.9)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="guide_versions", to="campaigns.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', '-number'],
+                "ordering": ["brand", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='ImportIssue',
+            name="ImportIssue",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('row', models.PositiveIntegerField(help_text='1 is the header, as a spreadsheet counts')),
-                ('column', models.CharField(max_length=200)),
-                ('value', models.CharField(max_length=300)),
-                ('cause', models.CharField(max_length=60)),
-                ('message', models.CharField(max_length=500)),
-                ('feed_import', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='issues', to='campaigns.feedimport')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("row", models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")),
+                ("column", models.CharField(max_length=200)),
+                ("value", models.CharField(max_length=300)),
+                ("cause", models.CharField(max_length=60)),
+                ("message", models.CharField(max_length=500)),
+                (
+                    "feed_import",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="issues", to="campaigns.feedimport"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['feed_import', 'row', 'id'],
+                "ordering": ["feed_import", "row", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Membership',
+            name="Membership",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('viewer', 'Viewer'), ('designer', 'Designer'), ('campaign_manager', 'Campaign Manager'), ('reviewer', 'Reviewer'), ('lead', 'Lead'), ('integrator', 'Integrator'), ('admin', 'Admin')], max_length=20)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='memberships', to='campaigns.brand')),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='memberships', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("viewer", "Viewer"),
+                            ("designer", "Designer"),
+                            ("campaign_manager", "Campaign Manager"),
+                            ("reviewer", "Reviewer"),
+                            ("lead", "Lead"),
+                            ("integrator", "Integrator"),
+                            ("admin", "Admin"),
+                        ],
+                        max_length=20,
+                    ),
+                ),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="memberships", to="campaigns.brand"
+                    ),
+                ),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="memberships",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'user', 'role'],
+                "ordering": ["brand", "user", "role"],
             },
         ),
         migrations.CreateModel(
-            name='OutputSpec',
+            name="OutputSpec",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('asset_type', models.CharField(default='packshot', max_length=40)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('image_format', models.CharField(choices=[('png', 'Png'), ('jpeg', 'Jpeg'), ('webp', 'Webp')], default='jpeg', max_length=5)),
-                ('max_bytes', models.PositiveIntegerField(blank=True, null=True)),
-                ('background', models.CharField(blank=True, help_text='hex colour behind transparent pixels', max_length=9)),
-                ('name_pattern', models.CharField(default='{brand}_{sku}_{asset_type}_{date}_{variation}', max_length=200)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='output_specs', to='campaigns.campaign')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("asset_type", models.CharField(default="packshot", max_length=40)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                (
+                    "image_format",
+                    models.CharField(
+                        choices=[("png", "Png"), ("jpeg", "Jpeg"), ("webp", "Webp")], default="jpeg", max_length=5
+                    ),
+                ),
+                ("max_bytes", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "background",
+                    models.CharField(blank=True, help_text="hex colour behind transparent pixels", max_length=9),
+                ),
+                (
+                    "name_pattern",
+                    models.CharField(default="{brand}_{sku}_{asset_type}_{date}_{variation}", max_length=200),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="output_specs",
+                        to="campaigns.campaign",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['campaign', 'id'],
+                "ordering": ["campaign", "id"],
             },
         ),
         migrations.CreateModel(
-            name='PromptTemplate',
+            name="PromptTemplate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=120)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prompt_templates', to='campaigns.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=120)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="prompt_templates",
+                        to="campaigns.brand",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.CreateModel(
-            name='Cutout',
+            name="Cutout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(choices=[('alpha', 'Alpha'), ('plain', 'Plain'), ('manual', 'Manual')], max_length=10)),
-                ('is_accepted', models.BooleanField(default=True)),
-                ('confidence', models.FloatField(default=1.0)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('box', models.JSONField(help_text='[left, top, right, bottom] of the product in pixels of the photo')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('photo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cutouts', to='campaigns.referencephoto')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[("alpha", "Alpha"), ("plain", "Plain"), ("manual", "Manual")], max_length=10
+                    ),
+                ),
+                ("is_accepted", models.BooleanField(default=True)),
+                ("confidence", models.FloatField(default=1.0)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("box", models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "photo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="cutouts",
+                        to="campaigns.referencephoto",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['photo', '-id'],
+                "ordering": ["photo", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='SealedEvent',
+            name="SealedEvent",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('seq', models.BigIntegerField()),
-                ('previous_hash', models.CharField(max_length=64)),
-                ('hash', models.CharField(max_length=64)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.brand')),
-                ('event', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='seal', to='campaigns.event')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("seq", models.BigIntegerField()),
+                ("previous_hash", models.CharField(max_length=64)),
+                ("hash", models.CharField(max_length=64)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="campaigns.brand"
+                    ),
+                ),
+                (
+                    "event",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="seal", to="campaigns.event"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'seq'],
+                "ordering": ["brand", "seq"],
             },
         ),
         migrations.CreateModel(
-            name='StagedRow',
+            name="StagedRow",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('batch', models.UUIDField()),
-                ('row', models.PositiveIntegerField()),
-                ('key', models.TextField()),
-                ('parent_key', models.TextField(blank=True)),
-                ('name', models.TextField(blank=True)),
-                ('kind', models.CharField(max_length=10)),
-                ('attributes', models.JSONField(default=dict)),
-                ('options', models.JSONField(default=dict)),
-                ('photos', models.JSONField(default=list)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("batch", models.UUIDField()),
+                ("row", models.PositiveIntegerField()),
+                ("key", models.TextField()),
+                ("parent_key", models.TextField(blank=True)),
+                ("name", models.TextField(blank=True)),
+                ("kind", models.CharField(max_length=10)),
+                ("attributes", models.JSONField(default=dict)),
+                ("options", models.JSONField(default=dict)),
+                ("photos", models.JSONField(default=list)),
             ],
             options={
-                'ordering': ['id'],
-                'indexes': [models.Index(fields=['batch', 'key'], name='staged_batch_key')],
+                "ordering": ["id"],
+                "indexes": [models.Index(fields=["batch", "key"], name="staged_batch_key")],
             },
         ),
         migrations.CreateModel(
-            name='StoredResponse',
+            name="StoredResponse",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('request_sha256', models.CharField(max_length=64)),
-                ('status_code', models.PositiveSmallIntegerField(help_text='null while the first request still runs', null=True)),
-                ('body', models.JSONField(null=True)),
-                ('headers', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('user', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("request_sha256", models.CharField(max_length=64)),
+                (
+                    "status_code",
+                    models.PositiveSmallIntegerField(help_text="null while the first request still runs", null=True),
+                ),
+                ("body", models.JSONField(null=True)),
+                ("headers", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "user",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='StylePreset',
+            name="StylePreset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=80)),
-                ('text', models.TextField()),
-                ('negative', models.TextField(blank=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='style_presets', to='campaigns.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=80)),
+                ("text", models.TextField()),
+                ("negative", models.TextField(blank=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="style_presets", to="campaigns.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.CreateModel(
-            name='PromptVersion',
+            name="PromptVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('text', models.TextField()),
-                ('negative', models.TextField(blank=True)),
-                ('axes', models.JSONField(blank=True, default=dict)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('needs', models.JSONField(blank=True, default=dict)),
-                ('policy', models.JSONField(blank=True, default=dict)),
-                ('seed_strategy', models.CharField(choices=[('fixed', 'Fixed'), ('per_subject', 'Per Subject'), ('random', 'Random')], default='per_subject', max_length=12)),
-                ('seed', models.BigIntegerField(default=0)),
-                ('candidates', models.PositiveSmallIntegerField(default=1)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('approved', 'Approved')], default='draft', max_length=10)),
-                ('used_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='campaigns.prompttemplate')),
-                ('style', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.stylepreset')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("text", models.TextField()),
+                ("negative", models.TextField(blank=True)),
+                ("axes", models.JSONField(blank=True, default=dict)),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                ("needs", models.JSONField(blank=True, default=dict)),
+                ("policy", models.JSONField(blank=True, default=dict)),
+                (
+                    "seed_strategy",
+                    models.CharField(
+                        choices=[("fixed", "Fixed"), ("per_subject", "Per Subject"), ("random", "Random")],
+                        default="per_subject",
+                        max_length=12,
+                    ),
+                ),
+                ("seed", models.BigIntegerField(default=0)),
+                ("candidates", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("approved", "Approved")], default="draft", max_length=10
+                    ),
+                ),
+                ("used_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "template",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="campaigns.prompttemplate",
+                    ),
+                ),
+                (
+                    "style",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.stylepreset",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['template', '-number'],
+                "ordering": ["template", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='Subject',
+            name="Subject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('product', 'Product'), ('article', 'Article'), ('concept', 'Concept')], default='product', max_length=10)),
-                ('key', models.CharField(max_length=120)),
-                ('name', models.CharField(max_length=300)),
-                ('attributes', models.JSONField(blank=True, default=dict)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='subjects', to='campaigns.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("product", "Product"), ("article", "Article"), ("concept", "Concept")],
+                        default="product",
+                        max_length=10,
+                    ),
+                ),
+                ("key", models.CharField(max_length=120)),
+                ("name", models.CharField(max_length=300)),
+                ("attributes", models.JSONField(blank=True, default=dict)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="subjects", to="campaigns.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'key'],
+                "ordering": ["brand", "key"],
             },
         ),
         migrations.AddField(
-            model_name='referencephoto',
-            name='subject',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='photos', to='campaigns.subject'),
+            model_name="referencephoto",
+            name="subject",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="photos", to="campaigns.subject"
+            ),
         ),
         migrations.AddField(
-            model_name='campaign',
-            name='subjects',
-            field=models.ManyToManyField(blank=True, related_name='campaigns', to='campaigns.subject'),
+            model_name="campaign",
+            name="subjects",
+            field=models.ManyToManyField(blank=True, related_name="campaigns", to="campaigns.subject"),
         ),
         migrations.CreateModel(
-            name='Variant',
+            name="Variant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=200)),
-                ('options', models.JSONField(blank=True, default=dict)),
-                ('attributes', models.JSONField(blank=True, default=dict)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='variants', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=200)),
+                ("options", models.JSONField(blank=True, default=dict)),
+                ("attributes", models.JSONField(blank=True, default=dict)),
+                ("position", models.PositiveIntegerField(default=0)),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="variants", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['subject', 'position', 'key'],
+                "ordering": ["subject", "position", "key"],
             },
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['object_type', 'object_id', 'id'], name='event_object'),
+            model_name="event",
+            index=models.Index(fields=["object_type", "object_id", "id"], name="event_object"),
         ),
         migrations.AddIndex(
-            model_name='event',
-            index=models.Index(fields=['brand', 'xid', 'id'], name='event_brand_xid'),
+            model_name="event",
+            index=models.Index(fields=["brand", "xid", "id"], name="event_brand_xid"),
         ),
         migrations.AddConstraint(
-            model_name='guideversion',
-            constraint=models.UniqueConstraint(fields=('brand', 'number'), name='guide_number_once'),
+            model_name="guideversion",
+            constraint=models.UniqueConstraint(fields=("brand", "number"), name="guide_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.UniqueConstraint(fields=('brand', 'user', 'role'), name='membership_once'),
+            model_name="membership",
+            constraint=models.UniqueConstraint(fields=("brand", "user", "role"), name="membership_once"),
         ),
         migrations.AddConstraint(
-            model_name='membership',
-            constraint=models.CheckConstraint(condition=models.Q(('role__in', ['viewer', 'designer', 'campaign_manager', 'reviewer', 'lead', 'integrator', 'admin'])), name='membership_role_known'),
+            model_name="membership",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("role__in", ["viewer", "designer", "campaign_manager", "reviewer", "lead", "integrator", "admin"])
+                ),
+                name="membership_role_known",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='outputspec',
-            constraint=models.UniqueConstraint(fields=('campaign', 'slug'), name='spec_slug_once'),
+            model_name="outputspec",
+            constraint=models.UniqueConstraint(fields=("campaign", "slug"), name="spec_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='outputspec',
-            constraint=models.CheckConstraint(condition=models.Q(('height__gte', 16), ('height__lte', 8192), ('width__gte', 16), ('width__lte', 8192)), name='spec_size_sane'),
+            model_name="outputspec",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("height__gte", 16), ("height__lte", 8192), ("width__gte", 16), ("width__lte", 8192)
+                ),
+                name="spec_size_sane",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prompttemplate',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='template_slug_once'),
+            model_name="prompttemplate",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="template_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='cutout',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_accepted', True)), fields=('photo',), name='cutout_one_accepted_per_photo'),
+            model_name="cutout",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_accepted", True)), fields=("photo",), name="cutout_one_accepted_per_photo"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='sealedevent',
-            constraint=models.UniqueConstraint(fields=('brand', 'seq'), name='seal_seq_once'),
+            model_name="sealedevent",
+            constraint=models.UniqueConstraint(fields=("brand", "seq"), name="seal_seq_once"),
         ),
         migrations.AddConstraint(
-            model_name='storedresponse',
-            constraint=models.UniqueConstraint(fields=('user', 'key'), name='idempotency_key_once'),
+            model_name="storedresponse",
+            constraint=models.UniqueConstraint(fields=("user", "key"), name="idempotency_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='stylepreset',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='style_slug_once'),
+            model_name="stylepreset",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="style_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.UniqueConstraint(fields=('template', 'number'), name='prompt_number_once'),
+            model_name="promptversion",
+            constraint=models.UniqueConstraint(fields=("template", "number"), name="prompt_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.CheckConstraint(condition=models.Q(('candidates__gte', 1), ('candidates__lte', 8)), name='prompt_candidates_1_8'),
+            model_name="promptversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("candidates__gte", 1), ("candidates__lte", 8)), name="prompt_candidates_1_8"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subject',
-            constraint=models.UniqueConstraint(fields=('brand', 'kind', 'key'), name='subject_key_once'),
+            model_name="subject",
+            constraint=models.UniqueConstraint(fields=("brand", "kind", "key"), name="subject_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='subject',
-            constraint=models.CheckConstraint(condition=models.Q(('key', ''), _negated=True), name='subject_key_not_empty'),
+            model_name="subject",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("key", ""), _negated=True), name="subject_key_not_empty"
+            ),
         ),
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(condition=models.Q(('sha256', ''), _negated=True), fields=['sha256'], name='photo_sha256'),
+            model_name="referencephoto",
+            index=models.Index(
+                condition=models.Q(("sha256", ""), _negated=True), fields=["sha256"], name="photo_sha256"
+            ),
         ),
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['id'], name='photo_pending'),
+            model_name="referencephoto",
+            index=models.Index(condition=models.Q(("status", "pending")), fields=["id"], name="photo_pending"),
         ),
         migrations.AddConstraint(
-            model_name='referencephoto',
-            constraint=models.UniqueConstraint(fields=('subject', 'source'), name='photo_source_once'),
+            model_name="referencephoto",
+            constraint=models.UniqueConstraint(fields=("subject", "source"), name="photo_source_once"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='campaign_slug_once'),
+            model_name="campaign",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="campaign_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='variant',
-            constraint=models.UniqueConstraint(fields=('subject', 'key'), name='variant_key_once'),
+            model_name="variant",
+            constraint=models.UniqueConstraint(fields=("subject", "key"), name="variant_key_once"),
         ),
     ]

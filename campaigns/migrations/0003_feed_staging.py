@@ -30,7 +30,5 @@ class Migration(migrations.Migration):
             field=models.DateTimeField(db_default=django.db.models.functions.datetime.Now()),
         ),
         # Staged rows are copied again from the file after a crash; logging them would double the writes of an import.
-        migrations.RunSQL(
-            "ALTER TABLE campaigns_stagedrow SET UNLOGGED", "ALTER TABLE campaigns_stagedrow SET LOGGED"
-        ),
+        migrations.RunSQL("ALTER TABLE campaigns_stagedrow SET UNLOGGED", "ALTER TABLE campaigns_stagedrow SET LOGGED"),
     ]

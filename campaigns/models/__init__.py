@@ -8,7 +8,23 @@ from campaigns.models.prompts import PromptTemplate, PromptVersion, StylePreset
 from campaigns.models.subjects import Cutout, ReferencePhoto, Subject, Variant
 
 __all__ = [
-    "Brand", "Campaign", "Cutout", "Event", "FeedImport", "GuideVersion", "ImportIssue", "Membership", "OutputSpec",
-    "PromptTemplate", "PromptVersion", "ReferencePhoto", "SealedEvent", "StagedRow", "StoredResponse", "StylePreset",
-    "Subject", "User", "Variant",
+    "Brand",
+    "Campaign",
+    "Cutout",
+    "Event",
+    "FeedImport",
+    "GuideVersion",
+    "ImportIssue",
+    "Membership",
+    "OutputSpec",
+    "PromptTemplate",
+    "PromptVersion",
+    "ReferencePhoto",
+    "SealedEvent",
+    "StagedRow",
+    "StoredResponse",
+    "StylePreset",
+    "Subject",
+    "User",
+    "Variant",
 ]

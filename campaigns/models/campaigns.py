@@ -23,7 +23,9 @@ class Campaign(models.Model):
     channel = models.CharField(max_length=80, blank=True)
     starts_on = models.DateField(null=True, blank=True)
     ends_on = models.DateField(null=True, blank=True)
-    budget = models.DecimalField(max_digits=12, decimal_places=2, null=True, blank=True, help_text="in the brand's currency")
+    budget = models.DecimalField(
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text="in the brand's currency"
+    )
     patience_seconds = models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow")
     pilot_decisions = models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run")
     pilot_approval_percent = models.PositiveIntegerField(default=80)
@@ -63,7 +65,8 @@ class OutputSpec(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["campaign", "slug"], name="spec_slug_once"),
             models.CheckConstraint(
-                condition=models.Q(width__gte=16, width__lte=8192, height__gte=16, height__lte=8192), name="spec_size_sane"
+                condition=models.Q(width__gte=16, width__lte=8192, height__gte=16, height__lte=8192),
+                name="spec_size_sane",
             ),
         ]
 

@@ -42,7 +42,8 @@ class Event(models.Model):
 
 
 class SealedEvent(models.Model):
-    """The gap-free number and the hash of one event in its brand's chain. Insert-only by trigger; written by the sealer.
+    """The gap-free number and the hash of one event in its brand's chain. Insert-only by trigger; written by
+    the sealer.
 
     hash = sha256(previous hash ‖ canonical JSON of the event with its number).
     """

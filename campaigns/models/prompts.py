@@ -50,7 +50,8 @@ class PromptVersion(models.Model):
     """One numbered text. Once a run was planned with it (`used_at`) a database trigger refuses any change of its words.
 
     axes: {"backdrop": ["white", "clay"]}: their product gives the variants of each subject.
-    parameters: engine parameters, {"steps": 30, "guidance": 6.5}, or packshot's {"backdrop": "{backdrop}", "fill": 0.8}.
+    parameters: engine parameters, {"steps": 30, "guidance": 6.5}, or packshot's {"backdrop": "{backdrop}",
+    "fill": 0.8}.
     needs: what it asks of an endpoint, {"engine": "packshot"} or {"engine": "diffusers", "model": "sdxl"}.
     policy: what a failed check does, {"on_fail": "flag" | "regenerate" | "reject", "max_regenerations": 2}.
     """
@@ -78,7 +79,9 @@ class PromptVersion(models.Model):
         ordering = ["template", "-number"]
         constraints = [
             models.UniqueConstraint(fields=["template", "number"], name="prompt_number_once"),
-            models.CheckConstraint(condition=models.Q(candidates__gte=1, candidates__lte=8), name="prompt_candidates_1_8"),
+            models.CheckConstraint(
+                condition=models.Q(candidates__gte=1, candidates__lte=8), name="prompt_candidates_1_8"
+            ),
         ]
 
     def __str__(self) -> str:

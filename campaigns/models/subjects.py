@@ -10,7 +10,8 @@ from campaigns.models.brands import Brand
 
 
 class Subject(models.Model):
-    """What a picture is about. `key` is the SKU or, where a shop has none, the product handle; unique per brand and kind.
+    """What a picture is about. `key` is the SKU or, where a shop has none, the product handle; unique per
+    brand and kind.
 
     Written by the feed merge, by forms and by the API. Never deleted while a cell points at it; `is_active` retires it.
     attributes: {"colour": "sage", "material": "stoneware"}: what placeholders read. Values are strings.

@@ -29,14 +29,14 @@ _UNSEALED = f"""
       AND NOT EXISTS (SELECT 1 FROM campaigns_sealedevent s WHERE s.event_id = e.id)
     ORDER BY e.xid < now.ending, e.xid, e.id
     LIMIT %(limit)s
-"""
+"""  # noqa: S608 - the columns are named above
 
 _CHAIN = f"""
     SELECT s.seq, s.previous_hash, s.hash, {_COLUMNS}
     FROM campaigns_sealedevent s LEFT JOIN campaigns_event e ON e.id = s.event_id
     WHERE s.brand_id = %(brand)s AND s.seq > %(since)s
     ORDER BY s.seq
-"""
+"""  # noqa: S608 - the columns are named above
 
 # Whoever removes the seal of an old event makes it unsealed again; the sealer never goes back for it.
 _LEFT_BEHIND = """
@@ -98,7 +98,9 @@ def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verificati
         cursor.execute(_LEFT_BEHIND, {"brand": brand.pk})
         left = cursor.fetchone()
     if left:
-        message = f"Event {left[0]} ({left[1]}) is older than the last link and has no seal: it was added or unsealed later."
+        message = (
+            f"Event {left[0]} ({left[1]}) is older than the last link and has no seal: it was added or unsealed later."
+        )
         return Verification(found.count, False, found.count + 1, message, found.head)
     return found
 
@@ -130,8 +132,17 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
     """The hashed body of one row in the order of _COLUMNS."""
     event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
     return audit_chain.body(
-        seq=seq, event_id=event_id, brand_id=brand_id, type=type_, object_type=object_type, object_id=object_id,
-        payload=_plain(payload), actor_id=actor_id, actor_label=actor_label, at=at, xid=xid,
+        seq=seq,
+        event_id=event_id,
+        brand_id=brand_id,
+        type=type_,
+        object_type=object_type,
+        object_id=object_id,
+        payload=_plain(payload),
+        actor_id=actor_id,
+        actor_label=actor_label,
+        at=at,
+        xid=xid,
     )
 
 

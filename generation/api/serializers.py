@@ -16,7 +16,15 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
     class Meta:
         model = Endpoint
         fields = [
-            "id", "slug", "name", "engine", "lane", "price_per_image", "seconds_per_image", "batch_size", "licence_note",
+            "id",
+            "slug",
+            "name",
+            "engine",
+            "lane",
+            "price_per_image",
+            "seconds_per_image",
+            "batch_size",
+            "licence_note",
             "is_enabled",
         ]
 
@@ -48,8 +56,23 @@ class RunSerializer(serializers.ModelSerializer[Run]):
     class Meta:
         model = Run
         fields = [
-            "id", "campaign", "prompt_version", "endpoint", "name", "stage", "shape", "definition", "state", "pause_reason",
-            "priority", "cell_count", "job_count", "quoted_cost", "override_reason", "created_at", "released_at",
+            "id",
+            "campaign",
+            "prompt_version",
+            "endpoint",
+            "name",
+            "stage",
+            "shape",
+            "definition",
+            "state",
+            "pause_reason",
+            "priority",
+            "cell_count",
+            "job_count",
+            "quoted_cost",
+            "override_reason",
+            "created_at",
+            "released_at",
             "finished_at",
         ]
 
@@ -71,8 +94,19 @@ class JobSerializer(serializers.ModelSerializer[Job]):
     class Meta:
         model = Job
         fields = [
-            "id", "run", "cell", "subject", "status", "hold_reason", "attempts", "deaths", "error_kind", "error", "step",
-            "steps", "priority",
+            "id",
+            "run",
+            "cell",
+            "subject",
+            "status",
+            "hold_reason",
+            "attempts",
+            "deaths",
+            "error_kind",
+            "error",
+            "step",
+            "steps",
+            "priority",
         ]
 
 
@@ -98,7 +132,15 @@ class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
     class Meta:
         model = AssetVersion
         fields = [
-            "id", "round", "candidate", "source", "worst_outcome", "sha256", "findings", "renditions", "created_at",
+            "id",
+            "round",
+            "candidate",
+            "source",
+            "worst_outcome",
+            "sha256",
+            "findings",
+            "renditions",
+            "created_at",
         ]
 
 
@@ -111,6 +153,14 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     class Meta:
         model = Asset
         fields = [
-            "id", "campaign", "sku", "axis_values", "aspect", "state", "round", "current_version", "created_at",
+            "id",
+            "campaign",
+            "sku",
+            "axis_values",
+            "aspect",
+            "state",
+            "round",
+            "current_version",
+            "created_at",
             "changed_at",
         ]

@@ -74,7 +74,9 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     def preview(self, request: Request) -> Response:
         """Count, cost, time, the first prompts as they will be sent, and what stands in the way. Writes nothing."""
         seen = planning.preview(**self._order(request, serializers.RunOrder))
-        return Response({**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget})
+        return Response(
+            {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
+        )
 
     @extend_schema(request=serializers.RunPlan)
     @idempotent

@@ -203,7 +203,8 @@ class Engine(Protocol):
 
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
-        """Yield one Result per task, as they finish, in any order. Raises EngineError only when the whole batch failed."""
+        """Yield one Result per task, as they finish, in any order. Raises EngineError only when the whole
+        batch failed."""
 
 
 class RemoteEngine(Engine, Protocol):

@@ -207,8 +207,13 @@ class Diffusers:
         cancelled = context.cancelled()
         model, revision = self.model_identity()
         facts = {
-            "device": loaded.device, "dtype": loaded.dtype, "batch": len(part), "family": loaded.family,
-            "scheduler": type(pipe.scheduler).__name__, "torch": torch.__version__, **settings,
+            "device": loaded.device,
+            "dtype": loaded.dtype,
+            "batch": len(part),
+            "family": loaded.family,
+            "scheduler": type(pipe.scheduler).__name__,
+            "torch": torch.__version__,
+            **settings,
         }
         for task, image in zip(part, pixels, strict=True):
             if task.id not in cancelled:
@@ -235,13 +240,19 @@ class Diffusers:
         with torch.inference_mode():
             if loaded.family == "sdxl":
                 positive, unwanted, pooled, unwanted_pooled = pipe.encode_prompt(
-                    prompt=prompt, negative_prompt=negative, device=loaded.device, num_images_per_prompt=1,
+                    prompt=prompt,
+                    negative_prompt=negative,
+                    device=loaded.device,
+                    num_images_per_prompt=1,
                     do_classifier_free_guidance=True,
                 )
                 row: tuple[torch.Tensor | None, ...] = (positive, unwanted, pooled, unwanted_pooled)
             else:
                 positive, unwanted = pipe.encode_prompt(
-                    prompt=prompt, negative_prompt=negative, device=loaded.device, num_images_per_prompt=1,
+                    prompt=prompt,
+                    negative_prompt=negative,
+                    device=loaded.device,
+                    num_images_per_prompt=1,
                     do_classifier_free_guidance=True,
                 )
                 row = (positive, unwanted, None, None)
@@ -262,9 +273,7 @@ class Diffusers:
         dtype = str(self.config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
         text_class = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
         image_class = (
-            diffusers.StableDiffusionXLImg2ImgPipeline
-            if family == "sdxl"
-            else diffusers.StableDiffusionImg2ImgPipeline
+            diffusers.StableDiffusionXLImg2ImgPipeline if family == "sdxl" else diffusers.StableDiffusionImg2ImgPipeline
         )
         options: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True}
         if family == "sd" and not self.config.get("safety_checker"):
@@ -287,7 +296,7 @@ class Diffusers:
 
 
 def family_of(path: Path) -> str:
-    """"sd" or "sdxl", read from model_index.json or from the tensor names of a single file. Raises EngineError."""
+    """ "sd" or "sdxl", read from model_index.json or from the tensor names of a single file. Raises EngineError."""
     if path.is_dir():
         try:
             class_name = json.loads((path / "model_index.json").read_text())["_class_name"]

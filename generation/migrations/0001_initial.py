@@ -6,404 +6,777 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('campaigns', '0001_initial'),
+        ("campaigns", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], max_length=12)),
-                ('batch_key', models.CharField(help_text='jobs with equal keys may share one engine call', max_length=32)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'Waiting'), ('held', 'Held'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('quarantined', 'Quarantined')], default='queued', max_length=12)),
-                ('hold_reason', models.CharField(blank=True, max_length=40)),
-                ('not_before', models.DateTimeField(blank=True, null=True)),
-                ('poll_at', models.DateTimeField(blank=True, null=True)),
-                ('remote_id', models.CharField(blank=True, max_length=200)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('is_cancel_requested', models.BooleanField(default=False)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('deaths', models.PositiveSmallIntegerField(default=0, help_text='workers that died holding it; three quarantine it')),
-                ('error_kind', models.CharField(blank=True, max_length=20)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('step', models.PositiveSmallIntegerField(default=0)),
-                ('steps', models.PositiveSmallIntegerField(default=0)),
-                ('campaign', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.campaign')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "batch_key",
+                    models.CharField(help_text="jobs with equal keys may share one engine call", max_length=32),
+                ),
+                ("priority", models.SmallIntegerField(default=0)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("held", "Held"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("quarantined", "Quarantined"),
+                        ],
+                        default="queued",
+                        max_length=12,
+                    ),
+                ),
+                ("hold_reason", models.CharField(blank=True, max_length=40)),
+                ("not_before", models.DateTimeField(blank=True, null=True)),
+                ("poll_at", models.DateTimeField(blank=True, null=True)),
+                ("remote_id", models.CharField(blank=True, max_length=200)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("is_cancel_requested", models.BooleanField(default=False)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "deaths",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="workers that died holding it; three quarantine it"
+                    ),
+                ),
+                ("error_kind", models.CharField(blank=True, max_length=20)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("step", models.PositiveSmallIntegerField(default=0)),
+                ("steps", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.campaign",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('lanes', models.JSONField(default=list)),
-                ('host', models.CharField(max_length=120)),
-                ('pid', models.PositiveIntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
-                ('peak_rss_bytes', models.BigIntegerField(default=0)),
-                ('device', models.CharField(blank=True, max_length=120)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("lanes", models.JSONField(default=list)),
+                ("host", models.CharField(max_length=120)),
+                ("pid", models.PositiveIntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
+                ("peak_rss_bytes", models.BigIntegerField(default=0)),
+                ("device", models.CharField(blank=True, max_length=120)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Asset',
+            name="Asset",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('making', 'Making'), ('failed', 'Failed'), ('in_review', 'In Review'), ('revising', 'Revising'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('stale', 'Stale'), ('revoked', 'Revoked'), ('superseded', 'Superseded')], default='making', max_length=10)),
-                ('round', models.PositiveSmallIntegerField(default=1)),
-                ('is_sandbox', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('changed_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='campaigns.brand')),
-                ('campaign', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='campaigns.campaign')),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='campaigns.subject')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("making", "Making"),
+                            ("failed", "Failed"),
+                            ("in_review", "In Review"),
+                            ("revising", "Revising"),
+                            ("approved", "Approved"),
+                            ("rejected", "Rejected"),
+                            ("stale", "Stale"),
+                            ("revoked", "Revoked"),
+                            ("superseded", "Superseded"),
+                        ],
+                        default="making",
+                        max_length=10,
+                    ),
+                ),
+                ("round", models.PositiveSmallIntegerField(default=1)),
+                ("is_sandbox", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="assets",
+                        to="campaigns.brand",
+                    ),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="assets",
+                        to="campaigns.campaign",
+                    ),
+                ),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="assets", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='AssetVersion',
+            name="AssetVersion",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('round', models.PositiveSmallIntegerField()),
-                ('candidate', models.PositiveSmallIntegerField()),
-                ('source', models.CharField(choices=[('generated', 'Generated'), ('reused', 'Reused'), ('retouched', 'Retouched')], default='generated', max_length=10)),
-                ('worst_outcome', models.CharField(choices=[('pass', 'Pass'), ('flag', 'Flag'), ('fail', 'Fail')], default='pass', max_length=4)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('asset', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='generation.asset')),
-                ('made_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("round", models.PositiveSmallIntegerField()),
+                ("candidate", models.PositiveSmallIntegerField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("generated", "Generated"), ("reused", "Reused"), ("retouched", "Retouched")],
+                        default="generated",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "worst_outcome",
+                    models.CharField(
+                        choices=[("pass", "Pass"), ("flag", "Flag"), ("fail", "Fail")], default="pass", max_length=4
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "asset",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="generation.asset",
+                    ),
+                ),
+                (
+                    "made_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['asset', 'round', 'candidate'],
+                "ordering": ["asset", "round", "candidate"],
             },
         ),
         migrations.AddField(
-            model_name='asset',
-            name='current_version',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.assetversion'),
+            model_name="asset",
+            name="current_version",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="generation.assetversion",
+            ),
         ),
         migrations.CreateModel(
-            name='Cell',
+            name="Cell",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('axis_values', models.JSONField(default=dict)),
-                ('values_key', models.CharField(default='{}', max_length=500)),
-                ('aspect', models.CharField(max_length=20)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cells', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("axis_values", models.JSONField(default=dict)),
+                ("values_key", models.CharField(default="{}", max_length=500)),
+                ("aspect", models.CharField(max_length=20)),
+                ("position", models.PositiveIntegerField(default=0)),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="cells", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['run', 'position'],
+                "ordering": ["run", "position"],
             },
         ),
         migrations.AddField(
-            model_name='asset',
-            name='cell',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='asset', to='generation.cell'),
+            model_name="asset",
+            name="cell",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="asset", to="generation.cell"
+            ),
         ),
         migrations.CreateModel(
-            name='Endpoint',
+            name="Endpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('engine', models.CharField(max_length=40)),
-                ('config', models.JSONField(blank=True, default=dict)),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], default='gpu', max_length=12)),
-                ('batch_size', models.PositiveSmallIntegerField(default=4)),
-                ('price_per_image', models.DecimalField(decimal_places=6, default=0, max_digits=10)),
-                ('seconds_per_image', models.FloatField(default=1.0, help_text='measured mean, starts as a guess; feeds quotes and fair share')),
-                ('licence_note', models.TextField(blank=True)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('brand', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='endpoints', to='campaigns.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=120)),
+                ("engine", models.CharField(max_length=40)),
+                ("config", models.JSONField(blank=True, default=dict)),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        default="gpu",
+                        max_length=12,
+                    ),
+                ),
+                ("batch_size", models.PositiveSmallIntegerField(default=4)),
+                ("price_per_image", models.DecimalField(decimal_places=6, default=0, max_digits=10)),
+                (
+                    "seconds_per_image",
+                    models.FloatField(
+                        default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
+                    ),
+                ),
+                ("licence_note", models.TextField(blank=True)),
+                ("is_enabled", models.BooleanField(default=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="endpoints",
+                        to="campaigns.brand",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Finding',
+            name="Finding",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('check_name', models.CharField(max_length=40)),
-                ('outcome', models.CharField(choices=[('pass', 'Pass'), ('flag', 'Flag'), ('fail', 'Fail')], max_length=4)),
-                ('score', models.FloatField(null=True)),
-                ('message', models.CharField(max_length=300)),
-                ('box', models.JSONField(help_text='[left, top, right, bottom] as shares 0–1 of the master, or null', null=True)),
-                ('twin', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='generation.assetversion')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='findings', to='generation.assetversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("check_name", models.CharField(max_length=40)),
+                (
+                    "outcome",
+                    models.CharField(choices=[("pass", "Pass"), ("flag", "Flag"), ("fail", "Fail")], max_length=4),
+                ),
+                ("score", models.FloatField(null=True)),
+                ("message", models.CharField(max_length=300)),
+                (
+                    "box",
+                    models.JSONField(
+                        help_text="[left, top, right, bottom] as shares 0–1 of the master, or null", null=True
+                    ),
+                ),
+                (
+                    "twin",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="generation.assetversion",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="findings",
+                        to="generation.assetversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['version', 'id'],
+                "ordering": ["version", "id"],
             },
         ),
         migrations.CreateModel(
-            name='JobSpec',
+            name="JobSpec",
             fields=[
-                ('job', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='frozen', serialize=False, to='generation.job')),
-                ('round', models.PositiveSmallIntegerField(default=1)),
-                ('candidate', models.PositiveSmallIntegerField(default=1)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('spec', models.JSONField()),
+                (
+                    "job",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="frozen",
+                        serialize=False,
+                        to="generation.job",
+                    ),
+                ),
+                ("round", models.PositiveSmallIntegerField(default=1)),
+                ("candidate", models.PositiveSmallIntegerField(default=1)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("spec", models.JSONField()),
             ],
             options={
-                'ordering': ['job'],
-            },
-        ),
-        migrations.AddField(
-            model_name='job',
-            name='cell',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='generation.cell'),
-        ),
-        migrations.AddField(
-            model_name='job',
-            name='endpoint',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint'),
-        ),
-        migrations.CreateModel(
-            name='Attempt',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('lease_token', models.UUIDField()),
-                ('worker', models.CharField(max_length=120)),
-                ('outcome', models.CharField(choices=[('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('lost', 'Lost'), ('cancelled', 'Cancelled')], default='running', max_length=10)),
-                ('error_kind', models.CharField(blank=True, max_length=20)),
-                ('message', models.TextField(blank=True)),
-                ('details', models.JSONField(default=dict, help_text='model, revision, device, batch size, timings, engine log')),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('endpoint', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attempt_rows', to='generation.job')),
-            ],
-            options={
-                'ordering': ['job', 'number'],
-            },
-        ),
-        migrations.AddField(
-            model_name='assetversion',
-            name='job',
-            field=models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='version', to='generation.job'),
-        ),
-        migrations.CreateModel(
-            name='LaneShare',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], max_length=12)),
-                ('virtual_time', models.FloatField(default=0)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.campaign')),
-            ],
-            options={
-                'ordering': ['lane', 'virtual_time'],
-            },
-        ),
-        migrations.CreateModel(
-            name='Master',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('image_format', models.CharField(max_length=10)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('has_alpha', models.BooleanField(default=False)),
-                ('bytes', models.BigIntegerField()),
-                ('thumbnails', models.JSONField(default=dict, help_text='{"512": storage key}: WebP, long edge in pixels')),
-                ('pdq', models.CharField(blank=True, help_text='256-bit PDQ hash, hex; empty when its quality is low', max_length=64)),
-                ('pdq_quality', models.PositiveSmallIntegerField(default=0)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.brand')),
-            ],
-            options={
-                'ordering': ['id'],
+                "ordering": ["job"],
             },
         ),
         migrations.AddField(
-            model_name='assetversion',
-            name='master',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='generation.master'),
+            model_name="job",
+            name="cell",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="generation.cell"
+            ),
+        ),
+        migrations.AddField(
+            model_name="job",
+            name="endpoint",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.endpoint"
+            ),
         ),
         migrations.CreateModel(
-            name='Rendition',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('recipe_version', models.PositiveIntegerField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('image_format', models.CharField(max_length=5)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('bytes', models.BigIntegerField()),
-                ('quality', models.PositiveSmallIntegerField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('output_spec', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='renditions', to='campaigns.outputspec')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='renditions', to='generation.assetversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("lease_token", models.UUIDField()),
+                ("worker", models.CharField(max_length=120)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("lost", "Lost"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="running",
+                        max_length=10,
+                    ),
+                ),
+                ("error_kind", models.CharField(blank=True, max_length=20)),
+                ("message", models.TextField(blank=True)),
+                (
+                    "details",
+                    models.JSONField(
+                        default=dict, help_text="model, revision, device, batch size, timings, engine log"
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="attempt_rows", to="generation.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['version', 'output_spec'],
-            },
-        ),
-        migrations.CreateModel(
-            name='Run',
-            fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=160)),
-                ('stage', models.CharField(choices=[('sandbox', 'Sandbox'), ('pilot', 'Pilot'), ('partial', 'Partial'), ('full', 'Full')], max_length=8)),
-                ('shape', models.CharField(choices=[('matrix', 'Matrix'), ('list', 'List')], default='matrix', max_length=6)),
-                ('definition', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('planned', 'Planned'), ('running', 'Running'), ('paused', 'Paused'), ('finished', 'Finished'), ('cancelled', 'Cancelled')], default='draft', max_length=10)),
-                ('pause_reason', models.CharField(blank=True, max_length=300)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('cell_count', models.PositiveIntegerField(default=0)),
-                ('job_count', models.PositiveIntegerField(default=0)),
-                ('reused_count', models.PositiveIntegerField(default=0)),
-                ('quoted_cost', models.DecimalField(decimal_places=4, default=0, max_digits=12)),
-                ('override_reason', models.TextField(blank=True, help_text='why a lead released a full run before its pilot')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='campaigns.campaign')),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='generation.endpoint')),
-                ('prompt_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='campaigns.promptversion')),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-            ],
-            options={
-                'ordering': ['-id'],
-            },
-        ),
-        migrations.CreateModel(
-            name='LedgerEntry',
-            fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('reserve', 'Reserve'), ('settle', 'Settle'), ('release', 'Release')], max_length=8)),
-                ('amount', models.DecimalField(decimal_places=6, max_digits=12)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='ledger', to='campaigns.campaign')),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.job')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='ledger', to='generation.run')),
-            ],
-            options={
-                'ordering': ['id'],
+                "ordering": ["job", "number"],
             },
         ),
         migrations.AddField(
-            model_name='job',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='generation.run'),
+            model_name="assetversion",
+            name="job",
+            field=models.OneToOneField(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="version",
+                to="generation.job",
+            ),
+        ),
+        migrations.CreateModel(
+            name="LaneShare",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("virtual_time", models.FloatField(default=0)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="campaigns.campaign"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["lane", "virtual_time"],
+            },
+        ),
+        migrations.CreateModel(
+            name="Master",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("image_format", models.CharField(max_length=10)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("has_alpha", models.BooleanField(default=False)),
+                ("bytes", models.BigIntegerField()),
+                (
+                    "thumbnails",
+                    models.JSONField(default=dict, help_text='{"512": storage key}: WebP, long edge in pixels'),
+                ),
+                (
+                    "pdq",
+                    models.CharField(
+                        blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low", max_length=64
+                    ),
+                ),
+                ("pdq_quality", models.PositiveSmallIntegerField(default=0)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.brand",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["id"],
+            },
         ),
         migrations.AddField(
-            model_name='cell',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cells', to='generation.run'),
+            model_name="assetversion",
+            name="master",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="generation.master"
+            ),
         ),
-        migrations.AddIndex(
-            model_name='asset',
-            index=models.Index(fields=['brand', 'state', '-id'], name='asset_library'),
+        migrations.CreateModel(
+            name="Rendition",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("recipe_version", models.PositiveIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("image_format", models.CharField(max_length=5)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("bytes", models.BigIntegerField()),
+                ("quality", models.PositiveSmallIntegerField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "output_spec",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="renditions",
+                        to="campaigns.outputspec",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="renditions",
+                        to="generation.assetversion",
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["version", "output_spec"],
+            },
         ),
-        migrations.AddIndex(
-            model_name='asset',
-            index=models.Index(fields=['campaign', 'state'], name='asset_campaign_state'),
+        migrations.CreateModel(
+            name="Run",
+            fields=[
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=160)),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[("sandbox", "Sandbox"), ("pilot", "Pilot"), ("partial", "Partial"), ("full", "Full")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "shape",
+                    models.CharField(choices=[("matrix", "Matrix"), ("list", "List")], default="matrix", max_length=6),
+                ),
+                ("definition", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("planned", "Planned"),
+                            ("running", "Running"),
+                            ("paused", "Paused"),
+                            ("finished", "Finished"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="draft",
+                        max_length=10,
+                    ),
+                ),
+                ("pause_reason", models.CharField(blank=True, max_length=300)),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("cell_count", models.PositiveIntegerField(default=0)),
+                ("job_count", models.PositiveIntegerField(default=0)),
+                ("reused_count", models.PositiveIntegerField(default=0)),
+                ("quoted_cost", models.DecimalField(decimal_places=4, default=0, max_digits=12)),
+                (
+                    "override_reason",
+                    models.TextField(blank=True, help_text="why a lead released a full run before its pilot"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="campaigns.campaign"
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="generation.endpoint"
+                    ),
+                ),
+                (
+                    "prompt_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="campaigns.promptversion"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["-id"],
+            },
         ),
-        migrations.AddIndex(
-            model_name='finding',
-            index=models.Index(condition=models.Q(('outcome', 'pass'), _negated=True), fields=['check_name', 'outcome'], name='finding_problem'),
-        ),
-        migrations.AddConstraint(
-            model_name='finding',
-            constraint=models.UniqueConstraint(fields=('version', 'check_name'), name='finding_once'),
+        migrations.CreateModel(
+            name="LedgerEntry",
+            fields=[
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("reserve", "Reserve"), ("settle", "Settle"), ("release", "Release")], max_length=8
+                    ),
+                ),
+                ("amount", models.DecimalField(decimal_places=6, max_digits=12)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="ledger", to="campaigns.campaign"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.job"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="ledger", to="generation.run"
+                    ),
+                ),
+            ],
+            options={
+                "ordering": ["id"],
+            },
         ),
         migrations.AddField(
-            model_name='jobspec',
-            name='brand',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.brand'),
+            model_name="job",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="generation.run"
+            ),
         ),
         migrations.AddField(
-            model_name='jobspec',
-            name='cell',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.cell'),
-        ),
-        migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('job', 'number'), name='attempt_number_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='laneshare',
-            constraint=models.UniqueConstraint(fields=('lane', 'campaign'), name='share_once'),
+            model_name="cell",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="cells", to="generation.run"
+            ),
         ),
         migrations.AddIndex(
-            model_name='master',
-            index=models.Index(fields=['sha256'], name='master_sha256'),
-        ),
-        migrations.AddConstraint(
-            model_name='master',
-            constraint=models.UniqueConstraint(fields=('brand', 'fingerprint'), name='master_fingerprint_once'),
-        ),
-        migrations.AddConstraint(
-            model_name='assetversion',
-            constraint=models.UniqueConstraint(fields=('asset', 'round', 'candidate'), name='version_candidate_once'),
+            model_name="asset",
+            index=models.Index(fields=["brand", "state", "-id"], name="asset_library"),
         ),
         migrations.AddIndex(
-            model_name='rendition',
-            index=models.Index(fields=['sha256'], name='rendition_sha256'),
+            model_name="asset",
+            index=models.Index(fields=["campaign", "state"], name="asset_campaign_state"),
+        ),
+        migrations.AddIndex(
+            model_name="finding",
+            index=models.Index(
+                condition=models.Q(("outcome", "pass"), _negated=True),
+                fields=["check_name", "outcome"],
+                name="finding_problem",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='rendition',
-            constraint=models.UniqueConstraint(fields=('version', 'output_spec', 'recipe_version'), name='rendition_once'),
+            model_name="finding",
+            constraint=models.UniqueConstraint(fields=("version", "check_name"), name="finding_once"),
         ),
-        migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['campaign', '-id'], name='run_of_campaign'),
+        migrations.AddField(
+            model_name="jobspec",
+            name="brand",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="campaigns.brand"
+            ),
         ),
-        migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'settle')), fields=('job',), name='ledger_settle_once'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(models.F('lane'), models.F('campaign_id'), models.OrderBy(models.F('priority'), descending=True), models.F('batch_key'), models.F('id'), condition=models.Q(('status', 'queued')), name='job_claim'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_expires_at'], name='job_lease'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['endpoint', 'poll_at'], name='job_poll'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['run', 'status'], name='job_run_status'),
-        ),
-        migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['cell'], name='job_cell'),
+        migrations.AddField(
+            model_name="jobspec",
+            name="cell",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.cell"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'running'), _negated=True), ('lease_token__isnull', False), _connector='OR'), name='job_running_has_lease'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("job", "number"), name="attempt_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='cell',
-            constraint=models.UniqueConstraint(fields=('run', 'subject', 'values_key', 'aspect'), name='cell_once_per_run'),
+            model_name="laneshare",
+            constraint=models.UniqueConstraint(fields=("lane", "campaign"), name="share_once"),
+        ),
+        migrations.AddIndex(
+            model_name="master",
+            index=models.Index(fields=["sha256"], name="master_sha256"),
         ),
         migrations.AddConstraint(
-            model_name='jobspec',
-            constraint=models.UniqueConstraint(fields=('cell', 'round', 'candidate'), name='spec_candidate_once'),
+            model_name="master",
+            constraint=models.UniqueConstraint(fields=("brand", "fingerprint"), name="master_fingerprint_once"),
+        ),
+        migrations.AddConstraint(
+            model_name="assetversion",
+            constraint=models.UniqueConstraint(fields=("asset", "round", "candidate"), name="version_candidate_once"),
+        ),
+        migrations.AddIndex(
+            model_name="rendition",
+            index=models.Index(fields=["sha256"], name="rendition_sha256"),
+        ),
+        migrations.AddConstraint(
+            model_name="rendition",
+            constraint=models.UniqueConstraint(
+                fields=("version", "output_spec", "recipe_version"), name="rendition_once"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="run",
+            index=models.Index(fields=["campaign", "-id"], name="run_of_campaign"),
+        ),
+        migrations.AddConstraint(
+            model_name="ledgerentry",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "settle")), fields=("job",), name="ledger_settle_once"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                models.F("lane"),
+                models.F("campaign_id"),
+                models.OrderBy(models.F("priority"), descending=True),
+                models.F("batch_key"),
+                models.F("id"),
+                condition=models.Q(("status", "queued")),
+                name="job_claim",
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["lease_expires_at"], name="job_lease"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "waiting")), fields=["endpoint", "poll_at"], name="job_poll"
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["run", "status"], name="job_run_status"),
+        ),
+        migrations.AddIndex(
+            model_name="job",
+            index=models.Index(fields=["cell"], name="job_cell"),
+        ),
+        migrations.AddConstraint(
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "running"), _negated=True), ("lease_token__isnull", False), _connector="OR"
+                ),
+                name="job_running_has_lease",
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="cell",
+            constraint=models.UniqueConstraint(
+                fields=("run", "subject", "values_key", "aspect"), name="cell_once_per_run"
+            ),
+        ),
+        migrations.AddConstraint(
+            model_name="jobspec",
+            constraint=models.UniqueConstraint(fields=("cell", "round", "candidate"), name="spec_candidate_once"),
         ),
     ]

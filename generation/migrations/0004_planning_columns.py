@@ -10,9 +10,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name="jobspec",
             name="quoted_cost",
-            field=models.DecimalField(
-                decimal_places=6, default=0, help_text="what the budget reserves", max_digits=10
-            ),
+            field=models.DecimalField(decimal_places=6, default=0, help_text="what the budget reserves", max_digits=10),
         ),
         migrations.AddField(
             model_name="master",

@@ -4,15 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('generation', '0005_twins'),
+        ("generation", "0005_twins"),
     ]
 
     operations = [
         migrations.AlterField(
-            model_name='job',
-            name='hold_reason',
-            field=models.CharField(blank=True, choices=[('not_released', 'Not Released'), ('paused', 'Paused'), ('quota', 'Quota')], max_length=40),
+            model_name="job",
+            name="hold_reason",
+            field=models.CharField(
+                blank=True,
+                choices=[("not_released", "Not Released"), ("paused", "Paused"), ("quota", "Quota")],
+                max_length=40,
+            ),
         ),
     ]

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('generation', '0007_ledger_entries'),
+        ("generation", "0007_ledger_entries"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='job',
-            name='tries',
-            field=models.PositiveSmallIntegerField(db_default=0, help_text='attempts since a person last queued it'),
+            model_name="job",
+            name="tries",
+            field=models.PositiveSmallIntegerField(db_default=0, help_text="attempts since a person last queued it"),
         ),
     ]

@@ -6,6 +6,18 @@ from generation.models.jobs import Attempt, Job, JobSpec, LaneShare, LedgerEntry
 from generation.models.runs import Cell, Run
 
 __all__ = [
-    "Asset", "AssetVersion", "Attempt", "Cell", "Endpoint", "Finding", "Job", "JobSpec", "LaneShare", "LedgerEntry",
-    "Master", "Rendition", "Run", "Worker",
+    "Asset",
+    "AssetVersion",
+    "Attempt",
+    "Cell",
+    "Endpoint",
+    "Finding",
+    "Job",
+    "JobSpec",
+    "LaneShare",
+    "LedgerEntry",
+    "Master",
+    "Rendition",
+    "Run",
+    "Worker",
 ]

@@ -31,7 +31,9 @@ class Master(models.Model):
     thumbnails = models.JSONField(default=dict, help_text='{"256" | "512" | "1024": storage key}: long edge in pixels')
     pdq = models.CharField(max_length=64, blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low")
     pdq_quality = models.PositiveSmallIntegerField(default=0)
-    colours = models.BinaryField(default=b"\0" * 48, help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours")
+    colours = models.BinaryField(
+        default=b"\0" * 48, help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours"
+    )
     was_rejected = models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently")
     created_at = models.DateTimeField(auto_now_add=True)
 
@@ -53,7 +55,8 @@ class Master(models.Model):
 
 
 class Asset(models.Model):
-    """The deliverable of one cell. Its pixels are in versions; `current_version` is the one being judged or approved."""
+    """The deliverable of one cell. Its pixels are in versions; `current_version` is the one being judged or
+    approved."""
 
     id = models.BigAutoField(primary_key=True)
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="assets", db_index=False)

@@ -23,7 +23,9 @@ class Endpoint(models.Model):
     lane = models.CharField(max_length=12, choices=Lane.choices, default=Lane.GPU)
     batch_size = models.PositiveSmallIntegerField(default=4)
     price_per_image = models.DecimalField(max_digits=10, decimal_places=6, default=0)
-    seconds_per_image = models.FloatField(default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share")
+    seconds_per_image = models.FloatField(
+        default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
+    )
     licence_note = models.TextField(blank=True)
     is_enabled = models.BooleanField(default=True)
 

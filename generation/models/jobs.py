@@ -50,8 +50,13 @@ class Job(models.Model):
         indexes = [
             # The claim: head jobs of one campaign in one lane. Also EXISTS(queued) for fair share.
             models.Index(
-                "lane", "campaign_id", models.F("priority").desc(), "batch_key", "id",
-                name="job_claim", condition=Q(status="queued"),
+                "lane",
+                "campaign_id",
+                models.F("priority").desc(),
+                "batch_key",
+                "id",
+                name="job_claim",
+                condition=Q(status="queued"),
             ),
             # The reaper: leases that ran out.
             models.Index(fields=["lease_expires_at"], name="job_lease", condition=Q(status="running")),
@@ -166,7 +171,8 @@ class LaneShare(models.Model):
 
 
 class Worker(models.Model):
-    """A worker process that said it is alive. Written by its heartbeat, removed by housekeeping a day after its last."""
+    """A worker process that said it is alive. Written by its heartbeat, removed by housekeeping a day after
+    its last."""
 
     name = models.CharField(max_length=120, unique=True)
     lanes = models.JSONField(default=list)

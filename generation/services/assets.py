@@ -115,7 +115,8 @@ def add_version(
     renditions: Iterable[StoredRendition] = (),
     made_by: User | None = None,
 ) -> AssetVersion:
-    """Insert one immutable version with its findings and renditions. `twins`: check name -> version that looks alike."""
+    """Insert one immutable version with its findings and renditions. `twins`: check name -> version that looks
+    alike."""
     verdicts = list(verdicts)
     outcomes = {verdict.outcome for verdict in verdicts}
     worst = next((level for level in (Outcome.FAIL, Outcome.FLAG) if level in outcomes), Outcome.PASS)

@@ -188,8 +188,11 @@ def give_back(token: uuid.UUID, job_ids: Iterable[int]) -> int:
         Attempt.objects.filter(job_id__in=held, lease_token=token).delete()
         with connection.cursor() as cursor:
             cursor.execute(
-                """UPDATE generation_job SET status = 'queued', attempts = attempts - 1, tries = tries - 1, lease_token = NULL,
-                   lease_expires_at = NULL WHERE id = ANY(%s)""",
+                """
+                UPDATE generation_job SET status = 'queued', attempts = attempts - 1, tries = tries - 1,
+                    lease_token = NULL, lease_expires_at = NULL
+                WHERE id = ANY(%s)
+                """,
                 [held],
             )
     return len(held)

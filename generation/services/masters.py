@@ -1,4 +1,5 @@
-"""Facts about masters that people add: whether the pixels were rejected, so that reuse never brings them back silently."""
+"""Facts about masters that people add: whether the pixels were rejected, so that reuse never brings them back
+silently."""
 
 from __future__ import annotations
 

@@ -24,7 +24,8 @@ def wake(lane: str) -> None:
 
 
 def send(lane: str) -> None:
-    """Enqueue one message now unless one is already waiting. A missing Redis is logged, not raised: rows are the truth."""
+    """Enqueue one message now unless one is already waiting. A missing Redis is logged, not raised: rows are
+    the truth."""
     queue = django_rq.get_queue(lane)
     try:
         if queue.connection.set(_key(lane), 1, nx=True, ex=COALESCE_SECONDS):

@@ -1,4 +1,5 @@
-"""How an attempt ends: its image kept, its job tried again later, or given up; one transaction each, guarded by the lease."""
+"""How an attempt ends: its image kept, its job tried again later, or given up; one transaction each, guarded
+by the lease."""
 
 from __future__ import annotations
 
@@ -27,7 +28,8 @@ from generation.states import JOB
 
 MAX_DEATHS = 3
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
-"""Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing are never retried."""
+"""Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
+are never retried."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""The next round of an asset: the same picture made again with what a person wants changed in the engine's own controls."""
+"""The next round of an asset: the same picture made again with what a person wants changed in the engine's own
+controls."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
-from generation.services import assets, budget, dispatch, fingerprints, nudges, runs
+from generation.services import assets, budget, dispatch, fingerprints, nudges
 from generation.states import RUN
 
 #: What somebody asked for goes before what a batch asked for.

@@ -65,7 +65,9 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     pilot = _pass_gate(run, campaign, by, override_reason)
     left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(status=JobState.QUEUED, hold_reason="")
+    queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
+        status=JobState.QUEUED, hold_reason=""
+    )
     reserved = budget.cover(run=run, campaign=campaign)
     reused = _count(_COUNT_REUSED, run.pk)
     now = timezone.now()

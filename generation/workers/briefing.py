@@ -1,4 +1,5 @@
-"""What a worker must know about a claimed batch beyond its specs: the files wanted and the photo behind each picture."""
+"""What a worker must know about a claimed batch beyond its specs: the files wanted and the photo behind each
+picture."""
 
 from __future__ import annotations
 

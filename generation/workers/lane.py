@@ -187,7 +187,11 @@ class LaneWorker:
                 self._fail(todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
 
     def _generate(
-        self, claim: Claim, endpoint: Endpoint, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief],
+        self,
+        claim: Claim,
+        endpoint: Endpoint,
+        todo: dict[int, ClaimedJob],
+        briefs: Mapping[int, Brief],
         pending: list[Future[None]],
     ) -> None:
         """Have the engine make `todo`, taking each job out of it as its result is handed on."""

@@ -69,7 +69,8 @@ def read_pixels(master: Master) -> Pixels:
 def _store(brief: Brief, developed: Developed, *, cost: float, details: Mapping[str, Any]) -> Made:
     master = files.put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
-        str(edge): files.put(thumb.data, suffix=thumb.image_format, durable=False).key for edge, thumb in developed.thumbnails.items()
+        str(edge): files.put(thumb.data, suffix=thumb.image_format, durable=False).key
+        for edge, thumb in developed.thumbnails.items()
     }
     ids = {target.slug: spec_id for spec_id, target in brief.targets}
     renditions = tuple(_rendition(ids[target.slug], encoded) for target, encoded in developed.renditions)

@@ -21,8 +21,19 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
     class Meta:
         model = Decision
         fields = [
-            "id", "task", "version", "verdict", "decided_by", "decided_at", "effective_at", "reason", "note", "answers",
-            "controls", "pinned", "voids",
+            "id",
+            "task",
+            "version",
+            "verdict",
+            "decided_by",
+            "decided_at",
+            "effective_at",
+            "reason",
+            "note",
+            "answers",
+            "controls",
+            "pinned",
+            "voids",
         ]
 
 
@@ -33,7 +44,16 @@ class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
     class Meta:
         model = ReviewTask
         fields = [
-            "id", "asset", "sku", "stage", "state", "round", "checklist_version", "claimed_by", "claimed_until", "due_at",
+            "id",
+            "asset",
+            "sku",
+            "stage",
+            "state",
+            "round",
+            "checklist_version",
+            "claimed_by",
+            "claimed_until",
+            "due_at",
             "opened_at",
         ]
 
@@ -68,6 +88,16 @@ class DeliverySerializer(serializers.ModelSerializer[Delivery]):
     class Meta:
         model = Delivery
         fields = [
-            "id", "asset", "sku", "destination", "version", "desired", "observed", "files", "attempts", "next_attempt_at",
-            "error", "changed_at",
+            "id",
+            "asset",
+            "sku",
+            "destination",
+            "version",
+            "desired",
+            "observed",
+            "files",
+            "attempts",
+            "next_attempt_at",
+            "error",
+            "changed_at",
         ]

@@ -86,7 +86,10 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
 
 def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
     common: dict[str, Any] = {
-        "task_id": task_id, "version_id": asked["version"], "by": caller(request), "seen": asked["seen"],
+        "task_id": task_id,
+        "version_id": asked["version"],
+        "by": caller(request),
+        "seen": asked["seen"],
         "note": asked["note"],
     }
     if asked["verdict"] == Verdict.APPROVED:
@@ -148,11 +151,14 @@ class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
     @extend_schema(request=None)
     @action(detail=True, methods=["post"])
     def retry(self, request: Request, pk: str) -> Response:
-        return Response(self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=caller(request))).data)
+        return Response(
+            self.get_serializer(deliveries.retry(delivery_id=self.get_object().pk, by=caller(request))).data
+        )
 
 
 class ChangesView(APIView):
-    """What became usable or stopped being so, in the order of the sealed audit trail: nothing skipped, nothing twice."""
+    """What became usable or stopped being so, in the order of the sealed audit trail: nothing skipped, nothing
+    twice."""
 
     @extend_schema(parameters=[BRAND, SINCE], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
@@ -181,8 +187,13 @@ def _usable(asset: Asset) -> dict[str, Any]:
     assert asset.current_version is not None
     files = [
         {
-            "spec": one.output_spec.slug, "url": file_links.stable_url(one.pk), "sha256": one.sha256, "width": one.width,
-            "height": one.height, "bytes": one.bytes, "image_format": one.image_format,
+            "spec": one.output_spec.slug,
+            "url": file_links.stable_url(one.pk),
+            "sha256": one.sha256,
+            "width": one.width,
+            "height": one.height,
+            "bytes": one.bytes,
+            "image_format": one.image_format,
         }
         for one in asset.current_version.usable  # type: ignore[attr-defined]
     ]

@@ -12,8 +12,13 @@ class DeliveryError(Exception):
     """A try failed. `is_final`: trying again cannot help. `retry_after_seconds`: when the other side said so."""
 
     def __init__(
-        self, message: str, *, is_final: bool = False, status_code: int | None = None,
-        retry_after_seconds: float | None = None, disables: bool = False,
+        self,
+        message: str,
+        *,
+        is_final: bool = False,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+        disables: bool = False,
     ) -> None:
         super().__init__(message)
         self.message = message

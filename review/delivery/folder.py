@@ -1,4 +1,5 @@
-"""A hot folder: files under their pattern's names, a sidecar JSON each with the lineage, and a manifest.csv per campaign.
+"""A hot folder: files under their pattern's names, a sidecar JSON each with the lineage, and a manifest.csv
+per campaign.
 
 Kinds: "folder" with {"path": "/srv/handover"}, and "s3" with {"bucket", "prefix", "endpoint_url", "region"}. Bytes are
 written first and the manifest last, so that whoever watches the manifest never reads half a delivery; removing goes
@@ -19,8 +20,20 @@ from review.delivery.places import Bucket, Directory, Place, safe_path
 
 MANIFEST = "manifest.csv"
 COLUMNS = (
-    "asset", "sku", "spec", "name", "media_type", "width", "height", "bytes", "sha256",
-    "prompt", "model", "seed", "approved_by", "approved_at",
+    "asset",
+    "sku",
+    "spec",
+    "name",
+    "media_type",
+    "width",
+    "height",
+    "bytes",
+    "sha256",
+    "prompt",
+    "model",
+    "seed",
+    "approved_by",
+    "approved_at",
 )
 
 
@@ -46,7 +59,9 @@ class HotFolder:
         for file, path in safe:
             content = file.read()
             if hashlib.sha256(content).hexdigest() != file.sha256:
-                raise DeliveryError(f"{file.name} is not the file that was approved: its sha256 differs.", is_final=True)
+                raise DeliveryError(
+                    f"{file.name} is not the file that was approved: its sha256 differs.", is_final=True
+                )
             self.place.write(path, content)
             self.place.write(_sidecar(path), _lineage_json(package, file))
         names = {file.name for file in package.files}
@@ -97,9 +112,18 @@ def _sidecar(path: str) -> str:
 
 def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
     content = {
-        "asset": package.asset_id, "sku": package.sku, "brand": package.brand, "campaign": package.campaign,
-        "spec": file.spec, "name": file.name, "sha256": file.sha256, "media_type": file.media_type,
-        "width": file.width, "height": file.height, "bytes": file.bytes, "lineage": package.lineage,
+        "asset": package.asset_id,
+        "sku": package.sku,
+        "brand": package.brand,
+        "campaign": package.campaign,
+        "spec": file.spec,
+        "name": file.name,
+        "sha256": file.sha256,
+        "media_type": file.media_type,
+        "width": file.width,
+        "height": file.height,
+        "bytes": file.bytes,
+        "lineage": package.lineage,
     }
     return json.dumps(content, indent=2, ensure_ascii=False, default=str).encode()
 
@@ -107,10 +131,18 @@ def _lineage_json(package: Package, file: DeliveryFile) -> bytes:
 def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
     lineage = package.lineage
     values = {
-        "asset": package.asset_id, "sku": package.sku, "spec": file.spec, "name": file.name,
-        "media_type": file.media_type, "width": file.width, "height": file.height, "bytes": file.bytes,
-        "sha256": file.sha256, "prompt": lineage.get("prompt", {}).get("version", ""),
-        "model": lineage.get("model", {}).get("name", ""), "seed": lineage.get("seed", ""),
+        "asset": package.asset_id,
+        "sku": package.sku,
+        "spec": file.spec,
+        "name": file.name,
+        "media_type": file.media_type,
+        "width": file.width,
+        "height": file.height,
+        "bytes": file.bytes,
+        "sha256": file.sha256,
+        "prompt": lineage.get("prompt", {}).get("version", ""),
+        "model": lineage.get("model", {}).get("name", ""),
+        "seed": lineage.get("seed", ""),
         "approved_by": lineage.get("approval", {}).get("by", ""),
         "approved_at": lineage.get("approval", {}).get("at", ""),
     }

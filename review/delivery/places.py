@@ -24,7 +24,9 @@ def safe_path(*parts: str) -> str:
     """The parts joined by slashes; DeliveryError if one of them could lead elsewhere or break on some system."""
     for part in parts:
         if (
-            not _SAFE_PART.fullmatch(part) or part.endswith((".", " ")) or _RESERVED.fullmatch(part)
+            not _SAFE_PART.fullmatch(part)
+            or part.endswith((".", " "))
+            or _RESERVED.fullmatch(part)
             or len(part.encode()) > 240
         ):
             raise DeliveryError(
@@ -172,9 +174,9 @@ class Bucket:
 
     def _put(self, path: str, content: bytes, **conditions: str) -> bool:
         """True when written; False when the conditions did not hold."""
-        from botocore.exceptions import BotoCoreError, ClientError
-
         import mimetypes
+
+        from botocore.exceptions import BotoCoreError, ClientError
 
         media_type = mimetypes.guess_type(path)[0] or "application/octet-stream"
         try:
@@ -211,4 +213,6 @@ class Bucket:
 
 def _refused(path: str, error: Any) -> DeliveryError:
     status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)) or None
-    return DeliveryError(f"The bucket refused {path}: {error.response['Error'].get('Message', error)}", status_code=status)
+    return DeliveryError(
+        f"The bucket refused {path}: {error.response['Error'].get('Message', error)}", status_code=status
+    )

@@ -1,4 +1,5 @@
-"""A signed webhook as Standard Webhooks 1.0 defines it (https://www.standardwebhooks.com): files stay here, news goes out.
+"""A signed webhook as Standard Webhooks 1.0 defines it (https://www.standardwebhooks.com): files stay here,
+news goes out.
 
 Config: {"url": "https://…", "allow_private": false}. Secret: "whsec_" and base64 of 24 to 64 bytes. The body names
 the files with their hashes and stable addresses; the receiver fetches them with a token of its own.
@@ -43,7 +44,9 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
     return "v1," + base64.b64encode(digest).decode()
 
 
-def is_signed(secret: str, headers: Mapping[str, str], body: bytes, *, now: float, tolerance_seconds: int = 300) -> bool:
+def is_signed(
+    secret: str, headers: Mapping[str, str], body: bytes, *, now: float, tolerance_seconds: int = 300
+) -> bool:
     """What a receiver does: True if the headers carry a fresh signature of exactly these bytes."""
     timestamp = headers.get("webhook-timestamp", "")
     if not timestamp.isdigit() or abs(now - int(timestamp)) > tolerance_seconds:
@@ -93,8 +96,14 @@ class Webhook:
     def put(self, package: Package) -> Receipt:
         files = [
             {
-                "spec": file.spec, "name": file.name, "url": file.url, "sha256": file.sha256, "bytes": file.bytes,
-                "media_type": file.media_type, "width": file.width, "height": file.height,
+                "spec": file.spec,
+                "name": file.name,
+                "url": file.url,
+                "sha256": file.sha256,
+                "bytes": file.bytes,
+                "media_type": file.media_type,
+                "width": file.width,
+                "height": file.height,
             }
             for file in package.files
         ]
@@ -112,7 +121,8 @@ class Webhook:
         timestamp = int(time.time())
         body = json.dumps(
             {"type": type_, "timestamp": datetime.fromtimestamp(timestamp, UTC).isoformat(), "data": data},
-            sort_keys=True, ensure_ascii=False,
+            sort_keys=True,
+            ensure_ascii=False,
         ).encode()
         host, address = self._resolve()
         headers = {
@@ -173,7 +183,8 @@ class Webhook:
 
 
 def is_public(address: str) -> bool:
-    """False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast and their IPv6 disguises."""
+    """False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast and their IPv6
+    disguises."""
     parsed = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(parsed, ipaddress.IPv6Address):
         inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
@@ -186,7 +197,10 @@ def is_public(address: str) -> bool:
 
 def _identity(package: Package) -> dict[str, Any]:
     return {
-        "asset": package.asset_id, "sku": package.sku, "brand": package.brand, "campaign": package.campaign,
+        "asset": package.asset_id,
+        "sku": package.sku,
+        "brand": package.brand,
+        "campaign": package.campaign,
     }
 
 
@@ -204,7 +218,9 @@ def _judge(url: str, status: int, headers: Mapping[str, str]) -> int:
             status_code=status,
         )
     raise DeliveryError(
-        f"{url} answered {status}.", status_code=status, retry_after_seconds=_retry_after(headers.get("retry-after", ""))
+        f"{url} answered {status}.",
+        status_code=status,
+        retry_after_seconds=_retry_after(headers.get("retry-after", "")),
     )
 
 

@@ -6,26 +6,34 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('review', '0002_frozen_decisions'),
+        ("review", "0002_frozen_decisions"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='checklist',
-            name='due_hours',
-            field=models.PositiveSmallIntegerField(default=24, help_text='hours a task of this stage may wait'),
+            model_name="checklist",
+            name="due_hours",
+            field=models.PositiveSmallIntegerField(default=24, help_text="hours a task of this stage may wait"),
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='wish',
-            field=models.PositiveIntegerField(default=1, help_text='raised whenever desired or version changes; names the message'),
+            model_name="delivery",
+            name="wish",
+            field=models.PositiveIntegerField(
+                default=1, help_text="raised whenever desired or version changes; names the message"
+            ),
         ),
         migrations.AddField(
-            model_name='reviewtask',
-            name='escalated_to',
-            field=models.ForeignKey(blank=True, help_text='the campaign manager who decides how to go on after the last round', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="reviewtask",
+            name="escalated_to",
+            field=models.ForeignKey(
+                blank=True,
+                help_text="the campaign manager who decides how to go on after the last round",
+                null=True,
+                on_delete=django.db.models.deletion.SET_NULL,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
     ]

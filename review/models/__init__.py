@@ -5,6 +5,13 @@ from review.models.deliveries import Delivery, DeliveryAttempt, Destination
 from review.models.tasks import Decision, DecisionSlot, ReviewTask
 
 __all__ = [
-    "Checklist", "ChecklistVersion", "Decision", "DecisionSlot", "Delivery", "DeliveryAttempt", "Destination",
-    "Reason", "ReviewTask",
+    "Checklist",
+    "ChecklistVersion",
+    "Decision",
+    "DecisionSlot",
+    "Delivery",
+    "DeliveryAttempt",
+    "Destination",
+    "Reason",
+    "ReviewTask",
 ]

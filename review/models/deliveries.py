@@ -42,7 +42,9 @@ class Delivery(models.Model):
     version = models.ForeignKey(AssetVersion, on_delete=models.PROTECT, related_name="+")
     desired = models.CharField(max_length=8, choices=Desired.choices, default=Desired.PRESENT)
     observed = models.CharField(max_length=8, choices=Observed.choices, default=Observed.ABSENT)
-    wish = models.PositiveIntegerField(default=1, help_text="raised whenever desired or version changes; names the message")
+    wish = models.PositiveIntegerField(
+        default=1, help_text="raised whenever desired or version changes; names the message"
+    )
     files = models.JSONField(default=list, help_text='[{"spec", "name", "sha256"}] as delivered')
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)

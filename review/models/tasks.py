@@ -29,7 +29,11 @@ class ReviewTask(models.Model):
     skipped_at = models.DateTimeField(null=True, blank=True, help_text="last skip; sorts the task behind the others")
     due_at = models.DateTimeField(null=True, blank=True)
     escalated_to = models.ForeignKey(
-        User, on_delete=models.SET_NULL, null=True, blank=True, related_name="+",
+        User,
+        on_delete=models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
         help_text="the campaign manager who decides how to go on after the last round",
     )
     opened_at = models.DateTimeField(auto_now_add=True)
@@ -72,7 +76,11 @@ class Decision(models.Model):
     controls = models.JSONField(default=dict, help_text="needs revision: what to change, in the engine's own controls")
     pinned = models.JSONField(default=dict)
     voids = models.OneToOneField(
-        "self", on_delete=models.PROTECT, null=True, blank=True, related_name="voided_by",
+        "self",
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="voided_by",
         help_text="the decision that this one takes back",
     )
 
@@ -92,7 +100,8 @@ class Decision(models.Model):
 
 
 class DecisionSlot(models.Model):
-    """One approval that a stage wants. Filled by compare-and-set; a negative verdict fills a slot and closes the task."""
+    """One approval that a stage wants. Filled by compare-and-set; a negative verdict fills a slot and closes
+    the task."""
 
     id = models.BigAutoField(primary_key=True)
     task = models.ForeignKey(ReviewTask, on_delete=models.CASCADE, related_name="slots", db_index=False)

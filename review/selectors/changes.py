@@ -73,9 +73,7 @@ def _renditions(seals: Sequence[SealedEvent]) -> dict[tuple[int, str, str], int]
     return {(version, spec, sha256): pk for version, spec, sha256, pk in rows}
 
 
-def _change(
-    seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]
-) -> Change:
+def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[int, str, str], int]) -> Change:
     event = seal.event
     payload = event.payload
     asset = assets[event.object_id]
@@ -97,8 +95,11 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
     """
     access.require(user, Action.PULL, brand)
     in_effect = Decision.objects.filter(
-        task__asset=OuterRef("pk"), version=OuterRef("current_version"), verdict=Verdict.APPROVED,
-        slot__isnull=False, consequences_at__isnull=False,
+        task__asset=OuterRef("pk"),
+        version=OuterRef("current_version"),
+        verdict=Verdict.APPROVED,
+        slot__isnull=False,
+        consequences_at__isnull=False,
     )
     renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
     if spec:

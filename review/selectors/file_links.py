@@ -39,10 +39,17 @@ def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> s
 
 def _ensure_released(found: Rendition) -> None:
     asset = found.version.asset
-    approval = Decision.objects.filter(
-        task__asset=asset, version=found.version_id, verdict=Verdict.APPROVED, slot__isnull=False,
-        consequences_at__isnull=False,
-    ).order_by("-id").first()
+    approval = (
+        Decision.objects.filter(
+            task__asset=asset,
+            version=found.version_id,
+            verdict=Verdict.APPROVED,
+            slot__isnull=False,
+            consequences_at__isnull=False,
+        )
+        .order_by("-id")
+        .first()
+    )
     is_current = asset.state == AssetState.APPROVED and asset.current_version_id == found.version_id
     if not is_current or approval is None or found.sha256 not in approval.pinned.get("renditions", {}).values():
         raise NotFound(f"File {found.pk} is not released: its image is not approved, or no longer.")

@@ -90,33 +90,37 @@ def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
             findings = findings.filter(check_name=filters.problem)
         found = found.filter(Exists(findings))
     if filters.live:
-        there = Delivery.objects.filter(
-            asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT
-        )
+        there = Delivery.objects.filter(asset=OuterRef("pk"), destination__slug=filters.live, observed=Observed.PRESENT)
         found = found.filter(Exists(there))
     return found
 
 
 def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[str, list[Facet]]:
-    """How many images each state, campaign and problem leaves, each facet counted without its own filter: four queries."""
+    """How many images each state, campaign and problem leaves, each facet counted without its own filter: four
+    queries."""
     filters = filters or Filters()
     by_state = (
-        matching(user=user, brand=brand, filters=replace(filters, states=())).values("state")
-        .annotate(count=Count("pk")).order_by("state")
+        matching(user=user, brand=brand, filters=replace(filters, states=()))
+        .values("state")
+        .annotate(count=Count("pk"))
+        .order_by("state")
     )
     by_campaign = (
         matching(user=user, brand=brand, filters=replace(filters, campaign_id=None))
-        .values("campaign_id", "campaign__name").annotate(count=Count("pk")).order_by("campaign__name")
+        .values("campaign_id", "campaign__name")
+        .annotate(count=Count("pk"))
+        .order_by("campaign__name")
     )
     current = matching(user=user, brand=brand, filters=replace(filters, problem="")).values("current_version")
     by_problem = (
-        Finding.objects.filter(version__in=current).exclude(outcome="pass")
-        .values("check_name").annotate(count=Count("pk")).order_by("check_name")
+        Finding.objects.filter(version__in=current)
+        .exclude(outcome="pass")
+        .values("check_name")
+        .annotate(count=Count("pk"))
+        .order_by("check_name")
     )
     return {
         "states": [Facet(row["state"], AssetState(row["state"]).label, row["count"]) for row in by_state],
         "campaigns": [Facet(str(row["campaign_id"]), row["campaign__name"], row["count"]) for row in by_campaign],
-        "problems": [
-            Facet(row["check_name"], row["check_name"].replace("_", " "), row["count"]) for row in by_problem
-        ],
+        "problems": [Facet(row["check_name"], row["check_name"].replace("_", " "), row["count"]) for row in by_problem],
     }

@@ -19,7 +19,10 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
         "run": {"id": run.pk, "name": run.name, "stage": run.stage},
         "axes": asset.cell.axis_values,
         "version": {
-            "id": version.pk, "round": version.round, "candidate": version.candidate, "source": version.source,
+            "id": version.pk,
+            "round": version.round,
+            "candidate": version.candidate,
+            "source": version.source,
         },
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
         "digital_source_type": _source_type(version),

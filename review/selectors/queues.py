@@ -55,8 +55,14 @@ def waiting(*, user: User) -> list[Waiting]:
     )
     return [
         Waiting(
-            row["brand_id"], row["brand__slug"], row["brand__name"], row["waiting"], row["overdue"], row["held"],
-            row["by_others"], row["oldest_at"],
+            row["brand_id"],
+            row["brand__slug"],
+            row["brand__name"],
+            row["waiting"],
+            row["overdue"],
+            row["held"],
+            row["by_others"],
+            row["oldest_at"],
         )
         for row in rows
     ]

@@ -39,8 +39,14 @@ def story(*, user: User, asset_id: int) -> Story:
     asset = (
         Asset.objects.visible_to(user)
         .select_related(
-            "brand", "campaign", "subject", "cell__run__prompt_version__template", "cell__run__endpoint",
-            "current_version__master", "current_version__job__endpoint", "current_version__made_by",
+            "brand",
+            "campaign",
+            "subject",
+            "cell__run__prompt_version__template",
+            "cell__run__endpoint",
+            "current_version__master",
+            "current_version__job__endpoint",
+            "current_version__made_by",
         )
         .filter(pk=asset_id)
         .first()
@@ -53,7 +59,10 @@ def story(*, user: User, asset_id: int) -> Story:
         .order_by("id")
     )
     deliveries = list(
-        Delivery.objects.filter(asset=asset).select_related("destination").prefetch_related("attempt_rows").order_by("id")
+        Delivery.objects.filter(asset=asset)
+        .select_related("destination")
+        .prefetch_related("attempt_rows")
+        .order_by("id")
     )
     version = asset.current_version
     approval = packages.standing_approval(asset.pk, version.pk) if version else None
@@ -81,7 +90,7 @@ def _versions(asset: Asset) -> list[AssetVersion]:
 
 
 def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[Delivery]) -> str:
-    """"Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
+    """ "Approved by Ana Lopes on 14 Nov, live on Shopify since 15 Nov."."""
     standing = [one for one in decisions if one.verdict not in {Verdict.UNDONE}]
     last = standing[-1] if standing else None
     state = AssetState(asset.state)

@@ -1,4 +1,5 @@
-"""Approved files as one ZIP, streamed while it is made: names by pattern, manifest.csv last. Nothing is kept on disk."""
+"""Approved files as one ZIP, streamed while it is made: names by pattern, manifest.csv last. Nothing is kept
+on disk."""
 
 from __future__ import annotations
 
@@ -124,14 +125,23 @@ def _row(found: packages.Approved | None, file: DeliveryFile | None, note: str, 
     if found is not None:
         told = lineage(found.version, found.approval)
         row |= {
-            "folder": found.asset.campaign.slug, "sku": found.asset.subject.key,
-            "prompt": told["prompt"]["version"], "model": told.get("model", {}).get("name", ""),
-            "seed": told.get("seed", ""), "approved_by": told["approval"]["by"], "approved_at": told["approval"]["at"],
+            "folder": found.asset.campaign.slug,
+            "sku": found.asset.subject.key,
+            "prompt": told["prompt"]["version"],
+            "model": told.get("model", {}).get("name", ""),
+            "seed": told.get("seed", ""),
+            "approved_by": told["approval"]["by"],
+            "approved_at": told["approval"]["at"],
         }
     if file is not None:
         row |= {
-            "spec": file.spec, "name": file.name, "media_type": file.media_type, "width": file.width,
-            "height": file.height, "bytes": file.bytes, "sha256": file.sha256,
+            "spec": file.spec,
+            "name": file.name,
+            "media_type": file.media_type,
+            "width": file.width,
+            "height": file.height,
+            "bytes": file.bytes,
+            "sha256": file.sha256,
         }
     return {key: harmless(str(value)) for key, value in row.items()}
 

@@ -26,8 +26,15 @@ Answers = Mapping[str, str]
 
 @transaction.atomic
 def create(
-    *, brand: Brand, by: User, stage: str, name: str, items: Sequence[Mapping[str, str]],
-    position: int = 1, slots: int = 1, due_hours: int = 24,
+    *,
+    brand: Brand,
+    by: User,
+    stage: str,
+    name: str,
+    items: Sequence[Mapping[str, str]],
+    position: int = 1,
+    slots: int = 1,
+    due_hours: int = 24,
 ) -> ChecklistVersion:
     """Make a stage with the first version of its checklist.
 
@@ -69,9 +76,7 @@ def current(*, brand_id: int, stage: str) -> ChecklistVersion:
         return found
     if stage != FIRST_STAGE:
         raise NotFound(f"This brand has no stage {stage!r}.")
-    checklist, _ = Checklist.objects.get_or_create(
-        brand_id=brand_id, stage=stage, defaults={"name": "Brand review"}
-    )
+    checklist, _ = Checklist.objects.get_or_create(brand_id=brand_id, stage=stage, defaults={"name": "Brand review"})
     version, _ = ChecklistVersion.objects.get_or_create(checklist=checklist, number=1, defaults={"items": []})
     return version
 
@@ -108,7 +113,9 @@ def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, st
         if not answer:
             problems.append(Problem(f"answers/{code}", f"still open: {item['sentence']}"))
         elif answer == "no":
-            problems.append(Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no"))
+            problems.append(
+                Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no")
+            )
         elif answer not in {*ANSWERS, CONFIRMED}:
             problems.append(Problem(f"answers/{code}", f"expected one of {', '.join(ANSWERS)}", answer))
         complete[code] = answer
@@ -119,7 +126,9 @@ def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, st
 
 def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: User) -> ChecklistVersion:
     last = checklist.versions.aggregate(last=Max("number"))["last"] or 0
-    plain = [{"code": i["code"], "sentence": i["sentence"], "mode": i.get("mode", ItemMode.BY_EXCEPTION)} for i in items]
+    plain = [
+        {"code": i["code"], "sentence": i["sentence"], "mode": i.get("mode", ItemMode.BY_EXCEPTION)} for i in items
+    ]
     version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
     events.publish(
         ChecklistPublished(
@@ -142,12 +151,16 @@ def _ensure_items(items: Sequence[Mapping[str, Any]]) -> None:
         if not sentence:
             problems.append(Problem(f"items/{index}/sentence", "each item needs a sentence that can be confirmed"))
         if item.get("mode", ItemMode.BY_EXCEPTION) not in ItemMode.values:
-            problems.append(Problem(f"items/{index}/mode", f"expected {' or '.join(ItemMode.values)}", str(item.get("mode"))))
+            problems.append(
+                Problem(f"items/{index}/mode", f"expected {' or '.join(ItemMode.values)}", str(item.get("mode")))
+            )
         codes.add(code)
     asked = sum(1 for item in items if item.get("mode") == ItemMode.ASK)
     if asked > MAX_ASKED:
         problems.append(
-            Problem("items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(asked))
+            Problem(
+                "items", f"at most {MAX_ASKED} items may be asked per image; make the others by exception", str(asked)
+            )
         )
     if problems:
         raise Invalid("This checklist cannot be published.", problems)

@@ -68,7 +68,9 @@ def _still_stands(decision: Decision) -> bool:
 def _release(asset: Asset, decision: Decision) -> None:
     """The asset may be pulled, and is wanted at every destination."""
     replaced = (
-        Delivery.objects.filter(asset=asset).exclude(version_id=decision.version_id).values_list("version_id", flat=True)
+        Delivery.objects.filter(asset=asset)
+        .exclude(version_id=decision.version_id)
+        .values_list("version_id", flat=True)
     ).first()
     payload = {
         "version": decision.version_id,

@@ -48,7 +48,9 @@ class _Scene:
 
 
 @transaction.atomic
-def approve(*, task_id: int, version_id: int, by: User, seen: str, answers: Answers | None = None, note: str = "") -> Decision:
+def approve(
+    *, task_id: int, version_id: int, by: User, seen: str, answers: Answers | None = None, note: str = ""
+) -> Decision:
     """Approve one version of an asset at one stage; it becomes the asset's current version.
 
     `seen` is the token of what the reviewer had on screen (`pins.Pinned.token`). The same person saying it again gets
@@ -92,8 +94,15 @@ def reject(*, task_id: int, version_id: int, by: User, seen: str, reason: str, n
 
 @transaction.atomic
 def request_revision(
-    *, task_id: int, version_id: int, by: User, seen: str, reason: str = "",
-    controls: Mapping[str, Any] | None = None, note: str = "", needs_retouch: bool = False,
+    *,
+    task_id: int,
+    version_id: int,
+    by: User,
+    seen: str,
+    reason: str = "",
+    controls: Mapping[str, Any] | None = None,
+    note: str = "",
+    needs_retouch: bool = False,
 ) -> Decision:
     """Send one version back with what to change, in the engine's own controls; the next round begins 30 s later.
 
@@ -161,7 +170,11 @@ def _who_did_what(scene: _Scene, last: Decision | None) -> str:
     seconds = max(0, int((scene.now - last.decided_at).total_seconds()))
     ago = f"{seconds} s ago" if seconds < 120 else f"at {timezone.localtime(last.decided_at):%H:%M on %d %b}"
     who = "You" if last.decided_by_id == scene.by.pk else last.decided_by.display_name
-    did = {Verdict.APPROVED: "approved this", Verdict.REJECTED: "rejected this", Verdict.NEEDS_REVISION: "sent this back"}
+    did = {
+        Verdict.APPROVED: "approved this",
+        Verdict.REJECTED: "rejected this",
+        Verdict.NEEDS_REVISION: "sent this back",
+    }
     return f"{who} {did[Verdict(last.verdict)]} {ago}."
 
 
@@ -170,7 +183,9 @@ def _ensure_four_eyes(scene: _Scene) -> None:
     if scene.asset.campaign.owner_id != scene.by.pk:
         return
     if scene.task.checklist_version.checklist.slots < 2:
-        raise NotAllowed("You wrote this campaign's brief, so another person must approve its images.", rule="four eyes")
+        raise NotAllowed(
+            "You wrote this campaign's brief, so another person must approve its images.", rule="four eyes"
+        )
 
 
 def _ensure_same_candidate(scene: _Scene) -> None:
@@ -192,8 +207,14 @@ def _ensure_same_candidate(scene: _Scene) -> None:
 
 
 def _write(
-    scene: _Scene, verdict: str, pins: Pinned, *, answers: Answers | None = None, reason: Reason | None = None,
-    note: str = "", controls: Mapping[str, Any] | None = None,
+    scene: _Scene,
+    verdict: str,
+    pins: Pinned,
+    *,
+    answers: Answers | None = None,
+    reason: Reason | None = None,
+    note: str = "",
+    controls: Mapping[str, Any] | None = None,
 ) -> Decision:
     """Insert the decision and fill the first free slot with it; Conflict if there is none."""
     decision = Decision.objects.create(
@@ -240,6 +261,7 @@ def _payload(scene: _Scene, decision: Decision) -> dict[str, Any]:
 
 
 def _look_after_run(scene: _Scene) -> None:
-    """A run whose pictures keep being refused pauses itself; looked at after commit, so no reviewer waits for its lock."""
+    """A run whose pictures keep being refused pauses itself; looked at after commit, so no reviewer waits for
+    its lock."""
     run_id = scene.asset.cell.run_id
     transaction.on_commit(lambda: runs.pause_if_unhealthy(run_id))

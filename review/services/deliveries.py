@@ -38,7 +38,8 @@ def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
     destinations = list(Destination.objects.filter(brand_id=asset.brand_id, is_enabled=True))
     for destination in destinations:
         delivery, is_new = Delivery.objects.get_or_create(
-            asset=asset, destination=destination,
+            asset=asset,
+            destination=destination,
             defaults={"version": version, "desired": Desired.PRESENT, "next_attempt_at": timezone.now()},
         )
         if not is_new:
@@ -83,7 +84,9 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
     """Try again now, with the whole schedule ahead. Conflict when there is nothing to do or a try is under way."""
     delivery = _get(delivery_id, by)
     if not delivery.destination.is_enabled:
-        raise Conflict(f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}.")
+        raise Conflict(
+            f"{delivery.destination.name} is switched off: {delivery.destination.disabled_reason or 'by hand'}."
+        )
     if is_settled(delivery):
         raise Conflict("It is where it should be; there is nothing to try.")
     free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
@@ -121,7 +124,8 @@ def _due(now: datetime) -> Any:
 
 @transaction.atomic(durable=True)
 def _claim() -> Delivery | None:
-    """Lease the delivery that is due longest. The lease's end is its next attempt, so a lost worker costs five minutes."""
+    """Lease the delivery that is due longest. The lease's end is its next attempt, so a lost worker costs five
+    minutes."""
     now = timezone.now()
     delivery = (
         _due(now)
@@ -216,8 +220,11 @@ def _succeed(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
     delivery.files = [dict(entry) for entry in receipt.files] if reached == Observed.PRESENT else []
     delivery.attempts, delivery.next_attempt_at, delivery.error = 0, None, ""
     payload = {
-        "delivery": delivery.pk, "destination": delivery.destination.slug, "observed": str(reached),
-        "version": claimed.version_id, "files": delivery.files,
+        "delivery": delivery.pk,
+        "destination": delivery.destination.slug,
+        "observed": str(reached),
+        "version": claimed.version_id,
+        "files": delivery.files,
     }
     happened = DeliveryDone(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
     events.publish(happened, label="delivery")
@@ -229,7 +236,9 @@ def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
     delivery.next_attempt_at = None if is_over else now + timedelta(seconds=wait_seconds(delivery.attempts, error))
     if is_over:
         payload = {
-            "delivery": delivery.pk, "destination": delivery.destination.slug, "message": error.message,
+            "delivery": delivery.pk,
+            "destination": delivery.destination.slug,
+            "message": error.message,
             "attempt": delivery.attempts,
         }
         failed = DeliveryFailed(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
@@ -239,7 +248,8 @@ def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
 
 
 def wait_seconds(attempt: int, error: DeliveryError) -> float:
-    """Seconds until the next try after try number `attempt`: what the other side said, else the schedule with jitter."""
+    """Seconds until the next try after try number `attempt`: what the other side said, else the schedule with
+    jitter."""
     if error.retry_after_seconds is not None:
         return max(1.0, error.retry_after_seconds)
     return SCHEDULE[min(attempt, len(SCHEDULE)) - 1] * random.uniform(0.9, 1.2)
@@ -263,8 +273,11 @@ def _nothing_to_do(delivery: Delivery) -> bool:
 
 def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: str, by: User | None) -> None:
     payload = {
-        "delivery": delivery.pk, "destination": delivery.destination.slug, "desired": str(desired),
-        "version": version.pk, "cause": cause,
+        "delivery": delivery.pk,
+        "destination": delivery.destination.slug,
+        "desired": str(desired),
+        "version": version.pk,
+        "cause": cause,
     }
     wanted = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
     events.publish(wanted, by=by, label="" if by else "review")
@@ -272,8 +285,11 @@ def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: st
 
 def _get(delivery_id: int, by: User) -> Delivery:
     delivery = (
-        Delivery.objects.visible_to(by).select_for_update(of=("self",)).select_related("destination__brand", "version")
-        .filter(pk=delivery_id).first()
+        Delivery.objects.visible_to(by)
+        .select_for_update(of=("self",))
+        .select_related("destination__brand", "version")
+        .filter(pk=delivery_id)
+        .first()
     )
     if delivery is None:
         raise NotFound(f"There is no delivery {delivery_id}.")

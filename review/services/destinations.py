@@ -29,9 +29,17 @@ SECRET_WORDS = ("secret", "password", "token", "access_key")
 
 @transaction.atomic
 def create(
-    *, brand: Brand, by: User, slug: str, name: str, kind: str, config: Mapping[str, Any] | None = None, secret: str = ""
+    *,
+    brand: Brand,
+    by: User,
+    slug: str,
+    name: str,
+    kind: str,
+    config: Mapping[str, Any] | None = None,
+    secret: str = "",
 ) -> Destination:
-    """Set up a destination. Nothing is sent to it until an approval takes effect from now on. Raises Invalid, Conflict."""
+    """Set up a destination. Nothing is sent to it until an approval takes effect from now on. Raises Invalid,
+    Conflict."""
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
@@ -44,8 +52,13 @@ def create(
 
 @transaction.atomic
 def change(
-    *, destination_id: int, by: User, name: str | None = None, config: Mapping[str, Any] | None = None,
-    secret: str | None = None, is_enabled: bool | None = None,
+    *,
+    destination_id: int,
+    by: User,
+    name: str | None = None,
+    config: Mapping[str, Any] | None = None,
+    secret: str | None = None,
+    is_enabled: bool | None = None,
 ) -> Destination:
     """Change what is given; None leaves a value as it is. Switching on again makes what was left undone due."""
     destination = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id).first()
@@ -137,8 +150,11 @@ def _ensure_valid(destination: Destination) -> None:
 
 def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) -> None:
     payload = {
-        "slug": destination.slug, "kind": destination.kind, "config": destination.config,
-        "is_enabled": destination.is_enabled, "secret_changed": secret_changed,
+        "slug": destination.slug,
+        "kind": destination.kind,
+        "config": destination.config,
+        "is_enabled": destination.is_enabled,
+        "secret_changed": secret_changed,
     }
     happened = DestinationSaved(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
     events.publish(happened, by=by)

@@ -44,8 +44,13 @@ def approved(version_id: int) -> Approved:
     """The version with its pinned files. DeliveryError when no approval stands, or a pinned file is gone."""
     version = (
         AssetVersion.objects.select_related(
-            "asset__brand", "asset__campaign", "asset__subject", "asset__cell__run__prompt_version__template", "master",
-            "job__endpoint", "made_by",
+            "asset__brand",
+            "asset__campaign",
+            "asset__subject",
+            "asset__cell__run__prompt_version__template",
+            "master",
+            "job__endpoint",
+            "made_by",
         )
         .prefetch_related("findings")
         .get(pk=version_id)

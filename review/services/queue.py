@@ -187,5 +187,7 @@ def ensure_free(task: ReviewTask, by: User) -> None:
         return
     raise Conflict(
         f"{holder.display_name} is looking at this image until {timezone.localtime(until):%H:%M}.",
-        task=task.pk, held_by=holder.display_name, until=until.isoformat(),
+        task=task.pk,
+        held_by=holder.display_name,
+        until=until.isoformat(),
     )

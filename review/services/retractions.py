@@ -144,7 +144,8 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
         f"This approval took effect already. Undoing it withdraws the image from {names} and from the API."
         if places
         else "This approval took effect already. Undoing it withdraws the image from the API.",
-        withdraws=places, can_withdraw=True,
+        withdraws=places,
+        can_withdraw=True,
     )
 
 
@@ -152,8 +153,16 @@ def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
     """Insert the voiding decision, free the slot, and see to it that nothing follows from the voided one any more."""
     now = timezone.now()
     voiding = Decision.objects.create(
-        task_id=decision.task_id, version_id=decision.version_id, verdict=verdict, decided_by=by, decided_at=now,
-        effective_at=now, consequences_at=now, note=note, pinned=decision.pinned, voids=decision,
+        task_id=decision.task_id,
+        version_id=decision.version_id,
+        verdict=verdict,
+        decided_by=by,
+        decided_at=now,
+        effective_at=now,
+        consequences_at=now,
+        note=note,
+        pinned=decision.pinned,
+        voids=decision,
     )
     DecisionSlot.objects.filter(decision=decision).update(decision=None)
     Decision.objects.filter(pk=decision.pk, consequences_at__isnull=True).update(consequences_at=now)

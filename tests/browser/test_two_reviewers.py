@@ -45,7 +45,16 @@ def site(chromium: Any) -> Iterator[str]:
     """Granian on the test database, as `make up` runs it."""
     port = free_port("127.0.0.1", 8700)
     command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
-    command += ["--blocking-threads", "4", "--workers", "1", "--log-level", "error", "--no-ws", "config.wsgi:application"]
+    command += [
+        "--blocking-threads",
+        "4",
+        "--workers",
+        "1",
+        "--log-level",
+        "error",
+        "--no-ws",
+        "config.wsgi:application",
+    ]
     server = subprocess.Popen(command, cwd=processes.ROOT, env=processes.environment())
     try:
         processes.wait_until(lambda: _listens(port), seconds=60, what="the web server")

@@ -36,7 +36,8 @@ class Command(BaseCommand):
 
 
 def is_ours() -> bool:
-    """True if this session holds the clock's advisory lock; taking it twice is harmless, losing the session frees it."""
+    """True if this session holds the clock's advisory lock; taking it twice is harmless, losing the session
+    frees it."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
