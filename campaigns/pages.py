@@ -23,6 +23,11 @@ class BrandRequest(HttpRequest):
     brand: Brand
 
 
+def number(text: str) -> int | None:
+    """A row's number out of an address or a form; None for anything that PostgreSQL's bigint would not take."""
+    return int(text) if text.isascii() and text.isdecimal() and len(text) <= 18 else None
+
+
 View = Callable[Concatenate[BrandRequest, P], HttpResponseBase]
 
 

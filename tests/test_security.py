@@ -11,6 +11,7 @@ from django.core.cache import cache
 from django.utils import timezone
 
 from campaigns.errors import Invalid
+from campaigns.models import FeedImport
 from generation.models import Rendition
 from review.delivery.webhook import Webhook
 from review.services import consequences, decisions, destinations
@@ -178,3 +179,32 @@ def test_picture_bytes_are_not_there_for_people_outside_the_brand(kind, brand, o
 
 def test_a_changed_file_address_opens_nothing(client):
     assert client.get("/files/WyJzaGEyNTYvYWEiXQ:1abc:forged").status_code == 403
+
+
+@pytest.mark.parametrize("odd", ["²", "٣", "9" * 5000, "-1", "99999999999999999999"])
+def test_odd_numbers_in_addresses_are_no_server_errors(brand, person, page_client, odd):
+    client = page_client(person("lead"))
+    for page in ("audit/?before=", "deliveries/?before=", "library/?after=", "review/room/?task="):
+        assert client.get(f"/brands/{brand.slug}/{page}{odd}").status_code in (200, 404), page
+
+
+def test_an_import_is_shown_only_under_its_own_brand(brand, other_brand, person, page_client):
+    user = person("campaign_manager")
+    factories.MembershipFactory(brand=other_brand, user=user, role="campaign_manager")
+    found = FeedImport.objects.create(
+        brand=other_brand, file_name="a.csv", file_sha256="0" * 64, file_bytes=1, status="checked", requested_by=user
+    )
+    client = page_client(user)
+    assert client.get(f"/brands/{brand.slug}/import/{found.pk}/").status_code == 404
+    assert client.get(f"/brands/{other_brand.slug}/import/{found.pk}/").status_code == 200
+
+
+def test_what_must_be_asked_cannot_be_confirmed_by_approving(brand, lead):
+    from review.services import checklists
+
+    version = checklists.create(
+        brand=brand, by=lead, stage="brand", name="Brand", items=[{"code": "c", "sentence": "Colour?", "mode": "ask"}]
+    )
+    with pytest.raises(Invalid):
+        checklists.ensure_complete(version, {"c": checklists.CONFIRMED})
+    assert checklists.ensure_complete(version, {"c": "yes"}) == {"c": "yes"}

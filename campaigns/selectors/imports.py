@@ -38,9 +38,9 @@ def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
     return rows.order_by("-id")
 
 
-def get(user: User, import_id: int) -> FeedImport:
-    """Raises NotFound, also for what the person must not know of."""
-    found: FeedImport | None = visible(user).filter(pk=import_id).first()
+def get(user: User, import_id: int, *, brand_id: int | None = None) -> FeedImport:
+    """Raises NotFound, also for what the person must not know of, and for an import of another brand than asked for."""
+    found: FeedImport | None = visible(user, brand_id=brand_id).filter(pk=import_id).first()
     if found is None:
         raise NotFound(f"There is no import {import_id}.")
     return found

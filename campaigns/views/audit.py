@@ -9,6 +9,7 @@ from django.views.decorators.http import require_safe
 from campaigns.access import Action
 from campaigns.models import Event
 from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import number as row_number
 from campaigns.services import audit
 
 PAGE = 100
@@ -28,8 +29,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     found = Event.objects.visible_to(request.user).filter(brand=request.brand).select_related("seal")
     if kind:
         found = found.filter(type__startswith=kind)
-    if before.isdigit():
-        found = found.filter(pk__lt=int(before))
+    if older_than := row_number(before):
+        found = found.filter(pk__lt=older_than)
     rows = list(found.order_by("-pk")[: PAGE + 1])
     number, head = audit.head(request.brand)
     return render(

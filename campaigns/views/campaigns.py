@@ -14,7 +14,7 @@ from campaigns.access import Action
 from campaigns.errors import Invalid
 from campaigns.forms import BriefForm, SpecForm, add_problems
 from campaigns.models import Campaign
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
 from campaigns.services.campaigns import SpecInput
@@ -84,7 +84,7 @@ def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
 def add_subjects(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Put subjects into the campaign: the ticked ones, or all active ones of the brand."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    chosen = [int(one) for one in request.POST.getlist("subject") if one.isdigit()]
+    chosen = [pk for one in request.POST.getlist("subject") if (pk := number(one))]
     if not chosen and "all" not in request.POST:
         raise Invalid("Tick at least one product, or add all of them.")
     added = services.add_subjects(campaign_id=campaign.pk, by=request.user, subject_ids=chosen or None)

@@ -45,7 +45,7 @@ def offer(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """What one import would do or did, and its mistakes by cause. Posting applies a checked file."""
-    found = selectors.get(request.user, import_id)
+    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     if request.method == "POST":
         return _apply(request, found)
     cause = request.GET.get("cause", "")
@@ -66,7 +66,7 @@ def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
 @brand_page(Action.IMPORT_FEED)
 def errors(request: BrandRequest, import_id: int) -> HttpResponseBase:
     """All stored mistakes as CSV."""
-    found = selectors.get(request.user, import_id)
+    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     answer = StreamingHttpResponse(_csv(request, found), content_type="text/csv; charset=utf-8")
     answer["Content-Disposition"] = f'attachment; filename="import-{found.pk}-mistakes.csv"'
     return answer

@@ -14,7 +14,7 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns.access import Action
 from campaigns.errors import Invalid, NotFound
 from campaigns.models import Cutout, ReferencePhoto, Subject
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.services import photos as services
 
@@ -86,7 +86,8 @@ def add_photo(request: BrandRequest, pk: int) -> HttpResponseBase:
     if file is None:
         raise Invalid("Choose a photo first.")
     chosen = request.POST.get("photo", "")
-    target: dict[str, Any] = {"photo_id": int(chosen)} if chosen.isdigit() else {"subject_id": pk}
+    photo_id = number(chosen)
+    target: dict[str, Any] = {"photo_id": photo_id} if photo_id else {"subject_id": pk}
     services.attach(data=file.read(), file_name=file.name or "photo", by=request.user, **target)
     messages.success(request, "The photo is in and cut out.")
     return redirect("product", request.brand.slug, pk)

@@ -51,7 +51,7 @@ def opened(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
 
 def _key(found: Any, px: str) -> str:
     """The stored file to send: the original, one of the master's own thumbnails, or a small copy."""
-    if not px.isdigit():
+    if not (px.isascii() and px.isdecimal() and len(px) <= 4):
         return str(found.storage_key)
     made = {int(edge): key for edge, key in getattr(found, "thumbnails", {}).items()}
     fitting = [edge for edge in made if edge >= int(px)]

@@ -20,6 +20,7 @@ from campaigns import access
 from campaigns.access import Action
 from campaigns.api.conventions import caller, idempotent
 from campaigns.errors import Invalid, Problem
+from campaigns.pages import number
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import campaigns as campaign_rows
 from campaigns.services import audit
@@ -39,7 +40,7 @@ BRAND = OpenApiParameter("brand", str, required=True, description="The brand's s
 
 def _number(request: Request, name: str, default: int, *, most: int) -> int:
     raw = request.query_params.get(name, str(default))
-    if not raw.isdigit() or int(raw) > most:
+    if number(raw) is None or int(raw) > most:
         raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
     return int(raw)
 
@@ -163,7 +164,7 @@ class ChangesView(APIView):
     @extend_schema(parameters=[BRAND, SINCE], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        since = _number(request, "since", 0, most=2**62)
+        since = _number(request, "since", 0, most=10**18)
         limit = max(1, _number(request, "limit", 100, most=1000))
         found, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
         return Response({"changes": [dataclasses.asdict(change) for change in found], "next": following})
@@ -237,5 +238,5 @@ class AuditView(APIView):
     def get(self, request: Request) -> StreamingHttpResponse:
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
         access.require(caller(request), Action.READ_AUDIT, brand)
-        lines: Iterator[str] = audit.export(brand, since=_number(request, "since", 0, most=2**62))
+        lines: Iterator[str] = audit.export(brand, since=_number(request, "since", 0, most=10**18))
         return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

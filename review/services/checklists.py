@@ -116,7 +116,7 @@ def ensure_complete(version: ChecklistVersion, answers: Answers) -> dict[str, st
             problems.append(
                 Problem(f"answers/{code}", f"answered no, so this cannot be approved: {item['sentence']}", "no")
             )
-        elif answer not in {*ANSWERS, CONFIRMED}:
+        elif answer not in ANSWERS and (answer != CONFIRMED or item["mode"] == ItemMode.ASK):
             problems.append(Problem(f"answers/{code}", f"expected one of {', '.join(ANSWERS)}", answer))
         complete[code] = answer
     if problems:

@@ -11,7 +11,7 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import BrandRequest, brand_page, number
 from review.choices import Desired, Observed
 from review.delivery.folder import harmless
 from review.models import Delivery, Destination
@@ -28,9 +28,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
         answer = StreamingHttpResponse(_csv(found), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
         return answer
-    before = request.GET.get("before", "")
-    if before.isdigit():
-        found = found.filter(pk__lt=int(before))
+    if before := number(request.GET.get("before", "")):
+        found = found.filter(pk__lt=before)
     rows = list(found[: PAGE + 1])
     destinations = Destination.objects.visible_to(request.user).filter(brand=request.brand)
     counted = (

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotFound
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import BrandRequest, brand_page, number
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services import rounds
@@ -32,9 +32,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     """Justified rows by facet; htmx asks for the next rows with `?after=`."""
     filters = _filters(request)
     after = request.GET.get("after", "")
-    page = library.page(
-        user=request.user, brand=request.brand, filters=filters, after=int(after) if after.isdigit() else None
-    )
+    page = library.page(user=request.user, brand=request.brand, filters=filters, after=number(after))
     query = request.GET.copy()
     query.pop("after", None)
     context = {"page": page, "filters": filters, "query": query.urlencode(), "chosen": request.GET.getlist("state")}
@@ -140,12 +138,8 @@ def _filters(request: BrandRequest) -> Filters:
     return Filters(
         text=given.get("q", "").strip()[:200],
         states=states or SHOWN,
-        campaign_id=_number(given.get("campaign", "")),
-        run_id=_number(given.get("run", "")),
+        campaign_id=number(given.get("campaign", "")),
+        run_id=number(given.get("run", "")),
         problem=given.get("problem", "")[:40],
         live=given.get("live", "")[:50],
     )
-
-
-def _number(text: str) -> int | None:
-    return int(text) if text.isdigit() else None

@@ -15,7 +15,7 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.access import Action, can
 from campaigns.errors import DomainError, Invalid, Problem
-from campaigns.pages import BrandRequest, brand_page, enter
+from campaigns.pages import BrandRequest, brand_page, enter, number
 from campaigns.templatetags.proofline import picture
 from review.models import Decision
 from review.selectors import room
@@ -53,13 +53,13 @@ def door(request: BrandRequest) -> HttpResponse:
 def page(request: BrandRequest) -> HttpResponse:
     """The room itself, with the person's next twenty claimed; `?task=` puts one of them first."""
     tasks = _hand(request)
-    wanted = request.GET.get("task", "")
-    if wanted.isdigit() and all(task.pk != int(wanted) for task in tasks):
-        tasks = [*room.load([queue.get(int(wanted), request.user)]), *tasks]
+    wanted = number(request.GET.get("task", ""))
+    if wanted and all(task.pk != wanted for task in tasks):
+        tasks = [*room.load([queue.get(wanted, request.user)]), *tasks]
     lately = room.mine_lately(user=request.user, brand_id=request.brand.pk)
     state = {
         "cards": room.cards(tasks),
-        "first": int(wanted) if wanted.isdigit() else None,
+        "first": wanted,
         "lately": [_past(decision) for decision in lately],
         "reasons": [{"code": one.code, "label": one.label} for one in room.reasons(brand_id=request.brand.pk)],
         "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count(),
