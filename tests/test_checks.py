@@ -112,7 +112,7 @@ def broken() -> Iterator[str]:
 
     registry.register(Broken)
     yield Broken.name
-    del registry._checks[Broken.name]
+    del registry.CHECKS[Broken.name]
 
 
 def test_a_check_that_breaks_is_a_flag_and_loses_no_image(broken: str) -> None:

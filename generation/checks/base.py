@@ -67,3 +67,15 @@ class Check(Protocol):
     name: str
 
     def look(self, sample: Sample) -> Verdict: ...
+
+
+CHECKS: dict[str, Check] = {}
+"""Every known check by name, in the order in which they look."""
+
+
+def register(check: type[Check]) -> type[Check]:
+    """Class decorator: make a check known under its name and run it on every image, in order of registration."""
+    if check.name in CHECKS:
+        raise ValueError(f"There are two checks called {check.name!r}.")
+    CHECKS[check.name] = check()
+    return check

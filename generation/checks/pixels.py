@@ -5,8 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from generation.checks.base import Sample, Verdict
-from generation.checks.registry import register
+from generation.checks.base import Sample, Verdict, register
 
 _TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
 _FLAT = 3  # levels (of 255) between the darkest and brightest tile below which nothing is there

@@ -6,39 +6,33 @@ import logging
 from functools import cache
 from importlib.metadata import entry_points
 
-from generation.checks.base import Check, Sample, Verdict
+from generation.checks import pixels, sizes  # noqa: F401 - registers our own
+from generation.checks.base import CHECKS, Check, Sample, Verdict, register
+
+__all__ = ["examine", "get", "names", "register"]
 
 ENTRY_POINTS = "proofline.checks"
-_checks: dict[str, Check] = {}
 _log = logging.getLogger(__name__)
-
-
-def register(check: type[Check]) -> type[Check]:
-    """Class decorator: make a check known under its name and run it on every image, in order of registration."""
-    if check.name in _checks:
-        raise ValueError(f"There are two checks called {check.name!r}.")
-    _checks[check.name] = check()
-    return check
 
 
 def names() -> list[str]:
     """Names of all checks, in the order in which they look."""
     _load()
-    return list(_checks)
+    return list(CHECKS)
 
 
 def get(name: str) -> Check:
     """The check called `name`; ValueError lists the known names."""
     _load()
-    if name not in _checks:
-        raise ValueError(f"There is no check {name!r}; known are {', '.join(_checks)}.")
-    return _checks[name]
+    if name not in CHECKS:
+        raise ValueError(f"There is no check {name!r}; known are {', '.join(CHECKS)}.")
+    return CHECKS[name]
 
 
 def examine(sample: Sample) -> list[Verdict]:
     """What every check says of the sample. A check that breaks is a flag with its own name, never a lost image."""
     _load()
-    return [_look(check, sample) for check in _checks.values()]
+    return [_look(check, sample) for check in CHECKS.values()]
 
 
 def _look(check: Check, sample: Sample) -> Verdict:
@@ -53,7 +47,5 @@ def _look(check: Check, sample: Sample) -> Verdict:
 
 @cache
 def _load() -> None:
-    from generation.checks import pixels, sizes  # noqa: F401 - registers our own
-
     for point in entry_points(group=ENTRY_POINTS):
         point.load()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from generation.checks.base import Sample, Verdict
-from generation.checks.registry import register
+from generation.checks.base import Sample, Verdict, register
 
 ENLARGED = 1.5
 """From how many times on an enlarged photo is likely to look soft."""
