@@ -25,6 +25,7 @@ from review.delivery.webhook import Webhook, is_public, is_signed, new_secret, s
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.selectors import changes
 from review.services import approved_zip, consequences, decisions, deliveries, destinations
+from tests import factories
 from tests.in_review import image_in_review, seen
 from tests.receiver import Answer, Receiver, receiving
 
@@ -368,6 +369,9 @@ def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integra
     sku = task.asset.subject.key
     (asset,) = changes.usable(user=integrator, brand=brand, sku=sku)
     assert [one.pk for one in asset.current_version.usable] == [task.asset.versions.get().renditions.get().pk]
+    factories.VariantFactory(subject=asset.subject, key="VARIANT-7")
+    assert [one.pk for one in changes.usable(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
+    assert list(changes.usable(user=integrator, brand=brand, sku="ANOTHER")) == []
     assert list(changes.usable(user=integrator, brand=brand, spec="poster")) == []
 
 

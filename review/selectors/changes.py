@@ -11,7 +11,7 @@ from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from campaigns import access
 from campaigns.access import Action
-from campaigns.models import Brand, SealedEvent, User
+from campaigns.models import Brand, SealedEvent, User, Variant
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
 from review.choices import Verdict
@@ -111,7 +111,9 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
         .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
     )
     if sku:
-        found = found.filter(subject__key=sku)
+        # A shop's SKU may be that of a variant: its pictures are those of the product.
+        variant = Variant.objects.filter(subject=OuterRef("subject"), key=sku)
+        found = found.filter(Q(subject__key=sku) | Exists(variant))
     if spec:
         having = Rendition.objects.filter(version=OuterRef("current_version"), output_spec__slug=spec)
         found = found.filter(Exists(having))
