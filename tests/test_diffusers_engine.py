@@ -285,6 +285,31 @@ def test_a_single_file_is_told_apart_by_its_tensor_names(tmp_path):
         family_of(tmp_path / "junk.safetensors")
 
 
+def test_a_single_file_makes_the_same_picture_as_its_folder(sd_folder, tmp_path):
+    from safetensors.torch import save_file
+
+    from tests import original_names
+
+    folder_engine = base.build("diffusers", {"model": str(sd_folder), "device": "cpu", "dtype": "float32"})
+    file = tmp_path / "tiny.safetensors"
+    save_file(original_names.of(folder_engine._load().text), file)
+    file_engine = base.build(
+        "diffusers",
+        {"model": str(file), "model_config": str(sd_folder), "device": "cpu", "dtype": "float32"},
+    )
+    assert furthest(pixels(file_engine, [task(1)])[1], pixels(folder_engine, [task(1)])[1]) <= 1
+
+
+def test_a_single_file_without_its_configurations_says_what_is_missing(tmp_path, monkeypatch):
+    from safetensors.torch import save_file
+
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    save_file({"cond_stage_model.transformer.x": torch.zeros(2)}, tmp_path / "odd.safetensors")
+    engine = base.build("diffusers", {"model": str(tmp_path / "odd.safetensors"), "device": "cpu"})
+    with pytest.raises(EngineError, match="could not be loaded"):
+        list(engine.generate([task(0)], Desk()))
+
+
 def test_another_models_files_have_another_revision(sd_folder, sdxl_folder):
     one = base.build("diffusers", {"model": str(sd_folder)}).model_identity()
     assert one == base.build("diffusers", {"model": str(sd_folder)}).model_identity()

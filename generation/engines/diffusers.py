@@ -77,6 +77,8 @@ class Diffusers:
     """One local model. config:
 
     model: path of a diffusers folder or of one .safetensors file (required).
+    model_config: for a single file, a folder with the configurations and tokenizers of its family (a diffusers folder
+    without weights); without it diffusers looks for them in its own cache.
     device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     """
@@ -282,6 +284,8 @@ class Diffusers:
             if self.path.is_dir():
                 pipe = text_class.from_pretrained(self.path, use_safetensors=True, **options)
             else:
+                if self.config.get("model_config"):
+                    options["config"] = str(self.config["model_config"])
                 pipe = text_class.from_single_file(str(self.path), **options)
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(ErrorKind.INPUT, f"{self.path.name} could not be loaded: {error}"[:500]) from error
