@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from django.utils.module_loading import autodiscover_modules
 
 from campaigns import housekeeping
 from generation.choices import Lane
 from generation.workers.lane import LaneWorker
+
+URGENCY = (Lane.HOUSEKEEPING, Lane.DELIVERY, Lane.CLOUD, Lane.GPU, Lane.CPU)
+"""In which order a process that serves several lanes takes their messages: a long run never holds up what is short."""
 
 _worker: LaneWorker | None = None
 _lanes: dict[str, Callable[[], bool]] = {}
@@ -28,6 +31,11 @@ def serve_lane(lane: str) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
 def _housekeep() -> bool:
     housekeeping.run_due()
     return False
+
+
+def by_urgency(lanes: Iterable[str]) -> list[str]:
+    """The lanes, each once, most urgent first."""
+    return sorted(set(lanes), key=lambda lane: URGENCY.index(Lane(lane)))
 
 
 def start(name: str, lanes: list[str]) -> LaneWorker:

@@ -1,4 +1,4 @@
-"""Run a worker for one or more lanes, first lane first."""
+"""Run a worker for one or more lanes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ class Command(BaseCommand):
 
     def handle(self, *, lanes: list[str], name: str, burst: bool, **options: Any) -> None:
         name = name or f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:4]}"
+        lanes = process.by_urgency(lanes)
         queues = [django_rq.get_queue(lane) for lane in lanes]
         worker = NudgedWorker(queues, name=name, connection=queues[0].connection, serializer=JSONSerializer)
         worker.lane_worker = process.start(name, lanes)
