@@ -24,9 +24,11 @@ from config import embedded, env, servers
 pytestmark = pytest.mark.slow
 AS_ROOT = os.geteuid() == 0
 
+# A shell that runs its jobs in the background has them ignore Ctrl-C, and children inherit that.
 HOLDER = """
-import sys, time
+import signal, sys
 from config import embedded
+signal.signal(signal.SIGINT, signal.default_int_handler)
 with embedded.services():
     print("held", flush=True)
     sys.stdin.read()
