@@ -24,11 +24,13 @@ from config import embedded, env, servers
 pytestmark = pytest.mark.slow
 AS_ROOT = os.geteuid() == 0
 
-# A shell that runs its jobs in the background has them ignore Ctrl-C, and children inherit that.
+# Whoever starts the tests in the background may have them ignore Ctrl-C or hang-up, and children inherit that.
 HOLDER = """
 import signal, sys
 from config import embedded
 signal.signal(signal.SIGINT, signal.default_int_handler)
+for number in (signal.SIGTERM, signal.SIGHUP):
+    signal.signal(number, signal.SIG_DFL)
 with embedded.services():
     print("held", flush=True)
     sys.stdin.read()
