@@ -55,9 +55,26 @@ class PromptStatus(TextChoices):
 
 
 class ImportStatus(TextChoices):
+    WAITING = "waiting"  # kept, to be read by a worker
     CHECKED = "checked"  # dry run
     APPLIED = "applied"
     REFUSED = "refused"
+    UNDONE = "undone"
+
+
+class SourceKind(TextChoices):
+    UPLOAD = "upload"  # people drop its files; it remembers the mapping
+    URL = "url"  # fetched on a schedule
+    PUSH = "push"  # sent by API
+
+
+class PictureUse(TextChoices):
+    """What a picture beside the brief or in the brand guide is there for."""
+
+    LOGO = "logo"
+    DO = "do"
+    DONT = "dont"
+    REFERENCE = "reference"
 
 
 class ImageFormat(TextChoices):

@@ -31,9 +31,14 @@ REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 ON_PAGES = "has pages of its own"
 #: Models that are not on the desk, and why.
 ELSEWHERE = {
+    "campaigns.BriefPicture": ON_PAGES,
     "campaigns.Campaign": ON_PAGES,
     "campaigns.Cutout": ON_PAGES,
+    "campaigns.FeedSource": ON_PAGES,
+    "campaigns.GuidePicture": ON_PAGES,
+    "campaigns.ImportChange": "what undoing an import needs; told as counts on its page",
     "campaigns.ImportIssue": ON_PAGES,
+    "campaigns.Notice": "one person's own, on their page of notices",
     "campaigns.OutputSpec": ON_PAGES,
     "campaigns.PromptTemplate": ON_PAGES,
     "campaigns.PromptVersion": ON_PAGES,
@@ -50,6 +55,7 @@ ELSEWHERE = {
     "generation.LaneShare": "a counter of the dispatcher",
     "generation.Rendition": ON_PAGES,
     "generation.Run": ON_PAGES,
+    "generation.StandingOrder": ON_PAGES,
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
 }

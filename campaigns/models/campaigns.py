@@ -8,6 +8,7 @@ from django.db import models
 
 from campaigns.access import BrandOwned
 from campaigns.choices import ImageFormat
+from campaigns.clock import MomentField
 from campaigns.models.brands import Brand, User
 from campaigns.models.subjects import Subject
 
@@ -32,8 +33,9 @@ class Campaign(models.Model):
     owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     review_owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     subjects = models.ManyToManyField(Subject, related_name="campaigns", blank=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    is_example_history = models.BooleanField(default=False, help_text="made by the demo as if weeks ago; pages say so")
+    created_at = MomentField(auto_now_add=True)
+    updated_at = MomentField(auto_now=True)
 
     objects = BrandOwned.as_manager()
 
@@ -43,6 +45,27 @@ class Campaign(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class BriefPicture(models.Model):
+    """A picture beside the brief that shows what is meant. Added and removed by people; its file is shared."""
+
+    campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="pictures")
+    caption = models.CharField(max_length=300, blank=True)
+    position = models.PositiveIntegerField(default=1)
+    sha256 = models.CharField(max_length=64)
+    storage_key = models.CharField(max_length=200)
+    width = models.PositiveIntegerField()
+    height = models.PositiveIntegerField()
+    created_at = MomentField(auto_now_add=True)
+
+    objects = BrandOwned.through("campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["campaign", "position", "id"]
+
+    def __str__(self) -> str:
+        return f"picture {self.position} of {self.campaign_id}"
 
 
 class OutputSpec(models.Model):

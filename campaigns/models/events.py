@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models.brands import Brand, User
 
 
@@ -74,7 +75,7 @@ class StoredResponse(models.Model):
     status_code = models.PositiveSmallIntegerField(null=True, help_text="null while the first request still runs")
     body = models.JSONField(null=True)
     headers = models.JSONField(default=dict)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     class Meta:
         ordering = ["id"]

@@ -6,12 +6,63 @@ from django.db import models
 from django.db.models.functions import Now
 
 from campaigns.access import BrandOwned
-from campaigns.choices import ImportStatus
+from campaigns.choices import ImportStatus, SourceKind, SubjectKind
+from campaigns.clock import MomentField
 from campaigns.models.brands import Brand, User
+from campaigns.models.subjects import Subject
+
+
+class FeedSource(models.Model):
+    """Where a brand's feeds come from, and how their columns are to be read.
+
+    A source of kind upload is made when somebody first saves a mapping: `header_sha256` (of the normalised headings)
+    finds it again for the next file like it. One of kind url is fetched every `every_minutes` by housekeeping. One of
+    kind push is sent rows by API.
+    mapping: heading as written -> field name ("key", "name", "photo", "attribute:colour", "ignore", …).
+    """
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="feed_sources")
+    slug = models.SlugField()
+    name = models.CharField(max_length=120)
+    kind = models.CharField(max_length=10, choices=SourceKind.choices)
+    subject_kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
+    url = models.CharField(max_length=2000, blank=True)
+    mapping = models.JSONField(default=dict, blank=True)
+    header_sha256 = models.CharField(max_length=64, blank=True)
+    every_minutes = models.PositiveIntegerField(default=1440)
+    is_enabled = models.BooleanField(default=True)
+    next_fetch_at = models.DateTimeField(null=True, blank=True)
+    fetched_at = models.DateTimeField(null=True, blank=True)
+    etag = models.CharField(max_length=300, blank=True)
+    last_modified = models.CharField(max_length=100, blank=True)
+    failures = models.PositiveIntegerField(default=0, help_text="in a row")
+    error = models.CharField(max_length=500, blank=True)
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = MomentField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "slug"]
+        constraints = [
+            models.UniqueConstraint(fields=["brand", "slug"], name="source_slug_once"),
+            models.CheckConstraint(condition=~models.Q(kind="url", url=""), name="source_url_given"),
+        ]
+        indexes = [
+            # Housekeeping's question: which sources are due?
+            models.Index(fields=["next_fetch_at"], name="source_due", condition=models.Q(kind="url", is_enabled=True)),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class FeedImport(models.Model):
-    """One file offered to a brand: checked, applied in full, or refused in full. Immutable afterwards."""
+    """One file offered to a brand: checked, then applied in full or refused in full; an applied one may be undone.
+
+    mapping: heading -> field, where people chose; fixes: [{"cause", "column", "action", …}] that people applied to all
+    rows. The file itself is kept under `storage_key`.
+    """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="imports")
     file_name = models.CharField(max_length=300)
@@ -25,8 +76,15 @@ class FeedImport(models.Model):
     unchanged = models.PositiveIntegerField(default=0)
     error_count = models.PositiveIntegerField(default=0)
     issue_counts = models.JSONField(default=dict, help_text="cause -> how many, all counted, also those not stored")
+    source = models.ForeignKey(FeedSource, on_delete=models.PROTECT, null=True, blank=True, related_name="imports")
+    subject_kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
+    mapping = models.JSONField(default=dict, blank=True)
+    fixes = models.JSONField(default=list, blank=True)
+    storage_key = models.CharField(max_length=200, blank=True)
+    undone_at = models.DateTimeField(null=True, blank=True)
+    undone_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()
 
@@ -35,6 +93,28 @@ class FeedImport(models.Model):
 
     def __str__(self) -> str:
         return f"import {self.pk} of {self.file_name}"
+
+
+class ImportChange(models.Model):
+    """What one applied import did to one subject, so that it can be undone. Inserted set-based by the merge.
+
+    was: null for a subject that the import created, else {"name", "attributes", "is_active", "variants": [...],
+    "photos": [...]} as before, only the parts that changed.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="changes")
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="+")
+    was = models.JSONField(null=True)
+
+    objects = BrandOwned.through("feed_import__brand").as_manager()
+
+    class Meta:
+        ordering = ["feed_import", "id"]
+        constraints = [models.UniqueConstraint(fields=["feed_import", "subject"], name="import_change_once")]
+
+    def __str__(self) -> str:
+        return f"change of {self.subject_id} by import {self.feed_import_id}"
 
 
 class ImportIssue(models.Model):

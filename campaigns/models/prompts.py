@@ -6,6 +6,7 @@ from django.db import models
 
 from campaigns.access import BrandOwned
 from campaigns.choices import PromptStatus, SeedStrategy
+from campaigns.clock import MomentField
 from campaigns.models.brands import Brand, User
 
 
@@ -34,7 +35,7 @@ class PromptTemplate(models.Model):
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="prompt_templates")
     slug = models.SlugField()
     name = models.CharField(max_length=120)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()
 
@@ -71,7 +72,7 @@ class PromptVersion(models.Model):
     status = models.CharField(max_length=10, choices=PromptStatus.choices, default=PromptStatus.DRAFT)
     used_at = models.DateTimeField(null=True, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("template__brand").as_manager()
 

@@ -6,7 +6,8 @@ from django.db import models
 
 from campaigns.access import BrandOwned
 from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
-from campaigns.models.brands import Brand
+from campaigns.clock import MomentField
+from campaigns.models.brands import Brand, User
 
 
 class Subject(models.Model):
@@ -23,8 +24,8 @@ class Subject(models.Model):
     name = models.CharField(max_length=300)
     attributes = models.JSONField(default=dict, blank=True)
     is_active = models.BooleanField(default=True)
-    created_at = models.DateTimeField(auto_now_add=True)
-    updated_at = models.DateTimeField(auto_now=True)
+    created_at = MomentField(auto_now_add=True)
+    updated_at = MomentField(auto_now=True)
 
     objects = BrandOwned.as_manager()
 
@@ -80,7 +81,9 @@ class ReferencePhoto(models.Model):
     storage_key = models.CharField(max_length=200, blank=True)
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
-    created_at = models.DateTimeField(auto_now_add=True)
+    fetch_attempts = models.PositiveSmallIntegerField(default=0)
+    next_fetch_at = models.DateTimeField(null=True, blank=True, help_text="for addresses: not before")
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("subject__brand").as_manager()
 
@@ -111,7 +114,8 @@ class Cutout(models.Model):
     sha256 = models.CharField(max_length=64)
     storage_key = models.CharField(max_length=200)
     box = models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")
-    created_at = models.DateTimeField(auto_now_add=True)
+    made_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("photo__subject__brand").as_manager()
 

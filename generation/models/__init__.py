@@ -4,6 +4,7 @@ from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendi
 from generation.models.endpoints import Endpoint
 from generation.models.jobs import Attempt, Job, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
+from generation.models.standing import StandingOrder
 
 __all__ = [
     "Asset",
@@ -19,5 +20,6 @@ __all__ = [
     "Master",
     "Rendition",
     "Run",
+    "StandingOrder",
     "Worker",
 ]

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Brand, Campaign, OutputSpec, Subject, User
 from generation.choices import AssetState, Outcome, VersionSource
 from generation.models.jobs import Job
@@ -35,7 +36,7 @@ class Master(models.Model):
         default=b"\0" * 48, help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours"
     )
     was_rejected = models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()
 
@@ -69,8 +70,8 @@ class Asset(models.Model):
         "AssetVersion", on_delete=models.PROTECT, null=True, blank=True, related_name="+"
     )
     is_sandbox = models.BooleanField(default=False)
-    created_at = models.DateTimeField(auto_now_add=True)
-    changed_at = models.DateTimeField(auto_now=True)
+    created_at = MomentField(auto_now_add=True)
+    changed_at = MomentField(auto_now=True)
 
     objects = BrandOwned.as_manager()
 
@@ -99,7 +100,7 @@ class AssetVersion(models.Model):
     source = models.CharField(max_length=10, choices=VersionSource.choices, default=VersionSource.GENERATED)
     made_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     worst_outcome = models.CharField(max_length=4, choices=Outcome.choices, default=Outcome.PASS)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("asset__brand").as_manager()
 
@@ -127,7 +128,7 @@ class Rendition(models.Model):
     height = models.PositiveIntegerField()
     bytes = models.BigIntegerField()
     quality = models.PositiveSmallIntegerField(null=True)
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("version__asset__brand").as_manager()
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Brand, Campaign
 from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind
 from generation.models.endpoints import Endpoint
@@ -139,7 +140,7 @@ class LedgerEntry(models.Model):
     job = models.ForeignKey(Job, on_delete=models.PROTECT, null=True, related_name="+")
     kind = models.CharField(max_length=8, choices=LedgerKind.choices)
     amount = models.DecimalField(max_digits=12, decimal_places=6)
-    at = models.DateTimeField(auto_now_add=True)
+    at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("campaign__brand").as_manager()
 

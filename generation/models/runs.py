@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Campaign, PromptVersion, Subject, User
 from generation.choices import RunShape, RunState, Stage
 from generation.models.endpoints import Endpoint
@@ -31,8 +32,14 @@ class Run(models.Model):
     reused_count = models.PositiveIntegerField(default=0)
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
+    job_template = models.SlugField(blank=True, help_text="the common job that it began as")
+    cloned_from = models.ForeignKey("self", on_delete=models.SET_NULL, null=True, blank=True, related_name="+")
+    standing_order = models.ForeignKey(
+        "StandingOrder", on_delete=models.PROTECT, null=True, blank=True, related_name="runs"
+    )
+    release_at = models.DateTimeField(null=True, blank=True, help_text="a planned run is released then by the clock")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
     released_at = models.DateTimeField(null=True, blank=True)
     watched_from = models.DateTimeField(
         null=True, blank=True, help_text="release or last resume: older outputs do not pause the run again"
@@ -46,6 +53,8 @@ class Run(models.Model):
         indexes = [
             # The campaign page's runs, newest first.
             models.Index(fields=["campaign", "-id"], name="run_of_campaign"),
+            # The clock's question: which runs are to be released now?
+            models.Index(fields=["release_at"], name="run_scheduled", condition=models.Q(state="planned")),
         ]
 
     def __str__(self) -> str:

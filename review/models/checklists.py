@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Brand, User
 
 
@@ -41,7 +42,7 @@ class ChecklistVersion(models.Model):
     number = models.PositiveIntegerField()
     items = models.JSONField(default=list)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
-    created_at = models.DateTimeField(auto_now_add=True)
+    created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("checklist__brand").as_manager()
 

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Brand
 from generation.models import Asset, AssetVersion
 from review.choices import Desired, Observed
@@ -51,7 +52,7 @@ class Delivery(models.Model):
     attempts = models.PositiveSmallIntegerField(default=0)
     next_attempt_at = models.DateTimeField(null=True, blank=True)
     error = models.CharField(max_length=500, blank=True)
-    changed_at = models.DateTimeField(auto_now=True)
+    changed_at = MomentField(auto_now=True)
 
     objects = BrandOwned.through("destination__brand").as_manager()
 

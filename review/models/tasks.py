@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 
 from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
 from campaigns.models import Brand, User
 from generation.models import Asset, AssetVersion
 from review.choices import TaskState, Verdict
@@ -36,7 +37,7 @@ class ReviewTask(models.Model):
         related_name="+",
         help_text="the campaign manager who decides how to go on after the last round",
     )
-    opened_at = models.DateTimeField(auto_now_add=True)
+    opened_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.as_manager()
 

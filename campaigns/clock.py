@@ -1,0 +1,46 @@
+"""What time it is for the line. Example history is made by the real services at an earlier time than now.
+
+Leases, limits and sign-in never read this clock: they are about the machine, not about the story.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any
+
+from django.db import models
+from django.utils import timezone
+
+_moment: datetime | None = None
+
+
+def now() -> datetime:
+    """The time at which what is done is done (aware, UTC)."""
+    return _moment or timezone.now()
+
+
+@contextmanager
+def at(moment: datetime) -> Iterator[None]:
+    """Let this process do what follows at `moment`. For one process that does nothing else meanwhile."""
+    global _moment
+    before, _moment = _moment, moment
+    try:
+        yield
+    finally:
+        _moment = before
+
+
+class MomentField(models.DateTimeField):
+    """A DateTimeField whose `auto_now` and `auto_now_add` follow this clock; to migrations, Django's own."""
+
+    def pre_save(self, model_instance: Any, add: bool) -> Any:
+        if self.auto_now or (self.auto_now_add and add):
+            setattr(model_instance, self.attname, now())
+            return getattr(model_instance, self.attname)
+        return super().pre_save(model_instance, add)
+
+    def deconstruct(self) -> Any:
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.DateTimeField", args, kwargs
