@@ -7,29 +7,29 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import models
 from django.utils import timezone
 
-_moment: datetime | None = None
+_behind = timedelta(0)
 
 
 def now() -> datetime:
     """The time at which what is done is done (aware, UTC)."""
-    return _moment or timezone.now()
+    return timezone.now() - _behind
 
 
 @contextmanager
 def at(moment: datetime) -> Iterator[None]:
-    """Let this process do what follows at `moment`. For one process that does nothing else meanwhile."""
-    global _moment
-    before, _moment = _moment, moment
+    """Let what follows happen from `moment` on, seconds passing as ever. For a process that does nothing else."""
+    global _behind
+    before, _behind = _behind, timezone.now() - moment
     try:
         yield
     finally:
-        _moment = before
+        _behind = before
 
 
 class MomentField(models.DateTimeField):

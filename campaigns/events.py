@@ -8,12 +8,13 @@ were registered; side effects belong after commit and read the event table.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeVar
 
 from django.db import transaction
-from django.utils import timezone
 
+from campaigns import clock
 from campaigns.models import Event, User
 
 
@@ -34,6 +35,7 @@ class Happening:
 Kind = TypeVar("Kind", bound=type[Happening])
 TYPES: dict[str, type[Happening]] = {}
 _subscribers: dict[str, list[Callable[[Any], None]]] = {}
+_doer: ContextVar[User | None] = ContextVar("doer", default=None)
 
 
 def declare(cls: Kind) -> Kind:
@@ -59,6 +61,11 @@ def unheard() -> list[str]:
     return sorted(name for name, kind in TYPES.items() if kind.needs_subscriber and not _subscribers.get(name))
 
 
+def doer() -> User | None:
+    """Whose doing a subscriber hears of at this moment; None where a process did it."""
+    return _doer.get()
+
+
 def publish(*happenings: Happening, by: User | None = None, label: str = "") -> None:
     """Insert one row per happening and tell the subscribers. Must run inside the transaction that did it.
 
@@ -72,7 +79,7 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
     if not transaction.get_connection().in_atomic_block:
         raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
     items = list(happenings)
-    now = timezone.now()
+    now = clock.now()
     Event.objects.bulk_create(
         Event(
             brand_id=item.brand_id,
@@ -86,9 +93,13 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
         )
         for item in items
     )
-    for item in items:
-        for subscriber in _subscribers.get(item.type, ()):
-            subscriber(item)
+    token = _doer.set(by)
+    try:
+        for item in items:
+            for subscriber in _subscribers.get(item.type, ()):
+                subscriber(item)
+    finally:
+        _doer.reset(token)
 
 
 @declare
@@ -213,6 +224,14 @@ class PromptVersionApproved(Happening):
 
 
 @declare
+class PromptApprovalAsked(Happening):
+    """Somebody asks the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
+
+    type = "campaigns.prompt.approval_asked"
+    object_type = "prompt"
+
+
+@declare
 class PromptVersionUsed(Happening):
     """The first run was planned with a version: frozen from now on. object_id is the template's; payload:
     {"version"}."""
@@ -228,6 +247,15 @@ class FeedImported(Happening):
 
     type = "campaigns.feed.imported"
     object_type = "feed_import"
+
+
+@declare
+class FeedSourceFailing(Happening):
+    """A feed source could not be read, and trying again has not helped. payload: {"name", "slug", "failures",
+    "message"}."""
+
+    type = "campaigns.feed_source.failing"
+    object_type = "feed_source"
 
 
 @declare

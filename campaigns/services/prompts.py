@@ -6,10 +6,9 @@ from typing import Any
 
 from django.db import transaction
 from django.db.models import Max
-from django.utils import timezone
 from django.utils.text import slugify
 
-from campaigns import events, prompts
+from campaigns import clock, events, prompts
 from campaigns.access import Action, require
 from campaigns.choices import PromptStatus, SeedStrategy
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
@@ -115,7 +114,7 @@ def approve_version(*, version_id: int, by: User) -> PromptVersion:
 
 def mark_used(*, version: PromptVersion, by: User) -> None:
     """Freeze a version because a run was planned with it. Runs inside the planning transaction; idempotent."""
-    moved = PromptVersion.objects.filter(pk=version.pk, used_at=None).update(used_at=timezone.now())
+    moved = PromptVersion.objects.filter(pk=version.pk, used_at=None).update(used_at=clock.now())
     if moved:
         _publish(events.PromptVersionUsed, version, {"version": version.pk}, by)
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from django.db import connection, models
-from django.utils import timezone
+
+from campaigns import clock
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:
@@ -54,7 +55,7 @@ def _plain(value: Any) -> Any:
 
 def _defaults(model: type[models.Model]) -> dict[str, Any]:
     """Column -> the value that `Model()` would have; columns that the database fills by itself are left out."""
-    now = timezone.now()
+    now = clock.now()
     found: dict[str, Any] = {}
     for field in model._meta.concrete_fields:
         column = str(field.column)

@@ -17,6 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Min
 from django.utils import timezone
 
+from campaigns import clock
 from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
 
@@ -63,7 +64,7 @@ WITH share AS (
 ), attempted AS (
     INSERT INTO generation_attempt
         (job_id, number, lease_token, endpoint_id, worker, outcome, error_kind, message, details, started_at)
-    SELECT id, attempts, %(token)s, endpoint_id, %(worker)s, 'running', '', '', '{}', now() FROM claimed
+    SELECT id, attempts, %(token)s, endpoint_id, %(worker)s, 'running', '', '', '{}', %(started)s FROM claimed
 ), charged AS (
     UPDATE generation_laneshare s
     SET virtual_time = s.virtual_time
@@ -122,6 +123,7 @@ def claim(*, lane: str, worker: str, limit: int = 64, sticky_campaign: int | Non
     values = {
         "lane": lane,
         "worker": worker,
+        "started": clock.now(),
         "limit": limit,
         "token": token,
         "lease": settings.PROOFLINE["lease_seconds"],

@@ -14,8 +14,8 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
+from campaigns import clock, faults
 from campaigns import events as spine
-from campaigns import faults
 from generation import events
 from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
@@ -89,7 +89,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         )
         _end(held, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
-            outcome=AttemptOutcome.SUCCEEDED, ended_at=timezone.now(), details=dict(made.details)
+            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=dict(made.details)
         )
         LedgerEntry.objects.create(
             campaign_id=job.campaign_id,
@@ -174,7 +174,7 @@ def backoff_seconds(attempt: int) -> float:
 def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
     Attempt.objects.filter(job=job, lease_token=token).update(
         outcome=outcome,
-        ended_at=timezone.now(),
+        ended_at=clock.now(),
         error_kind=error.kind,
         message=error.message,
         details={"log": error.log[-4000:]} if error.log else {},
@@ -221,7 +221,7 @@ def _take_back(job: Job) -> None:
     deaths = job.deaths + 1
     message = f"The worker died or was cut off while making this ({deaths} of {MAX_DEATHS})."
     Attempt.objects.filter(job=job, number=job.attempts, outcome=AttemptOutcome.RUNNING).update(
-        outcome=AttemptOutcome.LOST, ended_at=timezone.now(), error_kind=ErrorKind.LOST, message=message
+        outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.LOST, message=message
     )
     Job.objects.filter(pk=job.pk).update(deaths=deaths)
     if job.is_cancel_requested:

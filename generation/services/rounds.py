@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 
+from campaigns import clock
 from campaigns import events as spine
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import User
@@ -140,7 +140,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     change = ensure_changed(version=version, controls=controls)
     status, hold_reason = _wake(run)
     asset.round += 1
-    Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=timezone.now())
+    Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = _insert(asset, run, change, status, hold_reason)
     budget.cover(run=run, campaign=run.campaign)
     spine.publish(

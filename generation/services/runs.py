@@ -9,8 +9,8 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Q
-from django.utils import timezone
 
+from campaigns import clock
 from campaigns import events as spine
 from campaigns.access import Action, require
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
@@ -40,7 +40,7 @@ WHERE j.run_id = %s AND j.status = 'queued'
 
 # Assets of the run that no job can bring anything to any more, and that got nothing.
 _FRUITLESS = """
-UPDATE generation_asset a SET state = %(to)s, changed_at = now()
+UPDATE generation_asset a SET state = %(to)s, changed_at = %(now)s
 FROM generation_cell c
 WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
   AND NOT EXISTS (SELECT 1 FROM generation_assetversion v WHERE v.asset_id = a.id AND v.round = a.round)
@@ -70,7 +70,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     )
     reserved = budget.cover(run=run, campaign=campaign)
     reused = _count(_COUNT_REUSED, run.pk)
-    now = timezone.now()
+    now = clock.now()
     fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
     _move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
@@ -101,7 +101,7 @@ def resume(*, run_id: int, by: User) -> Run:
         raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
-    _move(run, RunState.RUNNING, pause_reason="", watched_from=timezone.now())
+    _move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
     _publish(events.RunResumed, run, campaign, {"queued": queued}, by)
     nudges.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
@@ -122,7 +122,7 @@ def cancel(*, run_id: int, by: User) -> Run:
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
-    _move(run, RunState.CANCELLED, finished_at=timezone.now())
+    _move(run, RunState.CANCELLED, finished_at=clock.now())
     freed = budget.free(run=run, campaign=campaign)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
     _publish(events.RunCancelled, run, campaign, payload, by)
@@ -144,11 +144,11 @@ def retry_failed(*, run_id: int, by: User) -> int:
     fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None}
     queued: int = failed.update(status=JobState.QUEUED, **fresh)
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
-        state=AssetState.MAKING, changed_at=timezone.now()
+        state=AssetState.MAKING, changed_at=clock.now()
     )
     reserved = budget.cover(run=run, campaign=campaign)
     if run.state == RunState.FINISHED:
-        _move(run, RunState.RUNNING, finished_at=None, watched_from=timezone.now())
+        _move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
     _publish(events.RunRetried, run, campaign, {"queued": queued, "reserved": str(reserved)}, by)
     nudges.wake(run.endpoint.lane)
     return queued
@@ -273,7 +273,7 @@ def _has_work(run_id: int) -> bool:
 def _finish_if_done(run: Run, campaign: Campaign) -> bool:
     if run.state != RunState.RUNNING or _has_work(run.pk):
         return False
-    _move(run, RunState.FINISHED, finished_at=timezone.now())
+    _move(run, RunState.FINISHED, finished_at=clock.now())
     budget.free(run=run, campaign=campaign)
     ends = Job.objects.filter(run=run).aggregate(
         succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
@@ -286,9 +286,9 @@ def _finish_if_done(run: Run, campaign: Campaign) -> bool:
 
 def _settle_fruitless(run: Run, to: str) -> int:
     """Move deliverables that will get no picture: from making to `to`, in a later round to failed. Returns how many."""
-    count = _execute(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to)})
+    count = _execute(_FRUITLESS, {"run": run.pk, "old": AssetState.MAKING.value, "to": str(to), "now": clock.now()})
     return count + _execute(
-        _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value}
+        _FRUITLESS, {"run": run.pk, "old": AssetState.REVISING.value, "to": AssetState.FAILED.value, "now": clock.now()}
     )
 
 

@@ -6,9 +6,8 @@ from datetime import datetime
 
 import structlog
 from django.db import transaction
-from django.utils import timezone
 
-from campaigns import events
+from campaigns import clock, events
 from campaigns.errors import DomainError
 from generation.choices import AssetState
 from generation.models import Asset
@@ -29,7 +28,7 @@ def carry_out_due(now: datetime | None = None, limit: int = 200) -> int:
 
     One transaction per decision: one that cannot be carried out is put before the campaign manager and stops none.
     """
-    now = now or timezone.now()
+    now = now or clock.now()
     due = list(
         Decision.objects.filter(consequences_at__isnull=True, effective_at__lte=now)
         .order_by("effective_at", "id")

@@ -14,7 +14,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import access, events
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem, Stale
 from campaigns.models import User
@@ -139,7 +139,7 @@ def _enter(task_id: int, version_id: int, by: User) -> _Scene:
     version = AssetVersion.objects.select_related("master").filter(pk=version_id, asset=asset).first()
     if version is None:
         raise NotFound(f"Asset {asset.pk} has no version {version_id}.")
-    return _Scene(asset, queue.lock(task_id), version, by, timezone.now())
+    return _Scene(asset, queue.lock(task_id), version, by, clock.now())
 
 
 def _said_already(scene: _Scene, verdict: str) -> Decision | None:

@@ -10,9 +10,8 @@ from typing import Any
 import structlog
 from django.db import transaction
 from django.db.models import F, Max
-from django.utils import timezone
 
-from campaigns import access, events
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, NotFound
 from campaigns.models import User
@@ -40,7 +39,7 @@ def want_everywhere(*, asset: Asset, version: AssetVersion, cause: str) -> int:
         delivery, is_new = Delivery.objects.get_or_create(
             asset=asset,
             destination=destination,
-            defaults={"version": version, "desired": Desired.PRESENT, "next_attempt_at": timezone.now()},
+            defaults={"version": version, "desired": Desired.PRESENT, "next_attempt_at": clock.now()},
         )
         if not is_new:
             if delivery.desired == Desired.PRESENT and delivery.version_id == version.pk:
@@ -90,7 +89,7 @@ def retry(*, delivery_id: int, by: User) -> Delivery:
     if is_settled(delivery):
         raise Conflict("It is where it should be; there is nothing to try.")
     free = Delivery.objects.filter(pk=delivery.pk, lease_token__isnull=True)
-    if not free.update(attempts=0, next_attempt_at=timezone.now(), error=""):
+    if not free.update(attempts=0, next_attempt_at=clock.now(), error=""):
         raise Conflict("A try is under way at this moment.")
     nudges.wake(Lane.DELIVERY)
     return Delivery.objects.get(pk=delivery.pk)
@@ -102,7 +101,7 @@ def is_settled(delivery: Delivery) -> bool:
 
 
 def has_due(now: datetime | None = None) -> bool:
-    return _due(now or timezone.now()).exists()
+    return _due(now or clock.now()).exists()
 
 
 def work_due(limit: int = 50) -> int:
@@ -126,7 +125,7 @@ def _due(now: datetime) -> Any:
 def _claim() -> Delivery | None:
     """Lease the delivery that is due longest. The lease's end is its next attempt, so a lost worker costs five
     minutes."""
-    now = timezone.now()
+    now = clock.now()
     delivery = (
         _due(now)
         .select_for_update(skip_locked=True, of=("self",))
@@ -187,7 +186,7 @@ def _note_names(delivery: Delivery, package: Package) -> None:
 @transaction.atomic(durable=True)
 def _finish(claimed: Delivery, receipt: Receipt | None, error: DeliveryError | None) -> None:
     """Write how a try went, unless its lease was lost meanwhile. A wish that changed while it ran is due at once."""
-    now = timezone.now()
+    now = clock.now()
     delivery = (
         Delivery.objects.select_for_update(of=("self",))
         .select_related("destination", "asset")
@@ -258,11 +257,11 @@ def wait_seconds(attempt: int, error: DeliveryError) -> float:
 def _wish(delivery: Delivery, desired: str, version: AssetVersion) -> None:
     """Change what is wanted; a try that runs now will find out when it ends."""
     Delivery.objects.filter(pk=delivery.pk).update(
-        desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=timezone.now()
+        desired=desired, version=version, wish=F("wish") + 1, error="", changed_at=clock.now()
     )
     delivery.refresh_from_db()
-    if delivery.lease_token is None or (delivery.lease_expires_at and delivery.lease_expires_at < timezone.now()):
-        due = None if _nothing_to_do(delivery) else timezone.now()
+    if delivery.lease_token is None or (delivery.lease_expires_at and delivery.lease_expires_at < clock.now()):
+        due = None if _nothing_to_do(delivery) else clock.now()
         Delivery.objects.filter(pk=delivery.pk).update(attempts=0, next_attempt_at=due)
         delivery.refresh_from_db()
 

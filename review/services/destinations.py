@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
 
-from campaigns import access, events
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, User
@@ -80,9 +79,7 @@ def change(
         undone = Delivery.objects.filter(destination=destination, lease_token__isnull=True).exclude(
             desired=F("observed")
         )
-        undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(
-            attempts=0, next_attempt_at=timezone.now()
-        )
+        undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=clock.now())
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
 

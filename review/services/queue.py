@@ -9,7 +9,7 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from campaigns import access, events
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, NotFound
 from campaigns.models import Brand, User
@@ -52,7 +52,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     stages = checklists.stages(brand_id=asset.brand_id)
     stage = stage or stages[0].stage
     version = checklists.current(brand_id=asset.brand_id, stage=stage)
-    due_at = timezone.now() + timedelta(hours=version.checklist.due_hours)
+    due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"checklist_version": version, "round": asset.round, "due_at": due_at}
     task, is_new = ReviewTask.objects.get_or_create(
         asset=asset, stage=stage, defaults={"brand_id": asset.brand_id, "state": TaskState.OPEN, **fresh}
@@ -108,7 +108,7 @@ def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIR
     that wants a second opinion and already has theirs. Skipped ones come last, due ones first, then by run and subject.
     """
     access.require(by, Action.REVIEW, brand)
-    now = timezone.now()
+    now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
     held = list(open_tasks.filter(claimed_by=by, claimed_until__gt=now).values_list("pk", flat=True))
@@ -138,7 +138,7 @@ ORDER = (
 def hold(task: ReviewTask, by: User) -> None:
     """Give one open task to `by` for ten minutes. The caller holds the task's row."""
     task.claimed_by = by
-    task.claimed_until = timezone.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
+    task.claimed_until = clock.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     ReviewTask.objects.filter(pk=task.pk).update(claimed_by=by, claimed_until=task.claimed_until)
 
 
@@ -146,7 +146,7 @@ def hold(task: ReviewTask, by: User) -> None:
 def renew(*, brand: Brand, by: User) -> int:
     """Keep what `by` still holds for another ten minutes; called by the page while somebody works. Returns how many."""
     access.require(by, Action.REVIEW, brand)
-    now = timezone.now()
+    now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     mine = ReviewTask.objects.filter(brand=brand, state=TaskState.OPEN, claimed_by=by, claimed_until__gt=now)
     return mine.update(claimed_until=until)
@@ -166,7 +166,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     task = get(task_id, by)
     access.require(by, Action.REVIEW, task.brand)
     ensure_free(task, by)
-    now = timezone.now()
+    now = clock.now()
     skipped = ReviewTask.objects.filter(pk=task.pk, state=TaskState.OPEN).update(
         skipped_at=now, claimed_by=None, claimed_until=None
     )
@@ -181,7 +181,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
 def ensure_free(task: ReviewTask, by: User) -> None:
     """Raise Conflict while another person holds the task; a lead may step in."""
     holder, until = task.claimed_by, task.claimed_until
-    if holder is None or holder == by or until is None or until <= timezone.now():
+    if holder is None or holder == by or until is None or until <= clock.now():
         return
     if access.can(by, Action.REVOKE, task.brand):
         return

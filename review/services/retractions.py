@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from django.db import transaction
-from django.utils import timezone
 
-from campaigns import access, events
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from campaigns.models import User
@@ -151,7 +150,7 @@ def _ensure_can_withdraw(asset: Asset, decision: Decision, withdraws: bool) -> N
 
 def _void(decision: Decision, verdict: str, by: User, note: str) -> Decision:
     """Insert the voiding decision, free the slot, and see to it that nothing follows from the voided one any more."""
-    now = timezone.now()
+    now = clock.now()
     voiding = Decision.objects.create(
         task_id=decision.task_id,
         version_id=decision.version_id,
