@@ -24,12 +24,14 @@ class PhotoRole(TextChoices):
     ANGLE = "angle"
     INNER = "inner"
     DETAIL = "detail"
+    BACK = "back"
 
 
 class PhotoStatus(TextChoices):
     PENDING = "pending"  # a URL or file name is known, the bytes are not here yet
     READY = "ready"
     REFUSED = "refused"
+    REMOVED = "removed"  # by a person; the file stays for runs that were planned with it, and can come back
 
 
 class CutoutMethod(TextChoices):

@@ -16,7 +16,8 @@ from PIL import Image
 from campaigns.choices import PhotoStatus, Role
 from campaigns.errors import Invalid, NotAllowed, NotFound
 from campaigns.models import Cutout, Event, ReferencePhoto
-from campaigns.services import files, photos
+from campaigns.photos import cutout
+from campaigns.services import archives, files, photos
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db
@@ -61,7 +62,7 @@ def test_a_folder_gives_each_product_its_photo_and_a_cut_out(brand, manager, tmp
     (tmp_path / "shots" / "vase 2.jpg").write_bytes(jpeg("bowl"))
     (tmp_path / "shots" / "holiday.jpg").write_bytes(jpeg("mug"))
 
-    report = photos.attach_folder(brand=brand, folder=tmp_path / "shots", by=manager)
+    report = archives.attach_folder(brand=brand, folder=tmp_path / "shots", by=manager)
 
     assert (report.ready, report.refused, report.cutouts, report.missing) == (2, 0, 2, 1)
     assert report.unmatched == ["holiday.jpg"]
@@ -83,9 +84,9 @@ def test_a_folder_gives_each_product_its_photo_and_a_cut_out(brand, manager, tmp
 def test_attaching_the_same_folder_again_changes_nothing(brand, manager, tmp_path: Path) -> None:
     pending(brand, "a.jpg")
     (tmp_path / "a.jpg").write_bytes(jpeg())
-    photos.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
     before = list(ReferencePhoto.objects.values())
-    report = photos.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    report = archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
     assert report.ready == 0 and list(ReferencePhoto.objects.values()) == before
     assert Event.objects.filter(type="campaigns.photos.attached").count() == 1
 
@@ -98,13 +99,13 @@ def test_two_products_with_one_photo_share_file_and_cut_out(brand, manager, tmp_
         pending(brand, "later.jpg"),
     ]
     computed = []
-    real = photos.cutout.cut_out
-    monkeypatch.setattr(photos.cutout, "cut_out", lambda pixels: computed.append(1) or real(pixels))
+    real = cutout.cut_out
+    monkeypatch.setattr(cutout, "cut_out", lambda pixels: computed.append(1) or real(pixels))
     (tmp_path / "same.jpg").write_bytes(jpeg())
     (tmp_path / "copy.jpg").write_bytes(jpeg())
-    photos.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
     (tmp_path / "later.jpg").write_bytes(jpeg())
-    photos.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
     for row in rows:
         row.refresh_from_db()
     assert len({row.sha256 for row in rows}) == 1
@@ -116,7 +117,7 @@ def test_a_file_that_is_no_photo_marks_its_photo_refused_and_the_others_go_on(br
     bad, good = pending(brand, "bad.jpg"), pending(brand, "good.jpg")
     (tmp_path / "bad.jpg").write_bytes(b"<html>404</html>")
     (tmp_path / "good.jpg").write_bytes(jpeg())
-    report = photos.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    report = archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
     assert (report.ready, report.refused) == (1, 1)
     bad.refresh_from_db()
     good.refresh_from_db()
@@ -125,7 +126,7 @@ def test_a_file_that_is_no_photo_marks_its_photo_refused_and_the_others_go_on(br
     assert good.status == PhotoStatus.READY
     # A better file may follow.
     (tmp_path / "bad.jpg").write_bytes(jpeg("bowl"))
-    assert photos.attach_folder(brand=brand, folder=tmp_path, by=manager).ready == 1
+    assert archives.attach_folder(brand=brand, folder=tmp_path, by=manager).ready == 1
 
 
 def test_a_photo_without_a_product_is_kept_and_says_so(brand, manager) -> None:
@@ -141,7 +142,7 @@ def test_a_photo_without_a_product_is_kept_and_says_so(brand, manager) -> None:
 def test_a_zip_is_matched_by_name_and_its_paths_are_never_used(brand, manager, tmp_path: Path) -> None:
     row = pending(brand, "vase.jpg")
     packed = archive({"../../../vase.jpg": jpeg(), "__MACOSX/._vase.jpg": b"x", ".DS_Store": b"x"})
-    report = photos.attach_zip(brand=brand, file=packed, by=manager)
+    report = archives.attach_zip(brand=brand, file=packed, by=manager)
     row.refresh_from_db()
     assert report.ready == 1 and row.status == PhotoStatus.READY
     assert report.unmatched == []
@@ -155,14 +156,14 @@ def test_a_zip_bomb_is_refused_before_anything_is_unpacked(brand, manager) -> No
         packed.writestr("zeros.jpg", bytes(40 * 2**20))
     buffer.seek(0)
     with pytest.raises(Invalid, match="unpacks to 40 MB"):
-        photos.attach_zip(brand=brand, file=buffer, by=manager)
+        archives.attach_zip(brand=brand, file=buffer, by=manager)
     assert not Event.objects.filter(type="campaigns.photos.attached").exists()
 
 
 @pytest.mark.parametrize("data", [b"", b"PK\x03\x04 broken", b"not an archive at all"])
 def test_what_is_no_zip_is_refused_in_words(brand, manager, data: bytes) -> None:
     with pytest.raises(Invalid, match="ZIP archive"):
-        photos.attach_zip(brand=brand, file=io.BytesIO(data), by=manager)
+        archives.attach_zip(brand=brand, file=io.BytesIO(data), by=manager)
 
 
 def test_one_photo_is_added_to_a_product_and_a_bad_one_writes_nothing(brand, manager) -> None:
@@ -175,14 +176,48 @@ def test_one_photo_is_added_to_a_product_and_a_bad_one_writes_nothing(brand, man
     assert subject.photos.count() == 1
 
 
-def test_a_better_file_replaces_the_cut_out_that_counts(brand, manager) -> None:
+def test_a_better_file_takes_over_and_the_earlier_one_is_kept_with_its_cut_out(brand, manager) -> None:
     row = pending(brand, "a.jpg")
+    first = photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=manager)
+    better = photos.attach(photo_id=row.pk, data=jpeg("bowl"), file_name="better.jpg", by=manager)
+    assert (better.pk, better.status) == (row.pk, PhotoStatus.READY) and better.sha256 != first.sha256
+    assert row.cutouts.count() == 1 and row.cutouts.get().is_accepted
+    earlier = ReferencePhoto.objects.get(subject=row.subject, status=PhotoStatus.REMOVED)
+    assert earlier.sha256 == first.sha256 and earlier.cutouts.count() == 1
+
+
+def test_the_same_file_again_keeps_nothing_twice(brand, manager) -> None:
+    row = pending(brand, "a.jpg")
+    for _ in range(2):
+        photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=manager)
+    assert row.subject.photos.count() == 1
+
+
+def test_a_fetched_file_makes_its_photo_ready_and_names_the_process(brand) -> None:
+    row = pending(brand, "https://shop.example/a.jpg")
+    done = photos.attach_fetched(photo_id=row.pk, data=jpeg(), label="photo loader")
+    assert done.status == PhotoStatus.READY and done.cutouts.filter(is_accepted=True).exists()
+    event = Event.objects.get(type="campaigns.photos.attached")
+    assert (event.actor, event.actor_label, event.payload["ready"]) == (None, "photo loader", 1)
+
+
+def test_a_fetched_file_that_is_no_photo_marks_it_refused_with_the_reason(brand) -> None:
+    row = pending(brand, "https://shop.example/a.jpg")
+    done = photos.attach_fetched(photo_id=row.pk, data=b"<html>404</html>", label="photo loader")
+    row.refresh_from_db()
+    assert done.status == row.status == PhotoStatus.REFUSED and "JPEG, PNG, WebP or AVIF" in row.notes[0]
+    event = Event.objects.get(type="campaigns.photos.attached")
+    assert event.payload["refused"][0]["file"] == "https://shop.example/a.jpg"
+
+
+def test_a_file_fetched_too_late_changes_nothing(brand, manager) -> None:
+    row = pending(brand, "https://shop.example/a.jpg")
     photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=manager)
-    photos.attach(photo_id=row.pk, data=jpeg("bowl"), file_name="better.jpg", by=manager)
-    assert row.cutouts.count() == 2 and row.cutouts.filter(is_accepted=True).count() == 1
-    first = row.cutouts.order_by("id")[0]
-    photos.accept_cutout(cutout_id=first.pk, by=manager)
-    assert row.cutouts.get(is_accepted=True) == first
+    before = ReferencePhoto.objects.values().get(pk=row.pk)
+    photos.attach_fetched(photo_id=row.pk, data=jpeg("bowl"), label="photo loader")
+    assert ReferencePhoto.objects.values().get(pk=row.pk) == before
+    with pytest.raises(NotFound):
+        photos.attach_fetched(photo_id=row.pk + 1000, data=jpeg(), label="photo loader")
 
 
 def test_what_was_removed_from_the_file_is_noted(brand, manager) -> None:
@@ -199,11 +234,11 @@ def test_only_those_who_may_import_attach_photos_and_no_brand_reaches_anothers(b
     reviewer = factories.MembershipFactory(brand=brand, role=Role.REVIEWER).user
     stranger = factories.MembershipFactory(role=Role.ADMIN).user
     with pytest.raises(NotAllowed):
-        photos.attach_folder(brand=brand, folder=tmp_path, by=reviewer)
+        archives.attach_folder(brand=brand, folder=tmp_path, by=reviewer)
     with pytest.raises(NotAllowed):
         photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=reviewer)
     with pytest.raises(NotAllowed):
-        photos.attach_zip(brand=brand, file=archive({}), by=stranger)
+        archives.attach_zip(brand=brand, file=archive({}), by=stranger)
     with pytest.raises(NotFound):
         photos.attach(photo_id=row.pk, data=jpeg(), file_name="a.jpg", by=stranger)
     with pytest.raises(NotFound):
@@ -221,7 +256,7 @@ def test_two_people_attach_the_same_folder_at_once_and_each_photo_is_written_onc
 
     def work() -> None:
         try:
-            reports.append(photos.attach_folder(brand=brand, folder=tmp_path, by=manager))
+            reports.append(archives.attach_folder(brand=brand, folder=tmp_path, by=manager))
         finally:
             connection.close()
 

@@ -25,7 +25,7 @@ from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
 from campaigns.models import Brand, Campaign, FeedImport, PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import subjects as subject_rows
-from campaigns.services import campaigns, imports, photos, prompts
+from campaigns.services import archives, campaigns, imports, prompts
 
 
 class Password(BasicAuthentication):
@@ -125,7 +125,7 @@ class PhotosView(APIView):
         asked = serializers.PhotosUpload(data=request.data)
         asked.is_valid(raise_exception=True)
         brand = brand_rows.get(caller(request), asked.validated_data["brand"])
-        report = photos.attach_zip(brand=brand, file=asked.validated_data["file"], by=caller(request))
+        report = archives.attach_zip(brand=brand, file=asked.validated_data["file"], by=caller(request))
         return Response(report.to_json(), status=201)
 
 

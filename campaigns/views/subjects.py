@@ -16,6 +16,7 @@ from campaigns.errors import Invalid, NotFound
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.services import archives, cutouts
 from campaigns.services import photos as services
 
 PAGE = 60
@@ -67,7 +68,7 @@ def photos(request: BrandRequest) -> HttpResponseBase:
     file = request.FILES.get("photos")
     if file is None:
         raise Invalid("Choose a ZIP archive of photos first.")
-    report = services.attach_zip(brand=request.brand, file=file, by=request.user)
+    report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
     messages.success(
         request,
         f"{report.ready} photos are in, {report.cutouts} cut-outs made; {report.refused} refused, "
@@ -96,7 +97,7 @@ def add_photo(request: BrandRequest, pk: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
 def accept_cutout(request: BrandRequest, pk: int, cutout_id: int) -> HttpResponseBase:
-    services.accept_cutout(cutout_id=cutout_id, by=request.user)
+    cutouts.accept(cutout_id=cutout_id, by=request.user)
     messages.success(request, "This cut-out is used from now on.")
     return redirect("product", request.brand.slug, pk)
 

@@ -22,7 +22,7 @@ from rich.table import Table
 
 from campaigns.errors import DomainError
 from campaigns.models import FeedImport, Subject
-from campaigns.services import campaigns, imports, photos
+from campaigns.services import archives, campaigns, imports
 from config import embedded, env, supervisor
 from examples import loading
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
@@ -143,7 +143,7 @@ class Command(BaseCommand):
         )
         if done.error_count:
             raise CommandError(f"{example.feed} has {done.error_count} mistakes; `manage.py import_feed` shows them.")
-        taken = photos.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
+        taken = archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
         campaigns.add_subjects(campaign_id=example.campaign.pk, by=example.owner)
         refused = f", {taken.refused} refused" if taken.refused else ""
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"

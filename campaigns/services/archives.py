@@ -1,0 +1,185 @@
+"""Photos by the folder and by the archive, each given to the product that its name names.
+
+Decoding and cutting out happen before any transaction; the rows of one batch are written in one, with one event.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from typing import IO, Any
+
+from django.db import transaction
+
+from campaigns.access import Action, require
+from campaigns.choices import PhotoStatus
+from campaigns.errors import Invalid
+from campaigns.models import Brand, ReferencePhoto, User
+from campaigns.photos import intake
+from campaigns.selectors import photos as selectors
+from campaigns.selectors.photos import Wanted
+from campaigns.services import photo_files
+from campaigns.services.photo_files import Refusal, Taken
+
+BATCH = 100
+"""Photos written in one transaction, with one event."""
+WORKERS = min(4, os.cpu_count() or 1)
+MAX_ZIP_FILES = 10_000
+MAX_ZIP_BYTES = 8 * 1024**3
+MAX_ZIP_RATIO = 200
+"""Pictures are compressed already: an archive that unpacks to far more than its size is a bomb."""
+
+
+@dataclass
+class Report:
+    """What became of a batch. ready, refused: photos; unmatched: files that no product names; missing: photos that
+    still wait for their file."""
+
+    ready: int = 0
+    refused: int = 0
+    cutouts: int = 0
+    missing: int = 0
+    refusals: list[Refusal] = field(default_factory=list)
+    unmatched: list[str] = field(default_factory=list)
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _File:
+    """One file on offer: its name as given, and how to read it."""
+
+    name: str
+    read: Any  # () -> bytes
+
+
+def attach_folder(*, brand: Brand, folder: Path, by: User) -> Report:
+    """Give every waiting photo of the brand its file from `folder` and below, by the name that the feed gave.
+
+    Files that cannot be used mark their photos refused, with the reason in their notes; a better file may follow.
+    Raises NotAllowed, and Invalid if there is no such folder.
+    """
+    require(by, Action.IMPORT_FEED, brand)
+    if not folder.is_dir():
+        raise Invalid(f"There is no folder {folder}.")
+    found = (path for path in sorted(folder.rglob("*")) if path.is_file() and not path.is_symlink())
+    offered = (_File(path.relative_to(folder).as_posix(), path.read_bytes) for path in found)
+    return _attach_many(brand, offered, by)
+
+
+def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
+    """As `attach_folder`, from a ZIP archive. Raises Invalid for what is no archive, encrypted, or a bomb."""
+    require(by, Action.IMPORT_FEED, brand)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            return _attach_many(brand, _members(archive), by)
+    except (zipfile.BadZipFile, NotImplementedError, EOFError) as error:
+        raise Invalid(f"This is no ZIP archive that can be read ({error}); pack the photos again.") from error
+
+
+# -- many files ----------------------------------------------------------------------------------------------------
+
+
+def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
+    waiting = selectors.wanted(brand=brand, user=by)
+    by_path: dict[str, list[Wanted]] = defaultdict(list)
+    by_name: dict[str, list[Wanted]] = defaultdict(list)
+    for one in waiting:
+        by_path[one.path].append(one)
+        by_name[one.file_name].append(one)
+    report = Report()
+    matched: set[int] = set()
+    pairs = []
+    for file in offered:
+        name = file.name.casefold()
+        wanted = by_path.get(name) or by_name.get(name.rsplit("/", 1)[-1]) or []
+        fresh = [one for one in wanted if one.photo_id not in matched]
+        matched.update(one.photo_id for one in fresh)
+        if fresh:
+            pairs.append((file, fresh))
+        elif not wanted:
+            report.unmatched.append(file.name)
+    remaining = iter(pairs)
+    while batch := list(islice(remaining, BATCH)):
+        _attach_batch(brand, batch, by, report)
+    report.missing = len(waiting) - len(matched)
+    return report
+
+
+def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted]]], by: User, report: Report) -> None:
+    """Read, check, store and cut out without a transaction; then write the batch in one."""
+    outcomes = list(_taken(brand, [file for file, _ in batch]))
+    wanted = {one.photo_id: outcome for (_, ones), outcome in zip(batch, outcomes, strict=True) for one in ones}
+    with transaction.atomic():
+        # Somebody else may have attached a file meanwhile: only what still waits is written.
+        rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
+            pk__in=wanted, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
+        )
+        ready: list[tuple[ReferencePhoto, Taken]] = []
+        refused: list[tuple[ReferencePhoto, Refusal]] = []
+        for row in rows.order_by("pk"):
+            outcome = wanted[row.pk]
+            if isinstance(outcome, Refusal):
+                refused.append((row, outcome))
+            else:
+                ready.append((row, outcome))
+        photo_files.refuse(refused)
+        report.cutouts += photo_files.write(ready)
+        if ready or refused:
+            photo_files.publish(brand, [row for row, _ in ready], [refusal for _, refusal in refused], by=by)
+    report.ready += len(ready)
+    report.refused += len(refused)
+    report.refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+
+
+def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
+    """What became of each file, in order. A few at a time on threads: at most WORKERS photos are in memory."""
+    jobs: dict[str, Future[Taken]] = {}  # equal files are cut out once
+    with ThreadPoolExecutor(WORKERS) as pool:
+        for start in range(0, len(offered), WORKERS):
+            group = offered[start : start + WORKERS]
+            photos = list(pool.map(_admitted, group))
+            for photo in photos:
+                if isinstance(photo, intake.Photo) and (digest := photo_files.sha256_of(photo)) not in jobs:
+                    jobs[digest] = pool.submit(photo_files.take, photo, photo_files.known_cut(brand, photo))
+            for photo in photos:
+                yield photo if isinstance(photo, Refusal) else jobs[photo_files.sha256_of(photo)].result()
+
+
+def _admitted(file: _File) -> intake.Photo | Refusal:
+    try:
+        return intake.admit(file.read())
+    except (intake.Refused, OSError, zipfile.BadZipFile, RuntimeError) as error:
+        return Refusal(file.name, str(error) or "The file could not be read.")
+
+
+def _members(archive: zipfile.ZipFile) -> Iterator[_File]:
+    """The archive's files that may be photos, after a look at the whole directory. Names are only compared, never
+    used as paths."""
+    entries = [entry for entry in archive.infolist() if not entry.is_dir()]
+    total = sum(entry.file_size for entry in entries)
+    packed = sum(entry.compress_size for entry in entries)
+    if len(entries) > MAX_ZIP_FILES:
+        raise Invalid(f"The archive holds {len(entries)} files; at most {MAX_ZIP_FILES} at once.")
+    if total > MAX_ZIP_BYTES or total > MAX_ZIP_RATIO * max(packed, 4096):
+        raise Invalid(f"The archive unpacks to {total / 2**20:.0f} MB, far more than photos do; pack the photos only.")
+    for entry in entries:
+        if entry.flag_bits & 1:
+            raise Invalid(f"{entry.filename} is encrypted; send the archive without a password.")
+    for entry in entries:
+        name = PurePosixPath(entry.filename.replace("\\", "/"))
+        if "__MACOSX" not in name.parts and not name.name.startswith("."):
+            yield _File(name.as_posix(), lambda entry=entry: _read_member(archive, entry))
+
+
+def _read_member(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> bytes:
+    """At most one byte more than is accepted, whatever the directory claims."""
+    with archive.open(entry) as member:
+        return member.read(intake.MAX_BYTES + 1)

@@ -1,0 +1,170 @@
+"""A photo's file becomes rows: checked, stored once by content, and the product cut out of it.
+
+What takes time (`take`) is called outside transactions; `write` and `publish` inside the caller's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
+
+from django.db.models import Max
+
+from campaigns import events
+from campaigns.choices import PhotoStatus
+from campaigns.models import Brand, Cutout, ReferencePhoto, User
+from campaigns.photos import cutout, intake
+from campaigns.selectors import photos as selectors
+from campaigns.services import files
+
+SURE_ENOUGH = 0.3
+"""Confidence from which a cut-out is accepted without a person; below, one has to look first."""
+DOUBTFUL = 0.6
+"""Confidence below which an accepted cut-out is still worth a look."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One file that could not be taken, and why."""
+
+    file: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A cut-out as stored."""
+
+    key: str
+    sha256: str
+    method: str
+    confidence: float
+    box: list[int]
+
+
+@dataclass(frozen=True)
+class Taken:
+    """A file that passed, as stored. cut: None if no product stood out."""
+
+    stored: files.Stored
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    cut: Cut | None
+
+
+def take(photo: intake.Photo, known: Cut | None = None) -> Taken:
+    """Store an admitted photo and its cut-out; `known` spares cutting out a file of which there is one already."""
+    stored = files.put(photo.data, suffix=photo.suffix)
+    notes = list(photo.notes)
+    cut = known
+    if cut is None:
+        try:
+            made = cutout.cut_out(photo.pixels)
+        except cutout.NoProduct as error:
+            notes.append(str(error))
+        else:
+            png = files.put(cutout.to_png(made.rgba), suffix="png")
+            cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box))
+    if cut is not None and cut.confidence < DOUBTFUL:
+        notes.append(
+            f"The cut-out is uncertain ({cut.confidence:.0%}): product and background are much alike. Look at it."
+        )
+    return Taken(stored, photo.width, photo.height, tuple(notes), cut)
+
+
+def known_cut(brand: Brand, photo: intake.Photo) -> Cut | None:
+    """The cut-out that this brand already has of the same file."""
+    row = selectors.cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
+    return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box) if row else None
+
+
+def sha256_of(photo: intake.Photo) -> str:
+    return hashlib.sha256(photo.data).hexdigest()
+
+
+def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> int:
+    """The rows of photos (locked by the caller) and their cut-outs; returns how many cut-outs.
+
+    A photo that had another file before keeps it as a removed photo beside it: runs that were planned with the earlier
+    file still find it, and a person can bring it back.
+    """
+    _keep_earlier([(row, one) for row, one in taken if row.storage_key and row.sha256 != one.stored.sha256])
+    for row, one in taken:
+        row.status, row.notes = PhotoStatus.READY, list(one.notes)
+        row.sha256, row.storage_key = one.stored.sha256, one.stored.key
+        row.width, row.height = one.width, one.height
+    ReferencePhoto.objects.bulk_update(
+        [row for row, _ in taken], ["status", "notes", "sha256", "storage_key", "width", "height"]
+    )
+    Cutout.objects.filter(photo__in=[row for row, _ in taken], is_accepted=True).update(is_accepted=False)
+    made = [
+        Cutout(
+            photo=row,
+            method=one.cut.method,
+            is_accepted=one.cut.confidence >= SURE_ENOUGH,
+            confidence=one.cut.confidence,
+            sha256=one.cut.sha256,
+            storage_key=one.cut.key,
+            box=one.cut.box,
+        )
+        for row, one in taken
+        if one.cut
+    ]
+    Cutout.objects.bulk_create(made)
+    return len(made)
+
+
+def refuse(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
+    """Mark photos (locked by the caller) whose file cannot be used; the reason stands in their notes."""
+    for row, refusal in refused:
+        row.status, row.notes = PhotoStatus.REFUSED, [refusal.message]
+    ReferencePhoto.objects.bulk_update([row for row, _ in refused], ["status", "notes"])
+
+
+def publish(
+    brand: Brand,
+    ready: Sequence[ReferencePhoto],
+    refusals: Sequence[Refusal],
+    *,
+    by: User | None = None,
+    label: str = "",
+) -> None:
+    payload = {
+        "ready": len(ready),
+        "refused": [asdict(refusal) for refusal in refusals],
+        "photos": [{"photo": row.pk, "subject": row.subject_id, "sha256": row.sha256} for row in ready],
+    }
+    events.publish(events.PhotosAttached(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by, label=label)
+
+
+def name_of(file_name: str) -> str:
+    """The last part of a file's name as a stranger's machine gave it, as `source` holds it."""
+    return PurePosixPath(file_name.replace("\\", "/")).name[:2000] or "photo"
+
+
+def next_position(subject_id: int) -> int:
+    last = ReferencePhoto.objects.filter(subject_id=subject_id).aggregate(last=Max("position"))["last"]
+    return int(last or 0) + 1
+
+
+def _keep_earlier(replaced: Sequence[tuple[ReferencePhoto, Taken]]) -> None:
+    for row, _ in replaced:
+        earlier, _ = ReferencePhoto.objects.update_or_create(
+            subject_id=row.subject_id,
+            source=f"{row.source[:1900]} ({row.sha256[:12]})",
+            defaults={
+                "role": row.role,
+                "position": row.position,
+                "alt_text": row.alt_text,
+                "status": PhotoStatus.REMOVED,
+                "notes": row.notes,
+                "sha256": row.sha256,
+                "storage_key": row.storage_key,
+                "width": row.width,
+                "height": row.height,
+            },
+        )
+        Cutout.objects.filter(photo=row).update(photo=earlier)
