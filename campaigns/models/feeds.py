@@ -60,8 +60,10 @@ class FeedSource(models.Model):
 class FeedImport(models.Model):
     """One file offered to a brand: checked, then applied in full or refused in full; an applied one may be undone.
 
-    mapping: heading -> field, where people chose; fixes: [{"cause", "column", "action", …}] that people applied to all
-    rows. The file itself is kept under `storage_key`.
+    mapping: heading -> field, where people chose; fixes: [{"cause", "fix", "columns", "changed"}] that people applied
+    to all rows, in that order. The file itself is kept under `storage_key` for some weeks. A waiting one is read by
+    whoever holds its lock: `rows` and `bytes_read` follow the reading, `attempts` counts the readers that died of it.
+    undone_counts: {"removed", "restored", "kept"} subjects.
     """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="imports")
@@ -81,6 +83,12 @@ class FeedImport(models.Model):
     mapping = models.JSONField(default=dict, blank=True)
     fixes = models.JSONField(default=list, blank=True)
     storage_key = models.CharField(max_length=200, blank=True)
+    is_to_apply = models.BooleanField(
+        default=False, help_text="waiting: to be applied if it is right, not only checked"
+    )
+    bytes_read = models.BigIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)
+    undone_counts = models.JSONField(default=dict, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
     undone_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     requested_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
@@ -90,6 +98,12 @@ class FeedImport(models.Model):
 
     class Meta:
         ordering = ["-id"]
+        indexes = [
+            # Housekeeping's question: which files are still to be read?
+            models.Index(fields=["id"], name="import_waiting", condition=models.Q(status="waiting")),
+            # The sweeper's question: does an import name this file?
+            models.Index(fields=["storage_key"], name="import_file", condition=~models.Q(storage_key="")),
+        ]
 
     def __str__(self) -> str:
         return f"import {self.pk} of {self.file_name}"
