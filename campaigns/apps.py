@@ -11,7 +11,7 @@ class CampaignsConfig(AppConfig):
 
     def ready(self) -> None:
         """Make event types and housekeeping known, and check that the line is connected."""
-        from campaigns import chores, events  # noqa: F401
+        from campaigns import chores, events, subscribers  # noqa: F401
 
         checks.register(every_needed_event_is_heard)
 

@@ -11,7 +11,7 @@ class GenerationConfig(AppConfig):
 
     def ready(self) -> None:
         """Make event types, housekeeping and the plug-ins of this installation known."""
-        from generation import chores, events  # noqa: F401
+        from generation import chores, events, subscribers  # noqa: F401
 
         for module in settings.PROOFLINE["plugins"]:
             import_module(module)

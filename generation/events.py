@@ -118,3 +118,20 @@ class RunPrioritised(Happening):
 
     type = "generation.run.prioritised"
     object_type = "run"
+
+
+@declare
+class RunReleaseRefused(Happening):
+    """The clock wanted to release a scheduled run and could not. payload: {"message"}."""
+
+    type = "generation.run.release_refused"
+    object_type = "run"
+
+
+@declare
+class BudgetReached(Happening):
+    """What a campaign has spent and promised has come to 80 or 100 % of its budget. payload: {"percent", "committed",
+    "budget", "run"}."""
+
+    type = "generation.budget.reached"
+    object_type = "campaign"

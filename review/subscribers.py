@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from campaigns.events import subscribe
+from django.urls import reverse
+
+from campaigns.choices import Role
+from campaigns.events import doer, subscribe
+from campaigns.services import notices
 from generation.events import VersionReady
 from generation.models import Asset
+from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
+from review.models import Destination, ReviewTask
 from review.services import queue
 
 
@@ -14,3 +20,49 @@ def open_review_task(happening: VersionReady) -> None:
     asset = Asset.objects.get(pk=happening.object_id)
     if not asset.is_sandbox:
         queue.open_task(asset=asset)
+
+
+@subscribe(TaskEscalated)
+def tell_who_decides(happening: TaskEscalated) -> None:
+    """A picture came back after its rounds, or no engine can correct it: the campaign manager goes on."""
+    task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(
+        pk=happening.payload["task"]
+    )
+    subject, cause = task.asset.subject, happening.payload.get("cause", "")
+    why = "needs a retouch" if cause == "retouch" else f"was sent back: {cause}"
+    notices.tell(
+        brand=task.brand,
+        users=[user for user in (task.escalated_to,) if user != doer()],
+        kind="picture_escalated",
+        sentence=f"{subject.key} {subject.name} {why}. You decide how to go on.",
+        href=reverse("asset", args=[task.brand.slug, task.asset_id]),
+    )
+
+
+@subscribe(DeliveryFailed)
+def tell_that_a_delivery_failed(happening: DeliveryFailed) -> None:
+    """The campaign's owner; one notice for all failures of a brand until it is read."""
+    asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=happening.object_id)
+    payload = happening.payload
+    notices.tell(
+        brand=asset.brand,
+        users=[asset.campaign.owner],
+        kind="delivery_failed",
+        sentence=f"{asset.subject.key} could not be delivered to {payload['destination']}: {payload['message']}",
+        href=reverse("deliveries", args=[asset.brand.slug]) + "?state=failed",
+        is_repetitive=True,
+    )
+
+
+@subscribe(DestinationDisabled)
+def tell_that_a_destination_is_off(happening: DestinationDisabled) -> None:
+    """Nothing leaves for it any more until a lead switches it on: leads, admins and integrators."""
+    destination = Destination.objects.select_related("brand").get(pk=happening.object_id)
+    told = notices.people(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
+    notices.tell(
+        brand=destination.brand,
+        users=[user for user in told if user != doer()],
+        kind="destination_off",
+        sentence=f"{destination.name} was switched off: {happening.payload.get('reason', '')}",
+        href=reverse("deliveries", args=[destination.brand.slug]),
+    )

@@ -31,6 +31,8 @@ class Notice(models.Model):
         indexes = [
             # A person's list, newest first.
             models.Index(fields=["user", "-id"], name="notice_of_user"),
+            # The bell on every page counts what a person has not read.
+            models.Index(fields=["user", "brand"], name="notice_unread", condition=models.Q(read_at=None)),
             # The mailer's work list.
             models.Index(fields=["id"], name="notice_to_mail", condition=models.Q(mailed_at=None, read_at=None)),
         ]

@@ -11,8 +11,10 @@ from decimal import Decimal
 
 from django.db import connection
 
+from campaigns import events as spine
 from campaigns.errors import Conflict
 from campaigns.models import Campaign
+from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
 
@@ -31,6 +33,7 @@ WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' A
 )
 """
 UNDECIDED = ["queued", "running", "waiting", "held"]
+WARN_AT_PERCENT = (80, 100)
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,8 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
     Jobs whose master exists cost nothing. Raises Conflict when the campaign's budget cannot bear it.
     """
     wanted = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
-    left = standing(campaign).left
+    before = standing(campaign)
+    left = before.left
     if left is not None and wanted > left:
         currency = campaign.brand.currency
         raise Conflict(
@@ -72,7 +76,21 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
         )
     if wanted:
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=wanted)
+        _warn(run, campaign, before, wanted)
     return wanted
+
+
+def _warn(run: Run, campaign: Campaign, before: Standing, wanted: Decimal) -> None:
+    """Say so when this reservation takes the campaign across one of the marks of its budget."""
+    if not before.budget:
+        return
+    old, new = before.spent + before.reserved, before.spent + before.reserved + wanted
+    passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
+    if passed:
+        payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
+        spine.publish(
+            events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="the line"
+        )
 
 
 def free(*, run: Run, campaign: Campaign) -> Decimal:

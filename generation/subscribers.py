@@ -1,0 +1,83 @@
+"""Whom this app tells, in the same transaction, when a run ends, stands still or eats up its budget."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from decimal import Decimal
+
+from django.urls import reverse
+
+from campaigns.choices import Role
+from campaigns.events import Happening, doer, subscribe
+from campaigns.models import Campaign, User
+from campaigns.services import notices
+from generation.choices import Stage
+from generation.events import BudgetReached, RunFinished, RunPaused, RunReleaseRefused
+from generation.models import Run
+
+#: A try-out shorter than this is still on its designer's screen.
+WORTH_TELLING = timedelta(minutes=2)
+
+
+@subscribe(RunFinished)
+def tell_that_a_run_finished(happening: RunFinished) -> None:
+    """Who asked for it and who owns the campaign; of a try-out only the former, and only when it took long."""
+    run = _run(happening)
+    made, failed = happening.payload["succeeded"], happening.payload["failed"]
+    sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"
+    sentence += f", {failed} could not be made." if failed else "."
+    concerned = [run.requested_by, run.campaign.owner]
+    if run.stage == Stage.SANDBOX:
+        started, ended = run.released_at, run.finished_at
+        if started is None or ended is None or ended - started < WORTH_TELLING:
+            return
+        concerned = [run.requested_by]
+    elif made:
+        concerned.append(run.campaign.review_owner)
+    _tell(run, concerned, "run_finished", sentence, "?only=problems" if failed and not made else "")
+
+
+@subscribe(RunPaused)
+def tell_that_a_run_stands_still(happening: RunPaused) -> None:
+    """Also who owns the review: a run pauses itself because of what was made or refused there."""
+    run = _run(happening)
+    why = happening.payload.get("reason") or "Nobody said why."
+    actor = doer()
+    who = f"{actor.display_name} paused {run.name}." if actor else f"{run.name} paused itself."
+    _tell(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
+
+
+@subscribe(RunReleaseRefused)
+def tell_that_a_run_did_not_begin(happening: RunReleaseRefused) -> None:
+    run = _run(happening)
+    sentence = f"{run.name} was to begin and could not: {happening.payload['message']}"
+    _tell(run, [run.requested_by, run.campaign.owner], "release_refused", sentence)
+
+
+@subscribe(BudgetReached)
+def tell_about_the_budget(happening: BudgetReached) -> None:
+    """The owner and the leads, also who released the run: they meant the run, not the mark."""
+    campaign = Campaign.objects.select_related("brand", "owner").get(pk=happening.object_id)
+    percent, currency = happening.payload["percent"], campaign.brand.currency
+    committed, budget = (Decimal(happening.payload[name]) for name in ("committed", "budget"))
+    words = "is used up" if percent == 100 else f"is {percent} % used"
+    notices.tell(
+        brand=campaign.brand,
+        users=[campaign.owner, *notices.people(campaign.brand, Role.LEAD)],
+        kind=f"budget_{percent}",
+        sentence=f"The budget of {campaign.name} {words}: {committed:.2f} of {budget:.2f} {currency} spent or promised.",
+        href=reverse("campaign", args=[campaign.brand.slug, campaign.slug]),
+    )
+
+
+def _run(happening: Happening) -> Run:
+    return Run.objects.select_related(
+        "campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by"
+    ).get(pk=happening.object_id)
+
+
+def _tell(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
+    brand = run.campaign.brand
+    concerned = [user for user in users if user != doer()]
+    href = reverse("run", args=[brand.slug, run.pk]) + query
+    notices.tell(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)
