@@ -33,6 +33,18 @@ class Slot:
 Node = str | Slot
 
 
+def is_name(text: str) -> bool:
+    """True if `text` can be a placeholder's name."""
+    return bool(_NAME.fullmatch(text))
+
+
+def place(text: str, position: int) -> str:
+    """Where `position` is for a person: "character 15", or in a text of several lines "line 2, character 3"."""
+    line = text.count("\n", 0, position)
+    character = position - (text.rfind("\n", 0, position) + 1) + 1
+    return f"line {line + 1}, character {character}" if "\n" in text.strip("\n") else f"character {position + 1}"
+
+
 @lru_cache(maxsize=1024)
 def parse(text: str) -> tuple[Node, ...]:
     """The text as literal strings and slots, in order; raises PromptSyntaxError with the place."""

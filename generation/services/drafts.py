@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from campaigns import prompts
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
-from campaigns.prompts import Rendered
+from campaigns.prompts import Rendered, listing
 from campaigns.selectors import campaigns as campaign_selectors
 from generation.choices import RunShape
 from generation.engines.base import ImageRef, Spec
 from generation.services import fingerprints
-from generation.services.orders import GUIDE_PARAMETERS, PHOTO_AXIS, SEED_AXIS, AspectGroup, Order
+from generation.services.orders import GUIDE_PARAMETERS, PHOTO_AXIS, SEED_AXIS, AspectGroup, Order, master_size
 
 CHUNK = 2000
 VALUES_KEY_LENGTH = 500
@@ -81,11 +81,16 @@ class Draft:
 
 @dataclass(frozen=True)
 class Wish:
-    """One subject with one set of values, before aspect groups. `row` counts from 1 in a list, 0 in a matrix."""
+    """One subject with one set of values, before aspect groups. `row` counts from 1 in a list, 0 in a matrix.
+
+    aspect and size (width, height): what a row of a list asks for; one without either is made for all aspects.
+    """
 
     subject: SubjectRow
     values: Mapping[str, Any]
     row: int = 0
+    aspect: str = ""
+    size: tuple[int, int] | None = None
 
 
 class Drafter:
@@ -104,9 +109,22 @@ class Drafter:
     def drafts(self) -> Iterator[Draft]:
         """Every cell, in the order of subjects (or rows), variants and aspects."""
         for wish in self._wishes():
-            values_key = prompts.values_key(wish.values)
-            for group in self.order.groups:
+            sized = {"size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else {}
+            values_key = prompts.values_key({**wish.values, **sized})
+            for group in self._groups(wish):
                 yield self._draft(wish, values_key, group)
+
+    def _groups(self, wish: Wish) -> Sequence[AspectGroup]:
+        """The aspects that a wish is made for; a listed size sets the master's."""
+        if not wish.aspect:
+            return self.order.groups
+        groups = [group for group in self.order.groups if group.aspect == wish.aspect]
+        if not wish.size:
+            return groups or [AspectGroup(wish.aspect, 0, 0, ())]
+        width, height = master_size(*wish.size, self.order.capabilities)
+        return [replace(group, width=width, height=height) for group in groups] or [
+            AspectGroup(wish.aspect, width, height, ())
+        ]
 
     # -- subjects --------------------------------------------------------------------------------------------------
 
@@ -163,7 +181,8 @@ class Drafter:
                         (str(named), f"Row {number}: there is no active subject {named!r} in this brand.")
                     )
                     continue
-                yield Wish(subject, {name: value for name, value in row.items() if name != "subject"}, number)
+                aspect, size = listing.picture_aspect(row), listing.picture_size(row)
+                yield Wish(subject, listing.placeholders(row), number, aspect, size)
 
     def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
         rows = list(
@@ -250,6 +269,12 @@ class Drafter:
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdigit() or int(seed) > prompts.MAX_SEED:
             found.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
+        if not group.specs:
+            wanted = ", ".join(one.aspect for one in self.order.groups)
+            found.append(("values", f"No output of this campaign is {group.aspect}; it wants {wanted}."))
+        elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
+            limits = f"{self.order.capabilities.max_width} × {self.order.capabilities.max_height}"
+            found.append(("values", f"{self.order.endpoint.name} makes pictures of at most {limits} pixels."))
         identity = (wish.subject.id, values_key, group.aspect)
         if identity in self._seen:
             found.append(("duplicate", f"Row {wish.row} asks for the same picture as an earlier row."))

@@ -11,7 +11,7 @@ from campaigns.access import Action, require
 from campaigns.choices import PhotoRole, PromptStatus
 from campaigns.errors import Invalid, Problem
 from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion, User
-from campaigns.prompts import PromptSource
+from campaigns.prompts import PromptSource, listing
 from campaigns.selectors import brands as brand_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from generation.choices import RunShape, Stage
@@ -109,7 +109,7 @@ def load(
     engine = _engine(endpoint)
     capabilities = engine.capabilities()
     source = prompt_selectors.source(prompt_version)
-    names = list(used_axes) if shape == RunShape.MATRIX else sorted({n for row in listed for n in row} - {"subject"})
+    names = list(used_axes) if shape == RunShape.MATRIX else _listed_names(listed)
     problems = [
         *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
         *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
@@ -144,6 +144,10 @@ def load(
         fingerprint_prefix=_prefix(campaign, endpoint, engine),
         notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
     )
+
+
+def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    return sorted({name for row in rows if isinstance(row, Mapping) for name in listing.placeholders(row)})
 
 
 def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities) -> list[str]:

@@ -1,0 +1,315 @@
+"""List mode: a table in which one row is one picture, read into what planning takes.
+
+A column names the subject (its SKU); `seed`, `size` and `aspect` set the picture itself; every other column fills the
+placeholder of its name. An empty cell leaves things as they are. Text with commas, semicolons or tabs, XLSX files, and
+JSON (a list of objects, or one object per line).
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import gcd
+from typing import Any
+
+from campaigns.feeds import csv_file, sniffing, xlsx_file
+from campaigns.feeds.base import FeedRefused, letter
+from campaigns.prompts.seeds import MAX_SEED
+from campaigns.prompts.syntax import is_name
+
+MAX_ROWS = 10_000
+MAX_ISSUES = 200
+MAX_VALUE = 400
+SHORTEST, LONGEST = 16, 8192
+"""Pixels of a picture's edge."""
+SUBJECT = ("subject", "sku", "key", "product", "product_id", "article", "concept", "handle", "item")
+SIZE = ("size", "picture_size", "image_size", "pixels", "resolution")
+ASPECT = ("aspect", "aspect_ratio", "ratio")
+_SIZE = re.compile(r"(\d{1,5})(?:\s*(?:[x×*]|by)\s*(\d{1,5}))?\s*(?:px)?", re.IGNORECASE)
+_ASPECT = re.compile(r"0*(\d{1,4})\s*[:/x×]\s*0*(\d{1,4})(?::00)?", re.IGNORECASE)
+_CANONICAL_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+_CANONICAL_ASPECT = re.compile(r"\d{1,4}:\d{1,4}")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Issue:
+    """One mistake: the row as a spreadsheet counts it (1 is the first line; for JSON the item), its column's heading,
+    the cell (empty for JSON), what stands there, and what to write instead."""
+
+    row: int
+    column: str
+    cell: str
+    value: str
+    message: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """What was read. rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"},
+    each only where the table says it; `numbers` are their row numbers. columns: placeholders that the table fills, in
+    its order. Rows with an issue are left out: plan only when there is none."""
+
+    rows: tuple[Row, ...] = ()
+    numbers: tuple[int, ...] = ()
+    columns: tuple[str, ...] = ()
+    issues: tuple[Issue, ...] = ()
+    issue_count: int = 0
+
+    @property
+    def is_sound(self) -> bool:
+        return bool(self.rows) and not self.issue_count
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Headings and records, each (row number, cells). `row`: where the headings stand, 0 when rows have no cells."""
+
+    headings: Sequence[str]
+    row: int
+    records: Iterator[tuple[int, Sequence[Any]]]
+
+
+class _Wrong(ValueError):
+    """One cell cannot be used."""
+
+
+def read(given: str | bytes) -> Listing:
+    """Read a pasted text or an uploaded file. Never raises for what people write: `issues` says what is wrong."""
+    try:
+        table = _open(given.encode() if isinstance(given, str) else given)
+        return _Reader(table).read() if isinstance(table, _Table) else Listing(issues=(table,), issue_count=1)
+    except FeedRefused as refusal:
+        found = tuple(Issue(one.row, one.column, one.cell, one.value, one.message) for one in refusal.issues)
+        return Listing(issues=found, issue_count=len(found))
+
+
+def picture_size(row: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Width and height that a row asks for; None where its "size" is a placeholder's value, such as "XL"."""
+    match = _CANONICAL_SIZE.fullmatch(str(row.get("size", "")))
+    return (int(match[1]), int(match[2])) if match else None
+
+
+def picture_aspect(row: Mapping[str, Any]) -> str:
+    """The aspect in lowest terms that a row asks for, by its aspect or its size; empty if it asks for none."""
+    if size := picture_size(row):
+        return lowest(*size)
+    aspect = str(row.get("aspect", ""))
+    return lowest(*map(int, aspect.split(":"))) if _CANONICAL_ASPECT.fullmatch(aspect) else ""
+
+
+def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What a row fills: its values without the subject, and without what sets the picture's size and aspect."""
+    sizing = {"subject"} | ({"size"} if picture_size(row) else set())
+    sizing |= {"aspect"} if picture_aspect({"aspect": row.get("aspect", "")}) else set()
+    return {name: value for name, value in row.items() if name not in sizing}
+
+
+def lowest(width: int, height: int) -> str:
+    """An aspect in lowest terms, such as "4:5"; empty for a side of 0."""
+    if not width or not height:
+        return ""
+    divisor = gcd(width, height)
+    return f"{width // divisor}:{height // divisor}"
+
+
+# -- formats -------------------------------------------------------------------------------------------------------
+
+
+def _open(data: bytes) -> _Table | Issue:
+    start = data.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if not start:
+        return Issue(0, "", "", "", "There is nothing here yet. The first row names the columns, one of them “sku”.")
+    if start in (b"{", b"["):
+        return _open_json(data)
+    stream = io.BytesIO(data)
+    _, records = (xlsx_file if sniffing.is_workbook(stream) else csv_file).read(stream)
+    filled = ((row, cells) for row, cells in records if any(map(str.strip, cells)))
+    row, headings = next(filled, (1, []))
+    return _Table([str(one).strip().lstrip("\ufeff") for one in headings], row, filled)
+
+
+def _open_json(data: bytes) -> _Table | Issue:
+    try:
+        text = data.decode("utf-8-sig")
+        items = list(_items(text))
+    except UnicodeDecodeError:
+        return Issue(0, "", "", "", "This JSON is not in UTF-8; save it as UTF-8.")
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}"
+        return Issue(error.lineno, "", "", "", f"This is not JSON at {place}: {error.msg}.")
+    for number, item in enumerate(items, start=1):
+        if not isinstance(item, dict):
+            return Issue(number, "", "", str(item)[:80], f"Item {number} is no object; write {{“sku”: “M-1”, …}}.")
+    headings = list(dict.fromkeys(str(name) for item in items for name in item))
+    records = ((number, [item.get(name) for name in headings]) for number, item in enumerate(items, start=1))
+    return _Table(headings, 0, records)
+
+
+def _items(text: str) -> Iterator[Any]:
+    """The items of a JSON array, or one per line; errors count lines from the text's first."""
+    if text.lstrip().startswith("["):
+        yield from json.loads(text)
+        return
+    for number, line in enumerate(text.splitlines(), start=1):
+        if line.strip():
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError as error:
+                error.lineno = number
+                raise
+
+
+# -- rows ----------------------------------------------------------------------------------------------------------
+
+
+class _Reader:
+    """Turns one table into a Listing."""
+
+    def __init__(self, table: _Table) -> None:
+        self.table = table
+        self.records = list(table.records)
+        self.issues: list[Issue] = []
+        self.issue_count = 0
+        self.roles = self._roles()
+
+    def read(self) -> Listing:
+        if "subject" not in self.roles.values():
+            named = ", ".join(f"“{one}”" for one in self.table.headings if one)[:200]
+            self._wrong(
+                self.table.row or 1, None, "", "No column says which product the picture is of; call it “sku”. "
+                f"The first row should name the columns; it reads {named}.",
+            )  # fmt: skip
+            return self._listing([], [])
+        if len(self.records) > MAX_ROWS:
+            self._wrong(self.records[MAX_ROWS][0], None, "", f"These are more than {MAX_ROWS:,} rows; make two lists.")
+        rows: list[Row] = []
+        numbers: list[int] = []
+        seen: dict[str, int] = {}
+        for number, cells in self.records[:MAX_ROWS]:
+            row = self._row(number, cells)
+            if row is None:
+                continue
+            same = json.dumps(row, sort_keys=True)
+            if (first := seen.setdefault(same, number)) != number:
+                self._wrong(number, None, "", f"This row asks for the same picture as row {first}; take one out.")
+                continue
+            rows.append(row)
+            numbers.append(number)
+        if not self.records:
+            self._wrong(self.table.row, None, "", "There is no row below the headings; each row is one picture.")
+        return self._listing(rows, numbers)
+
+    def _listing(self, rows: list[Row], numbers: list[int]) -> Listing:
+        columns = tuple(name for name in self.roles.values() if name not in {"subject", "seed", "=size", "=aspect"})
+        return Listing(tuple(rows), tuple(numbers), columns, tuple(self.issues), self.issue_count)
+
+    def _roles(self) -> dict[int, str]:
+        """Column -> "subject", "seed", "=size", "=aspect", or the placeholder that it fills."""
+        roles: dict[int, str] = {}
+        for index, heading in enumerate(self.table.headings):
+            if not heading:
+                if any(len(cells) > index and _text(cells[index]) for _, cells in self.records):
+                    self._wrong(self.table.row, index, "", "This column has values but no heading; name it.")
+                continue
+            role = self._role(index, heading)
+            if role in roles.values():
+                self._wrong(self.table.row, index, heading, "Another column has this name or meaning; keep one.")
+            elif role.startswith("=") or is_name(role):
+                roles[index] = role
+            else:
+                message = f"“{heading}” cannot be a placeholder's name; use letters, digits and _, such as “backdrop”."
+                self._wrong(self.table.row, index, heading, message)
+        return roles
+
+    def _role(self, index: int, heading: str) -> str:
+        name = heading.removeprefix("{").removesuffix("}").strip()
+        plain = re.sub(r"\W+", "_", name.lower()).strip("_")
+        if plain in SUBJECT:
+            return "subject"
+        if plain == "seed":
+            return plain
+        if plain in SIZE and self._any(index, _SIZE):
+            return "=size"
+        return "=aspect" if plain in ASPECT and self._any(index, _ASPECT) else name
+
+    def _any(self, index: int, pattern: re.Pattern[str]) -> bool:
+        """Sizes of garments stand under “size” too: what no cell writes as pixels is a placeholder."""
+        return any(pattern.fullmatch(_text(cells[index])) for _, cells in self.records if len(cells) > index)
+
+    def _row(self, number: int, cells: Sequence[Any]) -> Row | None:
+        row: Row = {}
+        before = self.issue_count
+        if len(cells) > len(self.table.headings) and any(map(_text, cells[len(self.table.headings) :])):
+            extra = len(self.table.headings)
+            self._wrong(number, extra, _text(cells[extra]), "This value stands beyond the last heading.")
+        for index, role in self.roles.items():
+            value = cells[index] if index < len(cells) else ""
+            try:
+                row |= _values(role, value)
+            except _Wrong as wrong:
+                self._wrong(number, index, _text(value), str(wrong))
+        if "subject" not in row and self.issue_count == before:
+            index = next(at for at, role in self.roles.items() if role == "subject")
+            self._wrong(number, index, "", "This row names no product; write its SKU.")
+        size = picture_size(row)
+        if size and picture_aspect({"aspect": row.get("aspect", "")}) not in ("", lowest(*size)):
+            message = f"Its size {row['size']} is {lowest(*size)}, not {row['aspect']}; give one of the two."
+            self._wrong(number, None, "", message)
+        return None if self.issue_count > before else row
+
+    def _wrong(self, row: int, index: int | None, value: str, message: str) -> None:
+        self.issue_count += 1
+        if len(self.issues) >= MAX_ISSUES:
+            return
+        heading = self.table.headings[index] if index is not None and index < len(self.table.headings) else ""
+        cell = f"{letter(index)}{row}" if index is not None and self.table.row else ""
+        self.issues.append(Issue(row, heading, cell, value[:80], message))
+
+
+def _values(role: str, value: Any) -> Row:
+    """What one cell says; nothing when it is empty. Raises _Wrong."""
+    if isinstance(value, dict | list):
+        raise _Wrong("A value is text or a number, not a list or an object.")
+    text = _text(value)
+    if not text:
+        return {}
+    if len(text) > MAX_VALUE:
+        raise _Wrong(f"This is longer than {MAX_VALUE} characters.")
+    if role == "seed":
+        if not (text.isascii() and text.isdigit()) or int(text) > MAX_SEED:
+            raise _Wrong(f"A seed is a whole number from 0 to {MAX_SEED}.")
+        return {"seed": int(text)}
+    if role == "=size":
+        match = _SIZE.fullmatch(text)
+        if not match:
+            raise _Wrong("A size is width × height in pixels, such as 1024x1280.")
+        return {"size": f"{_edge(match[1])}x{_edge(match[2] or match[1])}"}
+    if role == "=aspect":
+        match = _ASPECT.fullmatch(text)
+        aspect = lowest(int(match[1]), int(match[2])) if match else ""
+        if not aspect:
+            raise _Wrong("An aspect is width : height, such as 4:5.")
+        return {"aspect": aspect}
+    return {role: text}
+
+
+def _edge(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or not SHORTEST <= int(text) <= LONGEST:
+        raise _Wrong(f"An edge has {SHORTEST} to {LONGEST} pixels.")
+    return int(text)
+
+
+def _text(value: Any) -> str:
+    """A cell as text; a spreadsheet's 7.0 is 7."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value).strip()
