@@ -86,6 +86,8 @@ class GuideVersion(models.Model):
     note = models.TextField(blank=True, help_text="what changed and why, for the people who review by it")
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, related_name="+")
     created_at = MomentField(auto_now_add=True)
+    published_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    published_at = models.DateTimeField(null=True, blank=True)
 
     objects = BrandOwned.as_manager()
 

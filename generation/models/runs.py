@@ -6,7 +6,7 @@ from django.db import models
 
 from campaigns.access import BrandOwned
 from campaigns.clock import MomentField
-from campaigns.models import Campaign, PromptVersion, Subject, User
+from campaigns.models import Campaign, GuideVersion, PromptVersion, Subject, User
 from generation.choices import RunShape, RunState, Stage
 from generation.models.endpoints import Endpoint
 
@@ -20,6 +20,14 @@ class Run(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
     prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="runs")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
+    guide_version = models.ForeignKey(
+        GuideVersion,
+        on_delete=models.PROTECT,
+        null=True,
+        blank=True,
+        related_name="runs",
+        help_text="the brand guide that counted when the run was planned: its limits judge, the rail shows it",
+    )
     name = models.CharField(max_length=160)
     stage = models.CharField(max_length=8, choices=Stage.choices)
     shape = models.CharField(max_length=6, choices=RunShape.choices, default=RunShape.MATRIX)
