@@ -53,6 +53,7 @@ class SeedStrategy(TextChoices):
 
 class PromptStatus(TextChoices):
     DRAFT = "draft"
+    REQUESTED = "requested"  # its designer asked a lead for approval
     APPROVED = "approved"
 
 

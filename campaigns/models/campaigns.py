@@ -34,6 +34,9 @@ class Campaign(models.Model):
     review_owner = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+", null=True, blank=True)
     subjects = models.ManyToManyField(Subject, related_name="campaigns", blank=True)
     is_example_history = models.BooleanField(default=False, help_text="made by the demo as if weeks ago; pages say so")
+    is_sandbox = models.BooleanField(
+        default=False, help_text="the brand's own place for try-outs of prompts; nothing of it goes to review"
+    )
     created_at = MomentField(auto_now_add=True)
     updated_at = MomentField(auto_now=True)
 
@@ -41,7 +44,12 @@ class Campaign(models.Model):
 
     class Meta:
         ordering = ["-created_at", "-id"]
-        constraints = [models.UniqueConstraint(fields=["brand", "slug"], name="campaign_slug_once")]
+        constraints = [
+            models.UniqueConstraint(fields=["brand", "slug"], name="campaign_slug_once"),
+            models.UniqueConstraint(
+                fields=["brand"], condition=models.Q(is_sandbox=True), name="campaign_sandbox_once"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name

@@ -11,13 +11,18 @@ from campaigns.models.brands import Brand, User
 
 
 class StylePreset(models.Model):
-    """Reusable wording that a prompt version may append, such as "soft window light, shallow depth of field"."""
+    """Reusable wording that a prompt version may append, such as "soft window light, shallow depth of field".
+
+    A version takes the words over when it is written, so a preset may change: only new versions read the new words.
+    `is_active` retires it.
+    """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="style_presets")
     slug = models.SlugField()
     name = models.CharField(max_length=80)
     text = models.TextField()
     negative = models.TextField(blank=True)
+    is_active = models.BooleanField(default=True)
 
     objects = BrandOwned.as_manager()
 
@@ -55,6 +60,8 @@ class PromptVersion(models.Model):
     "fill": 0.8}.
     needs: what it asks of an endpoint, {"engine": "packshot"} or {"engine": "diffusers", "model": "sdxl"}.
     policy: what a failed check does, {"on_fail": "flag" | "regenerate" | "reject", "max_regenerations": 2}.
+    style_text, style_negative: the words of `style` as they were when this version was written.
+    note: what changed against the version before, and why. answer: what the lead wrote who last sent it back.
     """
 
     template = models.ForeignKey(PromptTemplate, on_delete=models.PROTECT, related_name="versions")
@@ -62,6 +69,8 @@ class PromptVersion(models.Model):
     text = models.TextField()
     negative = models.TextField(blank=True)
     style = models.ForeignKey(StylePreset, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    style_text = models.TextField(blank=True)
+    style_negative = models.TextField(blank=True)
     axes = models.JSONField(default=dict, blank=True)
     parameters = models.JSONField(default=dict, blank=True)
     needs = models.JSONField(default=dict, blank=True)
@@ -71,6 +80,10 @@ class PromptVersion(models.Model):
     candidates = models.PositiveSmallIntegerField(default=1)
     status = models.CharField(max_length=10, choices=PromptStatus.choices, default=PromptStatus.DRAFT)
     used_at = models.DateTimeField(null=True, blank=True)
+    note = models.CharField(max_length=300, blank=True)
+    asked_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    asked_at = models.DateTimeField(null=True, blank=True)
+    answer = models.CharField(max_length=300, blank=True)
     created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
     created_at = MomentField(auto_now_add=True)
 
