@@ -105,7 +105,9 @@ class ReferencePhoto(models.Model):
 
 
 class Cutout(models.Model):
-    """The product alone: an RGBA PNG as large as its photo. Made once at import; at most one accepted per photo."""
+    """The product alone: an RGBA PNG as large as its photo. Made once at import or by hand; at most one accepted per
+    photo, which is the one that runs use. accepted_by: who looked at it and said yes; None if its confidence did.
+    """
 
     photo = models.ForeignKey(ReferencePhoto, on_delete=models.CASCADE, related_name="cutouts")
     method = models.CharField(max_length=10, choices=CutoutMethod.choices)
@@ -115,6 +117,7 @@ class Cutout(models.Model):
     storage_key = models.CharField(max_length=200)
     box = models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")
     made_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
+    accepted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = MomentField(auto_now_add=True)
 
     objects = BrandOwned.through("photo__subject__brand").as_manager()
