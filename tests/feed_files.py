@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import zipfile
 from collections.abc import Iterable
+from typing import Any
 from xml.sax.saxutils import escape
 
 import pytest
@@ -57,11 +58,11 @@ def _cell(value: str | float | None, row: int, index: int) -> str:
     return f'<c r="{place}"><v>{value!r}</v></c>'
 
 
-def opened(data: bytes | str, **options: str) -> Feed:
+def opened(data: bytes | str, **options: Any) -> Feed:
     return open_feed(io.BytesIO(data.encode() if isinstance(data, str) else data), **options)
 
 
-def parsed(data: bytes | str, **options: str) -> tuple[list[FeedRow], list[Issue]]:
+def parsed(data: bytes | str, **options: Any) -> tuple[list[FeedRow], list[Issue]]:
     """All rows and all issues of a feed; the refusal of the whole counts as issues."""
     rows: list[FeedRow] = []
     issues: list[Issue] = []
@@ -73,7 +74,7 @@ def parsed(data: bytes | str, **options: str) -> tuple[list[FeedRow], list[Issue
     return rows, issues
 
 
-def only_issue(data: bytes | str, **options: str) -> Issue:
+def only_issue(data: bytes | str, **options: Any) -> Issue:
     _, issues = parsed(data, **options)
     assert len(issues) == 1, issues
     return issues[0]

@@ -7,17 +7,20 @@ beneath it and give every layout the same: text cells and the row numbers that a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
 MAX_VALUE = 300
 """Characters of a bad value that an issue repeats."""
+MAX_PLACE = 200
+"""Characters of a cell's name: `A14`, or a path such as `products[12].price`."""
 
 CAUSES = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
     "column_missing": ("missing column", "missing columns"),
+    "mapping": ("column that is mapped to what it cannot be", "columns that are mapped to what they cannot be"),
     "column_twice": ("heading used twice", "headings used twice"),
     "column_unnamed": ("value without a heading", "values without a heading"),
     "no_rows": ("file without rows", "files without rows"),
@@ -64,7 +67,7 @@ class Dated(str):
 
 Cells = Sequence[str]
 Record = tuple[int, Cells]
-"""Row number as a spreadsheet shows it, and the row's cells."""
+"""Row number as a spreadsheet shows it (of a JSON or XML item: its number from 1), and the row's cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +101,7 @@ def refused(
 class FeedRow:
     """One subject (`parent_key` empty), one variant of it, or (`key` empty too) pictures for the subject `parent_key`.
 
+    name: of a subject; that of a variant names its product if nothing else does, else it is empty.
     row: where to point when this is wrong. attributes and options: text to text.
     photos: [{"source", "role", "position", "alt"}].
     """
@@ -132,11 +136,17 @@ def normalised(heading: str) -> str:
 
 @dataclass(frozen=True)
 class Header:
-    """The row of headings: as written, and normalised for comparing. `row` is where it stands."""
+    """The row of headings: as written, and normalised for comparing. `row` is where it stands (0: nowhere).
+
+    place: how cells are named where the file is no sheet, with {row}, {item} (counted from 0) and {heading}.
+    ignored: indices of columns that are there and not read; their `names` are empty.
+    """
 
     row: int
     cells: tuple[str, ...]
     names: tuple[str, ...]
+    place: str = ""
+    ignored: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, record: Record) -> Header:
@@ -173,12 +183,30 @@ class Header:
                 return self.names.index(alias)
         return None
 
+    def without(self, ignored: Collection[int]) -> Header:
+        """The same header with columns that nothing reads."""
+        if not ignored:
+            return self
+        names = tuple("" if index in ignored else name for index, name in enumerate(self.names))
+        return replace(self, names=names, ignored=frozenset(ignored))
+
+    def cell(self, row: int, index: int) -> str:
+        """What a person looks for: `A14` in a sheet, `products[12].price` in JSON."""
+        if not self.place:
+            return f"{letter(index)}{row}"
+        heading = self.cells[index] if index < len(self.cells) else ""
+        return self.place.format(row=row, item=row - 1, heading=heading)[:MAX_PLACE]
+
     def issue(self, row: int, index: int, value: str, cause: str, sentence: str) -> Issue:
         """An issue in one cell; the message begins with the cell's name."""
-        place = f"{letter(index)}{row}"
+        place = self.cell(row, index)
         heading = self.cells[index] if index < len(self.cells) else ""
         message = f"{place}: {sentence}"
         return Issue(row, place, (heading or letter(index))[:200], value[:MAX_VALUE], cause, message[:500])
+
+
+Mend = Callable[[Header, Record], Record]
+"""Changes a record before its layout reads it: a fix that a person applied to all rows."""
 
 
 class Binding(Protocol):
@@ -202,8 +230,12 @@ class Layout(Protocol):
 
     def matches(self, header: Header) -> bool: ...
 
-    def bind(self, header: Header, kind: str) -> Binding:
-        """`kind` is that of rows which do not say. Raises FeedRefused when a required column is missing."""
+    def suggest(self, header: Header) -> dict[int, str]:
+        """Index of a column -> the field that it is taken for (campaigns/feeds/columns.py)."""
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Binding:
+        """`kind` is that of rows which do not say; `fields` what each column is. Raises FeedRefused when a required
+        column is missing, or a field cannot be had with this layout."""
 
 
 _layouts: dict[str, Layout] = {}

@@ -84,11 +84,15 @@ def headings(record: Record) -> Header:
     return header
 
 
-def sound(header: Header, records: Iterable[Record]) -> Iterator[Record | Issue]:
-    """Drop empty rows and pad exact ones; rows of a wrong length or with cells that cannot be text become issues."""
+def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record | Issue]:
+    """Pass issues on, drop empty rows; rows of a wrong length or with cells that cannot be text become issues."""
     width = len(header)
-    unnamed = [index for index, name in enumerate(header.names) if not name]
-    for row, cells in records:
+    unnamed = [index for index, name in enumerate(header.names) if not name and index not in header.ignored]
+    for record in records:
+        if isinstance(record, Issue):
+            yield record
+            continue
+        row, cells = record
         length = len(cells)
         if not any(map(str.strip, cells)):
             continue

@@ -5,15 +5,17 @@ Rows of kind article or concept need no key: without one it is made of the title
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from campaigns.feeds import cells, vocabulary
+from campaigns.feeds import cells, columns, vocabulary
 from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalised, refused, register
 from campaigns.feeds.cells import Row
 
+_LAST_PART = re.compile(r"(?:\s+[-–/|]\s+|\s*[,(/|]\s*|\s+)(?P<end>[^\s,(/|]+(?: [^\s,(/|]+)?\)?)$")
 KINDS = ("product", "article", "concept")
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=600)
@@ -25,6 +27,14 @@ def slug(title: str) -> str:
     return normalised(plain).replace("_", "-")[: cells.MAX_KEY].strip("-")
 
 
+def without_options(name: str, options: Iterable[str]) -> str:
+    """A product's name, made of a variant's: `Mug, sage / M` of a variant with sage and M is `Mug`."""
+    ends = {option.casefold() for option in options}
+    while ends and (match := _LAST_PART.search(name)) and match["end"].strip(" ()").casefold() in ends:
+        name = name[: match.start()].rstrip()
+    return name
+
+
 def missing_column(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
     """The refusal of a header that lacks a required column: says which headings would do, and which are there."""
     accepted = ", ".join(list(aliases)[:6])
@@ -32,7 +42,7 @@ def missing_column(header: Header, column: str, aliases: Iterable[str], hint: st
     return refused(
         "column_missing",
         f"There is no column for the {column}; expected one of the headings {accepted}.{hint} "
-        f"Row {header.row} has: {there[:200]}.",
+        f"{f'Row {header.row} has' if header.row else 'There are'}: {there[:200]}.",
         row=header.row,
         column=column,
         value=there,
@@ -40,44 +50,31 @@ def missing_column(header: Header, column: str, aliases: Iterable[str], hint: st
 
 
 class Columns:
-    """Which column is what, for one header. `photos` are (index, role); `attributes` maps index to name."""
+    """Which column is what. `photos` are (index, role); `attributes` and `options` map index to name."""
 
-    def __init__(self, header: Header) -> None:
-        self.header = header
-        self.key = header.find(vocabulary.KEY)
-        self.name = header.find(vocabulary.NAME)
-        self.kind = header.find(vocabulary.KIND)
-        self.alt = header.find(vocabulary.ALT)
-        self.hex = header.find(vocabulary.HEX)
-        self.photos = self._photos()
-        taken = {self.key, self.name, self.kind, self.alt, self.hex, *(index for index, _ in self.photos)}
-        self.attributes = self._attributes(taken)
+    def __init__(self, fields: Mapping[int, str]) -> None:
+        first = {field: index for index, field in sorted(fields.items(), reverse=True)}
+        self.key = first.get(columns.KEY)
+        self.name = first.get(columns.NAME)
+        self.kind = first.get(columns.KIND)
+        self.parent = first.get(columns.PARENT)
+        self.alt = first.get(columns.ALT)
+        self.hex = first.get(columns.HEX)
+        self.photos = [(i, columns.PHOTO_ROLES[f]) for i, f in sorted(fields.items()) if f in columns.PHOTO_ROLES]
+        self.photos.sort(key=lambda photo: photo[1] != "front")
+        self.attributes = self._behind(fields, columns.ATTRIBUTE)
+        self.options = self._behind(fields, columns.OPTION)
 
-    def _photos(self) -> list[tuple[int, str]]:
-        found = [(index, "front") for name in vocabulary.PHOTO if (index := self.header.find([name])) is not None][:1]
-        for index, name in enumerate(self.header.names):
-            if name in vocabulary.MORE_PHOTOS:
-                found.append((index, "angle"))
-            elif name in vocabulary.PHOTO_ROLES:
-                found.append((index, vocabulary.PHOTO_ROLES[name]))
-            elif name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO and name[-1:].isdigit():
-                found.append((index, "front" if name.endswith("1") and not found else "angle"))
-        return found
-
-    def _attributes(self, taken: set[int | None]) -> dict[int, str]:
-        names: dict[int, str] = {}
-        for index, name in enumerate(self.header.names):
-            if name and index not in taken:
-                chosen = vocabulary.ATTRIBUTES.get(name, name)
-                names[index] = name if chosen in names.values() else chosen
-        return names
+    @staticmethod
+    def _behind(fields: Mapping[int, str], prefix: str) -> dict[int, str]:
+        return {index: f.removeprefix(prefix) for index, f in sorted(fields.items()) if f.startswith(prefix)}
 
 
 class Plain:
     """The generic layout for one header. Raises FeedRefused when key or name have no column and the kind needs them."""
 
-    def __init__(self, header: Header, kind: str) -> None:
-        found = Columns(header)
+    def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
+        found = Columns(fields)
         missing: list[Issue] = []
         if found.key is None and kind == "product" and found.kind is None:
             hint = " (A list of articles or concepts needs none, but says so in a column kind.)"
@@ -87,15 +84,18 @@ class Plain:
         if found.name is None or missing:
             raise FeedRefused(*missing)
         self.header, self.kind, self.found, self.name = header, kind, found, found.name
-        self.columns: Mapping[str, int] = {
-            "key": found.key if found.key is not None else found.name,
-            "name": found.name,
+        key = found.key if found.key is not None else found.name
+        self.columns: Mapping[str, int] = {"key": key, "name": found.name, "variant": key}
+        # Of a product, an option is an attribute; only its variants have options.
+        self.as_attributes = found.attributes | {
+            index: vocabulary.ATTRIBUTES.get(normalised(name), normalised(name))
+            for index, name in found.options.items()
         }
-        names = set(found.attributes.values()) | ({"hex"} if found.hex is not None else set())
+        names = set(self.as_attributes.values()) | ({"hex"} if found.hex is not None else set())
         priced = {"currency"} if names & vocabulary.PRICES else set()
         self.attribute_names = frozenset(names | priced)
 
-    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+    def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         for record in cells.sound(self.header, records):
             if isinstance(record, Issue):
                 yield record
@@ -108,13 +108,30 @@ class Plain:
 
     def _subject(self, row: Row) -> FeedRow | None:
         kind = self._kind(row)
+        parent = self._parent(row)
         name = row.take(self.name, _name, "")
-        if not name and not row.issues:
+        if not name and not row.issues and not parent:
             row.blame(self.name, "name_missing", "the name is empty; expected one, such as “Mug, sage”.")
         key = self._key(row, kind, name)
-        attributes = self._attributes(row)
+        if parent and parent != key:
+            return self._variant(row, kind, parent, key, name)
+        attributes = self._attributes(row, self.as_attributes)
         photos = self._photos(row)
         return FeedRow(row.number, key, kind, name, attributes=attributes, photos=photos) if key else None
+
+    def _parent(self, row: Row) -> str:
+        index = self.found.parent
+        return row.take(index, cells.key, "") if index is not None and row.has(index) else ""
+
+    def _variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow | None:
+        attributes = self._attributes(row, self.found.attributes)
+        options: dict[str, str] = {}
+        for index, option in self.found.options.items():
+            if value := row.take(index, cells.text, ""):
+                options[option] = value
+        photos = self._photos(row)
+        name = without_options(name, options.values())
+        return FeedRow(row.number, key, kind, name, parent, attributes, options, photos) if key else None
 
     def _kind(self, row: Row) -> str:
         index = self.found.kind
@@ -143,9 +160,9 @@ class Plain:
             )
         return ""
 
-    def _attributes(self, row: Row) -> dict[str, str]:
+    def _attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for index, name in self.found.attributes.items():
+        for index, name in names.items():
             if not row.cells[index]:
                 continue
             if name in vocabulary.PRICES:
@@ -186,8 +203,11 @@ class GenericLayout:
     def matches(self, header: Header) -> bool:
         return True
 
-    def bind(self, header: Header, kind: str) -> Plain:
-        return Plain(header, kind)
+    def suggest(self, header: Header) -> dict[int, str]:
+        return columns.suggest(header)
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Plain:
+        return Plain(header, kind, fields)
 
 
 register(GenericLayout())

@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from campaigns.feeds import cells, vocabulary
+from campaigns.feeds import cells, columns, vocabulary
 from campaigns.feeds.base import FeedRow, Header, Issue, Record, register
 from campaigns.feeds.cells import Row
-from campaigns.feeds.generic import Columns
+from campaigns.feeds.generic import Columns, Plain
 
 ROLES = ("front", "angle", "inner", "detail")
 
@@ -21,8 +21,8 @@ class PictureRows:
 
     attribute_names: frozenset[str] = frozenset()
 
-    def __init__(self, header: Header, kind: str) -> None:
-        self.header, self.kind, self.found = header, kind, Columns(header)
+    def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
+        self.header, self.kind, self.found = header, kind, Columns(fields)
         self.key = self.found.key or 0
         self.position = header.find(vocabulary.POSITION)
         self.role = header.find(["role"])
@@ -60,18 +60,28 @@ class PictureRows:
         return found
 
 
+def is_pictures(found: Columns) -> bool:
+    rest = set(found.attributes.values()) - {"role", *vocabulary.POSITION}
+    described = found.name is not None or found.parent is not None or bool(found.options)
+    return found.key is not None and bool(found.photos) and not described and not rest
+
+
 class PictureLayout:
     """A key, pictures, and nothing else that would describe a product."""
 
     name = "pictures"
 
     def matches(self, header: Header) -> bool:
-        found = Columns(header)
-        rest = set(found.attributes.values()) - {"role", *vocabulary.POSITION}
-        return found.key is not None and bool(found.photos) and found.name is None and not rest
+        return is_pictures(Columns(columns.suggest(header)))
 
-    def bind(self, header: Header, kind: str) -> PictureRows:
-        return PictureRows(header, kind)
+    def suggest(self, header: Header) -> dict[int, str]:
+        fields = columns.suggest(header)
+        extra = {index: columns.LAYOUT for index, field in fields.items() if field.startswith(columns.ATTRIBUTE)}
+        return fields | extra
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> PictureRows | Plain:
+        """A plain table after all if people made it one."""
+        return PictureRows(header, kind, fields) if is_pictures(Columns(fields)) else Plain(header, kind, fields)
 
 
 register(PictureLayout())

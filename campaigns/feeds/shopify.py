@@ -12,13 +12,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import groupby
 from typing import Any
 
-from campaigns.feeds import cells
-from campaigns.feeds.base import FeedRow, Header, Issue, Record, register
+from campaigns.feeds import cells, columns
+from campaigns.feeds.base import FeedRow, Header, Issue, Record, normalised, refused, register
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import missing_column, slug
 
@@ -100,9 +100,12 @@ class Product:
 
 
 class Products:
-    """The layout for one header. Raises FeedRefused when neither handle nor title has a column."""
+    """The layout for one header. Raises FeedRefused when neither handle nor title has a column.
 
-    def __init__(self, header: Header, kind: str) -> None:
+    extra: index of a column -> the attribute that people want of it.
+    """
+
+    def __init__(self, header: Header, kind: str, extra: Mapping[int, str] | None = None) -> None:
         self.header, self.kind = header, kind
         self.at = {role: header.find(aliases) for role, aliases in ALIASES.items()}
         if self.at["handle"] is None and self.at["title"] is None:
@@ -113,7 +116,7 @@ class Products:
             (header.find([f"option{number}_name"]), header.find([f"option{number}_value"])) for number in (1, 2, 3)
         ]
         self.of_variant = {i: VARIANT_ATTRIBUTES[n] for i, n in enumerate(header.names) if n in VARIANT_ATTRIBUTES}
-        self.of_product = self._of_product()
+        self.of_product = self._of_product() | dict(extra or {})
         self.columns: Mapping[str, int] = {
             "key": self.key,
             "name": self.title,
@@ -276,8 +279,30 @@ class ShopifyLayout:
         has_key = "title" in header.names or header.find(ALIASES["handle"]) is not None
         return has_key and len(MARKERS & set(header.names)) >= 2
 
-    def bind(self, header: Header, kind: str) -> Products:
-        return Products(header, kind)
+    def suggest(self, header: Header) -> dict[int, str]:
+        found = Products(header, "product")
+        fields = {index: columns.IGNORE for index, name in enumerate(header.names) if name}
+        fields |= {index: columns.ATTRIBUTE + name for index, name in {**found.of_product, **found.of_variant}.items()}
+        for number, pair in enumerate(found.options, start=1):
+            fields |= {index: f"{columns.OPTION}Option{number}" for index in pair if index is not None}
+        fields |= {index: columns.LAYOUT for index in found.at.values() if index is not None}
+        return fields | {found.title: columns.NAME, found.key: columns.KEY}
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Products:
+        suggested = self.suggest(replace(header, names=tuple(map(normalised, header.cells))))
+        extra: dict[int, str] = {}
+        for index, wanted in fields.items():
+            if wanted in (suggested.get(index), columns.IGNORE):
+                continue
+            if not wanted.startswith(columns.ATTRIBUTE):
+                place, heading = header.cell(header.row, index), header.cells[index]
+                message = (
+                    f"{place}: “{heading[:60]}” cannot be mapped to {wanted[:40]}: a Shopify export is read by its own "
+                    "headings; expected its columns to be left out or made attributes only."
+                )
+                raise refused("mapping", message, row=header.row, value=heading, column=heading, cell=place)
+            extra[index] = wanted.removeprefix(columns.ATTRIBUTE)
+        return Products(header, kind, extra)
 
 
 register(ShopifyLayout())

@@ -34,6 +34,18 @@ NAME = (
     "headline",
 )
 KIND = ("kind", "subject_kind")
+PARENT = (
+    "parent_sku",
+    "parent_key",
+    "item_group_id",
+    "parent",
+    "parent_id",
+    "parent_code",
+    "master_sku",
+    "group_id",
+    "hauptartikel",
+    "hauptartikelnummer",
+)
 PHOTO = (
     "photo",
     "image",
@@ -75,6 +87,21 @@ ATTRIBUTES = {
     "price_usd": "price",
     "price_gbp": "price",
 }
+#: Heading -> option, for columns that tell the variants of a product apart.
+OPTIONS = {
+    "size": "Size",
+    "grösse": "Size",
+    "größe": "Size",
+    "groesse": "Size",
+    "colour": "Colour",
+    "color": "Colour",
+    "farbe": "Colour",
+    "material": "Material",
+    "pattern": "Pattern",
+    "muster": "Pattern",
+    "style": "Style",
+    "capacity": "Capacity",
+}
 PRICES = {
     "price",
     "sale_price",
@@ -94,6 +121,8 @@ KNOWN = (
     set(KEY)
     | set(NAME)
     | set(KIND)
+    | set(PARENT)
+    | set(OPTIONS)
     | set(PHOTO)
     | set(MORE_PHOTOS)
     | set(PHOTO_ROLES)

@@ -1,0 +1,122 @@
+"""What a column can be: the fields of a mapping, and which of them the usual headings stand for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from campaigns.feeds import vocabulary
+from campaigns.feeds.base import Header, normalised, refused
+
+
+@dataclass(frozen=True)
+class Field:
+    """One thing that a column can be. A name that ends in a colon takes a text behind it: `attribute:colour`."""
+
+    name: str
+    label: str
+    help: str
+
+
+KEY, NAME, KIND, PARENT, ALT, HEX = "key", "name", "kind", "parent", "alt", "hex"
+PHOTO, PHOTOS_MORE, IGNORE, LAYOUT = "photo", "photos_more", "ignore", "layout"
+OPTION, ATTRIBUTE, PHOTO_OF = "option:", "attribute:", "photo:"
+
+FIELDS: tuple[Field, ...] = (
+    Field(KEY, "SKU or key", "What names the product in every file. Once per file."),
+    Field(NAME, "Name or title", "What people call it; of an article or concept, its title."),
+    Field(PHOTO, "Front photo", "Web address or file name of the picture that shows it from the front."),
+    Field(PHOTOS_MORE, "More photos", "One or several pictures, separated by | or line breaks (addresses: by commas)."),
+    Field(ALT, "Alt text", "What the front photo shows, in words."),
+    Field(ATTRIBUTE, "Attribute", "What prompts can name: colour, material, price …"),
+    Field(HEX, "Hex colour", "The product's colour as #7a8f6a."),
+    Field(PARENT, "Parent product", "The SKU of the product that this row is a variant of; empty for the product."),
+    Field(OPTION, "Variant option", "What tells variants of a product apart: size, colour …"),
+    Field(KIND, "Kind", "product, article or concept, if the file mixes them."),
+    Field(LAYOUT, "As the shop's export means it", "Read by the rules of the export that this file comes from."),
+    Field(IGNORE, "Leave out", "The column is not imported."),
+)
+_ONCE = {KEY, NAME, KIND, PARENT, ALT, HEX}
+_PLAIN = {field.name for field in FIELDS if not field.name.endswith(":")}
+PHOTO_ROLES = {PHOTO: "front", PHOTOS_MORE: "angle", "photo:inner": "inner", "photo:detail": "detail"}
+
+
+def is_field(name: str) -> bool:
+    """True for a plain field, a photo role, and `option:` or `attribute:` with something behind it."""
+    prefix, colon, text = name.partition(":")
+    if not colon:
+        return name in _PLAIN
+    if prefix == "attribute":
+        return bool(normalised(text))
+    return name in PHOTO_ROLES or (prefix == "option" and bool(text.strip()))
+
+
+def suggest(header: Header) -> dict[int, str]:
+    """What the columns of a plain table are by their headings; what is not known is an attribute of that name."""
+    found: dict[int, str] = {}
+    for field, aliases in (
+        (KEY, vocabulary.KEY),
+        (NAME, vocabulary.NAME),
+        (KIND, vocabulary.KIND),
+        (PARENT, vocabulary.PARENT),
+        (ALT, vocabulary.ALT),
+        (HEX, vocabulary.HEX),
+        (PHOTO, vocabulary.PHOTO),
+    ):
+        index = header.find(aliases)
+        if index is not None:
+            found[index] = field
+    has_variants = PARENT in found.values()
+    taken: set[str] = set()
+    for index, name in enumerate(header.names):
+        if name and index not in found:
+            found[index] = _photo(name, PHOTO in found.values()) or _detail(name, taken, has_variants=has_variants)
+    return found
+
+
+def _photo(name: str, has_front: bool) -> str:
+    if name in vocabulary.PHOTO_ROLES:
+        role = vocabulary.PHOTO_ROLES[name]
+        return next(field for field, known in PHOTO_ROLES.items() if known == role)
+    if name in vocabulary.MORE_PHOTOS or name in vocabulary.PHOTO:
+        return PHOTOS_MORE
+    if name[-1:].isdigit() and name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO:
+        return PHOTO if name.endswith("1") and not has_front else PHOTOS_MORE
+    return ""
+
+
+def _detail(name: str, taken: set[str], *, has_variants: bool) -> str:
+    if has_variants and name in vocabulary.OPTIONS and (option := OPTION + vocabulary.OPTIONS[name]) not in taken:
+        taken.add(option)
+        return option
+    attribute = ATTRIBUTE + vocabulary.ATTRIBUTES.get(name, name)
+    attribute = ATTRIBUTE + name if attribute in taken else attribute
+    taken.add(attribute)
+    return attribute
+
+
+def chosen(header: Header, suggested: Mapping[int, str], mapping: Mapping[str, str]) -> dict[int, str]:
+    """The suggestion with what people chose for headings (as written, compared normalised). Headings that are not
+    here are passed over. Raises FeedRefused for what is no field, and for a field of which there can be one only."""
+    wanted = {normalised(heading): field for heading, field in mapping.items()}
+    fields = dict(suggested)
+    for index, name in enumerate(header.names):
+        field = wanted.get(name, LAYOUT) if name else LAYOUT
+        if field in (LAYOUT, ""):
+            continue
+        if not is_field(field):
+            known = ", ".join(known.name + ("…" if known.name.endswith(":") else "") for known in FIELDS)
+            raise _unusable(header, index, f"“{field[:40]}” is no field; expected one of {known}.")
+        for other in [other for other, same in fields.items() if same == field and other != index]:
+            if normalised(header.cells[other]) not in wanted:
+                fields[other] = ATTRIBUTE + header.names[other]
+            elif field in _ONCE:
+                sentence = f"also “{header.cells[other][:60]}” is mapped to {field}; expected one column for it."
+                raise _unusable(header, index, sentence)
+        fields[index] = field
+    return fields
+
+
+def _unusable(header: Header, index: int, sentence: str) -> Exception:
+    place, heading = header.cell(header.row, index), header.cells[index]
+    return refused("mapping", f"{place}: {sentence}", row=header.row, value=heading, column=heading, cell=place)

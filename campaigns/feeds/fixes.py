@@ -1,0 +1,418 @@
+"""One remedy for everything that is wrong in one way: what it is called, what it does to a cell, and doing it.
+
+A fix changes only cells that are wrong in its way, as the readers in cells.py see it, so that sound cells stay as the
+file has them. Fixes that need to see all rows at once (keys that occur twice) are only named here: `is_staged`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from campaigns.feeds import cells, vocabulary
+from campaigns.feeds.base import CAUSES, Header, Number, Record
+
+NO_CELLS: tuple[str, ...] = ()
+_LIMITS = {"key": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
+_AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w.'’]|,\w)")
+_GROUPED = re.compile(r"\d[\d.,]*")
+_NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
+_LOST_BYTES = re.compile("[\udc80-\udcff]+")
+_BETWEEN_PHOTOS = re.compile(r"[|\n\r]|[,;](?=\s{0,9}https?://)", re.IGNORECASE)
+
+
+@dataclass(frozen=True)
+class Where:
+    """The columns of one feed as fixes need them. fields: index -> field name; key, name, parent: an index or None."""
+
+    header: Header
+    fields: Mapping[int, str]
+
+    def find(self, name: str) -> int | None:
+        return next((index for index, found in self.fields.items() if found == name), None)
+
+
+Change = Callable[[str, str], str]
+"""(a wrong cell, its column's field) -> the cell as it is read instead."""
+RowChange = Callable[[Where, list[str]], "list[str] | None"]
+"""A whole row -> the row as it is read instead; NO_CELLS' worth of it ([]) leaves it out; None: nothing to do."""
+
+
+@dataclass(frozen=True)
+class Fix:
+    """label: on its button. says: what it does, in one sentence. One of `cell` and `row` does it; neither: staged."""
+
+    id: str
+    label: str
+    says: str
+    cell: Change | None = None
+    row: RowChange | None = None
+    is_staged: bool = False
+    leaves_out: bool = False
+
+    def example(self, value: str, heading_field: str = "") -> str:
+        """`12,90 € → 12.90` for a cell's text, or "" where the fix does nothing to it or is not about its text."""
+        if self.cell is None or not value:
+            return ""
+        changed = self.cell(value, heading_field)
+        if changed == value:
+            return ""
+        shown = _shown(changed) or "empty"
+        return f"{_shown(value)} → {shown}"
+
+
+def _shown(value: str) -> str:
+    plain = cells.visible(value).strip()
+    return plain if len(plain) <= 40 else f"{plain[:39]}…"
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A fix that somebody applied: to cells with this cause, in these columns (headings; empty: wherever it occurs)."""
+
+    cause: str
+    fix: str
+    columns: tuple[str, ...] = ()
+
+
+class UnknownFix(ValueError):
+    """There is no such fix for such a cause; the message lists those that there are."""
+
+
+# -- what is wrong with a cell -----------------------------------------------------------------------------------------
+
+
+def _fails(reader: Callable[[str], object], cause: str) -> Callable[[str, str], bool]:
+    def is_wrong(cell: str, _: str) -> bool:
+        if not cell.strip():
+            return False
+        try:
+            reader(cell)
+        except cells.Unreadable as error:
+            return error.cause == cause
+        return False
+
+    return is_wrong
+
+
+def _is_formula(cell: str, column: str) -> bool:
+    return _fails(cells.key if column == "key" else cells.text, "formula")(cell, column)
+
+
+def _limit(column: str) -> int:
+    return _LIMITS.get("photo" if column.startswith("photo") else column, cells.MAX_CELL)
+
+
+def _is_long(cell: str, column: str) -> bool:
+    if column.startswith("photo"):
+        return any(len(part.strip()) > cells.MAX_SOURCE for part in _BETWEEN_PHOTOS.split(cell))
+    return len(cell.strip()) > _limit(column)
+
+
+WRONG: dict[str, Callable[[str, str], bool]] = {
+    "price_unreadable": _fails(cells.price, "price_unreadable"),
+    "price_ambiguous": _fails(cells.price, "price_ambiguous"),
+    "price_negative": _fails(cells.price, "price_negative"),
+    "key_scientific": _fails(cells.key, "key_scientific"),
+    "key_date": _fails(cells.key, "key_date"),
+    "key_unreadable": _fails(cells.key, "key_unreadable"),
+    "hex_unreadable": _fails(cells.hex_colour, "hex_unreadable"),
+    "number_unreadable": _fails(cells.position, "number_unreadable"),
+    "photo_unusable": _fails(cells.photos, "photo_unusable"),
+    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in cells.KINDS,
+    "formula": _is_formula,
+    "too_long": _is_long,
+    "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
+    "control_character": lambda cell, _: _NOT_TEXT.search(cell) is not None,
+}
+"""cause -> whether a cell of a column with this field is wrong so."""
+
+_ROLES: dict[str, Callable[[str], bool]] = {
+    "price_": lambda name: name.removeprefix("attribute:") in vocabulary.PRICES,
+    "key_": lambda name: name == "key",
+    "hex_": lambda name: name == "hex",
+    "kind_": lambda name: name == "kind",
+    "photo_": lambda name: name.startswith("photo"),
+    "number_": lambda name: name == "position",
+}
+"""Beginning of a cause -> the fields in which it can occur; other causes occur anywhere."""
+
+
+# -- what a fix does ---------------------------------------------------------------------------------------------------
+
+
+def _empty(cell: str, _: str) -> str:
+    return ""
+
+
+def _number_in_text(cell: str, _: str) -> str:
+    """The one number that stands in the text; a text with none or with several stays as it is."""
+    found = _AMOUNT.findall(cell)
+    return found[0] if len(found) == 1 else cell
+
+
+def _decimal(point: str) -> Change:
+    def read(cell: str, _: str) -> str:
+        match = _GROUPED.search(cell)
+        if match is None:
+            return cell
+        digits = match.group().rstrip(".,").replace("." if point == "," else ",", "").replace(",", ".")
+        return Number(digits) if digits.count(".") <= 1 else cell
+
+    return read
+
+
+def _without_sign(cell: str, _: str) -> str:
+    return cell.replace("-", "").replace("−", "")
+
+
+def _usable_photos(cell: str, _: str) -> str:
+    kept = []
+    for part in _BETWEEN_PHOTOS.split(cell):
+        try:
+            kept += [cells.photo(part)] if part.strip() else []
+        except cells.Unreadable:
+            continue
+    return "|".join(kept)
+
+
+def _cut(cell: str, column: str) -> str:
+    if column == "key":
+        return cell
+    if column.startswith("photo"):
+        return "|".join(part for part in _BETWEEN_PHOTOS.split(cell) if len(part.strip()) <= cells.MAX_SOURCE)
+    return cell.strip()[: _limit(column)].rstrip()
+
+
+def _windows_1252(cell: str, _: str) -> str:
+    def read(match: re.Match[str]) -> str:
+        return bytes(ord(character) - 0xDC00 for character in match.group()).decode("cp1252", "ignore")
+
+    return _LOST_BYTES.sub(read, cell)
+
+
+def _printable(cell: str, _: str) -> str:
+    return _NOT_TEXT.sub("", cell)
+
+
+def _constant(value: str) -> Change:
+    return lambda _, __: value
+
+
+def _filled(where: Where, row: list[str]) -> list[str] | None:
+    missing = len(where.header) - len(row)
+    return row + [""] * missing if missing > 0 else None
+
+
+def _trimmed(where: Where, row: list[str]) -> list[str] | None:
+    return row[: len(where.header)] if len(row) > len(where.header) else None
+
+
+def _is_ragged(where: Where, row: Sequence[str]) -> bool:
+    return len(row) < len(where.header) or any(cell.strip() for cell in row[len(where.header) :])
+
+
+def _without_ragged(where: Where, row: list[str]) -> list[str] | None:
+    return [] if _is_ragged(where, row) else None
+
+
+def _only_named(where: Where, row: list[str]) -> list[str] | None:
+    names = where.header.names
+    kept = [cell if index < len(names) and names[index] else "" for index, cell in enumerate(row)]
+    return kept if kept != row else None
+
+
+def _lacks(where: Where, row: Sequence[str], name: str) -> bool:
+    index, parent = where.find(name), where.find("parent")
+    if index is None or index >= len(row) or row[index].strip():
+        return False
+    return parent is None or parent >= len(row) or not row[parent].strip()
+
+
+def _named_by_key(where: Where, row: list[str]) -> list[str] | None:
+    key, name = where.find("key"), where.find("name")
+    if key is None or name is None or not _lacks(where, row, "name") or not row[key].strip():
+        return None
+    return [row[key].strip() if index == name else cell for index, cell in enumerate(row)]
+
+
+def _without(name: str) -> RowChange:
+    return lambda where, row: [] if _lacks(where, row, name) else None
+
+
+_LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells as empty.", _empty)
+_LEAVE_OUT = Fix(
+    "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", leaves_out=True
+)
+_NO_PRICE = Fix("leave_empty", "Leave them empty", "Reads each of these prices as empty.", _empty)
+
+FIXES: dict[str, tuple[Fix, ...]] = {
+    "price_unreadable": (
+        Fix(
+            "number_in_text", "Take the number out of the text",
+            "Reads the one number that stands in the cell; cells with none or several stay mistakes.", _number_in_text,
+        ),
+        _NO_PRICE, _LEAVE_OUT,
+    ),
+    "price_ambiguous": (
+        Fix("point_decimal", "The point is the decimal sign", "Reads commas as separating thousands.", _decimal(".")),
+        Fix("comma_decimal", "The comma is the decimal sign", "Reads points as separating thousands.", _decimal(",")),
+        _NO_PRICE,
+    ),
+    "price_negative": (
+        Fix("drop_sign", "Without the minus", "Reads each of these prices without its sign.", _without_sign),
+        _NO_PRICE, _LEAVE_OUT,
+    ),
+    "key_scientific": (_LEAVE_OUT,),
+    "key_date": (_LEAVE_OUT,),
+    "key_unreadable": (_LEAVE_OUT,),
+    "key_missing": (
+        Fix(
+            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
+            row=_without("key"), leaves_out=True,
+        ),
+    ),
+    "name_missing": (
+        Fix("key_as_name", "Use the SKU as name", "Gives each nameless row its SKU as name.", row=_named_by_key),
+        Fix(
+            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
+            row=_without("name"), leaves_out=True,
+        ),
+    ),
+    "too_long": (
+        Fix("cut", "Cut them to the limit", "Keeps the beginning of each text, as much as is allowed.", _cut),
+        _LEAVE_EMPTY, _LEAVE_OUT,
+    ),
+    "cell_too_large": (
+        Fix("cut", "Cut them to the limit", "Keeps the beginning of each text, as much as is allowed.", _cut),
+        _LEAVE_EMPTY, _LEAVE_OUT,
+    ),
+    "hex_unreadable": (_LEAVE_EMPTY,),
+    "number_unreadable": (_LEAVE_EMPTY,),
+    "photo_unusable": (
+        Fix("leave_empty", "Leave these photos out", "Keeps the usable photos of each cell.", _usable_photos),
+    ),
+    "kind_unknown": tuple(
+        Fix(f"as_{kind}", f"Treat them as {kind}s", f"Reads each of these rows as {article} {kind}.", _constant(kind))
+        for kind, article in (("product", "a"), ("article", "an"), ("concept", "a"))
+    ),
+    "control_character": (
+        Fix(
+            "windows_1252", "Read them as Windows-1252",
+            "Reads single bytes from an older encoding as the letters that they were; other characters stay.",
+            _windows_1252,
+        ),
+        Fix("remove", "Remove them", "Takes out the characters that cannot be text, and keeps the rest.", _printable),
+    ),
+    "formula": (_LEAVE_EMPTY, _LEAVE_OUT),
+    "ragged": (
+        Fix("fill", "Fill up short rows", "Reads the cells missing at the end of a short row as empty.", row=_filled),
+        Fix("trim", "Cut off long rows", "Drops cells beyond the last heading.", row=_trimmed),
+        Fix(
+            "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.",
+            row=_without_ragged, leaves_out=True,
+        ),
+    ),
+    "column_unnamed": (
+        Fix("ignore", "Ignore what has no heading", "Reads cells without a heading as empty.", row=_only_named),
+    ),
+    "duplicate_key": (
+        Fix("keep_first", "Keep the first of each", "Leaves out the later rows of a key.", is_staged=True),
+        Fix("keep_last", "Keep the last of each", "Leaves out the earlier rows of a key.", is_staged=True),
+    ),
+    "duplicate_variant": (
+        Fix("keep_first", "Keep the first of each", "Leaves out the later rows of a variant.", is_staged=True),
+        Fix("keep_last", "Keep the last of each", "Leaves out the earlier rows of a variant.", is_staged=True),
+    ),
+    "parent_unknown": (
+        Fix("leave_out", "Leave these rows out", "Leaves out variants and photos of unknown products.", is_staged=True),
+    ),
+}  # fmt: skip
+"""cause -> the fixes that people may choose, the most likely first. A cause that is not here must be mended in the
+file."""
+
+
+def find(cause: str, fix: str) -> Fix:
+    """The fix of that name for that cause; UnknownFix says which there are."""
+    known = FIXES.get(cause, ())
+    for one in known:
+        if one.id == fix:
+            return one
+    if not known:
+        raise UnknownFix(f"There is no fix for {cause[:60]!r}; known are {', '.join(FIXES)}.")
+    raise UnknownFix(f"There is no fix {fix[:60]!r} for {cause}; known are {', '.join(one.id for one in known)}.")
+
+
+def label(cause: str, count: int) -> str:
+    """`prices that cannot be read`, or `price that cannot be read` for one."""
+    plain = cause.replace("_", " ")
+    one, several = CAUSES.get(cause, (plain, plain))
+    return one if count == 1 else several
+
+
+# -- doing it ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Mending:
+    """Applies chosen fixes to records, in their order, and counts what each one changed.
+
+    fields_of: header -> {heading: field}; says what the columns of this feed are. Call it with each record before the
+    layout reads it.
+    """
+
+    chosen: Sequence[Chosen]
+    fields_of: Callable[[Header], Mapping[str, str]]
+    changed: list[int] = field(init=False)
+    _where: Where | None = field(init=False, default=None)
+    _steps: list[tuple[int, Fix, str, tuple[int, ...]]] = field(init=False, default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.changed = [0] * len(self.chosen)
+
+    def __call__(self, header: Header, record: Record) -> Record:
+        if self._where is None or self._where.header is not header:
+            self._bind(header)
+        assert self._where is not None
+        number, row = record
+        for index, fix, cause, columns in self._steps:
+            row, changed = _step(fix, cause, columns, self._where, row)
+            self.changed[index] += changed
+            if not row:
+                break
+        return number, row
+
+    def _bind(self, header: Header) -> None:
+        fields = self.fields_of(header)
+        self._where = Where(header, {at: fields.get(cell, "") for at, cell in enumerate(header.cells)})
+        self._steps = []
+        for index, chosen in enumerate(self.chosen):
+            fix = find(chosen.cause, chosen.fix)
+            if not fix.is_staged:
+                self._steps.append((index, fix, chosen.cause, self._columns(chosen, self._where)))
+
+    @staticmethod
+    def _columns(chosen: Chosen, where: Where) -> tuple[int, ...]:
+        everything = range(len(where.header))
+        if chosen.columns:
+            return tuple(index for index in everything if where.header.cells[index] in chosen.columns)
+        may = next((test for start, test in _ROLES.items() if chosen.cause.startswith(start)), None)
+        return tuple(index for index in everything if may is None or may(where.fields[index]))
+
+
+def _step(fix: Fix, cause: str, columns: Iterable[int], where: Where, row: Sequence[str]) -> tuple[Sequence[str], int]:
+    """The row after one fix, and how many cells (or rows, for a fix of rows) it changed."""
+    if fix.row is not None:
+        mended = fix.row(where, list(row)) if any(map(str.strip, row)) else None
+        return (row, 0) if mended is None else (mended or NO_CELLS, 1)
+    is_wrong = WRONG[cause]
+    wrong = [index for index in columns if index < len(row) and is_wrong(row[index], where.fields[index])]
+    if not wrong:
+        return row, 0
+    if fix.cell is None:
+        return NO_CELLS, 1
+    mended = list(row)
+    for index in wrong:
+        mended[index] = fix.cell(row[index], where.fields[index])
+    return mended, sum(mended[index] != row[index] for index in wrong)

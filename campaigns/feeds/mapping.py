@@ -1,0 +1,57 @@
+"""Column mapping for people: the fields to choose from, what detection would choose, and the first rows of a file."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, Any
+
+from campaigns.feeds import columns, opening
+from campaigns.feeds.base import FeedRefused, Header, Issue, Record, choose
+from campaigns.feeds.columns import FIELDS, Field, is_field
+
+__all__ = ["FIELDS", "Field", "Peek", "header_sha256", "is_field", "peek", "suggest"]
+
+
+@dataclass(frozen=True)
+class Peek:
+    """The beginning of a file. suggestion: heading as written -> field.
+
+    needs_mapping: it cannot be imported as detected (and with the mapping given); `problem` says in a sentence why.
+    """
+
+    header: Header
+    dialect: dict[str, Any]
+    layout: str
+    sample: list[Record]
+    suggestion: dict[str, str]
+    needs_mapping: bool
+    problem: str
+
+
+def suggest(header: Header, kind: str = "product") -> dict[str, str]:
+    """Heading as written -> the field that detection takes it for; headings that are empty are left out."""
+    fields = choose(header).suggest(header)
+    return {heading: fields[index] for index, heading in enumerate(header.cells) if index in fields}
+
+
+def header_sha256(header: Header) -> str:
+    """The same for files with the same headings in the same order, however they are capitalised and spaced."""
+    return hashlib.sha256("\n".join(header.names).encode("utf-8", "replace")).hexdigest()
+
+
+def peek(stream: IO[bytes], *, kind: str = "product", rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek:
+    """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused for what is no table."""
+    source = opening.find(stream)
+    problem = ""
+    try:
+        fields = columns.chosen(source.header, source.layout.suggest(source.header), mapping or {})
+        source.layout.bind(source.header, kind, fields)
+    except FeedRefused as refusal:
+        problem = str(refusal)
+    full = (record for record in source.records if not isinstance(record, Issue) and any(map(str.strip, record[1])))
+    sample = list(islice(full, rows))
+    suggestion = suggest(source.header, kind)
+    return Peek(source.header, source.dialect, source.layout.name, sample, suggestion, bool(problem), problem)
