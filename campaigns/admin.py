@@ -19,7 +19,7 @@ from campaigns import events
 from campaigns.choices import GuideStatus
 from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
 from campaigns.models import Brand, Event, FeedImport, GuideVersion, Membership, SealedEvent, StylePreset, User
-from campaigns.services import brands, prompts
+from campaigns.services import brands, styles
 
 # Roles replace groups, addresses belong to the account, and queues hold nudges only: jobs are rows (docs/states.md).
 for unused in (Group, EmailAddress, Dashboard, AuthToken):
@@ -142,7 +142,7 @@ class GuideVersionAdmin(ByService):
 
 @admin.register(StylePreset)
 class StylePresetAdmin(ByService):
-    """Written once: a changed style would let used prompt versions read differently."""
+    """Written and read here; changed and retired on the page of styles."""
 
     list_display = ["name", "slug", "brand"]
     list_filter = ["brand"]
@@ -152,7 +152,7 @@ class StylePresetAdmin(ByService):
     shown_fields: ClassVar = add_fields
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return prompts.create_style(by=operator(request), **form.cleaned_data).pk
+        return styles.create(by=operator(request), **form.cleaned_data).pk
 
 
 @admin.register(FeedImport)

@@ -191,6 +191,22 @@ class StyleCreated(Happening):
 
 
 @declare
+class StyleChanged(Happening):
+    """A style preset got other words; versions keep theirs. payload: {"slug", "changes": {field: [old, new]}}."""
+
+    type = "campaigns.style.changed"
+    object_type = "style"
+
+
+@declare
+class StyleRetired(Happening):
+    """A style preset is offered no more, or again. payload: {"slug", "is_active"}."""
+
+    type = "campaigns.style.retired"
+    object_type = "style"
+
+
+@declare
 class PromptTemplateCreated(Happening):
     """A prompt template begins. payload: {"slug", "name"}."""
 
@@ -217,7 +233,7 @@ class PromptVersionChanged(Happening):
 
 @declare
 class PromptVersionApproved(Happening):
-    """A lead approved a version. object_id is the template's; payload: {"version", "number"}."""
+    """A lead approved a version. object_id is the template's; payload: {"version", "number", "asked_by"}."""
 
     type = "campaigns.prompt.version_approved"
     object_type = "prompt"
@@ -228,6 +244,15 @@ class PromptApprovalAsked(Happening):
     """Somebody asks the leads to approve a version. object_id is the template's; payload: {"version", "number"}."""
 
     type = "campaigns.prompt.approval_asked"
+    object_type = "prompt"
+
+
+@declare
+class PromptVersionSentBack(Happening):
+    """A lead wants something else first. object_id is the template's; payload: {"version", "number", "answer",
+    "asked_by"}."""
+
+    type = "campaigns.prompt.version_sent_back"
     object_type = "prompt"
 
 

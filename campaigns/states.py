@@ -43,3 +43,9 @@ def machine(name: str, table: Mapping[str, str]) -> Machine:
     if unknown:
         raise ValueError(f"{name}: no row for {sorted(unknown)}")
     return Machine(name, transitions)
+
+
+PROMPT = machine(
+    "prompt version",
+    {"draft": "requested approved", "requested": "approved draft", "approved": ""},
+)

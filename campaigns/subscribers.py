@@ -5,8 +5,15 @@ from __future__ import annotations
 from django.urls import reverse
 
 from campaigns.choices import Role
-from campaigns.events import FeedSourceFailing, PromptApprovalAsked, doer, subscribe
-from campaigns.models import Brand, FeedSource, PromptTemplate
+from campaigns.events import (
+    FeedSourceFailing,
+    PromptApprovalAsked,
+    PromptVersionApproved,
+    PromptVersionSentBack,
+    doer,
+    subscribe,
+)
+from campaigns.models import Brand, FeedSource, PromptTemplate, User
 from campaigns.services import notices
 
 
@@ -22,6 +29,27 @@ def tell_the_leads(happening: PromptApprovalAsked) -> None:
         users=[lead for lead in notices.people(template.brand, Role.LEAD) if lead != asking],
         kind="prompt_approval_asked",
         sentence=f"{who} asks you to approve {template.name} v{number}.",
+        href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
+    )
+
+
+@subscribe(PromptVersionApproved)
+@subscribe(PromptVersionSentBack)
+def tell_who_asked(happening: PromptVersionApproved | PromptVersionSentBack) -> None:
+    """The answer goes to whoever asked for the approval."""
+    asking = User.objects.filter(pk=happening.payload.get("asked_by")).first()
+    if asking is None or asking == doer():
+        return
+    template = PromptTemplate.objects.select_related("brand").get(pk=happening.object_id)
+    number, answer = happening.payload["number"], happening.payload.get("answer", "")
+    lead = doer()
+    who = lead.display_name if lead else "A lead"
+    said = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
+    notices.tell(
+        brand=template.brand,
+        users=[asking],
+        kind="prompt_answered",
+        sentence=f"{who} {said}",
         href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
     )
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from campaigns.states import Machine
+from campaigns.states import PROMPT, Machine
 from generation import states as generation_states
 from review import states as review_states
 
 PAGE = Path(__file__).with_name("states.md")
 MACHINES = [
+    ("Prompt version", PROMPT, "campaigns/states.py"),
     ("Run", generation_states.RUN, "generation/states.py"),
     ("Job", generation_states.JOB, "generation/states.py"),
     ("Asset", generation_states.ASSET, "generation/states.py"),

@@ -16,7 +16,7 @@ from django.db import transaction
 
 from campaigns.choices import GuideStatus, PromptStatus
 from campaigns.models import Brand, Campaign, GuideVersion, PromptTemplate, StylePreset, User
-from campaigns.services import brands, campaigns, prompts
+from campaigns.services import brands, campaigns, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from generation.models import Endpoint
 from review.models import Checklist, Destination, Reason
@@ -83,7 +83,7 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
     _guide(brand, plain["guide"], lead)
     for style in plain["styles"]:
         if not StylePreset.objects.filter(brand=brand, slug=style["slug"]).exists():
-            prompts.create_style(brand=brand, by=author, **style)
+            styles.create(brand=brand, by=author, **style)
     for prompt in plain["prompts"]:
         _prompt(brand, prompt, author, lead)
     for endpoint in plain["endpoints"]:

@@ -16,7 +16,7 @@ from campaigns.models import Brand, Campaign, Event, GuideVersion, PromptVersion
 from campaigns.selectors import brands as brand_selectors
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.services import brands, campaigns, prompts
+from campaigns.services import brands, campaigns, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from tests import factories
 
@@ -187,7 +187,7 @@ def test_people_of_another_brand_see_nothing(
 @pytest.fixture
 def version(brand: Brand, designer: User) -> PromptVersion:
     template = prompts.create_template(brand=brand, slug="studio", name="Studio", by=designer)
-    style = prompts.create_style(brand=brand, slug="soft", name="Soft", text="soft light", by=designer)
+    style = styles.create(brand=brand, slug="soft", name="Soft", text="soft light", by=designer)
     return prompts.add_version(template_id=template.pk, by=designer, text="{name} in {colour|white}", style=style)
 
 

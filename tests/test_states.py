@@ -7,14 +7,16 @@ from itertools import product
 import pytest
 from django.db.models import TextChoices
 
+from campaigns.choices import PromptStatus
 from campaigns.errors import Conflict
-from campaigns.states import Machine, machine
+from campaigns.states import PROMPT, Machine, machine
 from generation import choices as generation_choices
 from generation import states as generation_states
 from review import choices as review_choices
 from review import states as review_states
 
 COLUMNS = [
+    (PROMPT, PromptStatus),
     (generation_states.RUN, generation_choices.RunState),
     (generation_states.JOB, generation_choices.JobState),
     (generation_states.ASSET, generation_choices.AssetState),
@@ -24,6 +26,7 @@ COLUMNS = [
 MACHINES = [table for table, _ in COLUMNS]
 # A second, independent writing of the design's tables: a slip in one of the two fails here.
 ALLOWED = {
+    "prompt version": "draft>requested draft>approved requested>approved requested>draft",
     "run": "draft>planned draft>cancelled planned>running planned>cancelled running>paused running>finished "
     "running>cancelled paused>running paused>cancelled finished>running",
     "job": "queued>running queued>held queued>cancelled queued>succeeded running>succeeded running>failed "

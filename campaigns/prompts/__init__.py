@@ -11,7 +11,7 @@ from campaigns.prompts.rendering import (
     render,
 )
 from campaigns.prompts.seeds import MAX_SEED, seed_for
-from campaigns.prompts.syntax import PromptSyntaxError, Slot, parse
+from campaigns.prompts.syntax import PromptSyntaxError, Slot, is_name, parse, place
 from campaigns.prompts.wording import Guide, Lint, lint, problems
 
 __all__ = [
@@ -26,9 +26,11 @@ __all__ = [
     "Slot",
     "Span",
     "expand_axes",
+    "is_name",
     "lint",
     "missing",
     "parse",
+    "place",
     "placeholders",
     "problems",
     "render",

@@ -40,12 +40,11 @@ def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
 
 
 def source(version: PromptVersion) -> PromptSource:
-    """The version as plain values, its style's words included. Reads `style`: select it."""
-    style = version.style
+    """The version as plain values, with the words of its style as they were when it was written."""
     return PromptSource(
         text=version.text,
         negative=version.negative,
-        style=style.text if style else "",
-        style_negative=style.negative if style else "",
+        style=version.style_text,
+        style_negative=version.style_negative,
         parameters=version.parameters,
     )

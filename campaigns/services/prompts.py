@@ -1,4 +1,4 @@
-"""Prompt templates, their versions and style presets: written, approved, used, and from then on frozen."""
+"""Prompt templates and their versions: written, approved by a lead, used, and from then on frozen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from campaigns import clock, events, prompts
 from campaigns.access import Action, require
 from campaigns.choices import PromptStatus, SeedStrategy
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, PromptTemplate, PromptVersion, StylePreset, User
+from campaigns.models import Brand, PromptTemplate, PromptVersion, User
+from campaigns.states import PROMPT
 
 VERSION_FIELDS = frozenset(
     {
@@ -26,8 +27,10 @@ VERSION_FIELDS = frozenset(
         "seed_strategy",
         "seed",
         "candidates",
+        "note",
     }
 )
+LONGEST_NOTE = 300
 FAILURE_POLICIES = ("flag", "regenerate", "reject")
 MAX_REGENERATIONS = 5
 
@@ -36,7 +39,7 @@ MAX_REGENERATIONS = 5
 def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTemplate:
     """Begin a template without any text yet. Raises Invalid, or Conflict for a slug that is taken."""
     require(by, Action.EDIT_PROMPT, brand)
-    _ensure_named(slug, name)
+    ensure_named(slug, name)
     template, is_new = PromptTemplate.objects.get_or_create(brand=brand, slug=slug, defaults={"name": name.strip()})
     if not is_new:
         raise Conflict(f"{brand.name} already has a prompt {slug!r}.", slug=slug, template=template.pk)
@@ -46,22 +49,8 @@ def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTe
 
 
 @transaction.atomic
-def create_style(*, brand: Brand, slug: str, name: str, text: str, by: User, negative: str = "") -> StylePreset:
-    """A reusable wording. There is no way to change one: used versions would read differently; write another."""
-    require(by, Action.EDIT_PROMPT, brand)
-    _ensure_named(slug, name)
-    style, is_new = StylePreset.objects.get_or_create(
-        brand=brand, slug=slug, defaults={"name": name.strip(), "text": text, "negative": negative}
-    )
-    if not is_new:
-        raise Conflict(f"{brand.name} already has a style {slug!r}.", slug=slug)
-    events.publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
-    return style
-
-
-@transaction.atomic
 def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
-    """The next numbered version of a template; `fields` are VERSION_FIELDS, `text` at least.
+    """The next numbered version of a template, with its style's words; `fields` are VERSION_FIELDS, `text` at least.
 
     Raises Invalid with the place of every mistake in text, parameters and axes.
     """
@@ -72,7 +61,9 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
     require(by, Action.EDIT_PROMPT, template.brand)
     ensure_fields({"text": "", **fields}, template.brand)
     number = (template.versions.aggregate(last=Max("number"))["last"] or 0) + 1
-    version: PromptVersion = PromptVersion.objects.create(template=template, number=number, created_by=by, **fields)
+    version: PromptVersion = PromptVersion.objects.create(
+        template=template, number=number, created_by=by, **fields, **_style_words(fields)
+    )
     payload = {"version": version.pk, "number": number}
     events.publish(events.PromptVersionAdded(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
     return version
@@ -84,18 +75,44 @@ def change_version(*, version_id: int, by: User, **fields: Any) -> PromptVersion
     version = lock(version_id)
     require(by, Action.EDIT_PROMPT, version.template.brand)
     if version.used_at is not None or version.status != PromptStatus.DRAFT:
-        why = "was used" if version.used_at else "is approved"
+        why = "was used" if version.used_at else f"is {version.status}"
         raise Conflict(f"{version} {why} and never changes; add a new version instead.", version=version.pk)
     now = {name: getattr(version, name) for name in VERSION_FIELDS}
     ensure_fields({**now, **fields}, version.template.brand)
     changed = sorted(name for name, value in fields.items() if now[name] != value)
     if not changed:
         return version
-    for name in changed:
-        setattr(version, name, fields[name])
-    version.save(update_fields=changed)
+    words = _style_words(fields) if "style" in changed else {}
+    for name, value in {**{name: fields[name] for name in changed}, **words}.items():
+        setattr(version, name, value)
+    version.save(update_fields=[*changed, *words])
     payload = {"version": version.pk, "number": version.number, "fields": changed}
     _publish(events.PromptVersionChanged, version, payload, by)
+    return version
+
+
+@transaction.atomic
+def ask_approval(*, version_id: int, by: User) -> PromptVersion:
+    """Ask the brand's leads to approve a draft; they are told. Raises Conflict unless it is a draft."""
+    version = lock(version_id)
+    require(by, Action.EDIT_PROMPT, version.template.brand)
+    _move(version, PromptStatus.REQUESTED, asked_by=by, asked_at=clock.now(), answer="")
+    _publish(events.PromptApprovalAsked, version, {"version": version.pk, "number": version.number}, by)
+    return version
+
+
+@transaction.atomic
+def send_back(*, version_id: int, by: User, answer: str) -> PromptVersion:
+    """A lead says what is missing; the version is a draft again, and who asked is told. Raises Invalid, Conflict."""
+    version = lock(version_id)
+    require(by, Action.APPROVE_PROMPT, version.template.brand)
+    if not answer.strip() or len(answer) > LONGEST_NOTE:
+        message = f"Say in at most {LONGEST_NOTE} characters what is missing."
+        raise Invalid("A version is not sent back without a word.", [Problem("answer", message)])
+    asked_by = version.asked_by_id
+    _move(version, PromptStatus.DRAFT, answer=answer.strip())
+    payload = {"version": version.pk, "number": version.number, "answer": answer.strip(), "asked_by": asked_by}
+    _publish(events.PromptVersionSentBack, version, payload, by)
     return version
 
 
@@ -104,11 +121,11 @@ def approve_version(*, version_id: int, by: User) -> PromptVersion:
     """A lead says that this version may be used for real. Raises Conflict when it is approved already."""
     version = lock(version_id)
     require(by, Action.APPROVE_PROMPT, version.template.brand)
-    moved = PromptVersion.objects.filter(pk=version.pk, status=PromptStatus.DRAFT).update(status=PromptStatus.APPROVED)
-    if not moved:
+    if version.status == PromptStatus.APPROVED:
         raise Conflict(f"{version} is approved already.", version=version.pk)
-    version.status = PromptStatus.APPROVED
-    _publish(events.PromptVersionApproved, version, {"version": version.pk, "number": version.number}, by)
+    _move(version, PromptStatus.APPROVED)
+    payload = {"version": version.pk, "number": version.number, "asked_by": version.asked_by_id}
+    _publish(events.PromptVersionApproved, version, payload, by)
     return version
 
 
@@ -117,6 +134,22 @@ def mark_used(*, version: PromptVersion, by: User) -> None:
     moved = PromptVersion.objects.filter(pk=version.pk, used_at=None).update(used_at=clock.now())
     if moved:
         _publish(events.PromptVersionUsed, version, {"version": version.pk}, by)
+
+
+def _move(version: PromptVersion, to: str, **fields: Any) -> None:
+    """Compare-and-set the status, with other columns. Raises Conflict."""
+    old = version.status
+    PROMPT.ensure(old, to)
+    if not PromptVersion.objects.filter(pk=version.pk, status=old).update(status=to, **fields):
+        raise Conflict(f"{version} is no longer {old}.", version=version.pk)
+    for name, value in {"status": to, **fields}.items():
+        setattr(version, name, value)
+
+
+def _style_words(fields: dict[str, Any]) -> dict[str, str]:
+    """The style's words for the version's own columns."""
+    style = fields.get("style")
+    return {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
 
 
 def lock(version_id: int) -> PromptVersion:
@@ -146,6 +179,8 @@ def ensure_fields(fields: dict[str, Any], brand: Brand) -> None:
     style = fields.get("style")
     if style is not None and style.brand_id != brand.pk:
         found.append(Problem("style", "This style belongs to another brand."))
+    if len(str(fields.get("note", ""))) > LONGEST_NOTE:
+        found.append(Problem("note", f"Say it in at most {LONGEST_NOTE} characters."))
     return _refuse(found + _number_problems(fields) + _policy_problems(fields.get("policy", {})))
 
 
@@ -164,7 +199,8 @@ def _syntax_problems(pointer: str, value: Any) -> list[Problem]:
     try:
         prompts.parse(value)
     except prompts.PromptSyntaxError as error:
-        return [Problem(pointer, str(error), value[error.position : error.position + 40])]
+        place = prompts.place(value, error.position)
+        return [Problem(pointer, f"{error.message} ({place}).", value[error.position : error.position + 40])]
     return []
 
 
@@ -193,7 +229,7 @@ def _policy_problems(policy: dict[str, Any]) -> list[Problem]:
     return found
 
 
-def _ensure_named(slug: str, name: str) -> None:
+def ensure_named(slug: str, name: str) -> None:
     found = []
     if slugify(slug) != slug or not slug:
         found.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “studio-white”.", slug))

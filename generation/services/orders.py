@@ -156,7 +156,7 @@ def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Cap
         found.append(
             f"{endpoint.name} heeds no seed, so its candidates would be equal: one of {version.candidates} is planned."
         )
-    if version.status == PromptStatus.DRAFT:
+    if version.status != PromptStatus.APPROVED:
         found.append(f"{version} is a draft: no lead has approved it yet.")
     return found
 

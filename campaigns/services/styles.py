@@ -1,0 +1,103 @@
+"""Style presets: reusable wording, written, changed, retired. Versions keep the words that they were written with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from campaigns import events
+from campaigns.access import Action, require
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, StylePreset, User
+from campaigns.prompts.presets import PRESETS
+from campaigns.services.prompts import ensure_named
+
+FIELDS = frozenset({"name", "text", "negative"})
+LONGEST = 2000
+
+
+@transaction.atomic
+def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative: str = "") -> StylePreset:
+    """A reusable wording. Raises Invalid, or Conflict for a slug that is taken."""
+    require(by, Action.EDIT_PROMPT, brand)
+    ensure_named(slug, name)
+    _ensure_words({"text": text, "negative": negative})
+    style, is_new = StylePreset.objects.get_or_create(
+        brand=brand, slug=slug, defaults={"name": name.strip(), "text": text.strip(), "negative": negative.strip()}
+    )
+    if not is_new:
+        raise Conflict(f"{brand.name} already has a style {slug!r}.", slug=slug)
+    events.publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
+    return style
+
+
+@transaction.atomic
+def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
+    """Other words for a preset, from now on: versions that exist keep theirs. Raises Invalid."""
+    style = _lock(style_id)
+    require(by, Action.EDIT_PROMPT, style.brand)
+    unknown = sorted(set(fields) - FIELDS)
+    if unknown:
+        raise Invalid("The style has mistakes.", [Problem(name, "A style has no such field.") for name in unknown])
+    given = {name: str(value).strip() for name, value in fields.items()}
+    ensure_named(style.slug, given.get("name", style.name))
+    _ensure_words({"text": style.text, "negative": style.negative, **given})
+    changed = {name: [getattr(style, name), value] for name, value in given.items() if getattr(style, name) != value}
+    if not changed:
+        return style
+    for name, (_, value) in changed.items():
+        setattr(style, name, value)
+    style.save(update_fields=list(changed))
+    payload = {"slug": style.slug, "changes": changed}
+    events.publish(events.StyleChanged(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    return style
+
+
+@transaction.atomic
+def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
+    """Retire a preset, so that no new version takes it, or bring it back. What used it stays. Idempotent."""
+    style = _lock(style_id)
+    require(by, Action.EDIT_PROMPT, style.brand)
+    if style.is_active == is_active:
+        return style
+    style.is_active = is_active
+    style.save(update_fields=["is_active"])
+    payload = {"slug": style.slug, "is_active": is_active}
+    events.publish(events.StyleRetired(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    return style
+
+
+@transaction.atomic
+def add_presets(*, brand: Brand, by: User) -> list[StylePreset]:
+    """The five presets of a design team, those that the brand does not have by that name; returns the new ones."""
+    require(by, Action.EDIT_PROMPT, brand)
+    there = set(StylePreset.objects.filter(brand=brand).values_list("slug", flat=True))
+    return [
+        create(brand=brand, slug=one.slug, name=one.name, text=one.text, negative=one.negative, by=by)
+        for one in PRESETS
+        if one.slug not in there
+    ]
+
+
+def _lock(style_id: int) -> StylePreset:
+    rows = StylePreset.objects.select_for_update(of=("self",)).select_related("brand")
+    style: StylePreset | None = rows.filter(pk=style_id).first()
+    if style is None:
+        raise NotFound(f"There is no style {style_id}.")
+    return style
+
+
+def _ensure_words(fields: dict[str, str]) -> None:
+    """A style's words are appended as they are: they must not be empty, and hold no placeholders."""
+    found = []
+    if not fields["text"].strip():
+        found.append(Problem("text", "Write the words that the style adds to a prompt."))
+    for name, words in fields.items():
+        if len(words) > LONGEST:
+            found.append(Problem(name, f"This is longer than {LONGEST} characters."))
+        if set(words) & set("{}"):
+            message = "A style is added as it stands: placeholders in braces belong into the prompt."
+            found.append(Problem(name, message, words[words.find("{") :][:40]))
+    if found:
+        raise Invalid("The style has mistakes.", found)
