@@ -17,7 +17,7 @@ from campaigns.models import Brand, Campaign, Event, PromptVersion, User
 from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import runs as run_selectors
-from generation.services import budget, gates, planning, runs
+from generation.services import budget, gates, planning, retries, runs
 from tests import engines, factories
 
 pytestmark = pytest.mark.django_db
@@ -278,7 +278,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     for job in finish_jobs(run, JobState.FAILED):
         Asset.objects.filter(cell=job.cell_id).update(state="failed")
     runs.finish_if_done(run.pk)
-    assert runs.retry_failed(run_id=run.pk, by=manager) == 2
+    assert retries.retry_failed(run_id=run.pk, by=manager) == 2
     run.refresh_from_db()
     assert run.state == RunState.RUNNING
     assert statuses(run) == {"queued": 2, "succeeded": 3}
@@ -286,7 +286,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     assert budget.standing(campaign).reserved == Decimal("3.00")
     finish_jobs(run)
     with pytest.raises(Conflict, match="no failed job"):
-        runs.retry_failed(run_id=run.pk, by=manager)
+        retries.retry_failed(run_id=run.pk, by=manager)
 
 
 def test_retrying_beyond_the_budget_is_refused(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
@@ -297,7 +297,7 @@ def test_retrying_beyond_the_budget_is_refused(planned: Callable[..., Run], camp
     runs.finish_if_done(run.pk)
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("5.00"))
     with pytest.raises(Conflict):
-        runs.retry_failed(run_id=run.pk, by=manager)
+        retries.retry_failed(run_id=run.pk, by=manager)
     assert statuses(run) == {"failed": 2, "succeeded": 3}
 
 

@@ -23,7 +23,7 @@ from generation.api import serializers
 from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import runs as run_rows
-from generation.services import planning, runs
+from generation.services import planning, retries, runs
 
 
 class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
@@ -115,7 +115,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
         run = self.get_object()
-        runs.retry_failed(run_id=run.pk, by=caller(request))
+        retries.retry_failed(run_id=run.pk, by=caller(request))
         run.refresh_from_db()
         return Response(self._shown(run))
 

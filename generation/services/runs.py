@@ -1,4 +1,4 @@
-"""Runs on their way: released, paused, resumed, cancelled, retried, finished. Only this module moves a run.
+"""Runs on their way: released, paused, resumed, cancelled, finished. Trying failed pictures again is in retries.py.
 
 Each function locks the campaign's row first and the run's second: money and gates are judged one release at a time.
 """
@@ -58,8 +58,8 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     cost nothing: a worker makes a new version of it. Where that master was rejected, the job is left out (cancelled,
     and it says why) unless `reuse_rejected`. Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     if run.state != RunState.PLANNED:
         raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
     pilot = _pass_gate(run, campaign, by, override_reason)
@@ -72,13 +72,13 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     reused = _count(_COUNT_REUSED, run.pk)
     now = clock.now()
     fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
-    _move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
+    move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
         _settle_fruitless(run, AssetState.FAILED)
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
     if override_reason.strip():
         payload |= {"override_reason": override_reason.strip(), "pilot": pilot.message}
-    _publish(events.RunReleased, run, campaign, payload, by)
+    publish(events.RunReleased, run, campaign, payload, by)
     nudges.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
     return run
@@ -87,22 +87,22 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
 @transaction.atomic
 def pause(*, run_id: int, by: User, reason: str = "") -> Run:
     """Stop claiming: queued jobs are held, what runs now ends by itself. Raises Conflict unless running."""
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     return _pause(run, campaign, reason.strip() or f"Paused by {by.display_name}.", by)
 
 
 @transaction.atomic
 def resume(*, run_id: int, by: User) -> Run:
     """Go on after a pause; only outputs from now on can pause it again. Raises Conflict unless paused."""
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     if run.state != RunState.PAUSED:
         raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
-    _move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
-    _publish(events.RunResumed, run, campaign, {"queued": queued}, by)
+    move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
+    publish(events.RunResumed, run, campaign, {"queued": queued}, by)
     nudges.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
     return run
@@ -114,51 +114,26 @@ def cancel(*, run_id: int, by: User) -> Run:
 
     Pictures that are there already stay; deliverables that got none are superseded.
     """
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     RUN.ensure(run.state, RunState.CANCELLED)
     waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.WAITING, JobState.QUARANTINED)
     cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="", poll_at=None)
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
-    _move(run, RunState.CANCELLED, finished_at=clock.now())
+    move(run, RunState.CANCELLED, finished_at=clock.now())
     freed = budget.free(run=run, campaign=campaign)
     payload = {"cancelled": cancelled, "asked_to_stop": stopping, "superseded": superseded, "freed": str(freed)}
-    _publish(events.RunCancelled, run, campaign, payload, by)
+    publish(events.RunCancelled, run, campaign, payload, by)
     return run
-
-
-@transaction.atomic
-def retry_failed(*, run_id: int, by: User) -> int:
-    """Queue the failed and quarantined jobs of a run again and reserve their cost; returns how many."""
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
-    if run.state not in (RunState.RUNNING, RunState.FINISHED):
-        raise Conflict(f"{run.name} is {run.state}; its failed jobs cannot be retried.", state=run.state)
-    failed = _jobs(run, JobState.FAILED, JobState.QUARANTINED)
-    cells = list(failed.values_list("cell_id", flat=True))
-    if not cells:
-        raise Conflict(f"{run.name} has no failed job.", state=run.state)
-    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
-    fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None}
-    queued: int = failed.update(status=JobState.QUEUED, **fresh)
-    Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
-        state=AssetState.MAKING, changed_at=clock.now()
-    )
-    reserved = budget.cover(run=run, campaign=campaign)
-    if run.state == RunState.FINISHED:
-        _move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
-    _publish(events.RunRetried, run, campaign, {"queued": queued, "reserved": str(reserved)}, by)
-    nudges.wake(run.endpoint.lane)
-    return queued
 
 
 @transaction.atomic
 def set_priority(*, run_id: int, by: User, priority: int) -> Run:
     """Put a run before (higher) or behind the other runs of its campaign, -100 … 100. Raises Invalid and Conflict."""
-    run, campaign = _lock(run_id)
-    _require(by, run, campaign)
+    run, campaign = lock(run_id)
+    require_run(by, run, campaign)
     if not -100 <= priority <= 100:
         raise Invalid("This priority cannot be set.", [Problem("priority", "Give -100 to 100.", str(priority))])
     if run.state in (RunState.FINISHED, RunState.CANCELLED):
@@ -169,7 +144,7 @@ def set_priority(*, run_id: int, by: User, priority: int) -> Run:
     _jobs(run, JobState.QUEUED, JobState.HELD).update(priority=priority)
     Run.objects.filter(pk=run.pk).update(priority=priority)
     run.priority = priority
-    _publish(events.RunPrioritised, run, campaign, payload, by)
+    publish(events.RunPrioritised, run, campaign, payload, by)
     return run
 
 
@@ -182,7 +157,7 @@ def finish_if_done(run_id: int) -> bool:
     if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exists() or _has_work(run_id):
         return False
     with transaction.atomic():
-        run, campaign = _lock(run_id)
+        run, campaign = lock(run_id)
         return _finish_if_done(run, campaign)
 
 
@@ -202,7 +177,7 @@ def pause_if_unhealthy(run_id: int) -> bool:
     if run is None or not gates.health(run).is_unhealthy:
         return False
     with transaction.atomic():
-        run, campaign = _lock(run_id)
+        run, campaign = lock(run_id)
         seen = gates.health(run)
         if run.state != RunState.RUNNING or not seen.is_unhealthy:
             return False
@@ -214,7 +189,8 @@ def pause_if_unhealthy(run_id: int) -> bool:
 # -- the parts -----------------------------------------------------------------------------------------------------
 
 
-def _lock(run_id: int) -> tuple[Run, Campaign]:
+def lock(run_id: int) -> tuple[Run, Campaign]:
+    """The run and its campaign, both rows locked until the transaction ends. Raises NotFound."""
     campaign_id = Run.objects.filter(pk=run_id).values_list("campaign_id", flat=True).first()
     if campaign_id is None:
         raise NotFound(f"There is no run {run_id}.")
@@ -223,7 +199,8 @@ def _lock(run_id: int) -> tuple[Run, Campaign]:
     return run, campaign
 
 
-def _require(by: User, run: Run, campaign: Campaign) -> None:
+def require_run(by: User, run: Run, campaign: Campaign) -> None:
+    """Raise NotAllowed unless the person may move this run."""
     require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
 
 
@@ -245,7 +222,7 @@ def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> 
     return pilot
 
 
-def _move(run: Run, to: str, **fields: Any) -> None:
+def move(run: Run, to: str, **fields: Any) -> None:
     """Compare-and-set the run's state, with other columns. Raises Conflict."""
     old = run.state
     RUN.ensure(old, to)
@@ -256,9 +233,9 @@ def _move(run: Run, to: str, **fields: Any) -> None:
 
 
 def _pause(run: Run, campaign: Campaign, reason: str, by: User | None) -> Run:
-    _move(run, RunState.PAUSED, pause_reason=reason[:300])
+    move(run, RunState.PAUSED, pause_reason=reason[:300])
     held = _jobs(run, JobState.QUEUED).update(status=JobState.HELD, hold_reason=HoldReason.PAUSED)
-    _publish(events.RunPaused, run, campaign, {"reason": reason, "held": held, "by_itself": by is None}, by)
+    publish(events.RunPaused, run, campaign, {"reason": reason, "held": held, "by_itself": by is None}, by)
     return run
 
 
@@ -273,14 +250,14 @@ def _has_work(run_id: int) -> bool:
 def _finish_if_done(run: Run, campaign: Campaign) -> bool:
     if run.state != RunState.RUNNING or _has_work(run.pk):
         return False
-    _move(run, RunState.FINISHED, finished_at=clock.now())
+    move(run, RunState.FINISHED, finished_at=clock.now())
     budget.free(run=run, campaign=campaign)
     ends = Job.objects.filter(run=run).aggregate(
         succeeded=Count("pk", filter=Q(status=JobState.SUCCEEDED)),
         failed=Count("pk", filter=Q(status__in=(JobState.FAILED, JobState.QUARANTINED))),
         cancelled=Count("pk", filter=Q(status=JobState.CANCELLED)),
     )
-    _publish(events.RunFinished, run, campaign, ends, None)
+    publish(events.RunFinished, run, campaign, ends, None)
     return True
 
 
@@ -315,9 +292,10 @@ def _count(statement: str, run_id: int) -> int:
         return int(cursor.fetchone()[0])
 
 
-def _publish(
+def publish(
     kind: type[spine.Happening], run: Run, campaign: Campaign, payload: dict[str, Any], by: User | None
 ) -> None:
+    """Say what happened to a run; without a person the line itself did it."""
     spine.publish(
         kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by, label="" if by else "the line"
     )

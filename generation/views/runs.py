@@ -8,11 +8,11 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.errors import NotFound
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.pages import BrandRequest, brand_page, number
 from generation.choices import RunState
 from generation.models import Run
 from generation.selectors import runs as selectors
-from generation.services import gates
+from generation.services import gates, retries
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet
 
@@ -60,13 +60,25 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "cancel":
         services.cancel(run_id=run.pk, by=request.user)
     elif verb == "retry":
-        count = services.retry_failed(run_id=run.pk, by=request.user)
-        messages.success(request, f"{count} {'job is' if count == 1 else 'jobs are'} tried again.")
+        count = _retry(request, run)
+        messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
     else:
         raise NotFound(f"A run cannot be told to {verb!r}.")
     return redirect("run", request.brand.slug, run.pk)
+
+
+def _retry(request: BrandRequest, run: Run) -> int:
+    """One group of equal failures (`group`), one picture's jobs (`job`, repeated), or everything that failed."""
+    given = request.POST
+    if group := given.get("group"):
+        at_most = 1 if given.get("first") else None
+        return retries.retry_group(run_id=run.pk, by=request.user, group=group, at_most=at_most)
+    if jobs := given.getlist("job"):
+        ids = [pk for pk in map(number, jobs) if pk]
+        return retries.retry_jobs(run_id=run.pk, by=request.user, job_ids=ids)
+    return retries.retry_failed(run_id=run.pk, by=request.user)
 
 
 def _run(request: BrandRequest, run_id: int) -> Run:

@@ -28,7 +28,7 @@ from examples import loading
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
-from generation.services import planning, runs
+from generation.services import planning, retries, runs
 from review.models import ReviewTask
 
 ENDPOINT = "packshot"
@@ -168,7 +168,7 @@ class Command(BaseCommand):
         if run.state == RunState.PAUSED:
             run = runs.resume(run_id=run.pk, by=example.owner)
         if run.jobs.filter(status=JobState.FAILED).exists():
-            runs.retry_failed(run_id=run.pk, by=example.owner)
+            retries.retry_failed(run_id=run.pk, by=example.owner)
         return run, f"{run.name} goes on where it was"
 
     # -- while they work -------------------------------------------------------------------------------------------

@@ -1,0 +1,159 @@
+"""What can be wrong with a picture: a shape and a word for its cell, a sentence for a person, and the one thing that
+mends it. Pure; docs/errors.md tells what dispatch does by itself before it comes to this.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+
+from generation.choices import HoldReason, JobState
+from generation.engines.base import ErrorKind
+
+
+class Mend(StrEnum):
+    """What a person can do about a cause. Each is one button on the run's page."""
+
+    AGAIN = "again"  # queue these jobs once more
+    ONE_AGAIN = "one_again"  # queue one of them, and see
+    CUTOUTS = "cutouts"  # the sheet of cut-outs of these products
+    PROMPT = "prompt"  # the editor at this version, with the product pinned
+    OPERATOR = "operator"  # somebody must look at the endpoint
+    REVIEW = "review"  # look at them and decide
+    BUDGET = "budget"  # the brief's budget
+
+
+@dataclass(frozen=True)
+class Cause:
+    """code: for addresses and tests. word: at most 14 letters, for a cell of 96 px. icon: its shape, a symbol's name.
+    sentence: what happened and what to do, for somebody who has never seen an error message."""
+
+    code: str
+    word: str
+    icon: str
+    sentence: str
+    mend: Mend
+
+
+_ALL = (
+    Cause(
+        "cutout",
+        "cut-out",
+        "image",
+        "The product's cut-out cannot be used. Repair it, then make these pictures in a new run: this one keeps the "
+        "cut-out that it was planned with.",
+        Mend.CUTOUTS,
+    ),
+    Cause(
+        "moderation",
+        "not allowed",
+        "lock",
+        "The service refuses to make this: its rules object to the words or to the picture. Change the wording and "
+        "make them again with the new version.",
+        Mend.PROMPT,
+    ),
+    Cause(
+        "input",
+        "order",
+        "prompt",
+        "The engine cannot carry this order out. Its own words say why; most often the prompt's parameters do not fit.",
+        Mend.PROMPT,
+    ),
+    Cause(
+        "endpoint",
+        "engine set-up",
+        "warn",
+        "The engine is not set up as it should be, so trying again cannot help. The operator has to look at it.",
+        Mend.OPERATOR,
+    ),
+    Cause(
+        "memory",
+        "no memory",
+        "panel",
+        "The picture did not fit into the card's memory, even alone. Try again when less runs there; if it stays, ask "
+        "for a smaller size.",
+        Mend.AGAIN,
+    ),
+    Cause(
+        "rate",
+        "slowed down",
+        "clock",
+        "The service asked to slow down twenty times in a row. It has more room later.",
+        Mend.AGAIN,
+    ),
+    Cause(
+        "lost",
+        "lost",
+        "search",
+        "The service or the worker no longer knows of this picture. Nothing was paid for it; trying again is safe.",
+        Mend.AGAIN,
+    ),
+    Cause(
+        "transient",
+        "no answer",
+        "retry",
+        "The engine did not answer or broke off, five times in a row. Most often it is a restart, and trying again "
+        "helps.",
+        Mend.AGAIN,
+    ),
+    Cause(
+        "quarantined",
+        "quarantined",
+        "stop",
+        "Making this picture has cost three workers, so it is kept away from them. Try one alone first and see whether "
+        "its worker lives.",
+        Mend.ONE_AGAIN,
+    ),
+    Cause(
+        "quota",
+        "account empty",
+        "pause",
+        "The account at this engine is used up. These wait; they go on when the operator has filled it again.",
+        Mend.AGAIN,
+    ),
+    Cause(
+        "rejected_before",
+        "seen before",
+        "undo",
+        "This very picture was made before and rejected, so it was left out. Change the prompt, a value or the seed.",
+        Mend.PROMPT,
+    ),
+    Cause(
+        "checks",
+        "checks",
+        "warn",
+        "They are made, but a check objects. Look at them: a reviewer may still say yes.",
+        Mend.REVIEW,
+    ),
+    Cause("unknown", "failed", "fail", "It could not be made; the words below are all there is.", Mend.AGAIN),
+)
+CAUSES = {cause.code: cause for cause in _ALL}
+
+_CUTOUT = re.compile(r"\bcut-?out", re.IGNORECASE)
+_ENDPOINT = re.compile(
+    r"^Endpoint |could not be loaded|is not a diffusers folder|is not a safetensors file|this engine runs|"
+    r"holds neither Stable Diffusion"
+)
+#: The same sentence about two pictures differs in names and numbers only.
+_VARYING = ((re.compile(r"“[^”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.compile(r"\b[0-9a-f]{12,}\b|\d+([.,]\d+)*"), "#"))
+
+
+def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:
+    """The cause of one job that stands still or ended badly."""
+    if status == JobState.QUARANTINED:
+        return CAUSES["quarantined"]
+    if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
+        return CAUSES["quota"]
+    if error_kind == ErrorKind.INPUT and _CUTOUT.search(message):
+        return CAUSES["cutout"]
+    if error_kind == ErrorKind.INPUT and _ENDPOINT.search(message):
+        return CAUSES["endpoint"]
+    return CAUSES.get(error_kind, CAUSES["unknown"])
+
+
+def normalised(message: str) -> str:
+    """The message without what differs from picture to picture: quoted names become …, numbers #."""
+    for pattern, stand_in in _VARYING:
+        message = pattern.sub(stand_in, message)
+    return " ".join(message.split())

@@ -1,0 +1,76 @@
+"""Failed pictures tried again: all of a run, one group of equal failures, or single ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from django.db import transaction
+
+from campaigns import clock
+from campaigns.errors import Conflict
+from campaigns.models import User
+from generation import events
+from generation.choices import AssetState, HoldReason, JobState, RunState
+from generation.models import Asset, Job, Run
+from generation.selectors import failures
+from generation.services import budget, dispatch, nudges, runs
+
+
+def retry_failed(*, run_id: int, by: User) -> int:
+    """Queue every failed and quarantined job of a run again and reserve their cost; returns how many."""
+    return _retry(run_id, by, None, None)
+
+
+def retry_group(*, run_id: int, by: User, group: str, at_most: int | None = None) -> int:
+    """Queue the jobs of one group of `failures.groups` again, also those that wait for an empty account; with
+    `at_most` only its first ones. Returns how many. Raises Conflict when nothing is in it any more."""
+    return _retry(run_id, by, group, None, at_most)
+
+
+def retry_jobs(*, run_id: int, by: User, job_ids: Sequence[int]) -> int:
+    """Queue these jobs again, as far as they are of this run and have failed; returns how many."""
+    return _retry(run_id, by, None, list(job_ids))
+
+
+@transaction.atomic
+def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, at_most: int | None = None) -> int:
+    """Compare-and-set under the run's lock: of two people who try the same jobs again, the second finds none.
+
+    Money is reserved for what runs now; a budget that cannot bear it refuses the whole call.
+    """
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    if run.state not in (RunState.RUNNING, RunState.FINISHED):
+        raise Conflict(f"{run.name} is {run.state}; its failed jobs cannot be retried.", state=run.state)
+    if group is not None:
+        run.campaign = campaign
+        job_ids = failures.jobs_of(run, group)[:at_most]
+    stuck = _stuck(run, job_ids)
+    cells = list(stuck.values_list("cell_id", flat=True))
+    if not cells:
+        what = "no failed job" if job_ids is None else "no such failed job any more; somebody may have tried it again"
+        raise Conflict(f"{run.name} has {what}.", state=run.state)
+    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None, "hold_reason": ""}
+    queued: int = stuck.update(status=JobState.QUEUED, **fresh)
+    Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(
+        state=AssetState.MAKING, changed_at=clock.now()
+    )
+    reserved = budget.cover(run=run, campaign=campaign)
+    if run.state == RunState.FINISHED:
+        runs.move(run, RunState.RUNNING, finished_at=None, watched_from=clock.now())
+    payload: dict[str, Any] = {"queued": queued, "reserved": str(reserved)}
+    runs.publish(events.RunRetried, run, campaign, payload, by)
+    nudges.wake(run.endpoint.lane)
+    return queued
+
+
+def _stuck(run: Run, job_ids: list[int] | None) -> Any:
+    """The jobs, all of the run where none are named; what waits for an account is queued only when it is."""
+    rows = Job.objects.filter(run=run)
+    ended = rows.filter(status__in=(JobState.FAILED, JobState.QUARANTINED))
+    if job_ids is None:
+        return ended
+    held = rows.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+    return (ended | held).filter(pk__in=job_ids)
