@@ -17,12 +17,11 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import Brand, Cutout, ReferencePhoto, User
 from campaigns.photos import cutout, intake
 from campaigns.selectors import photos as selectors
+from campaigns.selectors.readiness import DOUBTFUL
 from campaigns.services import files
 
 SURE_ENOUGH = 0.3
 """Confidence from which a cut-out is accepted without a person; below, one has to look first."""
-DOUBTFUL = 0.6
-"""Confidence below which an accepted cut-out is still worth a look."""
 
 
 @dataclass(frozen=True)
