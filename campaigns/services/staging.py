@@ -13,6 +13,7 @@ from uuid import UUID
 
 from django.db import connection
 
+from campaigns import clock
 from campaigns.feeds.base import FeedRow
 
 CHUNK_ROWS = 5000
@@ -52,13 +53,13 @@ _ORPHANS = """
 _MERGE_SUBJECTS = """
     WITH merged AS (
         INSERT INTO campaigns_subject AS s (brand_id, kind, key, name, attributes, is_active, created_at, updated_at)
-        SELECT %(brand)s, kind, key, name, attributes, true, now(), now()
+        SELECT %(brand)s, kind, key, name, attributes, true, %(now)s, %(now)s
         FROM campaigns_stagedrow WHERE batch = %(batch)s AND parent_key = ''
         ORDER BY kind, key
         ON CONFLICT (brand_id, kind, key) DO UPDATE
         SET name = EXCLUDED.name,
             attributes = (s.attributes - %(spoken)s::text[]) || EXCLUDED.attributes,
-            updated_at = now()
+            updated_at = %(now)s
         WHERE (s.name, s.attributes)
               IS DISTINCT FROM (EXCLUDED.name, (s.attributes - %(spoken)s::text[]) || EXCLUDED.attributes)
         -- A row without an earlier version of itself was inserted, not updated.
@@ -97,8 +98,8 @@ _MERGE_PHOTOS = """
         ORDER BY s.id, p.source, p.position
     ), merged AS (
         INSERT INTO campaigns_referencephoto AS f (subject_id, role, position, source, alt_text, status, notes,
-                                                   sha256, storage_key, width, height, created_at)
-        SELECT subject_id, role, position, source, alt, 'pending', '[]', '', '', 0, 0, now()
+                                                   sha256, storage_key, width, height, fetch_attempts, created_at)
+        SELECT subject_id, role, position, source, alt, 'pending', '[]', '', '', 0, 0, 0, %(now)s
         FROM given ORDER BY subject_id, position, source
         ON CONFLICT (subject_id, source) DO UPDATE
         SET position = EXCLUDED.position,
@@ -208,7 +209,7 @@ def merge(batch: UUID, *, brand_id: int, spoken: Iterable[str]) -> Merged:
 
     `spoken` are the attributes that the feed has columns for. Imports of one brand wait for each other here.
     """
-    values: dict[str, Any] = {"batch": batch, "brand": brand_id, "spoken": sorted(spoken)}
+    values: dict[str, Any] = {"batch": batch, "brand": brand_id, "spoken": sorted(spoken), "now": clock.now()}
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('feed import', %s))", [brand_id])
         cursor.execute("DROP TABLE IF EXISTS import_touched")
@@ -216,9 +217,10 @@ def merge(batch: UUID, *, brand_id: int, spoken: Iterable[str]) -> Merged:
         for statement in (_MERGE_SUBJECTS, _MERGE_VARIANTS, _MERGE_PHOTOS):
             cursor.execute(statement, values)
         cursor.execute(
-            "UPDATE campaigns_subject SET updated_at = now() WHERE id IN "
+            "UPDATE campaigns_subject SET updated_at = %(now)s WHERE id IN "
             "(SELECT id FROM import_touched WHERE what <> 'subject') "
-            "AND id NOT IN (SELECT id FROM import_touched WHERE what = 'subject')"
+            "AND id NOT IN (SELECT id FROM import_touched WHERE what = 'subject')",
+            values,
         )
         cursor.execute(_COUNTS)
         created, touched, variants, photos = cursor.fetchone()
