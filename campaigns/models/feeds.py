@@ -112,14 +112,16 @@ class FeedImport(models.Model):
 class ImportChange(models.Model):
     """What one applied import did to one subject, so that it can be undone. Inserted set-based by the merge.
 
-    was: null for a subject that the import created, else {"name", "attributes", "is_active", "variants": [...],
-    "photos": [...]} as before, only the parts that changed.
+    was: null for a subject that the import created, else {"name", "attributes", "is_active", "variants": [{"key",
+    "was"}], "photos": [{"source", "was"}]} as before, only the parts that changed; "was" is null for what was new.
+    subject_updated_at: what the import set the subject's `updated_at` to; another value there shows a later change.
     """
 
     id = models.BigAutoField(primary_key=True)
     feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="changes")
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="+")
     was = models.JSONField(null=True)
+    subject_updated_at = models.DateTimeField()
 
     objects = BrandOwned.through("feed_import__brand").as_manager()
 
@@ -137,7 +139,7 @@ class ImportIssue(models.Model):
     feed_import = models.ForeignKey(FeedImport, on_delete=models.CASCADE, related_name="issues")
     row = models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")
     column = models.CharField(max_length=200, help_text="its heading as the file writes it")
-    cell = models.CharField(max_length=12, blank=True, help_text="A14, as a spreadsheet names it")
+    cell = models.CharField(max_length=200, blank=True, help_text="A14, as a spreadsheet names it, or a path in JSON")
     value = models.CharField(max_length=300)
     cause = models.CharField(max_length=60)
     message = models.CharField(max_length=500)
