@@ -128,7 +128,8 @@ class MemberRemoved(Happening):
 
 @declare
 class GuideDrafted(Happening):
-    """A new guide version was written or a draft changed. object_id is the brand's; payload: {"guide", "number"}."""
+    """A guide's draft was begun or changed. object_id is the brand's; payload: {"guide", "number", "fields": what
+    changed}."""
 
     type = "campaigns.guide.drafted"
     object_type = "brand"
@@ -139,6 +140,14 @@ class GuidePublished(Happening):
     """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number"}."""
 
     type = "campaigns.guide.published"
+    object_type = "brand"
+
+
+@declare
+class GuideDiscarded(Happening):
+    """A draft was thrown away. object_id is the brand's; payload: {"guide", "number"}."""
+
+    type = "campaigns.guide.discarded"
     object_type = "brand"
 
 
@@ -155,6 +164,15 @@ class CampaignChanged(Happening):
     """A brief was changed. payload: {"changes": {field: [old, new]}}."""
 
     type = "campaigns.campaign.changed"
+    object_type = "campaign"
+
+
+@declare
+class BriefPicturesChanged(Happening):
+    """Pictures beside a brief. object_id is the campaign's; payload: {"pictures": {"added" | "changed" | "removed":
+    [ids]}}."""
+
+    type = "campaigns.campaign.pictures_changed"
     object_type = "campaign"
 
 
@@ -267,11 +285,29 @@ class PromptVersionUsed(Happening):
 
 @declare
 class FeedImported(Happening):
-    """A feed was applied in full. payload: {"file_name", "file_sha256", "rows", "created", "updated", "unchanged",
-    "variants_changed", "photos_changed"}; counts are subjects, but for the last two."""
+    """A feed was applied in full. payload: {"import", "file_name", "file_sha256", "rows", "created", "updated",
+    "unchanged", "variants_changed", "photos_changed"}; counts are subjects, but for the last two."""
 
     type = "campaigns.feed.imported"
     object_type = "feed_import"
+
+
+@declare
+class FeedUndone(Happening):
+    """An import was taken back. payload: {"import", "file_name", "removed", "restored", "kept"}; subjects. Kept are
+    those that something uses or that were changed again since."""
+
+    type = "campaigns.feed.undone"
+    object_type = "feed_import"
+
+
+@declare
+class MappingRemembered(Happening):
+    """What the columns of a kind of file are was saved for the next one. object_id is the source's; payload:
+    {"name", "mapping": {heading: field}}."""
+
+    type = "campaigns.mapping.remembered"
+    object_type = "feed_source"
 
 
 @declare
