@@ -42,12 +42,16 @@ class Span:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What will be sent: texts, the places of the values in `text`, and parameters without placeholders."""
+    """What will be sent: texts, the places of the values in `text`, and parameters without placeholders.
+
+    style_start: where in `text` the style's words begin; its length where there are none.
+    """
 
     text: str
     negative: str
     spans: tuple[Span, ...]
     parameters: dict[str, Any]
+    style_start: int = 0
 
 
 class MissingValues(ValueError):
@@ -79,11 +83,13 @@ def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
         raise MissingValues(lacking)
     text, spans = _fill(parse(source.text), values)
     negative, _ = _fill(parse(source.negative), values)
+    whole = _append(text, source.style)
     return Rendered(
-        text=_append(text, source.style),
+        text=whole,
         negative=_append(negative, source.style_negative),
         spans=tuple(spans),
         parameters={key: _parameter(value, values) for key, value in source.parameters.items()},
+        style_start=len(whole) - len(source.style.strip()),
     )
 
 

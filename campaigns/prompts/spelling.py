@@ -1,0 +1,50 @@
+"""Placeholders against the names that exist: which are unknown, and what was probably meant."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from campaigns.prompts.syntax import PromptSyntaxError, Slot, parse, place
+
+
+@dataclass(frozen=True)
+class Remark:
+    """Something about a stretch of a prompt text, end excluded. kind: "syntax" or "unknown"; `instead` is the known
+    name that is nearest, empty where none is near."""
+
+    kind: str
+    start: int
+    end: int
+    message: str
+    instead: str = ""
+
+
+def check(text: str, known: Iterable[str]) -> list[Remark]:
+    """The first mistake of syntax, or every placeholder without default whose name nothing has, in order of place."""
+    try:
+        nodes = parse(text)
+    except PromptSyntaxError as error:
+        where = place(text, error.position)
+        return [Remark("syntax", error.position, min(len(text), error.position + 1), f"{error.message} ({where}).")]
+    names = list(dict.fromkeys(known))
+    return [
+        _unknown(node, names)
+        for node in nodes
+        if isinstance(node, Slot) and node.name not in names and node.default is None
+    ]
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The known name that is most like this one; empty where none is near."""
+    plain = {one.casefold(): one for one in known}
+    found = difflib.get_close_matches(name.casefold(), list(plain), n=1, cutoff=0.6)
+    return plain[found[0]] if found else ""
+
+
+def _unknown(slot: Slot, names: list[str]) -> Remark:
+    instead = nearest(slot.name, names)
+    message = f"No product has “{slot.name}”."
+    message += f" Did you mean “{instead}”?" if instead else f" Give it a default, {{{slot.name}|…}}, or an axis."
+    return Remark("unknown", slot.start, slot.end, message, instead)

@@ -1,0 +1,217 @@
+"""How much of a prompt a model's text encoder reads, and where it stops.
+
+CLIP reads 77 tokens of which two are its own marks, T5 as many as its pipeline asks for. With the model's own tokenizer
+files the count is exact (byte-pair encoding as in CLIP's `simple_tokenizer.py`, Radford et al. 2021; word level for
+small models); without them it is an estimate, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import unicodedata
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from math import inf
+from pathlib import Path
+from typing import Any
+
+#: Tokens that an encoder of a family takes in, its own marks included, and how many of them are marks.
+LIMITS = {"clip": (77, 2), "t5-256": (256, 1), "t5": (512, 1)}
+#: Letters of one token in English prose, measured over product prompts; longer words are cut into pieces.
+_LETTERS = {"clip": 9, "t5-256": 4, "t5": 4}
+_CONTRACTIONS = re.compile(r"'(?:s|t|re|ve|m|ll|d)")
+_WORD = re.compile(r"\S+")
+MAX_FILE_BYTES = 32 * 1024 * 1024
+
+Counter = Callable[[str], int]
+"""Tokens of one word (no white space in it)."""
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """A text encoder as far as reading goes. limit: tokens, marks included. is_exact: `count` is the model's own."""
+
+    name: str
+    limit: int
+    marks: int
+    count: Counter
+    is_exact: bool = False
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an encoder makes of a text. tokens and limit: without the encoder's own marks. cut: the character from which
+    on the model reads no more (a word that is read in part is cut too); None when all is read."""
+
+    tokens: int
+    limit: int
+    cut: int | None
+    is_exact: bool
+    encoder: str
+
+    @property
+    def words(self) -> str:
+        """ "58 of 75 tokens", or "about 58 of 75 tokens"."""
+        return f"{'' if self.is_exact else 'about '}{self.tokens} of {self.limit} tokens"
+
+
+def read(text: str, encoder: Encoder) -> Reading:
+    """Count word by word; linear in the text."""
+    limit = encoder.limit - encoder.marks
+    used, cut = 0, None
+    for word in _WORD.finditer(text):
+        used += encoder.count(word.group())
+        if used > limit and cut is None:
+            cut = word.start()
+    return Reading(used, limit, cut, encoder.is_exact, encoder.name)
+
+
+def estimate(family: str = "clip", *, limit: int | None = None) -> Encoder:
+    """An encoder of which only the family is known; ValueError lists the known families."""
+    if family not in LIMITS:
+        raise ValueError(f"There is no encoder family {family!r}; known are {', '.join(LIMITS)}.")
+    most, marks = LIMITS[family]
+    letters = _LETTERS[family]
+
+    def count(word: str) -> int:
+        return sum(-(-len(piece) // letters) if piece[0].isalpha() else 1 for piece in pieces(word))
+
+    return Encoder(family, limit or most, marks, count)
+
+
+def from_folder(folder: Path) -> Encoder | None:
+    """The exact encoder of a tokenizer folder as transformers saves it; None where its files are of another kind.
+
+    Reads vocab.json with merges.txt, or tokenizer.json; the limit from tokenizer_config.json.
+    """
+    try:
+        stamps = tuple(path.stat().st_mtime_ns for path in sorted(folder.glob("*.json")))
+    except OSError:
+        return None
+    return _from_folder(folder, stamps)
+
+
+@lru_cache(maxsize=8)
+def _from_folder(folder: Path, stamps: tuple[int, ...]) -> Encoder | None:
+    try:
+        limit = _limit(folder)
+        if (folder / "vocab.json").is_file() and (folder / "merges.txt").is_file():
+            vocabulary = _json(folder / "vocab.json")
+            lines = _read(folder / "merges.txt").splitlines()
+            merges = [tuple(line.split()) for line in lines if line and not line.startswith("#version")]
+            return Encoder("clip", limit, 2, byte_pairs(vocabulary, merges), True)
+        whole = _json(folder / "tokenizer.json")
+        return _from_whole(whole, limit)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _from_whole(whole: Mapping[str, Any], limit: int) -> Encoder | None:
+    model = whole["model"]
+    marks = _marks(whole.get("post_processor"))
+    if model["type"] == "BPE" and model.get("end_of_word_suffix") == "</w>":
+        merges = [tuple(one.split(" ", 1) if isinstance(one, str) else one) for one in model["merges"]]
+        return Encoder("clip", limit, marks, byte_pairs(model["vocab"], merges), True)
+    if model["type"] == "WordLevel":
+        # Every piece of a word is one token, known or not.
+        pattern = re.compile(r"\w+|[^\w\s]+" if "Whitespace" in str(whole.get("pre_tokenizer")) else r"\S+")
+        return Encoder("words", limit, marks, lambda word: len(pattern.findall(word)), True)
+    return None
+
+
+def _marks(processor: Any) -> int:
+    """Special tokens that are put around a single text."""
+    if not isinstance(processor, Mapping):
+        return 0
+    if processor.get("type") == "TemplateProcessing":
+        return sum("SpecialToken" in part for part in processor.get("single", ()))
+    return 2
+
+
+def _limit(folder: Path) -> int:
+    try:
+        limit = float(_json(folder / "tokenizer_config.json").get("model_max_length", inf))
+    except OSError:
+        limit = inf
+    # transformers writes 1e30 where a tokenizer has no limit of its own.
+    return int(limit) if 0 < limit < 100_000 else LIMITS["clip"][0]
+
+
+def _json(path: Path) -> Any:
+    return json.loads(_read(path))
+
+
+def _read(path: Path) -> str:
+    if path.stat().st_size > MAX_FILE_BYTES:
+        raise ValueError(f"{path.name} is too large for a tokenizer")
+    return path.read_text(encoding="utf-8")
+
+
+# -- CLIP ----------------------------------------------------------------------------------------------------------
+
+
+def byte_pairs(vocabulary: Mapping[str, int], merges: Sequence[tuple[str, ...]]) -> Counter:
+    """Counts the tokens of a word as CLIP's tokenizer does: lower case, split into letters, digits and marks, UTF-8
+    bytes written as characters, then the learnt pairs joined, the earliest learnt first."""
+    ranks = {(pair[0], pair[1]): rank for rank, pair in enumerate(merges) if len(pair) == 2}
+    known = frozenset(vocabulary)
+
+    @lru_cache(maxsize=65_536)
+    def count(word: str) -> int:
+        return sum(_pairs(piece, ranks, known) for piece in pieces(word))
+
+    return count
+
+
+def _pairs(piece: str, ranks: Mapping[tuple[str, str], int], known: frozenset[str]) -> int:
+    parts = [_BYTES[byte] for byte in piece.encode()]
+    parts[-1] += "</w>"
+    while len(parts) > 1:
+        best = min(pairwise(parts), key=lambda pair: ranks.get(pair, inf))
+        if best not in ranks:
+            break
+        joined: list[str] = []
+        for part in parts:
+            if joined and (joined[-1], part) == best:
+                joined[-1] += part
+            else:
+                joined.append(part)
+        parts = joined
+    return len(parts)
+
+
+def pieces(word: str) -> list[str]:
+    """A word as CLIP cuts it: contractions, runs of letters, single digits, runs of anything else."""
+    text = unicodedata.normalize("NFC", word).lower()
+    found: list[str] = []
+    at = 0
+    while at < len(text):
+        contraction = _CONTRACTIONS.match(text, at)
+        if contraction:
+            found.append(contraction.group())
+            at = contraction.end()
+            continue
+        kind, start = _kind(text[at]), at
+        at += 1
+        while kind != "N" and at < len(text) and _kind(text[at]) == kind and not _CONTRACTIONS.match(text, at):
+            at += 1
+        found.append(text[start:at])
+    return found
+
+
+def _kind(character: str) -> str:
+    category = unicodedata.category(character)[0]
+    return category if category in "LN" else "other"
+
+
+def _byte_characters() -> list[str]:
+    """Each byte's character: printable ones stand for themselves, the others follow from 256 on."""
+    printable = {*range(33, 127), *range(161, 173), *range(174, 256)}
+    others = iter(range(256, 512))
+    return [chr(byte) if byte in printable else chr(next(others)) for byte in range(256)]
+
+
+_BYTES = _byte_characters()

@@ -1,0 +1,184 @@
+"""How much of a prompt a model reads, which placeholders nothing has, and what differs between two texts."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from campaigns.prompts import comparing, spelling, tokens
+from campaigns.prompts.presets import PRESETS
+
+CORPUS = "stoneware mug in sage green standing on a plain white backdrop, soft light from the left; don't hands 50mm"
+
+
+def clip_folder(folder: Path) -> Path:
+    """A tokenizer of CLIP's kind as transformers saves it: every byte, and the pairs of one sentence."""
+    alphabet = list(tokens._BYTES)
+    words = [[*piece[:-1], piece[-1] + "</w>"] for word in CORPUS.split() for piece in tokens.pieces(word)]
+    merges: list[tuple[str, str]] = []
+    for _ in range(60):
+        pairs = [pair for word in words for pair in pairwise(word)]
+        if not pairs:
+            break
+        best = max(sorted(set(pairs)), key=pairs.count)
+        merges.append(best)
+        for word in words:
+            at = 0
+            while at < len(word) - 1:
+                if (word[at], word[at + 1]) == best:
+                    word[at : at + 2] = ["".join(best)]
+                at += 1
+    names = [*alphabet, *(f"{one}</w>" for one in alphabet), *("".join(pair) for pair in merges)]
+    names += ["<|startoftext|>", "<|endoftext|>"]
+    folder.mkdir(exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({name: number for number, name in enumerate(dict.fromkeys(names))}))
+    (folder / "merges.txt").write_text("#version: 0.2\n" + "\n".join(" ".join(pair) for pair in merges) + "\n")
+    (folder / "tokenizer_config.json").write_text(json.dumps({"model_max_length": 77}))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return clip_folder(tmp_path_factory.mktemp("model") / "tokenizer")
+
+
+@pytest.fixture(scope="module")
+def theirs(folder: Path) -> Any:
+    """transformers' own tokenizer over the same files."""
+    return pytest.importorskip("transformers").CLIPTokenizer.from_pretrained(folder)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        CORPUS,
+        "It's 4:5, isn't it?!",
+        "Größe  in\tcm\n1234",
+        "İstanbul ½ ² Ⅷ",
+        "日本の器 emoji 🏺🏺",
+        "a_b-c/d e\u0301clair",
+        "'sage' 'till",
+    ],
+)
+def test_our_count_is_transformers_count(text: str, folder: Path, theirs: Any) -> None:
+    ours = tokens.from_folder(folder)
+    assert ours is not None and ours.is_exact
+    assert tokens.read(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+
+
+@settings(max_examples=150, deadline=None)
+@given(text=st.text(st.sampled_from("abcdefgmnostuw äß 0159 ,.;:'!-(){}\n"), max_size=60))
+def test_our_count_is_transformers_count_for_any_prose(text: str, folder: Path, theirs: Any) -> None:
+    ours = tokens.from_folder(folder)
+    assert ours is not None
+    assert tokens.read(text, ours).tokens == len(theirs(text)["input_ids"]) - 2
+
+
+def test_the_model_stops_reading_where_transformers_cuts_off(folder: Path, theirs: Any) -> None:
+    ours = tokens.from_folder(folder)
+    assert ours is not None
+    text = " ".join([CORPUS] * 4)
+    reading = tokens.read(text, ours)
+    assert reading.cut is not None
+    read = theirs.decode(theirs(text, truncation=True)["input_ids"], skip_special_tokens=True)
+    kept = text[: reading.cut].replace(" ", "").lower()
+    assert read.replace(" ", "").startswith(kept)
+    assert len(read.replace(" ", "")) - len(kept) < len(text[reading.cut :].split()[0])
+
+
+def test_a_whole_tokenizer_file_is_read_too(folder: Path, theirs: Any, tmp_path: Path) -> None:
+    theirs.save_pretrained(tmp_path)
+    for name in ("vocab.json", "merges.txt"):
+        (tmp_path / name).unlink(missing_ok=True)
+    ours = tokens.from_folder(tmp_path)
+    assert ours is not None and (ours.limit, ours.marks, ours.is_exact) == (77, 2, True)
+    assert tokens.read(CORPUS, ours).tokens == len(theirs(CORPUS)["input_ids"]) - 2
+
+
+def test_a_word_level_tokenizer_counts_words(tmp_path: Path) -> None:
+    library = pytest.importorskip("tokenizers")
+    from tokenizers import models, pre_tokenizers
+
+    made = library.Tokenizer(models.WordLevel({"mug": 0, "sage": 1, "[UNK]": 2}, unk_token="[UNK]"))
+    made.pre_tokenizer = pre_tokenizers.Whitespace()
+    made.save(str(tmp_path / "tokenizer.json"))
+    (tmp_path / "tokenizer_config.json").write_text('{"model_max_length": 3}')
+    ours = tokens.from_folder(tmp_path)
+    assert ours is not None
+    for text in ("sage mug, on oak", "mug"):
+        assert tokens.read(text, ours).tokens == len(made.encode(text).ids)
+    assert tokens.read("sage mug on oak", ours).cut == len("sage mug on ")
+
+
+def test_without_files_the_count_says_that_it_is_an_estimate() -> None:
+    reading = tokens.read("a sage mug", tokens.estimate("clip"))
+    assert (reading.words, reading.cut) == ("about 3 of 75 tokens", None)
+    assert tokens.read("mug " * 80, tokens.estimate("clip")).cut == 4 * 75
+    assert tokens.read("mug " * 80, tokens.estimate("t5")).cut is None
+    with pytest.raises(ValueError, match="known are"):
+        tokens.estimate("bert")
+
+
+@pytest.mark.parametrize("damage", ["vocab.json", "merges.txt", "tokenizer_config.json"])
+def test_damaged_files_give_no_exact_count(damage: str, tmp_path: Path) -> None:
+    broken = clip_folder(tmp_path / "tokenizer")
+    (broken / damage).write_bytes(b"\xff{")
+    assert tokens.from_folder(broken) is None
+    assert tokens.from_folder(tmp_path / "nowhere") is None
+
+
+# -- names ---------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
+    text = "A {color} {name} in {zzz} {glaze|matte}"
+    found = spelling.check(text, ["colour", "name", "material"])
+    assert [(text[one.start : one.end], one.instead) for one in found] == [("{color}", "colour"), ("{zzz}", "")]
+    assert "Did you mean “colour”?" in found[0].message
+
+
+def test_a_mistake_of_syntax_names_line_and_character() -> None:
+    (found,) = spelling.check("A {name}\non {backdrop", ["name"])
+    assert found.kind == "syntax"
+    assert found.message.endswith("(line 2, character 4).")
+
+
+# -- differences ---------------------------------------------------------------------------------------------------
+
+
+def test_changed_words_are_marked_and_a_placeholder_is_one_word() -> None:
+    found = comparing.words("Prompt", "A luxury mug in {colour}.", "A mug in {glaze colour}.")
+    assert [one.text for one in found.left if one.is_other] == [" luxury", "{colour}"]
+    assert [one.text for one in found.right if one.is_other] == ["{glaze colour}"]
+    assert not found.is_same and comparing.words("Prompt", "same", "same").is_same
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_each_side_of_a_comparison_is_its_text_again(left: str, right: str) -> None:
+    found = comparing.words("text", left, right)
+    assert "".join(one.text for one in found.left) == left
+    assert "".join(one.text for one in found.right) == right
+
+
+def test_settings_are_compared_by_name() -> None:
+    found = comparing.settings({"backdrop": "white", "fill": 0.8}, {"backdrop": ["white", "clay"], "light": "left"})
+    assert [(one.name, one.is_same) for one in found] == [("backdrop", False), ("fill", False), ("light", False)]
+    assert found[0].right[0].text == "white, clay"
+
+
+# -- presets -------------------------------------------------------------------------------------------------------
+
+
+def test_the_five_presets_fit_beside_a_prompt_of_forty_tokens() -> None:
+    assert [one.slug for one in PRESETS] == [
+        "product-photography", "social-media", "concept-art", "photorealistic", "minimalist",
+    ]  # fmt: skip
+    for one in PRESETS:
+        assert tokens.read(one.text, tokens.estimate("clip")).tokens <= 45, one.name
+        assert one.negative and not set(one.text + one.negative) & set("{}")
