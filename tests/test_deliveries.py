@@ -15,13 +15,14 @@ import pytest
 from django.utils import timezone
 
 from campaigns.errors import Conflict, Invalid, NotAllowed
+from campaigns.fetching import is_public
 from campaigns.models import Event
 from campaigns.services import audit
 from generation.models import Asset
 from review.choices import Desired, Observed
 from review.delivery import base
 from review.delivery.base import DeliveryError
-from review.delivery.webhook import Webhook, is_public, is_signed, new_secret, sign
+from review.delivery.webhook import Webhook, is_signed, new_secret, sign
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.selectors import changes
 from review.services import approved_zip, consequences, decisions, deliveries, destinations

@@ -11,24 +11,19 @@ import base64
 import binascii
 import hashlib
 import hmac
-import ipaddress
 import json
 import secrets
-import socket
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from typing import Any
-from urllib.parse import urlsplit
 
-import httpx
-
+from campaigns import fetching
+from campaigns.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError, Package, Receipt, register
 
 TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease: nobody may park a worker
-MAX_ANSWER_BYTES = 64 * 1024
 PREFIX = "whsec_"
 
 
@@ -76,13 +71,10 @@ class Webhook:
 
     def validate(self) -> list[str]:
         problems = []
-        parts = urlsplit(self.url)
-        if parts.scheme not in ({"http", "https"} if self.allow_private else {"https"}):
-            problems.append(f"url: expected an https address, not {self.url!r}.")
-        if not parts.hostname:
-            problems.append("url: the host is missing.")
-        if parts.username or parts.password:
-            problems.append("url: must not carry a user name or password; the signature proves who we are.")
+        try:
+            fetching.parse(self.url, self._policy())
+        except fetching.Refused as refusal:
+            problems.append(f"url: {refusal.message}")
         if not self.secret.startswith(PREFIX):
             problems.append("secret: expected whsec_ and base64 of 24 to 64 bytes.")
         else:
@@ -124,9 +116,7 @@ class Webhook:
             sort_keys=True,
             ensure_ascii=False,
         ).encode()
-        host, address = self._resolve()
         headers = {
-            "host": host,
             "content-type": "application/json",
             "user-agent": "Proofline-Webhooks/1",
             "webhook-id": message_id,
@@ -134,65 +124,17 @@ class Webhook:
             "webhook-signature": sign(self.secret, message_id, timestamp, body),
         }
         try:
-            status, answered = self._post(address, headers, body)
-        except httpx.TimeoutException:
-            raise DeliveryError(f"No answer within {self.timeout_seconds:g} s from {self.url}.") from None
-        except httpx.HTTPError as error:
-            raise DeliveryError(f"{self.url} could not be reached: {error}.") from None
-        return _judge(self.url, status, answered)
-
-    def _post(self, address: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
-        """Talk to the resolved address, under the host's own name; the answer's body is read to a limit and dropped."""
-        parts = urlsplit(self.url)
-        target = httpx.URL(self.url).copy_with(host=address)
-        deadline = time.monotonic() + self.timeout_seconds
-        with httpx.Client(timeout=self.timeout_seconds, follow_redirects=False, trust_env=False) as client:
-            request = client.build_request(
-                "POST", target, headers=dict(headers), content=body, extensions={"sni_hostname": parts.hostname}
+            answer = fetching.post(
+                self.url, body=body, headers=headers, timeout_seconds=self.timeout_seconds, policy=self._policy()
             )
-            answer = client.send(request, stream=True)
-            try:
-                size = 0
-                for chunk in answer.iter_raw():
-                    size += len(chunk)
-                    if size > MAX_ANSWER_BYTES:
-                        break
-                    if time.monotonic() > deadline:
-                        raise httpx.ReadTimeout("the answer did not end in time", request=request)
-                return answer.status_code, answer.headers
-            finally:
-                answer.close()
+        except fetching.Refused as refusal:
+            raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
+        return _judge(self.url, answer.status, answer.headers)
 
-    def _resolve(self) -> tuple[str, str]:
-        """(Host header, the one address to talk to). Looked up once: what was checked is what is connected to."""
-        parts = urlsplit(self.url)
-        host = parts.hostname or ""
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        try:
-            found = [entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-        except OSError as error:
-            raise DeliveryError(f"The host {host} cannot be found: {error}.") from None
-        if not self.allow_private:
-            refused = [one for one in found if not is_public(str(one))]
-            if refused:
-                raise DeliveryError(
-                    f"{host} leads to {refused[0]}, which is not a public address; webhooks go to public ones only.",
-                    is_final=True,
-                )
-        return parts.netloc, str(found[0])
-
-
-def is_public(address: str) -> bool:
-    """False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast and their IPv6
-    disguises."""
-    parsed = ipaddress.ip_address(address.partition("%")[0])
-    if isinstance(parsed, ipaddress.IPv6Address):
-        inner = parsed.ipv4_mapped or parsed.sixtofour or (parsed.teredo[1] if parsed.teredo else None)
-        if inner is not None:
-            return is_public(str(inner))
-        if parsed in ipaddress.ip_network("64:ff9b::/96"):
-            return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
-    return parsed.is_global and not parsed.is_multicast
+    def _policy(self) -> fetching.Policy:
+        if self.allow_private:
+            return fetching.Policy(ports=None, private=fetching.ANYWHERE)
+        return fetching.Policy(schemes=frozenset({"https"}), ports=None)
 
 
 def _identity(package: Package) -> dict[str, Any]:
@@ -220,18 +162,5 @@ def _judge(url: str, status: int, headers: Mapping[str, str]) -> int:
     raise DeliveryError(
         f"{url} answered {status}.",
         status_code=status,
-        retry_after_seconds=_retry_after(headers.get("retry-after", "")),
+        retry_after_seconds=retry_after(headers.get("retry-after", "")),
     )
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds, from a number or an HTTP date; at most a day, so that nobody can park us for ever."""
-    if not value:
-        return None
-    if value.strip().isdigit():
-        return min(float(value), 86400.0)
-    try:
-        wait = parsedate_to_datetime(value).timestamp() - time.time()
-    except ValueError:
-        return None
-    return min(max(wait, 0.0), 86400.0)

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from campaigns import access, clock, events
+from campaigns import access, clock, events, fetching
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, User
 from review.choices import Desired, Observed
 from review.delivery import base
-from review.delivery.webhook import is_public
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
 
@@ -114,14 +111,11 @@ def forbidden(destination: Destination) -> list[str]:
 
 
 def _not_public(address: str) -> list[str]:
-    parts = urlsplit(address)
-    if parts.scheme != "https" or not parts.hostname:
-        return [f"expected an https address, not {address!r}."]
     try:
-        found = {str(entry[4][0]) for entry in socket.getaddrinfo(parts.hostname, 443, type=socket.SOCK_STREAM)}
-    except OSError:
-        return [f"the host {parts.hostname} cannot be found."]
-    return [f"{parts.hostname} leads to {one}, which is not a public address." for one in found if not is_public(one)]
+        fetching.check(address, fetching.Policy(schemes=frozenset({"https"}), ports=None))
+    except fetching.Refused as refusal:
+        return [refusal.message]
+    return []
 
 
 def plugin(destination: Destination) -> base.Destination:

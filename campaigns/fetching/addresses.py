@@ -1,0 +1,86 @@
+"""Which IP addresses are the public internet's. Everything else is somebody's own network, this machine included.
+
+After the IANA special-purpose registries (RFC 6890 and its successors), listed here because what Python counts as
+global differs between its versions.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterable
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+_REFUSED_V4 = tuple(
+    ipaddress.IPv4Network(text)
+    for text in (
+        "0.0.0.0/8",  # this network
+        "10.0.0.0/8",
+        "100.64.0.0/10",  # carrier-grade NAT
+        "127.0.0.0/8",
+        "169.254.0.0/16",  # link-local: cloud metadata
+        "172.16.0.0/12",
+        "192.0.0.0/24",  # protocol assignments
+        "192.0.2.0/24",  # documentation
+        "192.31.196.0/24",  # AS112
+        "192.52.193.0/24",  # AMT
+        "192.88.99.0/24",  # 6to4 relays
+        "192.168.0.0/16",
+        "192.175.48.0/24",  # AS112
+        "168.63.129.16/32",  # Azure's host, by a public-looking address
+        "198.18.0.0/15",  # benchmarks
+        "198.51.100.0/24",  # documentation
+        "203.0.113.0/24",  # documentation
+        "224.0.0.0/4",  # multicast
+        "240.0.0.0/4",  # reserved, and broadcast
+    )
+)
+_GLOBAL_V6 = ipaddress.IPv6Network("2000::/3")
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_REFUSED_V6 = tuple(
+    ipaddress.IPv6Network(text)
+    for text in (
+        "2001::/23",  # protocol assignments: Teredo, benchmarks, ORCHID
+        "2001:db8::/32",  # documentation
+        "2002::/16",  # 6to4: an IPv4 address in disguise
+        "2620:4f:8000::/48",  # AS112
+        "3ffe::/16",  # the returned 6bone
+        "3fff::/20",  # documentation
+    )
+)
+_ISATAP = (0x00005EFE, 0x02005EFE)
+"""The third quarter of an address that carries an IPv4 address in its last one (RFC 5214)."""
+
+ANYWHERE: tuple[Network, ...] = (ipaddress.IPv4Network("0.0.0.0/0"), ipaddress.IPv6Network("::/0"))
+
+
+def is_public(address: str) -> bool:
+    """False for loopback, private, link-local (cloud metadata), carrier-grade NAT, multicast, documentation and
+    reserved addresses, for their IPv6 disguises, and for what is no address at all or carries a zone."""
+    if "%" in address:
+        return False
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return not any(parsed in network for network in _REFUSED_V4)
+    if parsed in _NAT64:  # how a network without IPv4 reaches it: as public as what is inside
+        return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+    if parsed not in _GLOBAL_V6 or any(parsed in network for network in _REFUSED_V6):
+        return False
+    if int(parsed) >> 32 & 0xFFFFFFFF in _ISATAP:
+        return is_public(str(ipaddress.IPv4Address(int(parsed) & 0xFFFFFFFF)))
+    return True
+
+
+def is_within(address: str, networks: Iterable[Network]) -> bool:
+    """True if the plain address lies in one of the networks that an operator named."""
+    if "%" in address:
+        return False
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    return any(parsed.version == network.version and parsed in network for network in networks)

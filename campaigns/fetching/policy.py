@@ -1,0 +1,59 @@
+"""What a fetch may do, how it is refused, and how names become addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from campaigns.fetching.addresses import Network
+
+
+class Refused(Exception):
+    """An address that is not fetched, or an answer that is not taken; `message` is a sentence for a person.
+
+    is_final: trying again brings nothing. retry_after_seconds: what the other side asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = True,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.is_final = is_final
+        self.status_code = status_code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Resolver(Protocol):
+    """All addresses of a name, as text, best first. Raises OSError."""
+
+    def __call__(self, host: str, port: int) -> Sequence[str]: ...
+
+
+def _system(host: str, port: int) -> Sequence[str]:
+    from campaigns.fetching.resolving import system
+
+    return system(host, port)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an installation allows. ports None: any. private: networks of the operator's own that may be fetched from,
+    on any port; only with some of these are names accepted that are not public ones ("shop.internal").
+    """
+
+    schemes: frozenset[str] = frozenset({"http", "https"})
+    ports: frozenset[int] | None = frozenset({80, 443})
+    private: tuple[Network, ...] = ()
+    connect_seconds: float = 10.0
+    idle_seconds: float = 15.0
+    resolve: Resolver = field(default=_system)
+
+
+PUBLIC = Policy()
