@@ -88,6 +88,7 @@ class FeedImport(models.Model):
     )
     bytes_read = models.BigIntegerField(default=0)
     attempts = models.PositiveSmallIntegerField(default=0)
+    reading_since = models.DateTimeField(null=True, blank=True)
     undone_counts = models.JSONField(default=dict, blank=True)
     undone_at = models.DateTimeField(null=True, blank=True)
     undone_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
