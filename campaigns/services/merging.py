@@ -1,0 +1,396 @@
+"""The merge of a staged feed into a brand's subjects, variants and photos, and its undoing: each one set-based step.
+
+Both hold one advisory lock per brand, which only imports take, and row locks on the subjects that they change. What
+points at a subject (cells, assets) takes key locks only, so planning, review and decisions go on meanwhile. One long
+transaction holds back the sealing of events until it ends, and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from campaigns import clock
+from campaigns.models import ImportChange, ReferencePhoto, Subject, Variant
+
+_OWN = "r.batch = %(batch)s AND r.parent_key = ''"
+_TO_SUBJECT = "campaigns_subject s ON s.brand_id = %(brand)s AND s.kind = r.kind AND s.key"
+
+# Variants may come without a row of their product: then it is named by the first, and has what all of them share.
+_STAND_IN = """
+    WITH lost AS (
+        SELECT r.* FROM campaigns_stagedrow r
+        WHERE r.batch = %(batch)s AND r.parent_key <> '' AND r.key <> ''
+          AND NOT EXISTS (
+            SELECT 1 FROM campaigns_stagedrow p
+            WHERE p.batch = r.batch AND p.kind = r.kind AND p.key = r.parent_key AND p.parent_key = ''
+          )
+          AND (%(groups)s OR NOT EXISTS (
+            SELECT 1 FROM campaigns_subject s
+            WHERE s.brand_id = %(brand)s AND s.kind = r.kind AND s.key = r.parent_key
+          ))
+    ), named AS (
+        SELECT DISTINCT ON (kind, parent_key) kind, parent_key, row, name FROM lost
+        WHERE name <> '' ORDER BY kind, parent_key, row, id
+    ), said AS (
+        SELECT kind, parent_key, id, a.key AS name, a.value FROM lost, jsonb_each_text(attributes) a
+        UNION ALL
+        SELECT kind, parent_key, id, regexp_replace(lower(o.key), '\\W+', '_', 'g'), o.value
+        FROM lost, jsonb_each_text(options) o
+    ), shared AS (
+        SELECT kind, parent_key, jsonb_object_agg(name, value) AS attributes FROM (
+            SELECT kind, parent_key, name, min(value) AS value FROM said
+            GROUP BY kind, parent_key, name HAVING min(value) = max(value)
+        ) AS one GROUP BY kind, parent_key
+    )
+    INSERT INTO campaigns_stagedrow (batch, row, key, parent_key, name, kind, attributes, options, photos)
+    SELECT %(batch)s, n.row, n.parent_key, '', n.name, n.kind, coalesce(s.attributes, '{}'), '{}', '[]'
+    FROM named n LEFT JOIN shared s USING (kind, parent_key)
+"""
+
+# An attribute that the feed has a column for is the feed's to change or empty; the others stay as they are.
+_KEPT = "(s.attributes - %(spoken)s::text[])"
+# Retired because its import was undone: another feed that names it brings it back. Retired by hand: it stays so.
+_RETURNS = """NOT s.is_active AND EXISTS (
+    SELECT 1 FROM campaigns_importchange c JOIN campaigns_feedimport i ON i.id = c.feed_import_id
+    WHERE c.subject_id = s.id AND c.was IS NULL AND i.undone_at IS NOT NULL
+)"""
+
+_REMEMBER_SUBJECTS = """
+    INSERT INTO import_was
+    SELECT s.id, 'subject', jsonb_strip_nulls(jsonb_build_object(
+        'name', CASE WHEN s.name <> r.name THEN s.name END,
+        'attributes', CASE WHEN s.attributes <> $kept || r.attributes THEN s.attributes END,
+        'is_active', CASE WHEN $returns THEN false END
+    ))
+    FROM campaigns_stagedrow r JOIN $to_subject = r.key
+    WHERE $own
+      AND ((s.name, s.attributes) IS DISTINCT FROM (r.name, $kept || r.attributes) OR $returns)
+    FOR NO KEY UPDATE OF s
+"""
+
+_MERGE_SUBJECTS = """
+    WITH merged AS (
+        INSERT INTO campaigns_subject AS s (brand_id, kind, key, name, attributes, is_active, created_at, updated_at)
+        SELECT %(brand)s, r.kind, r.key, r.name, r.attributes, true, %(now)s, %(now)s
+        FROM campaigns_stagedrow r WHERE $own
+        ON CONFLICT (brand_id, kind, key) DO UPDATE
+        SET name = EXCLUDED.name,
+            attributes = $kept || EXCLUDED.attributes,
+            is_active = s.is_active OR ($returns),
+            updated_at = %(now)s
+        WHERE (s.name, s.attributes) IS DISTINCT FROM (EXCLUDED.name, $kept || EXCLUDED.attributes)
+              OR ($returns)
+        -- A row without an earlier version of itself was inserted, not updated.
+        RETURNING s.id, s.xmax = 0 AS is_new
+    )
+    INSERT INTO import_touched SELECT id, is_new FROM merged
+"""
+
+_REMEMBER_VARIANTS = """
+    INSERT INTO import_was
+    SELECT s.id, 'variants', jsonb_build_object('key', r.key, 'was',
+        CASE WHEN v.id IS NOT NULL THEN
+            jsonb_build_object('options', v.options, 'attributes', v.attributes, 'position', v.position) END)
+    FROM (
+        SELECT *, row_number() OVER (PARTITION BY kind, parent_key ORDER BY row, id) AS position
+        FROM campaigns_stagedrow WHERE batch = %(batch)s AND parent_key <> '' AND key <> ''
+    ) r
+    JOIN $to_subject = r.parent_key
+    LEFT JOIN campaigns_variant v ON v.subject_id = s.id AND v.key = r.key
+    WHERE NOT EXISTS (SELECT 1 FROM import_touched t WHERE t.id = s.id AND t.is_new)
+      AND (v.options, v.attributes, v.position) IS DISTINCT FROM (r.options, r.attributes, r.position)
+"""
+
+_MERGE_VARIANTS = """
+    WITH merged AS (
+        INSERT INTO campaigns_variant AS v (subject_id, key, options, attributes, position)
+        SELECT s.id, r.key, r.options, r.attributes,
+               row_number() OVER (PARTITION BY r.kind, r.parent_key ORDER BY r.row, r.id)
+        FROM campaigns_stagedrow r JOIN $to_subject = r.parent_key
+        WHERE r.batch = %(batch)s AND r.parent_key <> '' AND r.key <> ''
+        ON CONFLICT (subject_id, key) DO UPDATE
+        SET options = EXCLUDED.options, attributes = EXCLUDED.attributes, position = EXCLUDED.position
+        WHERE (v.options, v.attributes, v.position)
+              IS DISTINCT FROM (EXCLUDED.options, EXCLUDED.attributes, EXCLUDED.position)
+        RETURNING v.subject_id
+    )
+"""
+
+# Pictures of variants follow those of the product itself, variant after variant.
+_GIVEN_PHOTOS = """
+    CREATE TEMPORARY TABLE import_photos ON COMMIT DROP AS
+    SELECT DISTINCT ON (subject_id, source) subject_id, source, alt, role,
+           CASE WHEN of_variant THEN place + after ELSE position END AS position
+    FROM (
+        SELECT s.id AS subject_id, p.source, p.position, p.alt, p.role, v.of_variant,
+               row_number() OVER (PARTITION BY s.id, v.of_variant ORDER BY r.row, r.id, p.position) AS place,
+               coalesce(max(p.position) FILTER (WHERE NOT v.of_variant) OVER (PARTITION BY s.id), 0) AS after
+        FROM campaigns_stagedrow r
+        CROSS JOIN LATERAL (SELECT r.parent_key <> '' AND r.key <> '' AS of_variant) v
+        CROSS JOIN LATERAL jsonb_to_recordset(r.photos) AS p(source text, position int, alt text, role text)
+        JOIN $to_subject = CASE WHEN r.parent_key = '' THEN r.key ELSE r.parent_key END
+        WHERE r.batch = %(batch)s AND r.photos <> '[]'
+    ) AS every
+    ORDER BY subject_id, source, of_variant, position
+"""
+
+_REMEMBER_PHOTOS = """
+    INSERT INTO import_was
+    SELECT g.subject_id, 'photos', jsonb_build_object('source', g.source, 'was',
+        CASE WHEN f.id IS NOT NULL THEN jsonb_build_object('position', f.position, 'alt_text', f.alt_text) END)
+    FROM import_photos g LEFT JOIN campaigns_referencephoto f ON f.subject_id = g.subject_id AND f.source = g.source
+    WHERE NOT EXISTS (SELECT 1 FROM import_touched t WHERE t.id = g.subject_id AND t.is_new)
+      AND (f.id IS NULL OR f.position <> g.position OR g.alt NOT IN ('', f.alt_text))
+"""
+
+# The role is a person's to change once the photo is there; an empty alt text never wipes a written one.
+_MERGE_PHOTOS = """
+    WITH merged AS (
+        INSERT INTO campaigns_referencephoto AS f (subject_id, role, position, source, alt_text, status, notes,
+                                                   sha256, storage_key, width, height, fetch_attempts, created_at)
+        SELECT subject_id, role, position, source, alt, 'pending', '[]', '', '', 0, 0, 0, %(now)s
+        FROM import_photos
+        ON CONFLICT (subject_id, source) DO UPDATE
+        SET position = EXCLUDED.position,
+            alt_text = CASE WHEN EXCLUDED.alt_text = '' THEN f.alt_text ELSE EXCLUDED.alt_text END
+        WHERE f.position <> EXCLUDED.position OR EXCLUDED.alt_text NOT IN ('', f.alt_text)
+        RETURNING f.subject_id
+    )
+"""
+
+_TOUCH = """,
+    told AS (
+        INSERT INTO import_touched SELECT DISTINCT subject_id, false FROM merged m
+        WHERE NOT EXISTS (SELECT 1 FROM import_touched t WHERE t.id = m.subject_id)
+    )
+    SELECT count(*) FROM merged
+"""
+
+_WRITE_DOWN = """
+    INSERT INTO campaigns_importchange (feed_import_id, subject_id, was, subject_updated_at)
+    SELECT %(import)s, t.id, CASE WHEN NOT t.is_new THEN coalesce(w.was, '{}') END, %(now)s
+    FROM import_touched t LEFT JOIN (
+        SELECT subject_id, coalesce(jsonb_agg(part) FILTER (WHERE what = 'subject') -> 0, '{}')
+            || CASE WHEN bool_or(what = 'variants')
+                    THEN jsonb_build_object('variants', jsonb_agg(part) FILTER (WHERE what = 'variants')) ELSE '{}' END
+            || CASE WHEN bool_or(what = 'photos')
+                    THEN jsonb_build_object('photos', jsonb_agg(part) FILTER (WHERE what = 'photos')) ELSE '{}' END
+            AS was
+        FROM import_was GROUP BY subject_id
+    ) w ON w.subject_id = t.id
+"""
+
+_TOTAL = """
+    SELECT count(DISTINCT (kind, CASE WHEN parent_key = '' THEN key ELSE parent_key END))
+    FROM campaigns_stagedrow WHERE batch = %(batch)s
+"""
+
+
+def _sql(text: str) -> str:
+    """A statement with the pieces that several have."""
+    pieces = {"own": _OWN, "to_subject": _TO_SUBJECT, "kept": _KEPT, "returns": _RETURNS, "removed": _REMOVED}
+    return Template(text).substitute(pieces)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What a merge did. created, updated, unchanged: subjects, each counted once; the others: rows."""
+
+    created: int
+    updated: int
+    unchanged: int
+    variants_changed: int
+    photos_changed: int
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What undoing an import did to subjects. removed: gone, or retired where something uses them (`retired` of them).
+
+    restored: as they were before. kept: changed by somebody or something later, and left alone.
+    """
+
+    removed: int
+    restored: int
+    kept: int
+    retired: int = 0
+
+
+def merge(
+    batch: UUID, *, brand_id: int, spoken: Iterable[str], import_id: int | None = None, groups: bool = False
+) -> Merged:
+    """Insert or update subjects, variants and photos from the batch. Must run inside a transaction.
+
+    `spoken` are the attributes that the feed has columns for. With `import_id`, what was there before is written down
+    as that import's changes. `groups`: the feed has variants only, and its products are what they share.
+    Imports of one brand wait for each other here.
+    """
+    values: dict[str, Any] = {
+        "batch": batch, "brand": brand_id, "spoken": sorted(spoken), "now": clock.now(), "import": import_id,
+        "groups": groups,
+    }  # fmt: skip
+    with connection.cursor() as cursor:
+        _alone(cursor, brand_id)
+        for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
+            cursor.execute(f"DROP TABLE IF EXISTS import_{table.split()[0]}")
+            cursor.execute(f"CREATE TEMPORARY TABLE import_{table} ON COMMIT DROP")
+        cursor.execute(_STAND_IN, values)
+        if import_id is not None:
+            cursor.execute(_sql(_REMEMBER_SUBJECTS), values)
+        cursor.execute(_sql(_MERGE_SUBJECTS), values)
+        if import_id is not None:
+            cursor.execute(_sql(_REMEMBER_VARIANTS), values)
+        cursor.execute(_sql(_MERGE_VARIANTS + _TOUCH), values)
+        variants = cursor.fetchone()[0]
+        photos = _merge_photos(cursor, values)
+        cursor.execute(
+            "UPDATE campaigns_subject s SET updated_at = %(now)s FROM import_touched t "
+            "WHERE s.id = t.id AND NOT t.is_new AND s.updated_at <> %(now)s",
+            values,
+        )
+        if import_id is not None:
+            cursor.execute(_WRITE_DOWN, values)
+        cursor.execute("SELECT count(*) FILTER (WHERE is_new), count(*) FROM import_touched")
+        created, touched = cursor.fetchone()
+        cursor.execute(_TOTAL, values)
+        total = cursor.fetchone()[0]
+    return Merged(created, touched - created, total - touched, variants, photos)
+
+
+def _alone(cursor: Any, brand_id: int) -> None:
+    cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('feed import', %s))", [brand_id])
+
+
+def _merge_photos(cursor: Any, values: dict[str, Any]) -> int:
+    cursor.execute("DROP TABLE IF EXISTS import_photos")
+    cursor.execute(_sql(_GIVEN_PHOTOS), values)
+    if values["import"] is not None:
+        cursor.execute(_REMEMBER_PHOTOS, values)
+    cursor.execute(_MERGE_PHOTOS + _TOUCH, values)
+    changed: int = cursor.fetchone()[0]
+    return changed
+
+
+# -- undoing -----------------------------------------------------------------------------------------------------------
+
+_PLAN = """
+    CREATE TEMPORARY TABLE undo_plan ON COMMIT DROP AS
+    SELECT s.id AS subject_id, c.was,
+           CASE WHEN s.updated_at <> c.subject_updated_at THEN 'kept'
+                WHEN c.was IS NOT NULL THEN 'restored'
+                WHEN $is_used THEN 'retired'
+                ELSE 'removed' END AS fate
+    FROM campaigns_importchange c JOIN campaigns_subject s ON s.id = c.subject_id
+    WHERE c.feed_import_id = %(import)s
+    FOR UPDATE OF s
+"""
+
+# What people did to its pictures is worth keeping: files they added, cut-outs they made or accepted.
+_WORKED_ON = """
+    EXISTS (SELECT 1 FROM campaigns_referencephoto f WHERE f.subject_id = s.id AND f.created_at <> s.created_at)
+    OR EXISTS (
+        SELECT 1 FROM campaigns_cutout k JOIN campaigns_referencephoto f ON f.id = k.photo_id
+        WHERE f.subject_id = s.id AND (k.made_by_id IS NOT NULL OR k.accepted_by_id IS NOT NULL)
+    )
+"""
+
+_POINTS = 'EXISTS (SELECT 1 FROM "$table" x WHERE x."$column" = s.id)'
+_REMOVED = "(SELECT subject_id FROM undo_plan WHERE fate = 'removed')"
+_REMOVE = [
+    "DELETE FROM campaigns_cutout WHERE photo_id IN "
+    "(SELECT id FROM campaigns_referencephoto WHERE subject_id IN $removed)",
+    "DELETE FROM campaigns_referencephoto WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_variant WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_importchange WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_subject WHERE id IN $removed",
+]
+_RETIRE = """
+    UPDATE campaigns_subject s SET is_active = false, updated_at = %(now)s
+    FROM undo_plan u WHERE u.subject_id = s.id AND u.fate = 'retired'
+"""
+_PARTS = """
+    CREATE TEMPORARY TABLE undo_parts ON COMMIT DROP AS
+    SELECT u.subject_id, w.what, coalesce(p.part ->> 'key', p.part ->> 'source') AS name,
+           CASE WHEN jsonb_typeof(p.part -> 'was') = 'object' THEN p.part -> 'was' END AS was
+    FROM undo_plan u
+    CROSS JOIN (VALUES ('variants'), ('photos')) AS w(what)
+    CROSS JOIN LATERAL jsonb_array_elements(coalesce(u.was -> w.what, '[]')) AS p(part)
+    WHERE u.fate = 'restored' AND jsonb_typeof(coalesce(u.was -> w.what, '[]')) = 'array'
+"""
+_RESTORE = [
+    """
+    UPDATE campaigns_subject s
+    SET name = coalesce(u.was ->> 'name', s.name),
+        attributes = coalesce(u.was -> 'attributes', s.attributes),
+        is_active = coalesce((u.was ->> 'is_active')::boolean, s.is_active),
+        updated_at = %(now)s
+    FROM undo_plan u WHERE u.subject_id = s.id AND u.fate = 'restored'
+    """,
+    """
+    DELETE FROM campaigns_variant v USING undo_parts p
+    WHERE p.what = 'variants' AND p.was IS NULL AND v.subject_id = p.subject_id AND v.key = p.name
+    """,
+    """
+    UPDATE campaigns_variant v
+    SET options = p.was -> 'options', attributes = p.was -> 'attributes', position = (p.was ->> 'position')::int
+    FROM undo_parts p
+    WHERE p.what = 'variants' AND p.was IS NOT NULL AND v.subject_id = p.subject_id AND v.key = p.name
+    """,
+    """
+    CREATE TEMPORARY TABLE undo_photos ON COMMIT DROP AS
+    SELECT f.id FROM campaigns_referencephoto f JOIN undo_parts p ON p.subject_id = f.subject_id AND p.name = f.source
+    WHERE p.what = 'photos' AND p.was IS NULL AND NOT EXISTS (
+        SELECT 1 FROM campaigns_cutout k
+        WHERE k.photo_id = f.id AND (k.made_by_id IS NOT NULL OR k.accepted_by_id IS NOT NULL)
+    )
+    """,
+    "DELETE FROM campaigns_cutout WHERE photo_id IN (SELECT id FROM undo_photos)",
+    "DELETE FROM campaigns_referencephoto WHERE id IN (SELECT id FROM undo_photos)",
+    """
+    UPDATE campaigns_referencephoto f
+    SET position = (p.was ->> 'position')::int, alt_text = p.was ->> 'alt_text'
+    FROM undo_parts p
+    WHERE p.what = 'photos' AND p.was IS NOT NULL AND f.subject_id = p.subject_id AND f.source = p.name
+    """,
+]
+
+
+def undo(import_id: int) -> Undone:
+    """Take back what an applied import did, as far as nothing has changed it since. Must run inside a transaction.
+
+    Subjects that it made go, or are retired where a cell, an asset, a campaign or people's work on their pictures
+    would lose them; those that it changed are as before again. Changed since (by hand, by a later feed): kept.
+    """
+    values = {"import": import_id, "now": clock.now()}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT brand_id FROM campaigns_feedimport WHERE id = %(import)s", values)
+        _alone(cursor, cursor.fetchone()[0])
+        for table in ("plan", "parts", "photos"):
+            cursor.execute(f"DROP TABLE IF EXISTS undo_{table}")
+        cursor.execute(Template(_PLAN).substitute(is_used=_is_used()), values)
+        cursor.execute("SELECT fate, count(*) FROM undo_plan GROUP BY fate")
+        counts = dict(cursor.fetchall())
+        for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
+            cursor.execute(_sql(statement), values)
+    retired = counts.get("retired", 0)
+    return Undone(
+        removed=counts.get("removed", 0) + retired, restored=counts.get("restored", 0), kept=counts.get("kept", 0),
+        retired=retired,
+    )  # fmt: skip
+
+
+def _is_used() -> str:
+    """SQL: something of any app points at subject s, or people have worked on its pictures."""
+    own = (Variant, ReferencePhoto, ImportChange)
+    uses = [_WORKED_ON]
+    for relation in Subject._meta.get_fields(include_hidden=True):
+        if relation.one_to_many and relation.related_model not in own:
+            table, column = relation.related_model._meta.db_table, relation.field.column
+            uses.append(Template(_POINTS).substitute(table=table, column=column))
+    return "(" + " OR ".join(uses) + ")"
