@@ -76,7 +76,7 @@ class SpecForm(forms.Form):
     max_bytes = forms.IntegerField(label="At most, bytes", required=False, min_value=1000)
     background = forms.CharField(label="Background", required=False, max_length=9, help_text="#ffffff, or empty")
     name_pattern = forms.CharField(
-        label="File name", max_length=200, initial="{brand}_{sku}_{asset_type}_{date}_{variation}"
+        label="File name", max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
     )
 
 

@@ -87,7 +87,7 @@ class OutputSpec(models.Model):
     image_format = models.CharField(max_length=5, choices=ImageFormat.choices, default=ImageFormat.JPEG)
     max_bytes = models.PositiveIntegerField(null=True, blank=True)
     background = models.CharField(max_length=9, blank=True, help_text="hex colour behind transparent pixels")
-    name_pattern = models.CharField(max_length=200, default="{brand}_{sku}_{asset_type}_{date}_{variation}")
+    name_pattern = models.CharField(max_length=200, default="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}")
 
     objects = BrandOwned.through("campaign__brand").as_manager()
 

@@ -34,6 +34,7 @@ BRIEF_FIELDS = frozenset(
     }
 )
 _EVENT_IDS = 100
+SANDBOX_PX = 512
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class SpecInput:
     asset_type: str = "packshot"
     max_bytes: int | None = None
     background: str = ""
-    name_pattern: str = "{brand}_{sku}_{asset_type}_{date}_{variation}"
+    name_pattern: str = "{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
 
 
 @transaction.atomic
@@ -71,6 +72,23 @@ def create_campaign(
     if wanted:
         set_output_specs(campaign_id=campaign.pk, specs=wanted, by=by)
     return campaign
+
+
+@transaction.atomic
+def sandbox(*, brand: Brand, by: User) -> Campaign:
+    """The brand's own place for try-outs of prompts, made when it is first needed: one square output, no brief."""
+    require(by, Action.RUN_SANDBOX, brand)
+    Brand.objects.select_for_update().get(pk=brand.pk)  # of two people who try first, one makes it
+    found: Campaign | None = Campaign.objects.filter(brand=brand, is_sandbox=True).first()
+    if found is not None:
+        return found
+    taken = set(Campaign.objects.filter(brand=brand, slug__startswith="sandbox").values_list("slug", flat=True))
+    slug = next(name for name in ("sandbox", *(f"sandbox-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
+    made = Campaign.objects.create(brand=brand, slug=slug, name="Sandbox", owner=by, is_sandbox=True)
+    OutputSpec.objects.create(campaign=made, slug="try", width=SANDBOX_PX, height=SANDBOX_PX, asset_type="try")
+    payload = {"slug": slug, "name": made.name, "is_sandbox": True}
+    events.publish(events.CampaignCreated(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    return made
 
 
 @transaction.atomic

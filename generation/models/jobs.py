@@ -126,6 +126,10 @@ class Attempt(models.Model):
     class Meta:
         ordering = ["job", "number"]
         constraints = [models.UniqueConstraint(fields=["job", "number"], name="attempt_number_once")]
+        indexes = [
+            # Estimates: the latest pictures of one endpoint.
+            models.Index(fields=["endpoint", "-id"], name="attempt_latest", condition=Q(outcome="succeeded")),
+        ]
 
     def __str__(self) -> str:
         return f"attempt {self.number} of job {self.job_id}"
