@@ -19,7 +19,7 @@ from campaigns import events
 from campaigns.choices import GuideStatus
 from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
 from campaigns.models import Brand, Event, FeedImport, GuideVersion, Membership, SealedEvent, StylePreset, User
-from campaigns.services import brands, styles
+from campaigns.services import brands, guide_fields, guides, styles
 
 # Roles replace groups, addresses belong to the account, and queues hold nudges only: jobs are rows (docs/states.md).
 for unused in (Group, EmailAddress, Dashboard, AuthToken):
@@ -109,16 +109,16 @@ class GuideVersionAdmin(ByService):
     list_select_related = ["brand"]
     autocomplete_fields = ["brand"]
     actions = ["publish"]
-    add_fields: ClassVar = ("brand", *sorted(brands.GUIDE_FIELDS))
-    shown_fields: ClassVar = ("brand", "number", "status", *sorted(brands.GUIDE_FIELDS), "created_at")
+    add_fields: ClassVar = ("brand", *sorted(guide_fields.FIELDS))
+    shown_fields: ClassVar = ("brand", "number", "status", *sorted(guide_fields.FIELDS), "created_at")
 
     def create(self, request: HttpRequest, form: Any) -> int:
         brand = form.cleaned_data["brand"]
         prefilled = request.GET.get("brand") == str(brand.pk)
         given = {
-            name: form.cleaned_data[name] for name in brands.GUIDE_FIELDS if prefilled or name in form.changed_data
+            name: form.cleaned_data[name] for name in guide_fields.FIELDS if prefilled or name in form.changed_data
         }
-        return brands.draft_guide(brand=brand, by=operator(request), **given).pk
+        return guides.draft(brand=brand, by=operator(request), **given).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         chosen = request.GET.get("brand", "")
@@ -126,7 +126,7 @@ class GuideVersionAdmin(ByService):
         newest = rows.order_by("-number").first()
         if newest is None:
             return super().get_changeform_initial_data(request)
-        return {"brand": newest.brand_id, **{name: getattr(newest, name) for name in brands.GUIDE_FIELDS}}
+        return {"brand": newest.brand_id, **{name: getattr(newest, name) for name in guide_fields.FIELDS}}
 
     @admin.display(description="")
     def next_version(self, guide: GuideVersion) -> str:
@@ -136,7 +136,7 @@ class GuideVersionAdmin(ByService):
     @admin.action(description="Publish the chosen drafts")
     def publish(self, request: HttpRequest, queryset: QuerySet[GuideVersion]) -> None:
         for guide in queryset.filter(status=GuideStatus.DRAFT).order_by("number"):
-            brands.publish_guide(guide_id=guide.pk, by=operator(request))
+            guides.publish(guide_id=guide.pk, by=operator(request))
             self.message_user(request, f"{guide} counts from now on.")
 
 

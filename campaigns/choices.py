@@ -45,6 +45,17 @@ class GuideStatus(TextChoices):
     PUBLISHED = "published"
 
 
+class Light(TextChoices):
+    """Where the light of a brand's pictures comes from, in the words that engines obey."""
+
+    LEFT = "left"
+    RIGHT = "right"
+    TOP = "top"
+    HARD_LEFT = "hard left"
+    HARD_RIGHT = "hard right"
+    HARD_TOP = "hard top"
+
+
 class SeedStrategy(TextChoices):
     FIXED = "fixed"
     PER_SUBJECT = "per_subject"

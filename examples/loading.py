@@ -16,7 +16,7 @@ from django.db import transaction
 
 from campaigns.choices import GuideStatus, PromptStatus
 from campaigns.models import Brand, Campaign, GuideVersion, PromptTemplate, StylePreset, User
-from campaigns.services import brands, campaigns, prompts, styles
+from campaigns.services import brands, campaigns, guides, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from generation.models import Endpoint
 from review.models import Checklist, Destination, Reason
@@ -52,6 +52,10 @@ class Example:
     logins: tuple[Login, ...]
     feed: Path
     photos: Path
+
+    def login_of(self, role: str) -> str:
+        """The user name of the first person who has this role."""
+        return next(login.username for login in self.logins if role in login.roles)
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -139,7 +143,7 @@ def _person(brand: Brand, plain: Plain, operator: User) -> User:
 
 def _guide(brand: Brand, plain: Plain, lead: User) -> None:
     if not GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
-        brands.publish_guide(guide_id=brands.draft_guide(brand=brand, by=lead, **plain).pk, by=lead)
+        guides.publish(guide_id=guides.draft(brand=brand, by=lead, **plain).pk, by=lead)
 
 
 def _prompt(brand: Brand, plain: Plain, author: User, lead: User) -> None:

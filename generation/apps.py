@@ -12,6 +12,10 @@ class GenerationConfig(AppConfig):
     def ready(self) -> None:
         """Make event types, housekeeping and the plug-ins of this installation known."""
         from generation import chores, events, subscribers  # noqa: F401
+        from generation.checks import registry
+        from generation.finishing import develop  # noqa: F401
+
+        registry.names()  # now, so that the guide's page knows the limits of every check
 
         for module in settings.PROOFLINE["plugins"]:
             import_module(module)

@@ -254,7 +254,7 @@ def test_a_guide_is_drafted_and_published_through_the_service(desk: Client, bran
 
 
 def test_the_next_guide_begins_with_what_the_newest_says(desk: Client, brand: Brand) -> None:
-    f.GuideVersionFactory(brand=brand, number=1, fill_ratio=0.5, banned_wording=["cheap"])
+    f.GuideVersionFactory(brand=brand, number=1, status="published", fill_ratio=0.5, banned_wording=["cheap"])
     address = _address(campaigns.GuideVersion, "add") + f"?brand={brand.pk}"
     form = desk.get(address).context["adminform"].form
     assert form["fill_ratio"].value() == 0.5 and "cheap" in str(form["banned_wording"])
@@ -270,7 +270,7 @@ def test_what_the_service_refuses_comes_back_in_the_form(desk: Client, brand: Br
         _address(campaigns.GuideVersion, "add"),
         {"brand": brand.pk, "fill_ratio": 0.8, "baseline": 0.9, "approved_wording": "[]", **wrong},
     )
-    assert page.status_code == 200 and "Each colour is" in page.content.decode()
+    assert page.status_code == 200 and "Write a colour as #" in page.content.decode()
     assert not brand.guide_versions.exists() and _types() == []
 
 

@@ -16,7 +16,7 @@ from campaigns.models import Brand, Campaign, Event, GuideVersion, PromptVersion
 from campaigns.selectors import brands as brand_selectors
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.services import brands, campaigns, prompts, styles
+from campaigns.services import brands, campaigns, guides, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from tests import factories
 
@@ -58,26 +58,24 @@ def test_members_are_added_once_and_the_last_editor_stays(brand: Brand, lead: Us
 
 
 def test_the_highest_published_guide_counts_and_is_frozen(brand: Brand, lead: User) -> None:
-    first = brands.draft_guide(brand=brand, by=lead, banned_wording=["cheap"], fill_ratio=0.7)
+    first = guides.draft(brand=brand, by=lead, banned_wording=["cheap"], fill_ratio=0.7)
     assert brand_selectors.current_guide(brand.pk) is None
-    brands.publish_guide(guide_id=first.pk, by=lead)
-    second = brands.draft_guide(brand=brand, by=lead, required_wording=["stoneware"])
+    guides.publish(guide_id=first.pk, by=lead)
+    second = guides.draft(brand=brand, by=lead, required_wording=["stoneware"])
     assert (second.number, second.banned_wording, second.fill_ratio) == (2, ["cheap"], 0.7)
     assert brand_selectors.current_guide(brand.pk) == first
-    brands.publish_guide(guide_id=second.pk, by=lead)
+    guides.publish(guide_id=second.pk, by=lead)
     assert brand_selectors.current_guide(brand.pk) == second
     with pytest.raises(Conflict):
-        brands.publish_guide(guide_id=second.pk, by=lead)
+        guides.publish(guide_id=second.pk, by=lead)
     with pytest.raises(IntegrityError), transaction.atomic():
         GuideVersion.objects.filter(pk=second.pk).update(banned_wording=[])
 
 
 def test_a_guide_with_mistakes_names_each(brand: Brand, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        brands.draft_guide(
-            brand=brand, by=lead, palette=[{"name": "Clay", "hex": "red"}], banned_wording=[""], baseline=2
-        )
-    assert {problem.pointer for problem in refusal.value.problems} == {"palette/0", "banned_wording", "baseline"}
+        guides.draft(brand=brand, by=lead, palette=[{"name": "Clay", "hex": "red"}], banned_wording=[""], baseline=2)
+    assert {problem.pointer for problem in refusal.value.problems} == {"palette/0/hex", "banned_wording", "baseline"}
 
 
 # -- campaigns -----------------------------------------------------------------------------------------------------

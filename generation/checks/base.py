@@ -11,7 +11,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from campaigns import limits
+from campaigns.limits import Limit
 from generation.engines.base import Pixels
+
+__all__ = ["CHECKS", "Box", "Check", "Limit", "Sample", "Verdict", "register"]
 
 Box = tuple[float, float, float, float]
 """left, top, right, bottom as shares 0–1 of width and height."""
@@ -22,11 +26,18 @@ class Sample:
     """One image as all checks see it: decoded once, derived pictures computed once and shared.
 
     pixels: height × width × 3|4 uint8 sRGB. facts: what the line knows: {"wanted": [w, h], "photo": [w, h],
-    "specs": [{"slug", "width", "height"}], "engine": str}.
+    "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}.
+
+    Limits are those of the brand's guide as it was when the run was planned: one run is judged alike from its first
+    picture to its last, whatever is published meanwhile, and by the guide that its reviewers see beside it.
     """
 
     pixels: Pixels
     facts: Mapping[str, Any] = field(default_factory=dict)
+
+    def limit(self, check: str, name: str) -> float:
+        """The limit of a check, as the guide sets it or by default. KeyError where the check declared no such limit."""
+        return limits.value(self.facts.get("limits") or {}, check, name)
 
     @cached_property
     def rgb(self) -> Pixels:
@@ -64,6 +75,8 @@ class Verdict:
 
 
 class Check(Protocol):
+    """A check may also have `limits`, a tuple of `Limit`: the numbers that a brand's guide may move."""
+
     name: str
 
     def look(self, sample: Sample) -> Verdict: ...
@@ -78,4 +91,5 @@ def register(check: type[Check]) -> type[Check]:
     if check.name in CHECKS:
         raise ValueError(f"There are two checks called {check.name!r}.")
     CHECKS[check.name] = check()
+    limits.declare(check.name, getattr(check, "limits", ()))
     return check

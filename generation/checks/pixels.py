@@ -5,11 +5,9 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from generation.checks.base import Sample, Verdict, register
+from generation.checks.base import Limit, Sample, Verdict, register
 
 _TILE = 64  # averaging down to this edge removes grain, so that only real differences remain
-_FLAT = 3  # levels (of 255) between the darkest and brightest tile below which nothing is there
-_BLACK = 12  # brightest tile of a picture that counts as black
 
 
 @register
@@ -36,18 +34,31 @@ class BlankCheck:
     """
 
     name = "blank"
+    limits = (
+        Limit(
+            "flat", "One flat colour up to",
+            "A picture whose tiles differ by no more is called empty and fails. Raise it where backdrops are so soft "
+            "that empty pictures pass; lower it for white products on white.",
+            default=3, minimum=0, maximum=40, step=1, unit="levels of 255",
+        ),
+        Limit(
+            "black", "Black up to",
+            "A picture whose brightest tile is no brighter is called black and fails. Lower it for night scenes.",
+            default=12, minimum=0, maximum=60, step=1, unit="levels of 255",
+        ),
+    )  # fmt: skip
 
     def look(self, sample: Sample) -> Verdict:
         tiles = cv2.resize(sample.small, (_TILE, _TILE), interpolation=cv2.INTER_AREA).reshape(-1, 3).astype(np.int16)
         spread = int((tiles.max(axis=0) - tiles.min(axis=0)).max())
-        if int(tiles.max()) <= _BLACK:
+        if int(tiles.max()) <= sample.limit(self.name, "black"):
             return Verdict(
                 self.name,
                 "fail",
                 "The picture is black. The model's numbers probably overflowed; try again.",
                 float(spread),
             )
-        if spread <= _FLAT:
+        if spread <= sample.limit(self.name, "flat"):
             red, green, blue = (round(float(level)) for level in tiles.mean(axis=0))
             return Verdict(
                 self.name,

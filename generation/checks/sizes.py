@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from generation.checks.base import Sample, Verdict, register
-
-ENLARGED = 1.5
-"""From how many times on an enlarged photo is likely to look soft."""
+from generation.checks.base import Limit, Sample, Verdict, register
 
 
 @register
@@ -34,6 +31,14 @@ class PhotoSizeCheck:
     """
 
     name = "photo_size"
+    limits = (
+        Limit(
+            "enlarged", "A photo may be enlarged",
+            "From this on the product is flagged as likely to look soft. Lower it for close-ups that people zoom into; "
+            "raise it for thumbnails and social posts.",
+            default=1.5, minimum=1, maximum=6, step=0.05, unit="times",
+        ),
+    )  # fmt: skip
 
     def look(self, sample: Sample) -> Verdict:
         photo = sample.facts.get("photo")
@@ -47,7 +52,7 @@ class PhotoSizeCheck:
             key=lambda pair: pair[0],
         )
         size = f"{photo[0]} × {photo[1]} px"
-        if needed < ENLARGED:
+        if needed < sample.limit(self.name, "enlarged"):
             return Verdict(self.name, "pass", f"The photo ({size}) is large enough.", round(needed, 2))
         return Verdict(
             self.name,

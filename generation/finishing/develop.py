@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from generation.checks.base import Box, Sample, Verdict
+from campaigns import limits
+from generation.checks.base import Box, Limit, Sample, Verdict
 from generation.checks.registry import examine
 from generation.engines.base import Pixels
 from generation.finishing import crop, encode, likeness, subject
@@ -22,8 +23,15 @@ from generation.finishing.resample import within
 THUMBNAILS = (1024, 512, 256)
 """Long edges in pixels: the viewer, a tile, a strip. Each is always there; one that is larger than the master shows it
 in its own size."""
-ENLARGED = 1.25
-"""How far a rendition may be larger than its master before that is worth a word."""
+LIMITS = (
+    Limit(
+        "enlarged", "A file may be larger than its picture",
+        "From this on a file that had to be enlarged from the picture made is flagged. Lower it where sharpness "
+        "matters most; raise it for channels that show small.",
+        default=1.25, minimum=1, maximum=4, step=0.05, unit="times",
+    ),
+)  # fmt: skip
+limits.declare("renditions", LIMITS)
 
 
 class BadPixels(ValueError):
@@ -62,7 +70,9 @@ def develop(pixels: Pixels, facts: Mapping[str, Any], targets: Sequence[Target])
     box = _subject_box(sample, targets)
     renditions, problems = _renditions(pixels, targets, box)
     if targets:
-        verdicts.append(_rendition_verdict((pixels.shape[1], pixels.shape[0]), box, renditions, problems))
+        size = (pixels.shape[1], pixels.shape[0])
+        enlarged = sample.limit("renditions", "enlarged")
+        verdicts.append(_rendition_verdict(size, box, renditions, problems, enlarged))
     return Developed(
         master=encode.encode_master(pixels),
         thumbnails=_thumbnails(pixels),
@@ -140,9 +150,13 @@ def _renditions(
 
 
 def _rendition_verdict(
-    size: tuple[int, int], box: Box | None, renditions: Sequence[tuple[Target, Encoded]], problems: Sequence[str]
+    size: tuple[int, int],
+    box: Box | None,
+    renditions: Sequence[tuple[Target, Encoded]],
+    problems: Sequence[str],
+    enlarged: float,
 ) -> Verdict:
-    """One verdict over all files: what does not fit is a failure, what is enlarged is worth a look.
+    """One verdict over all files: what does not fit is a failure, what is enlarged that far is worth a look.
 
     The score is how often the most enlarged one is enlarged from the master.
     """
@@ -152,7 +166,7 @@ def _rendition_verdict(
         ((crop.enlargement(size, (target.width, target.height), box), target) for target, _ in renditions),
         key=lambda pair: pair[0],
     )
-    if scale >= ENLARGED:
+    if scale >= enlarged:
         return Verdict(
             "renditions",
             "flag",

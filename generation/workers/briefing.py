@@ -28,7 +28,8 @@ class Brief:
 def brief(jobs: Sequence[ClaimedJob], *, engine: str) -> dict[int, Brief]:
     """Job id -> Brief, in four queries for the whole batch."""
     cells = {
-        cell.pk: cell for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("subject")
+        cell.pk: cell
+        for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")
     }
     assets = dict(Asset.objects.filter(cell_id__in=cells).values_list("cell_id", "pk"))
     specs = list(OutputSpec.objects.filter(campaign_id__in={job.campaign_id for job in jobs}).order_by("-width"))
@@ -51,6 +52,7 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str) -> dict[int, Brief]:
                 "photo": photos.get(cell.subject_id),
                 "specs": [{"slug": spec.slug, "width": spec.width, "height": spec.height} for spec in wanted],
                 "engine": engine,
+                "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
             targets=tuple((spec.pk, _target(spec)) for spec in wanted),
             master=masters.get((job.brand_id, job.fingerprint)),

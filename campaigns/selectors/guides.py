@@ -1,0 +1,173 @@
+"""Reading brand guides: versions, what counts, how two differ, and what the guide offers to engines and pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from django.db.models import Prefetch, QuerySet
+
+from campaigns import limits
+from campaigns.choices import GuideStatus, PictureUse
+from campaigns.errors import NotFound
+from campaigns.limits import Limit
+from campaigns.models import Brand, GuidePicture, GuideVersion, User
+
+_WORDING: Final = {
+    "required_wording": "Required wording",
+    "approved_wording": "Approved wording",
+    "banned_wording": "Banned wording",
+}
+_COLOURS: Final = {"palette": "Palette", "backdrops": "Backdrops"}
+_USES: Final = {
+    PictureUse.LOGO: "Logos",
+    PictureUse.DO: "Do",
+    PictureUse.DONT: "Don’t",
+    PictureUse.REFERENCE: "Reference pictures",
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """One difference between two versions. kind: "added", "removed" or "changed"; before and after are
+    {"text", "hex", "picture"}, each only where there is one."""
+
+    part: str
+    kind: str
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class ShownLimit:
+    """A check's limit with the number that a guide gives it."""
+
+    check: str
+    limit: Limit
+    value: float
+
+    @property
+    def is_moved(self) -> bool:
+        return self.value != self.limit.default
+
+    @property
+    def field(self) -> str:
+        """The name of its form field."""
+        return f"limit:{self.check}:{self.limit.name}"
+
+
+def history(user: User, brand: Brand) -> QuerySet[Any]:
+    """Every version of the brand's guide, newest first, with its people and pictures: two queries."""
+    rows = GuideVersion.objects.visible_to(user).filter(brand=brand).select_related("created_by", "published_by")
+    pictures = Prefetch("pictures", GuidePicture.objects.order_by("use", "position", "id"))
+    return rows.prefetch_related(pictures).order_by("-number")
+
+
+def get(user: User, brand: Brand, number: int) -> GuideVersion:
+    """One version by its number. Raises NotFound."""
+    guide: GuideVersion | None = history(user, brand).filter(number=number).first()
+    if guide is None:
+        raise NotFound(f"The guide of {brand.name} has no version {number}.")
+    return guide
+
+
+def current(versions: Iterable[GuideVersion]) -> GuideVersion | None:
+    """The one that counts among `history`: the highest published number."""
+    return next((one for one in versions if one.status == GuideStatus.PUBLISHED), None)
+
+
+def open_draft(versions: Iterable[GuideVersion]) -> GuideVersion | None:
+    """The draft among `history`, if there is one."""
+    return next((one for one in versions if one.status == GuideStatus.DRAFT), None)
+
+
+def pictures(guide: GuideVersion, use: str) -> list[GuidePicture]:
+    """The guide's pictures of one use, in their order; prefetched by `history`."""
+    return [one for one in guide.pictures.all() if one.use == use]
+
+
+def colours_of(guide: GuideVersion) -> dict[str, str]:
+    """Colour name, case-folded -> "#rrggbb": the palette and the backdrops; of equal names the backdrop counts."""
+    return {str(one["name"]).casefold(): one["hex"] for one in (*guide.palette, *guide.backdrops)}
+
+
+def choices(guide: GuideVersion | None) -> dict[str, list[dict[str, str]]]:
+    """What the guide offers as values of an axis: axis name -> [{"name", "hex"}], its default first."""
+    if guide is None or not guide.backdrops:
+        return {}
+    default = guide.backdrop.casefold()
+    return {"backdrop": sorted(guide.backdrops, key=lambda one: one["name"].casefold() != default)}
+
+
+def shown_limits(guide: GuideVersion | None) -> list[ShownLimit]:
+    """Every limit that a check declares, with the guide's number or the default."""
+    thresholds = guide.thresholds if guide else {}
+    return [
+        ShownLimit(check, limit, limits.value(thresholds, check, limit.name))
+        for check, declared in limits.known().items()
+        for limit in declared
+    ]
+
+
+def compare(older: GuideVersion, newer: GuideVersion) -> list[Change]:
+    """What `newer` says differently, part by part in the order in which a guide is read."""
+    found: list[Change] = []
+    for name, part in _COLOURS.items():
+        found += _colour_changes(part, getattr(older, name), getattr(newer, name))
+    found += _plain_changes(older, newer)
+    for name, part in _WORDING.items():
+        was, now = getattr(older, name), getattr(newer, name)
+        found += [Change(part, "removed", {"text": word}, {}) for word in was if word not in now]
+        found += [Change(part, "added", {}, {"text": word}) for word in now if word not in was]
+    for one, other in zip(shown_limits(older), shown_limits(newer), strict=True):
+        if one.value != other.value:
+            texts = ({"text": f"{side.value:g} {side.limit.unit}".strip()} for side in (one, other))
+            found.append(Change(one.limit.label, "changed", *texts))
+    return found + _picture_changes(older, newer)
+
+
+def _colour_changes(part: str, was: Sequence[Mapping[str, str]], now: Sequence[Mapping[str, str]]) -> list[Change]:
+    before, after = ({one["name"]: one["hex"] for one in side} for side in (was, now))
+    found = []
+    for name in [*before, *(name for name in after if name not in before)]:
+        sides = [{"text": name, "hex": side[name]} if name in side else {} for side in (before, after)]
+        if sides[0] != sides[1]:
+            found.append(Change(part, _kind(*sides), *sides))
+    return found
+
+
+def _plain_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
+    def said(guide: GuideVersion) -> dict[str, str]:
+        return {
+            "Default backdrop": guide.backdrop,
+            "Light": guide.light,
+            "Fill": f"{guide.fill_ratio:.0%} of the height",
+            "Baseline": f"at {guide.baseline:.0%} of the height",
+        }
+
+    before, after = said(older), said(newer)
+    return [
+        Change(part, _kind(*sides), *sides)
+        for part in before
+        if before[part] != after[part]
+        for sides in [[{"text": text} if text else {} for text in (before[part], after[part])]]
+    ]
+
+
+def _picture_changes(older: GuideVersion, newer: GuideVersion) -> list[Change]:
+    found = []
+    for use, part in _USES.items():
+        before, after = ({one.sha256: one for one in pictures(side, use)} for side in (older, newer))
+        for sha256 in [*before, *(key for key in after if key not in before)]:
+            was, now = before.get(sha256), after.get(sha256)
+            if was is None or now is None or was.caption != now.caption:
+                sides = [{"text": one.caption, "picture": one} if one else {} for one in (was, now)]
+                found.append(Change(part, _kind(*sides), *sides))
+    return found
+
+
+def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    if before and after:
+        return "changed"
+    return "added" if after else "removed"

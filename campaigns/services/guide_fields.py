@@ -1,0 +1,160 @@
+"""What may stand in a brand guide: each field in its one spelling, and what is wrong with it in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Final
+
+from campaigns import limits
+from campaigns.choices import Light
+from campaigns.errors import Invalid, Problem
+from campaigns.photos import colours
+
+COLOURS: Final = ("palette", "backdrops")
+WORDING: Final = ("required_wording", "approved_wording", "banned_wording")
+#: Shares of the picture's height within which every engine of ours works.
+RANGES: Final = {"fill_ratio": (0.1, 1.0), "baseline": (0.2, 1.0)}
+FIELDS: Final = frozenset({*COLOURS, *WORDING, *RANGES, "backdrop", "light", "thresholds"})
+MOST_COLOURS: Final = 40
+MOST_WORDS: Final = 300
+LONGEST_WORD: Final = 120
+LONGEST_NAME: Final = 40
+#: What an emptied field of a form means.
+_EMPTY: Final[dict[str, Any]] = {**{name: [] for name in (*COLOURS, *WORDING)}, "thresholds": {}}
+_LABELS: Final = {"fill_ratio": "fill", "baseline": "baseline"}
+
+
+def clean(fields: Mapping[str, Any], *, beside: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fields as they are stored: colours in small hex, wording without doubles, numbers within their range.
+
+    beside: what the guide says otherwise, for rules that look at two fields. Raises Invalid with every problem; the
+    pointer is the field, and "palette/2/hex" inside of a list.
+    """
+    problems = [Problem(name, "The guide has no such field.") for name in sorted(set(fields) - FIELDS)]
+    cleaned: dict[str, Any] = {}
+    for name in sorted(set(fields) & FIELDS):
+        given = _EMPTY.get(name, "") if fields[name] is None else fields[name]
+        if name in COLOURS:
+            cleaned[name] = _colours(name, given, problems)
+        elif name in WORDING:
+            cleaned[name] = _wording(name, given, problems)
+        elif name in RANGES:
+            cleaned[name] = _share(name, given, problems)
+        elif name == "thresholds":
+            cleaned[name] = _thresholds(given, problems)
+        else:
+            cleaned[name] = _word(name, given, problems)
+    if not problems:
+        problems += _together({**(beside or {}), **cleaned}, cleaned)
+    if problems:
+        raise Invalid("The guide has mistakes.", problems)
+    return cleaned
+
+
+def _colours(name: str, given: Any, problems: list[Problem]) -> list[dict[str, str]]:
+    if not isinstance(given, list) or len(given) > MOST_COLOURS:
+        problems.append(Problem(name, f"Give a list of at most {MOST_COLOURS} colours.", str(given)[:100]))
+        return []
+    found: list[dict[str, str]] = []
+    for index, one in enumerate(given):
+        if not isinstance(one, Mapping) or set(one) - {"name", "hex"}:
+            message = 'Each colour is {"name": "Clay", "hex": "#b5651d"}.'
+            problems.append(Problem(f"{name}/{index}", message, str(one)[:100]))
+            continue
+        label = " ".join(str(one.get("name", "")).split())
+        problem = _name_problem(label, found)
+        if problem:
+            problems.append(Problem(f"{name}/{index}/name", problem, label[:100]))
+        try:
+            found.append({"name": label, "hex": colours.normal(str(one.get("hex", "")))})
+        except ValueError as error:
+            problems.append(Problem(f"{name}/{index}/hex", str(error), str(one.get("hex", ""))[:100]))
+    return found
+
+
+def _name_problem(label: str, before: list[dict[str, str]]) -> str:
+    if not label or len(label) > LONGEST_NAME:
+        return f"A colour needs a name of at most {LONGEST_NAME} letters that people can say, such as Clay."
+    if not re.search(r"[^\W\d_]", label) or any(not char.isprintable() for char in label):
+        return f"“{label}” is no name that people can say; write a word, such as Clay."
+    if any(one["name"].casefold() == label.casefold() for one in before):
+        return f"There are two colours called {label}; give each a name of its own."
+    return ""
+
+
+def _wording(name: str, given: Any, problems: list[Problem]) -> list[str]:
+    if not isinstance(given, list) or not all(isinstance(word, str) and word.strip() for word in given):
+        problems.append(Problem(name, "Give a list of words or phrases, none of them empty.", str(given)[:100]))
+        return []
+    found: dict[str, str] = {}
+    for word in given:
+        plain = " ".join(word.split())
+        if len(plain) > LONGEST_WORD:
+            message = f"A phrase has at most {LONGEST_WORD} characters; this one has {len(plain)}."
+            problems.append(Problem(name, message, plain[:100]))
+        found.setdefault(plain.casefold(), plain)
+    if len(found) > MOST_WORDS:
+        problems.append(Problem(name, f"Give at most {MOST_WORDS} phrases."))
+    return list(found.values())
+
+
+def _share(name: str, given: Any, problems: list[Problem]) -> float:
+    low, high = RANGES[name]
+    if not isinstance(given, int | float) or isinstance(given, bool) or not low <= given <= high:
+        message = f"Give the {_LABELS[name]} as a share of the picture's height, from {low:.0%} to {high:.0%}."
+        problems.append(Problem(name, message, str(given)[:100]))
+        return high
+    return round(float(given), 4)
+
+
+def _thresholds(given: Any, problems: list[Problem]) -> dict[str, dict[str, float]]:
+    if not isinstance(given, Mapping):
+        problems.append(Problem("thresholds", 'Give {"check": {"limit": number}}.', str(given)[:100]))
+        return {}
+    known = limits.known()
+    found: dict[str, dict[str, float]] = {}
+    for check, numbers in given.items():
+        there = {limit.name: limit for limit in known.get(check, ())}
+        if not there or not isinstance(numbers, Mapping):
+            message = f"Checks with limits are {', '.join(known)}; each holds {{limit: number}}."
+            problems.append(Problem(f"thresholds/{check}", message, str(check)[:100]))
+            continue
+        for name, number in numbers.items():
+            pointer = f"thresholds/{check}/{name}"
+            limit = there.get(name)
+            if limit is None:
+                problems.append(Problem(pointer, f"This check's limits are {', '.join(there)}.", str(name)[:100]))
+            elif not isinstance(number, int | float) or not limit.minimum <= number <= limit.maximum:
+                message = f"Give a number from {limit.minimum:g} to {limit.maximum:g}."
+                problems.append(Problem(pointer, message, str(number)[:100]))
+            elif float(number) != limit.default:  # what only repeats the default keeps following it
+                found.setdefault(check, {})[name] = float(number)
+    return found
+
+
+def _word(name: str, given: Any, problems: list[Problem]) -> str:
+    text = " ".join(str(given).split())
+    if name == "light" and text and text not in Light.values:
+        problems.append(Problem(name, f"The light comes from one of: {', '.join(Light.values)}.", text[:100]))
+    if name == "backdrop" and len(text) > 60:
+        problems.append(Problem(name, "The name of the default backdrop has at most 60 characters.", text[:100]))
+    return text
+
+
+def _together(whole: Mapping[str, Any], changed: Mapping[str, Any]) -> list[Problem]:
+    """Rules about two fields, said at the one that was changed."""
+    found = []
+    backdrops, default = whole.get("backdrops") or [], whole.get("backdrop") or ""
+    names = [one["name"] for one in backdrops]
+    if names and default and default.casefold() not in {name.casefold() for name in names}:
+        message = f"The default backdrop “{default}” is not among the backdrops: {', '.join(names)}."
+        found.append(Problem("backdrop" if "backdrop" in changed else "backdrops", message, default))
+    banned = {word.casefold() for word in whole.get("banned_wording") or []}
+    for name in ("required_wording", "approved_wording"):
+        both = [word for word in whole.get(name) or [] if word.casefold() in banned]
+        if both:
+            kind = name.removesuffix("_wording")
+            at = name if name in changed else "banned_wording"
+            found.append(Problem(at, f"“{both[0]}” is {kind} and banned at once; take one away.", both[0]))
+    return found

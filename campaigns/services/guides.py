@@ -1,0 +1,121 @@
+"""The brand guide's life: one open draft per brand, changed in place, published once and frozen from then on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.db import transaction
+
+from campaigns import clock, events
+from campaigns.access import Action, require
+from campaigns.choices import GuideStatus
+from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
+from campaigns.models import Brand, GuidePicture, GuideVersion, User
+from campaigns.services import guide_fields
+
+NOTE_LENGTH = 2000
+
+
+def token(guide: GuideVersion, names: Iterable[str] = guide_fields.FIELDS) -> str:
+    """What these fields say, as a short hash: a form carries it, so that nobody overwrites what they have not seen."""
+    said = json.dumps({name: getattr(guide, name) for name in sorted(names)}, sort_keys=True)
+    return hashlib.sha256(said.encode()).hexdigest()[:16]
+
+
+@transaction.atomic
+def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVersion:
+    """The brand's open draft with these fields changed; begun as a copy of the newest version where there is none.
+
+    seen: `token` of the same fields as the editor had them on screen; Stale when somebody changed one meanwhile.
+    Raises NotAllowed, and Invalid with every mistake.
+    """
+    require(by, Action.EDIT_BRAND, brand)
+    Brand.objects.select_for_update().get(pk=brand.pk)  # numbers are dealt one after the other
+    guide = GuideVersion.objects.filter(brand=brand, status=GuideStatus.DRAFT).order_by("-number").first()
+    is_new = guide is None
+    if guide is None:
+        guide = _begin(brand, by)
+    elif seen and seen != token(guide, fields):
+        raise Stale("Somebody changed this part of the draft after you opened it; look at it again.")
+    cleaned = guide_fields.clean(fields, beside={name: getattr(guide, name) for name in guide_fields.FIELDS})
+    moved = sorted(name for name, value in cleaned.items() if getattr(guide, name) != value)
+    for name in moved:
+        setattr(guide, name, cleaned[name])
+    if moved:
+        guide.save(update_fields=moved)
+    if moved or is_new:
+        _tell(guide, events.GuideDrafted, by, fields=moved)
+    return guide
+
+
+@transaction.atomic
+def publish(*, guide_id: int, by: User, note: str = "") -> GuideVersion:
+    """Let a draft count from now on; frozen from then, its pictures too. Runs planned before keep theirs.
+
+    note: what changed and why, for the people who review by it. Raises NotFound, NotAllowed, Invalid, and Conflict
+    when it is published already.
+    """
+    guide = _lock(guide_id)
+    require(by, Action.EDIT_BRAND, guide.brand)
+    note = note.strip()
+    if len(note) > NOTE_LENGTH:
+        raise Invalid("The note is too long.", [Problem("note", f"Say it in {NOTE_LENGTH} characters.")])
+    moved = GuideVersion.objects.filter(pk=guide_id, status=GuideStatus.DRAFT).update(
+        status=GuideStatus.PUBLISHED, note=note or guide.note, published_by=by, published_at=clock.now()
+    )
+    if not moved:
+        raise Conflict(f"{guide} is published already.", status=guide.status)
+    guide.refresh_from_db()
+    _tell(guide, events.GuidePublished, by)
+    return guide
+
+
+@transaction.atomic
+def discard(*, guide_id: int, by: User) -> None:
+    """Throw a draft away with its pictures; what counts stays as it is. Conflict for a published one."""
+    guide = _open(guide_id, by)
+    _tell(guide, events.GuideDiscarded, by)
+    guide.delete()
+
+
+def lock_draft(guide_id: int, by: User) -> GuideVersion:
+    """A draft that `by` may change, its row locked until the transaction ends. NotFound, NotAllowed, or Conflict."""
+    return _open(guide_id, by)
+
+
+def _begin(brand: Brand, by: User) -> GuideVersion:
+    """The next numbered draft with everything that the newest version says; its pictures are the same files."""
+    newest = GuideVersion.objects.filter(brand=brand).order_by("-number").first()
+    kept = {name: getattr(newest, name) for name in guide_fields.FIELDS} if newest else {}
+    number = newest.number + 1 if newest else 1
+    guide: GuideVersion = GuideVersion.objects.create(brand=brand, number=number, created_by=by, **kept)
+    if newest is not None:
+        pictures = list(newest.pictures.order_by("id"))
+        for picture in pictures:
+            picture.pk, picture.guide = None, guide
+        GuidePicture.objects.bulk_create(pictures)
+    return guide
+
+
+def _lock(guide_id: int) -> GuideVersion:
+    rows = GuideVersion.objects.select_for_update(of=("self",)).select_related("brand")
+    guide: GuideVersion | None = rows.filter(pk=guide_id).first()
+    if guide is None:
+        raise NotFound(f"There is no guide version {guide_id}.")
+    return guide
+
+
+def _open(guide_id: int, by: User) -> GuideVersion:
+    guide = _lock(guide_id)
+    require(by, Action.EDIT_BRAND, guide.brand)
+    if guide.status != GuideStatus.DRAFT:
+        raise Conflict(f"{guide} is published and frozen; change the next draft instead.", status=guide.status)
+    return guide
+
+
+def _tell(guide: GuideVersion, kind: type[events.Happening], by: User, **more: Any) -> None:
+    payload = {"guide": guide.pk, "number": guide.number, **more}
+    events.publish(kind(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)

@@ -1,0 +1,190 @@
+"""Pictures that people put beside words: logos, do and don't in the guide, reference pictures beside a brief."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Max
+
+from campaigns import events
+from campaigns.access import Action, require
+from campaigns.choices import PictureUse
+from campaigns.errors import Invalid, NotFound, Problem
+from campaigns.models import BriefPicture, GuidePicture, GuideVersion, User
+from campaigns.photos import intake
+from campaigns.services import campaigns, files, guides
+
+MOST = 24
+"""Pictures beside one brief, or of one use in a guide: more than this nobody looks at."""
+CAPTION_LENGTH = 300
+
+File = tuple[str, bytes]
+"""A file's name, as the person knows it, and its content."""
+
+
+def add_to_guide(
+    *, guide_id: int, use: str, files_given: Sequence[File], by: User, caption: str = ""
+) -> list[GuidePicture]:
+    """Put pictures into a draft, in order behind those of the same use. A picture that is there already is not doubled.
+
+    All or none: Invalid names each file that cannot be used. Raises NotFound, NotAllowed, Conflict for a published
+    guide.
+    """
+    if use not in PictureUse.values:
+        known = ", ".join(PictureUse.values)
+        raise Invalid(f"There is no use {use!r}.", [Problem("use", f"Known uses are {known}.", use[:100])])
+    _check_caption(caption)
+    with transaction.atomic():
+        guides.lock_draft(guide_id, by)  # before anything is decoded for somebody who may not
+    taken = _taken(files_given)
+    with transaction.atomic():
+        guide = guides.lock_draft(guide_id, by)
+        rows = GuidePicture.objects.filter(guide=guide, use=use)
+        made = [
+            GuidePicture.objects.create(guide=guide, use=use, caption=caption.strip(), **one)
+            for one in _new(rows, taken)
+        ]
+        _tell_guide(guide, by)
+    return made
+
+
+@transaction.atomic
+def change_in_guide(*, picture_id: int, by: User, caption: str | None = None, move: int = 0) -> GuidePicture:
+    """Another caption, or `move` places up (negative) or down among those of the same use."""
+    picture = _guide_picture(picture_id)
+    guide = guides.lock_draft(picture.guide_id, by)
+    _change(picture, GuidePicture.objects.filter(guide=guide, use=picture.use), caption, move)
+    _tell_guide(guide, by)
+    return picture
+
+
+@transaction.atomic
+def remove_from_guide(*, picture_id: int, by: User) -> None:
+    """Take a picture out of a draft; versions that show it keep it."""
+    picture = _guide_picture(picture_id)
+    guide = guides.lock_draft(picture.guide_id, by)
+    picture.delete()
+    _tell_guide(guide, by)
+
+
+def add_to_brief(*, campaign_id: int, files_given: Sequence[File], by: User, caption: str = "") -> list[BriefPicture]:
+    """Put pictures beside the brief, behind those that are there; all or none. Raises NotFound, NotAllowed, Invalid."""
+    _check_caption(caption)
+    with transaction.atomic():
+        require(by, Action.EDIT_CAMPAIGN, campaigns.lock(campaign_id).brand)
+    taken = _taken(files_given)
+    with transaction.atomic():
+        campaign = campaigns.lock(campaign_id)
+        rows = BriefPicture.objects.filter(campaign=campaign)
+        made = [
+            BriefPicture.objects.create(campaign=campaign, caption=caption.strip(), **one) for one in _new(rows, taken)
+        ]
+        _tell_brief(campaign, by, added=[one.pk for one in made])
+    return made
+
+
+@transaction.atomic
+def change_in_brief(*, picture_id: int, by: User, caption: str | None = None, move: int = 0) -> BriefPicture:
+    """Another caption, or `move` places up (negative) or down."""
+    picture, campaign = _brief_picture(picture_id, by)
+    _change(picture, BriefPicture.objects.filter(campaign=campaign), caption, move)
+    _tell_brief(campaign, by, changed=[picture.pk])
+    return picture
+
+
+@transaction.atomic
+def remove_from_brief(*, picture_id: int, by: User) -> None:
+    picture, campaign = _brief_picture(picture_id, by)
+    picture.delete()
+    _tell_brief(campaign, by, removed=[picture_id])
+
+
+def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
+    """Each file opened, made upright and private, and stored: the columns of its row. Outside of a transaction."""
+    if not given:
+        raise Invalid("No picture was given.", [Problem("file", "Choose at least one picture.")])
+    if len(given) > MOST:
+        raise Invalid("Too many pictures.", [Problem("file", f"Give at most {MOST} at once.", str(len(given)))])
+    admitted, problems = [], []
+    for name, data in given:
+        try:
+            admitted.append(intake.admit(data))
+        except intake.Refused as error:
+            problems.append(Problem("file", f"{name}: {error}", name[:100]))
+    if problems:
+        raise Invalid("No picture was added: some files cannot be used.", problems)
+    found = []
+    for photo in admitted:
+        stored = files.put(photo.data, suffix=photo.suffix)
+        size = {"width": photo.width, "height": photo.height}
+        found.append({"sha256": stored.sha256, "storage_key": stored.key, **size})
+    return found
+
+
+def _new(rows: Any, taken: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those that `rows` do not show yet, each with its place behind them."""
+    there = set(rows.values_list("sha256", flat=True))
+    place = rows.aggregate(last=Max("position"))["last"] or 0
+    found = []
+    for one in taken:
+        if one["sha256"] not in there:
+            place += 1
+            there.add(one["sha256"])
+            found.append({**one, "position": place})
+    if len(there) > MOST:
+        message = f"There is room for {MOST} pictures here; remove some first."
+        raise Invalid("Too many pictures.", [Problem("file", message, str(len(there)))])
+    return found
+
+
+def _change(picture: Any, rows: Any, caption: str | None, move: int) -> None:
+    if caption is not None:
+        _check_caption(caption)
+        picture.caption = caption.strip()
+        picture.save(update_fields=["caption"])
+    if not move:
+        return
+    order = list(rows.order_by("position", "id"))
+    old = order.index(picture)
+    new = min(max(0, old + move), len(order) - 1)
+    order.insert(new, order.pop(old))
+    for place, one in enumerate(order, start=1):
+        if one.position != place:
+            one.position = place
+            one.save(update_fields=["position"])
+    picture.position = new + 1
+
+
+def _check_caption(caption: str) -> None:
+    if len(caption.strip()) > CAPTION_LENGTH:
+        message = f"A caption has at most {CAPTION_LENGTH} characters."
+        raise Invalid("The caption is too long.", [Problem("caption", message, caption[:100])])
+
+
+def _guide_picture(picture_id: int) -> GuidePicture:
+    picture: GuidePicture | None = GuidePicture.objects.filter(pk=picture_id).first()
+    if picture is None:
+        raise NotFound(f"There is no guide picture {picture_id}.")
+    return picture
+
+
+def _brief_picture(picture_id: int, by: User) -> tuple[BriefPicture, Any]:
+    picture: BriefPicture | None = BriefPicture.objects.filter(pk=picture_id).first()
+    if picture is None:
+        raise NotFound(f"There is no picture {picture_id} beside a brief.")
+    campaign = campaigns.lock(picture.campaign_id)
+    require(by, Action.EDIT_CAMPAIGN, campaign.brand)
+    return picture, campaign
+
+
+def _tell_guide(guide: GuideVersion, by: User) -> None:
+    payload = {"guide": guide.pk, "number": guide.number, "fields": ["pictures"]}
+    events.publish(events.GuideDrafted(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
+
+
+def _tell_brief(campaign: Any, by: User, **what: list[int]) -> None:
+    payload = {"pictures": {name: ids for name, ids in what.items() if ids}}
+    happening = events.BriefPicturesChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload)
+    events.publish(happening, by=by)
