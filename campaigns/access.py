@@ -21,6 +21,7 @@ class Action(StrEnum):
     EDIT_BRAND = "edit_brand"  # members, guide, destinations
     EDIT_CAMPAIGN = "edit_campaign"
     IMPORT_FEED = "import_feed"
+    EDIT_PHOTO = "edit_photo"  # photos of one subject, their roles and cut-outs
     EDIT_PROMPT = "edit_prompt"
     APPROVE_PROMPT = "approve_prompt"
     RUN_SANDBOX = "run_sandbox"
@@ -40,6 +41,7 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
     Action.EDIT_BRAND: frozenset({_R.LEAD, _R.ADMIN}),
     Action.EDIT_CAMPAIGN: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.IMPORT_FEED: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.INTEGRATOR, _R.ADMIN}),
+    Action.EDIT_PHOTO: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.EDIT_PROMPT: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
     Action.APPROVE_PROMPT: frozenset({_R.LEAD, _R.ADMIN}),
     Action.RUN_SANDBOX: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),

@@ -322,7 +322,7 @@ class FeedSourceFailing(Happening):
 @declare
 class PhotosAttached(Happening):
     """Photos got their files. object_id is the brand's; payload: {"ready", "refused": [{"file", "message"}],
-    "photos": [{"photo", "subject", "sha256"}]}."""
+    "photos": [{"photo", "subject", "sha256"}], "replaced": sha256 of photos and cut-outs that no longer count}."""
 
     type = "campaigns.photos.attached"
     object_type = "brand"
@@ -330,7 +330,81 @@ class PhotosAttached(Happening):
 
 @declare
 class CutoutAccepted(Happening):
-    """A person chose the cut-out that a photo is used with. object_id is the photo's; payload: {"cutout"}."""
+    """A person chose the cut-out that a photo is used with. object_id is the photo's; payload: {"cutout", "before": the
+    one until now or null, "replaced": its sha256 in a list, empty if it stays}."""
 
     type = "campaigns.cutout.accepted"
     object_type = "photo"
+
+
+@declare
+class CutoutRefused(Happening):
+    """A person took a photo's cut-out out of use; it has none now. object_id is the photo's; payload as of
+    CutoutAccepted, "cutout" null."""
+
+    type = "campaigns.cutout.refused"
+    object_type = "photo"
+
+
+@declare
+class PhotoChanged(Happening):
+    """A person said what a photo shows. payload: {"subject", "changes": {field: [old, new]}}."""
+
+    type = "campaigns.photo.changed"
+    object_type = "photo"
+
+
+@declare
+class PhotosArranged(Happening):
+    """A subject's photos were put in another order. payload: {"photos", "before"}, ids in order."""
+
+    type = "campaigns.photos.arranged"
+    object_type = "subject"
+
+
+@declare
+class PhotoRemoved(Happening):
+    """A photo was taken out of use; its file stays. payload: {"subject", "sha256"}."""
+
+    type = "campaigns.photo.removed"
+    object_type = "photo"
+
+
+@declare
+class PhotoRestored(Happening):
+    """A removed photo is back. payload: {"subject", "sha256"}."""
+
+    type = "campaigns.photo.restored"
+    object_type = "photo"
+
+
+@declare
+class SubjectsCreated(Happening):
+    """A person wrote subjects by hand. object_id is the brand's; payload: {"kind", "count", "keys": the first 100}."""
+
+    type = "campaigns.subjects.created"
+    object_type = "brand"
+
+
+@declare
+class SubjectChanged(Happening):
+    """A person changed a subject by hand. payload: {"changes": {"name" or attribute: [old, new]}}."""
+
+    type = "campaigns.subject.changed"
+    object_type = "subject"
+
+
+@declare
+class SubjectRetired(Happening):
+    """A subject takes no part in new runs. payload: {"key"}."""
+
+    type = "campaigns.subject.retired"
+    object_type = "subject"
+
+
+@declare
+class SubjectReturned(Happening):
+    """A retired subject takes part again. payload: {"key"}."""
+
+    type = "campaigns.subject.returned"
+    object_type = "subject"

@@ -18,6 +18,7 @@ from campaigns.errors import Invalid, NotAllowed, NotFound
 from campaigns.models import Cutout, Event, ReferencePhoto
 from campaigns.photos import cutout
 from campaigns.services import archives, files, photos
+from generation.services import sweeper
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db
@@ -267,3 +268,74 @@ def test_two_people_attach_the_same_folder_at_once_and_each_photo_is_written_onc
         thread.join()
     assert sum(report.ready for report in reports) == 3
     assert Cutout.objects.count() == 3
+
+
+# -- roles, order, removal -------------------------------------------------------------------------------------------
+
+
+def test_a_photo_says_what_it_shows_and_the_change_is_on_record(brand, manager) -> None:
+    row = factories.ReferencePhotoFactory(subject__brand=brand)
+    photos.change(photo_id=row.pk, role="detail", alt_text=" The glaze ", by=manager)
+    photos.change(photo_id=row.pk, role="detail", by=manager)
+    row.refresh_from_db()
+    assert (row.role, row.alt_text) == ("detail", "The glaze")
+    event = Event.objects.get(type="campaigns.photo.changed")
+    assert event.payload["changes"] == {"role": ["front", "detail"], "alt_text": ["", "The glaze"]}
+    with pytest.raises(Invalid, match="known are front"):
+        photos.change(photo_id=row.pk, role="underneath", by=manager)
+
+
+def test_photos_are_put_in_order_and_unnamed_ones_follow(brand, manager) -> None:
+    subject = factories.SubjectFactory(brand=brand)
+    rows = [factories.ReferencePhotoFactory(subject=subject, position=at) for at in range(1, 4)]
+    assert photos.arrange(subject_id=subject.pk, order=[rows[2].pk, rows[0].pk], by=manager) == [
+        rows[2].pk,
+        rows[0].pk,
+        rows[1].pk,
+    ]
+    assert list(subject.photos.order_by("position").values_list("pk", "position")) == [
+        (rows[2].pk, 1),
+        (rows[0].pk, 2),
+        (rows[1].pk, 3),
+    ]
+    photos.arrange(subject_id=subject.pk, order=[rows[2].pk], by=manager)
+    assert Event.objects.filter(type="campaigns.photos.arranged").count() == 1
+
+
+def test_a_removed_photo_keeps_its_file_and_comes_back(brand, manager) -> None:
+    row = photos.attach(photo_id=pending(brand, "a.jpg").pk, data=jpeg(), file_name="a.jpg", by=manager)
+    photos.remove(photo_id=row.pk, by=manager)
+    row.refresh_from_db()
+    assert row.status == PhotoStatus.REMOVED and files.exists(row.storage_key)
+    listed = [one for one in files.list_keys() if one.key == row.storage_key]
+    assert sweeper.named(listed) == {row.storage_key}, "the sweeper leaves it"
+    photos.restore(photo_id=row.pk, by=manager)
+    row.refresh_from_db()
+    assert row.status == PhotoStatus.READY
+    waiting = pending(brand, "b.jpg")
+    photos.remove(photo_id=waiting.pk, by=manager)
+    assert photos.restore(photo_id=waiting.pk, by=manager).status == PhotoStatus.PENDING
+
+
+def test_a_removed_photo_is_not_brought_back_by_a_folder_or_the_loader(brand, manager, tmp_path: Path) -> None:
+    row = pending(brand, "a.jpg")
+    photos.remove(photo_id=row.pk, by=manager)
+    (tmp_path / "a.jpg").write_bytes(jpeg())
+    archives.attach_folder(brand=brand, folder=tmp_path, by=manager)
+    photos.attach_fetched(photo_id=row.pk, data=jpeg(), label="photo loader")
+    row.refresh_from_db()
+    assert (row.status, row.storage_key) == (PhotoStatus.REMOVED, "")
+
+
+def test_only_those_who_may_edit_photos_change_them(brand) -> None:
+    row = factories.ReferencePhotoFactory(subject__brand=brand)
+    reviewer = factories.MembershipFactory(brand=brand, role=Role.REVIEWER).user
+    designer = factories.MembershipFactory(brand=brand, role=Role.DESIGNER).user
+    stranger = factories.MembershipFactory(role=Role.ADMIN).user
+    for person, refusal in ((reviewer, NotAllowed), (stranger, NotFound)):
+        for act in (photos.remove, photos.restore, photos.change):
+            with pytest.raises(refusal):
+                act(photo_id=row.pk, by=person)
+        with pytest.raises(refusal):
+            photos.arrange(subject_id=row.subject_id, order=[row.pk], by=person)
+    assert photos.remove(photo_id=row.pk, by=designer).status == PhotoStatus.REMOVED

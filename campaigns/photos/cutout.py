@@ -19,6 +19,10 @@ WORKING_SIDE = 1024
 """The outline is sought at this size; its edge is then refined at the photo's own."""
 SEEN = 8
 """Alpha from which a pixel counts as product when its box is drawn."""
+SURE_ENOUGH = 0.3
+"""Confidence from which a cut-out is accepted without a person; below, one has to accept it first."""
+DOUBTFUL = 0.6
+"""Confidence below which a cut-out wants a person's look, accepted or not."""
 
 
 class NoProduct(ValueError):
@@ -40,7 +44,7 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     """Cut the product out of height × width × 3 (sRGB) or × 4 (with alpha) pixels. Raises NoProduct."""
     if pixels.shape[2] == 4:
         if _has_cut_out(pixels[..., 3]):
-            return CutOut(np.ascontiguousarray(pixels), "alpha", 1.0, _box(pixels[..., 3]))
+            return CutOut(np.ascontiguousarray(pixels), "alpha", 1.0, box_of(pixels[..., 3]))
         pixels = np.ascontiguousarray(pixels[..., :3])
     scale = min(1.0, WORKING_SIDE / max(pixels.shape[:2]))
     small = pixels if scale == 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -48,7 +52,7 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     if found.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
     rgba = _with_soft_edge(pixels, _at_full_size(found.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
-    return CutOut(rgba, "plain", found.confidence, _box(rgba[..., 3]))
+    return CutOut(rgba, "plain", found.confidence, box_of(rgba[..., 3]))
 
 
 def to_png(rgba: NDArray[np.uint8]) -> bytes:
@@ -65,7 +69,8 @@ def _has_cut_out(alpha: NDArray[np.uint8]) -> bool:
     return bool((alpha < 250).mean() > 0.002)
 
 
-def _box(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+def box_of(alpha: NDArray[np.uint8]) -> tuple[int, int, int, int]:
+    """left, top, right, bottom of what is seen of the product, in pixels. Raises NoProduct if nothing is."""
     rows, columns = np.flatnonzero(alpha.max(axis=1) >= SEEN), np.flatnonzero(alpha.max(axis=0) >= SEEN)
     if not len(rows):
         raise NoProduct("Nothing is left of the photo without its background.")
@@ -119,14 +124,33 @@ def _refined(rgb: NDArray[np.uint8], mask: Mask, reach: float) -> NDArray[np.uin
     signed = inward[rows, columns] - outward[rows, columns]
     # Neither a dent deep inside nor a bump far outside comes from a soft edge.
     alpha = np.clip(alpha, np.clip((signed - 1) / reach, 0, 1), np.clip(1 + (signed + 1) / reach, 0, 1))
-    clean = _without_background(here, back, front, alpha)
+    clean = _own_colour(here, back, front, alpha)
     result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[rows, columns, 3] = np.clip(alpha * 255 + 0.5, 0, 255).astype(np.uint8)
     result[outer] = 0
     return result
 
 
-def _without_background(here: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
+def without_background(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: float) -> NDArray[np.uint8]:
+    """The photo with a given alpha (height × width), as RGBA: mixed pixels get the product's own colour, transparent
+    ones none. Colours of product and background are sought within some `reach` pixels of the edge."""
+    result = np.dstack([rgb, alpha])
+    rows, columns = np.nonzero((alpha > 0) & (alpha < 254))
+    if len(rows):
+        photo = rgb.astype(np.float32)
+        share = alpha[rows, columns].astype(np.float32) / 255
+        here = photo[rows, columns]
+        front = _spread(photo, alpha >= 254, reach, rows, columns)
+        back = _spread(photo, alpha == 0, reach, rows, columns)
+        # Where a wide soft brush leaves no pure colour nearby, the photo's own is the best there is.
+        known = (front.any(axis=1) & back.any(axis=1))[:, None]
+        clean = np.where(known, _own_colour(here, back, front, share), here)
+        result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
+    result[alpha == 0] = 0
+    return result
+
+
+def _own_colour(here: Floats, back: Floats, front: Floats, alpha: Floats) -> Floats:
     """The product's own colour in mixed pixels: solved where most of the pixel is product, else that of its inside."""
     share = alpha[:, None]
     solved = (here - (1 - share) * back) / np.maximum(share, 0.2)

@@ -16,6 +16,7 @@ from django.db.models.expressions import RawSQL
 
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Brand, Cutout, OutputSpec, ReferencePhoto
+from campaigns.photos.cutout import DOUBTFUL
 from campaigns.selectors import brands
 
 MISSING, LOOK, SMALL, READY = "missing", "look", "small", "ready"
@@ -27,8 +28,6 @@ FILL = 0.82
 """Share of the frame that a product fills where no brand guide says otherwise."""
 ENLARGED = 1.5
 """From how many times on an enlarged product looks soft: the limit that finished pictures are checked with."""
-DOUBTFUL = 0.6
-"""Confidence below which a cut-out wants a person's look."""
 
 
 class Wanted(Protocol):

@@ -131,7 +131,8 @@ def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted]]], by:
             else:
                 ready.append((row, outcome))
         photo_files.refuse(refused)
-        report.cutouts += photo_files.write(ready)
+        written = photo_files.write(ready)
+        report.cutouts += written.cutouts
         if ready or refused:
             photo_files.publish(brand, [row for row, _ in ready], [refusal for _, refusal in refused], by=by)
     report.ready += len(ready)

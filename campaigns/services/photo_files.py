@@ -17,11 +17,7 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import Brand, Cutout, ReferencePhoto, User
 from campaigns.photos import cutout, intake
 from campaigns.selectors import photos as selectors
-from campaigns.selectors.readiness import DOUBTFUL
 from campaigns.services import files
-
-SURE_ENOUGH = 0.3
-"""Confidence from which a cut-out is accepted without a person; below, one has to look first."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +63,7 @@ def take(photo: intake.Photo, known: Cut | None = None) -> Taken:
         else:
             png = files.put(cutout.to_png(made.rgba), suffix="png")
             cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box))
-    if cut is not None and cut.confidence < DOUBTFUL:
+    if cut is not None and cut.confidence < cutout.DOUBTFUL:
         notes.append(
             f"The cut-out is uncertain ({cut.confidence:.0%}): product and background are much alike. Look at it."
         )
@@ -84,13 +80,24 @@ def sha256_of(photo: intake.Photo) -> str:
     return hashlib.sha256(photo.data).hexdigest()
 
 
-def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> int:
-    """The rows of photos (locked by the caller) and their cut-outs; returns how many cut-outs.
+@dataclass(frozen=True)
+class Written:
+    """cutouts: how many were made. replaced: sha256 of photos and accepted cut-outs that no longer count."""
+
+    cutouts: int
+    replaced: tuple[str, ...]
+
+
+def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
+    """The rows of photos (locked by the caller) and their cut-outs.
 
     A photo that had another file before keeps it as a removed photo beside it: runs that were planned with the earlier
     file still find it, and a person can bring it back.
     """
-    _keep_earlier([(row, one) for row, one in taken if row.storage_key and row.sha256 != one.stored.sha256])
+    replaced = [row for row, one in taken if row.storage_key and row.sha256 != one.stored.sha256]
+    accepted = Cutout.objects.filter(photo__in=replaced, is_accepted=True).values_list("sha256", flat=True)
+    gone = (*(row.sha256 for row in replaced), *accepted)
+    _keep_earlier(replaced)
     for row, one in taken:
         row.status, row.notes = PhotoStatus.READY, list(one.notes)
         row.sha256, row.storage_key = one.stored.sha256, one.stored.key
@@ -103,7 +110,7 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> int:
         Cutout(
             photo=row,
             method=one.cut.method,
-            is_accepted=one.cut.confidence >= SURE_ENOUGH,
+            is_accepted=one.cut.confidence >= cutout.SURE_ENOUGH,
             confidence=one.cut.confidence,
             sha256=one.cut.sha256,
             storage_key=one.cut.key,
@@ -113,7 +120,7 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> int:
         if one.cut
     ]
     Cutout.objects.bulk_create(made)
-    return len(made)
+    return Written(len(made), gone)
 
 
 def refuse(refused: Sequence[tuple[ReferencePhoto, Refusal]]) -> None:
@@ -128,6 +135,7 @@ def publish(
     ready: Sequence[ReferencePhoto],
     refusals: Sequence[Refusal],
     *,
+    replaced: Sequence[str] = (),
     by: User | None = None,
     label: str = "",
 ) -> None:
@@ -135,6 +143,7 @@ def publish(
         "ready": len(ready),
         "refused": [asdict(refusal) for refusal in refusals],
         "photos": [{"photo": row.pk, "subject": row.subject_id, "sha256": row.sha256} for row in ready],
+        "replaced": list(replaced),
     }
     events.publish(events.PhotosAttached(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by, label=label)
 
@@ -149,8 +158,8 @@ def next_position(subject_id: int) -> int:
     return int(last or 0) + 1
 
 
-def _keep_earlier(replaced: Sequence[tuple[ReferencePhoto, Taken]]) -> None:
-    for row, _ in replaced:
+def _keep_earlier(replaced: Sequence[ReferencePhoto]) -> None:
+    for row in replaced:
         earlier, _ = ReferencePhoto.objects.update_or_create(
             subject_id=row.subject_id,
             source=f"{row.source[:1900]} ({row.sha256[:12]})",

@@ -5,8 +5,12 @@ Many at once are in archives.py; what happens to the file itself in photo_files.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 from django.db import transaction
 
+from campaigns import events
 from campaigns.access import Action, require
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.errors import Invalid, NotFound, Problem
@@ -33,7 +37,7 @@ def attach(
     Raises NotFound, NotAllowed, and Invalid with the reason when the file cannot be used; nothing is written then.
     """
     subject = _subject(photo_id, subject_id, by)
-    require(by, Action.IMPORT_FEED, subject.brand)
+    require(by, Action.EDIT_PHOTO, subject.brand)
     _check_role(role)
     try:
         photo = intake.admit(data)
@@ -45,8 +49,8 @@ def attach(
             row = _photo_of(subject, file_name, role)
         else:
             row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
-        photo_files.write([(row, taken)])
-        photo_files.publish(subject.brand, [row], [], by=by)
+        written = photo_files.write([(row, taken)])
+        photo_files.publish(subject.brand, [row], [], replaced=written.replaced, by=by)
     return row
 
 
@@ -79,6 +83,85 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
             photo_files.write([(row, outcome)])
             photo_files.publish(brand, [row], [], label=label)
     return row
+
+
+@transaction.atomic
+def change(*, photo_id: int, by: User, role: str | None = None, alt_text: str | None = None) -> ReferencePhoto:
+    """Say what a photo shows. Raises NotFound, NotAllowed, Invalid."""
+    photo = _locked(photo_id, by)
+    wanted = {"role": role, "alt_text": None if alt_text is None else alt_text.strip()}
+    if role is not None:
+        _check_role(role)
+    if len(wanted["alt_text"] or "") > 600:
+        raise Invalid("The text for people who cannot see the photo has at most 600 characters.")
+    changes = {
+        name: [getattr(photo, name), value]
+        for name, value in wanted.items()
+        if value is not None and value != getattr(photo, name)
+    }
+    if changes:
+        for name, (_, value) in changes.items():
+            setattr(photo, name, value)
+        photo.save(update_fields=list(changes))
+        _tell(events.PhotoChanged, photo, by, changes=changes)
+    return photo
+
+
+@transaction.atomic
+def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
+    """Put a subject's photos into this order of ids; photos that it does not name follow as they were. Returns the
+    ids in their new order. Raises NotFound, NotAllowed."""
+    subject = _subject(None, subject_id, by)
+    require(by, Action.EDIT_PHOTO, subject.brand)
+    Subject.objects.select_for_update().get(pk=subject.pk)
+    rows = list(subject.photos.order_by("position", "id"))
+    place = {pk: at for at, pk in enumerate(order)}
+    before = [row.pk for row in rows]
+    rows.sort(key=lambda row: place.get(row.pk, len(place)))
+    after = [row.pk for row in rows]
+    if after != before:
+        for at, row in enumerate(rows, start=1):
+            row.position = at
+        ReferencePhoto.objects.bulk_update(rows, ["position"])
+        payload = {"photos": after, "before": before}
+        events.publish(events.PhotosArranged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+    return after
+
+
+@transaction.atomic
+def remove(*, photo_id: int, by: User) -> ReferencePhoto:
+    """Take a photo out of use. Its file stays, for runs that were planned with it, and `restore` brings it back; a
+    feed that names it again does not. Raises NotFound, NotAllowed."""
+    photo = _locked(photo_id, by)
+    if photo.status != PhotoStatus.REMOVED:
+        photo.status = PhotoStatus.REMOVED
+        photo.save(update_fields=["status"])
+        _tell(events.PhotoRemoved, photo, by, sha256=photo.sha256)
+    return photo
+
+
+@transaction.atomic
+def restore(*, photo_id: int, by: User) -> ReferencePhoto:
+    """Bring a removed photo back as it was: ready, or waiting for its file. Raises NotFound, NotAllowed."""
+    photo = _locked(photo_id, by)
+    if photo.status == PhotoStatus.REMOVED:
+        photo.status = PhotoStatus.READY if photo.storage_key else PhotoStatus.PENDING
+        photo.save(update_fields=["status"])
+        _tell(events.PhotoRestored, photo, by, sha256=photo.sha256)
+    return photo
+
+
+def _locked(photo_id: int, by: User) -> ReferencePhoto:
+    brand = selectors.get(photo_id=photo_id, user=by).subject.brand
+    require(by, Action.EDIT_PHOTO, brand)
+    rows = ReferencePhoto.objects.select_for_update(of=("self",)).select_related("subject")
+    photo: ReferencePhoto = rows.get(pk=photo_id)
+    return photo
+
+
+def _tell(kind: type[events.Happening], photo: ReferencePhoto, by: User, **payload: Any) -> None:
+    payload["subject"] = photo.subject_id
+    events.publish(kind(brand_id=photo.subject.brand_id, object_id=photo.pk, payload=payload), by=by)
 
 
 def _check_role(role: str) -> None:

@@ -1,0 +1,267 @@
+"""How well products are cut out: the project's own renders, whose true alpha is known, before six backgrounds.
+
+28 products are rendered once in their glaze and once in white; the floor's light and shadow are taken from the render
+and laid on each background, so that edges, shadows and light are the renderer's. Then camera grain and JPEG. Per
+background and method: intersection over union of the soft masks (mean and least), distance of the outlines in pixels
+(mean and 95th percentile), confidence, milliseconds, and how many of the bad ones (IoU below BAD) ask for a look.
+
+    make bench NAME=cutouts         SIZE=… changes the edge; the renders are kept in var/benchmarks
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+SIZE = int(os.environ.get("SIZE", "768"))
+KEPT = Path(os.environ.get("PROOFLINE_VAR", ROOT / "var")) / "benchmarks" / "cutouts"
+QUALITY = 88
+BAD = 0.95
+BACKDROP = "#ecebe8"
+WHITE = "#f3f1ec"
+
+from campaigns.photos import cutout  # noqa: E402
+from examples.render import render  # noqa: E402
+from examples.render.catalogue import SHOTS, products  # noqa: E402
+from examples.render.looks import linear  # noqa: E402
+
+Floats = NDArray[np.float32]
+Bytes = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Product:
+    """One render taken apart. colour: the product's own light, floor: the light on the floor as shares of the
+    backdrop's reflectance, both linear h × w × 3; alpha: h × w in 0 … 1."""
+
+    name: str
+    colour: Floats
+    floor: Floats
+    alpha: Floats
+
+
+@dataclass(frozen=True)
+class Outcome:
+    background: str
+    method: str
+    overlap: float
+    distances: Floats
+    confidence: float
+    milliseconds: float
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+
+
+def rendered(name: str, row: dict[str, str], colour: str) -> Bytes:
+    """SIZE × SIZE × 4 as the renderer gives it; from the disk the second time."""
+    shot = SHOTS[row["photo"]]
+    path = KEPT / f"{name}-{colour.strip('#')}-{SIZE}.png"
+    if not path.exists():
+        settings = {key: value for key, value in shot.settings.items() if key not in ("background", "vignette")}
+        if colour == WHITE:
+            settings |= {"inside": "", "over": 0.0}
+        pixels = render(
+            shot.kind,
+            colour,
+            size=SIZE,
+            variant=shot.variant,
+            material=row["material"] if colour != WHITE else "porcelain",
+            background=BACKDROP,
+            vignette=0.0,
+            with_alpha=True,
+            **settings,
+        )
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels, "RGBA").save(path)
+    return np.asarray(Image.open(path))
+
+
+def taken_apart(name: str, rgba: Bytes) -> Product:
+    alpha = rgba[..., 3].astype(np.float32) / 255
+    light = to_linear(rgba[..., :3])
+    known = (alpha == 0).astype(np.float32)
+    floor = light.copy()
+    # Behind the product's edge the floor goes on as beside it.
+    for sigma in (1.5, 4.0, 16.0, 64.0):
+        weight = cv2.GaussianBlur(known, (0, 0), sigma)
+        near = cv2.GaussianBlur(light * known[..., None], (0, 0), sigma) / np.maximum(weight, 1e-6)[..., None]
+        use = (known == 0) & (weight > 1e-3)
+        floor[use] = near[use]
+        known = np.maximum(known, use.astype(np.float32))
+        light = np.where(use[..., None], near, light)
+    share = np.maximum(alpha, 0.08)[..., None]
+    whole = to_linear(rgba[..., :3])
+    colour = np.clip((whole - (1 - share) * floor) / share, 0, 1)
+    return Product(name, colour.astype(np.float32), (floor / np.asarray(linear(BACKDROP))).astype(np.float32), alpha)
+
+
+def to_linear(rgb: Bytes) -> Floats:
+    """sRGB bytes as light, without the renderer's soft shoulder being undone: it is the camera's."""
+    values = rgb.astype(np.float32) / 255
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4).astype(np.float32)
+
+
+def photographed(product: Product, backdrop: Floats, seed: int) -> Bytes:
+    """The product before a backdrop (linear reflectance, 3 or h × w × 3): sRGB bytes with grain, through JPEG."""
+    alpha = product.alpha[..., None]
+    light = alpha * product.colour + (1 - alpha) * product.floor * backdrop
+    shown = np.where(light <= 0.0031308, light * 12.92, 1.055 * np.maximum(light, 1e-6) ** (1 / 2.4) - 0.055)
+    noise = np.random.default_rng(seed).normal(0, 0.75, (*product.alpha.shape, 1))
+    pixels = np.clip(np.round(shown * 255 + noise), 0, 255).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
+    return np.asarray(Image.open(io.BytesIO(buffer.getvalue())).convert("RGB"))
+
+
+def flat(colour: str) -> Floats:
+    return np.asarray(linear(colour), dtype=np.float32)
+
+
+def gradient() -> Floats:
+    """A grey sweep from light above left to darker below right."""
+    y, x = np.mgrid[0:SIZE, 0:SIZE] / SIZE
+    fall = 1.0 - 0.45 * y - 0.15 * x
+    return (fall[..., None] * np.asarray(linear("#e4e4e6"))).astype(np.float32)
+
+
+def wood() -> Floats:
+    """A table of oak planks: grain along the boards, knots, and dark joints between them."""
+    y, x = (np.mgrid[0:SIZE, 0:SIZE] / SIZE).astype(np.float32)
+    chance = np.random.default_rng(3)
+    rough = cv2.resize(chance.normal(0, 1, (96, 6)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_CUBIC)
+    fine = cv2.resize(chance.normal(0, 1, (SIZE, 12)).astype(np.float32), (SIZE, SIZE), interpolation=cv2.INTER_LINEAR)
+    plank = np.floor(y * 6)
+    shade = np.asarray([0.78, 1.0, 0.86, 1.1, 0.82, 0.95], dtype=np.float32)[np.clip(plank, 0, 5).astype(int)]
+    rings = 0.5 + 0.5 * np.sin(55 * (y + 0.03 * np.sin(5 * x + plank) + 0.012 * rough))
+    for row, column in ((0.2, 0.7), (0.75, 0.2), (0.55, 0.9)):
+        rings = rings * (1 - 0.6 * np.exp(-(((x - column) / 0.03) ** 2) - ((y - row) / 0.018) ** 2))
+    joint = np.clip(np.abs(y * 6 - np.round(y * 6)) / 0.02, 0.25, 1)
+    value = shade * (0.72 + 0.28 * rings + 0.06 * fine) * joint
+    return (value[..., None] * np.asarray(linear("#b98f62"))).astype(np.float32)
+
+
+BACKGROUNDS = ("plain white", "plain grey", "plain coloured", "gradient", "white on white", "wood")
+PLAIN = BACKGROUNDS[:4]
+
+
+def pictures(at: int, row: dict[str, str]) -> list[tuple[str, Bytes, Floats]]:
+    """(background, photo, true alpha) of one product of the feed."""
+    name = row["sku"]
+    own = taken_apart(name, rendered(name, row, SHOTS[row["photo"]].colour or row["hex"]))
+    pale = taken_apart(name, rendered(name, row, WHITE))
+    backdrops = (flat("#ffffff"), flat(BACKDROP), flat("#a9bcae"), gradient(), flat("#ffffff"), wood())
+    shown = []
+    for place, (background, backdrop) in enumerate(zip(BACKGROUNDS, backdrops, strict=True)):
+        product = pale if background == "white on white" else own
+        shown.append((background, photographed(product, backdrop, 100 * at + place), product.alpha))
+    return shown
+
+
+# -- measuring -----------------------------------------------------------------------------------------------------
+
+
+def measured(background: str, pixels: Bytes, truth: Floats) -> Outcome:
+    began = time.process_time()
+    try:
+        cut = cutout.cut_out(pixels)
+    except cutout.NoProduct:
+        passed = 1000 * (time.process_time() - began)
+        nothing = np.full(1, float(SIZE), dtype=np.float32)
+        return Outcome(background, "none", 0.0, nothing, 0.0, passed)
+    passed = 1000 * (time.process_time() - began)
+    alpha = cut.rgba[..., 3].astype(np.float32) / 255
+    overlap = float(np.minimum(alpha, truth).sum() / np.maximum(alpha, truth).sum())
+    return Outcome(background, cut.method, overlap, apart(alpha, truth), cut.confidence, passed)
+
+
+def apart(found: Floats, truth: Floats) -> Floats:
+    """Distances in pixels between the two outlines (alpha one half), both ways."""
+    one, other = (edge(values > 0.5) for values in (found, truth))
+    if not one.any() or not other.any():
+        return np.full(1, float(max(found.shape)), dtype=np.float32)
+    to_other = cv2.distanceTransform((~other).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    to_one = cv2.distanceTransform((~one).astype(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return np.concatenate([to_other[one], to_one[other]]).astype(np.float32)
+
+
+def edge(mask: Any) -> Any:
+    solid = mask.astype(np.uint8)
+    return (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) > 0
+
+
+def line(background: str, method: str, outcomes: list[Outcome]) -> dict[str, Any]:
+    overlaps = [one.overlap for one in outcomes]
+    distances = np.concatenate([one.distances for one in outcomes])
+    bad = [one for one in outcomes if one.overlap < BAD]
+    return {
+        "background": background,
+        "method": method,
+        "photos": len(outcomes),
+        "iou_mean": round(float(np.mean(overlaps)), 4),
+        "iou_least": round(min(overlaps), 4),
+        "boundary_mean_px": round(float(distances.mean()), 2),
+        "boundary_p95_px": round(float(np.percentile(distances, 95)), 2),
+        "confidence_mean": round(float(np.mean([one.confidence for one in outcomes])), 3),
+        "bad": len(bad),
+        "bad_asked_about": sum(one.confidence < cutout.DOUBTFUL for one in bad),
+        "asked_about": sum(one.confidence < cutout.DOUBTFUL for one in outcomes),
+        "milliseconds": round(float(np.median([one.milliseconds for one in outcomes])), 1),
+    }
+
+
+def main() -> None:
+    outcomes = []
+    show = os.environ.get("SHOW", "")
+    for at, row in enumerate(products()):
+        for background, pixels, truth in pictures(at, row):
+            outcome = measured(background, pixels, truth)
+            outcomes.append(outcome)
+            if outcome.overlap < BAD:
+                print(f"  {row['sku']:12} {background:16} IoU {outcome.overlap:.3f}, sure {outcome.confidence:.0%}")
+            if show:
+                Path(show).mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(Path(show) / f"{row['sku']}-{background.replace(' ', '-')}.png")
+    table = [
+        line(background, method, found)
+        for background in BACKGROUNDS
+        for method in ("alpha", "plain", "scene", "none")
+        if (found := [one for one in outcomes if (one.background, one.method) == (background, method)])
+    ]
+    print(f"{'background':16}{'method':8}{'photos':>7}{'IoU mean':>10}{'least':>8}{'edge px':>9}{'p95':>7}", end="")
+    print(f"{'sure':>7}{'bad':>5}{'asked':>7}{'ms':>7}")
+    for one in table:
+        asked = f"{one['bad_asked_about']}/{one['bad']}"
+        print(f"{one['background']:16}{one['method']:8}{one['photos']:>7}{one['iou_mean']:>10.4f}", end="")
+        print(f"{one['iou_least']:>8.4f}{one['boundary_mean_px']:>9.2f}{one['boundary_p95_px']:>7.2f}", end="")
+        print(f"{one['confidence_mean']:>7.2f}{asked:>12}{one['milliseconds']:>7.0f}")
+    plain = [one.overlap for one in outcomes if one.background in PLAIN]
+    print(
+        json.dumps(
+            {
+                "benchmark": "cutouts",
+                "edge_px": SIZE,
+                "photos": len(outcomes),
+                "plain_iou_mean": round(float(np.mean(plain)), 4),
+                "plain_iou_least": round(min(plain), 4),
+                "table": table,
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
