@@ -294,8 +294,8 @@ class FeedImported(Happening):
 
 @declare
 class FeedUndone(Happening):
-    """An import was taken back. payload: {"import", "file_name", "removed", "restored", "kept"}; subjects. Kept are
-    those that something uses or that were changed again since."""
+    """An import was taken back. payload: {"import", "file_name", "removed", "restored", "kept", "retired"};
+    subjects. Retired are those removed ones that something still shows; kept those that were changed again since."""
 
     type = "campaigns.feed.undone"
     object_type = "feed_import"
@@ -325,6 +325,15 @@ class PhotosAttached(Happening):
     "photos": [{"photo", "subject", "sha256"}], "replaced": sha256 of photos and cut-outs that no longer count}."""
 
     type = "campaigns.photos.attached"
+    object_type = "brand"
+
+
+@declare
+class PhotosRetried(Happening):
+    """Photos by address are to be fetched anew. object_id is the brand's; payload: {"count", "photos": the first 100
+    ids}."""
+
+    type = "campaigns.photos.retried"
     object_type = "brand"
 
 

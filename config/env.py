@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 
@@ -37,6 +38,25 @@ def number(name: str, default: int) -> int:
 def words(name: str, default: str = "") -> list[str]:
     """A comma-separated list."""
     return [part.strip() for part in text(name, default).split(",") if part.strip()]
+
+
+def networks(name: str) -> list[str]:
+    """A comma-separated list of networks such as 10.2.0.0/16; raises ValueError for what is none."""
+    found = []
+    for part in words(name):
+        try:
+            found.append(str(ipaddress.ip_network(part)))
+        except ValueError as error:
+            raise ValueError(f"{name}={part!r}: expected a network such as 10.2.0.0/16 ({error})") from None
+    return found
+
+
+def ports(name: str) -> list[int]:
+    """A comma-separated list of port numbers."""
+    found = words(name)
+    if wrong := [part for part in found if not (part.isdecimal() and 0 < int(part) < 65536)]:
+        raise ValueError(f"{name}={wrong[0]!r}: expected a port number from 1 to 65535")
+    return [int(part) for part in found]
 
 
 def var_dir() -> Path:

@@ -194,6 +194,8 @@ PROOFLINE: dict[str, Any] = {
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
+    "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # own networks that feeds and photos may come from
+    "source_ports": env.ports("PROOFLINE_SOURCE_PORTS"),  # besides 80 and 443
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
 }
 

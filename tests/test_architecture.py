@@ -19,7 +19,7 @@ from docs import states
 OURS = ("campaigns", "generation", "review")
 MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
 CODE = [path for folder in ("config", *OURS) for path in sorted((env.ROOT / folder).rglob("*.py"))]
-READ = re.compile(r"env\.(?:text|flag|number|words)\(\s*\"([A-Z][A-Z0-9_]*)\"")
+READ = re.compile(r"env\.(?:text|flag|number|words|networks|ports)\(\s*\"([A-Z][A-Z0-9_]*)\"")
 
 
 @pytest.mark.django_db

@@ -98,6 +98,13 @@ class ReferencePhoto(models.Model):
             models.Index(fields=["sha256"], name="photo_sha256", condition=~models.Q(sha256="")),
             # The photo loader's work list.
             models.Index(fields=["id"], name="photo_pending", condition=models.Q(status="pending")),
+            # Which photo is to be fetched from its address next?
+            models.Index(
+                models.F("next_fetch_at").asc(nulls_first=True),
+                models.F("id"),
+                name="photo_to_fetch",
+                condition=models.Q(status="pending", source__istartswith="http"),
+            ),
         ]
 
     def __str__(self) -> str:

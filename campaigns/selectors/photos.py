@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from urllib.parse import unquote, urlsplit
 
-from django.db.models import QuerySet
+from django.db.models import Count, Min, Q, QuerySet
+from django.db.models.functions import Lower
 
 from campaigns.choices import CutoutMethod, PhotoStatus
 from campaigns.errors import NotFound
-from campaigns.models import Brand, Cutout, ReferencePhoto, User
+from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User, Variant
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,49 @@ class Wanted:
     @property
     def file_name(self) -> str:
         return self.path.rsplit("/", 1)[-1]
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """How far a brand's photos by address are. put_off: of the pending ones, those that failed before and are tried
+    again; next_at: when the first of them is."""
+
+    pending: int
+    put_off: int
+    fetched: int
+    refused: int
+    next_at: datetime | None
+
+    @property
+    def total(self) -> int:
+        return self.pending + self.fetched + self.refused
+
+    @property
+    def sentence(self) -> str:
+        """“42 photos are being fetched, 3 of them were put off; 60 are here, 2 were refused.”; "" if there is none."""
+        if not self.pending and not self.refused:
+            return ""
+        coming = "1 photo is being fetched" if self.pending == 1 else f"{self.pending:,} photos are being fetched"
+        if self.put_off:
+            coming += f" ({self.put_off:,} put off after a failure)"
+        parts = [coming] if self.pending else []
+        parts += [f"{self.fetched:,} {'is' if self.fetched == 1 else 'are'} here"] if self.fetched else []
+        parts += [f"{self.refused:,} could not be fetched"] if self.refused else []
+        return ", ".join(parts) + "."
+
+
+def fetching(brand: Brand, user: User) -> Fetching:
+    """How far the photos are that the brand's feeds name by address. One query."""
+    rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, source__istartswith="http")
+    pending = Q(status=PhotoStatus.PENDING)
+    counts = rows.aggregate(
+        pending=Count("pk", filter=pending),
+        put_off=Count("pk", filter=pending & Q(fetch_attempts__gt=0) & ~Q(notes=[])),
+        fetched=Count("pk", filter=Q(status=PhotoStatus.READY)),
+        refused=Count("pk", filter=Q(status=PhotoStatus.REFUSED)),
+        next_at=Min("next_fetch_at", filter=pending & ~Q(notes=[])),
+    )
+    return Fetching(**counts)
 
 
 def get(*, photo_id: int, user: User) -> ReferencePhoto:
@@ -55,3 +101,16 @@ def cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
     """A cut-out that was computed in this brand from a stored photo of this very content."""
     rows: QuerySet[Cutout] = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256)
     return rows.exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
+
+
+def subjects_by_sku(brand: Brand, keys: Iterable[str]) -> dict[str, frozenset[int]]:
+    """Ids of the brand's active subjects by case-folded SKU, their own or a variant's; two queries."""
+    wanted = list(keys)
+    found: dict[str, set[int]] = {}
+    own = Subject.objects.filter(brand=brand, is_active=True).annotate(sku=Lower("key"))
+    variants = Variant.objects.filter(subject__brand=brand, subject__is_active=True).annotate(sku=Lower("key"))
+    pairs = [*own.filter(sku__in=wanted).values_list("sku", "pk")]
+    pairs += variants.filter(sku__in=wanted).values_list("sku", "subject_id")
+    for sku, pk in pairs:
+        found.setdefault(sku, set()).add(pk)
+    return {sku: frozenset(ids) for sku, ids in found.items()}

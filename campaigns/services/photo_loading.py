@@ -1,0 +1,171 @@
+"""Photos that a feed names by address get their files: a few at a time, tried again after a while, given up with words.
+
+Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. A photo being
+fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+
+from django.db import connection, transaction
+from django.utils import timezone
+
+from campaigns import events, fetching
+from campaigns.access import Action, require
+from campaigns.choices import PhotoStatus
+from campaigns.crews import Crew
+from campaigns.errors import Conflict
+from campaigns.models import Brand, ReferencePhoto, User
+from campaigns.photos import intake
+from campaigns.services import outside, photo_files, photos
+
+LABEL = "photo loader"
+MAX_ATTEMPTS = 5
+WAITS_SECONDS = (60, 600, 3600, 6 * 3600)
+"""Before the second, third … attempt, a little more or less, unless the server names a time."""
+TIMEOUT_SECONDS = 45.0
+LEASE = timedelta(minutes=5)
+THREADS = 4
+PER_HOST = 2
+"""A shop's server also serves its customers."""
+
+_ADDRESS = re.compile(r"https?://([^/?#:]*)", re.IGNORECASE)
+_crew = Crew("photos", THREADS)
+
+# The first two conditions are those of the index photo_to_fetch.
+_CLAIM = """
+UPDATE campaigns_referencephoto SET fetch_attempts = fetch_attempts + 1, next_fetch_at = %(until)s
+WHERE id IN (
+    SELECT id FROM campaigns_referencephoto
+    WHERE status = 'pending' AND UPPER(source::text) LIKE UPPER('http%%')
+      AND source ~* '^https?://' AND (next_fetch_at IS NULL OR next_fetch_at <= %(now)s)
+      AND LOWER(substring(source from '^[A-Za-z]+://([^/?#:]*)')) <> ALL(%(busy)s)
+    ORDER BY next_fetch_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING id, source, fetch_attempts
+"""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A photo that is this process's to fetch. attempt: the how-manieth, from 1."""
+
+    photo_id: int
+    source: str
+    attempt: int
+
+    @property
+    def host(self) -> str:
+        return host_of(self.source)
+
+
+def host_of(source: str) -> str:
+    """The host that an address names, roughly: for taking turns, not for connecting."""
+    found = _ADDRESS.match(source)
+    return found[1].lower() if found else ""
+
+
+def work(*, seconds: float) -> int:
+    """Keep the threads busy for a slice of time; returns how many photos were dealt with. What still runs goes on."""
+    end = time.monotonic() + seconds
+    dealt = _crew.wait(0)
+    barren: set[tuple[str, ...]] = set()
+    while True:
+        started = _start_some(barren)
+        left = end - time.monotonic()
+        if left <= 0 or not (started or _crew.busy()):
+            return dealt
+        dealt += _crew.wait(left)
+
+
+def finish(*, seconds: float) -> int:
+    """Wait for what runs, without starting more; for commands and tests."""
+    return _crew.finish(seconds)
+
+
+def _start_some(barren: set[tuple[str, ...]]) -> int:
+    """Fill the crew. `barren`: sets of busy hosts besides which there was nothing to do a moment ago; looking for other
+    hosts means reading past everything that waits for these."""
+    started = 0
+    while _crew.has_room():
+        busy = sorted(host for host, count in _crew.busy().items() if count >= PER_HOST)
+        claimed = None if tuple(busy) in barren else claim(busy=busy)
+        if claimed is None:
+            barren.add(tuple(busy))
+            break
+        _crew.start(partial(load, claimed), tag=claimed.host)
+        started += 1
+    return started
+
+
+def claim(*, busy: list[str] | None = None) -> Claimed | None:
+    """Take the next photo that is due, from none of the hosts that have enough to do. One of many callers gets it."""
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM, {"now": now, "until": now + LEASE, "busy": busy or []})
+        row = cursor.fetchone()
+    return Claimed(*row) if row else None
+
+
+def load(claimed: Claimed) -> None:
+    """Fetch one photo and attach it; put it off or refuse it when that fails. Not to be called in a transaction."""
+    try:
+        with fetching.fetch(
+            claimed.source,
+            max_bytes=intake.MAX_BYTES,
+            timeout_seconds=TIMEOUT_SECONDS,
+            accept=["image/"],
+            policy=outside.policy(),
+            agent=outside.agent(),
+        ) as fetched:
+            data = fetched.data
+    except fetching.Refused as refusal:
+        _put_off(claimed, refusal)
+        return
+    photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
+
+
+@transaction.atomic
+def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
+    """Another try later, or the end: refused, with the reason in the photo's notes."""
+    row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
+    if row.status != PhotoStatus.PENDING or row.fetch_attempts != claimed.attempt:
+        return  # it got a file meanwhile, or somebody asked to begin anew
+    if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
+        tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
+        given_up = photo_files.Refusal(claimed.source[:300], refusal.message + tried)
+        photo_files.refuse([(row, given_up)])
+        photo_files.publish(row.subject.brand, [], [given_up], label=LABEL)
+        return
+    wait = WAITS_SECONDS[min(claimed.attempt, len(WAITS_SECONDS)) - 1] * random.uniform(0.8, 1.2)
+    row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
+    row.notes = [refusal.message]
+    row.save(update_fields=["next_fetch_at", "notes"])
+
+
+@transaction.atomic
+def try_again(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
+    """Have the brand's photos by address that were refused or put off fetched anew, or one of them; returns how many.
+
+    Raises NotAllowed, and Conflict when there is none.
+    """
+    require(by, Action.IMPORT_FEED, brand)
+    rows = ReferencePhoto.objects.filter(
+        subject__brand=brand, status__in=[PhotoStatus.REFUSED, PhotoStatus.PENDING], source__istartswith="http"
+    ).exclude(status=PhotoStatus.PENDING, fetch_attempts=0)
+    if photo_id is not None:
+        rows = rows.filter(pk=photo_id)
+    fresh = {"status": PhotoStatus.PENDING, "fetch_attempts": 0, "next_fetch_at": None, "notes": []}
+    ids = [row.pk for row in rows.select_for_update(of=("self",)).only("pk", "source") if _ADDRESS.match(row.source)]
+    if not ids:
+        raise Conflict("No photo of this brand waits to be fetched again.")
+    ReferencePhoto.objects.filter(pk__in=ids).update(**fresh)
+    payload = {"count": len(ids), "photos": ids[:100]}
+    events.publish(events.PhotosRetried(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return len(ids)
