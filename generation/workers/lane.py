@@ -90,8 +90,9 @@ class LaneWorker:
     def stop(self) -> None:
         """Finish what is in hand and let go of the threads."""
         self.is_stopping.set()
-        self._finishers.shutdown(wait=True)
-        self._claimer.shutdown(wait=True)
+        for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
+            _disconnect(pool, threads)
+            pool.shutdown(wait=True)
         self.leases.stop()
 
     @property
@@ -267,6 +268,17 @@ class LaneWorker:
                     raise
                 log.warning("database.away", error=str(error))
                 time.sleep(1)
+
+
+def _disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
+    """Have every thread of the pool close its own database connection, which nobody else can reach."""
+    together = threading.Barrier(threads)
+
+    def close() -> None:
+        connection.close()
+        together.wait(timeout=30)
+
+    wait([pool.submit(close) for _ in range(threads)])
 
 
 def _is_outage(error: DatabaseError) -> bool:

@@ -8,7 +8,7 @@ import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -20,11 +20,12 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from campaigns import clock
 from campaigns.errors import DomainError
-from campaigns.models import FeedImport, Subject
+from campaigns.models import Brand, FeedImport, Subject, User
 from campaigns.services import archives, campaigns, imports
 from config import embedded, env, supervisor
-from examples import loading
+from examples import history, loading
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
@@ -85,7 +86,7 @@ class Command(BaseCommand):
     # -- the two ways to run it ------------------------------------------------------------------------------------
 
     def _once(self) -> Outcome:
-        run = self._prepare()
+        run = self._prepare(with_history=False)
         with self._crew(supervisor.workers()) as crew:
             return self._follow(run, crew)
 
@@ -93,7 +94,7 @@ class Command(BaseCommand):
         first = wanted or env.number("PORT", 8000)
         port = supervisor.free_port(HOST, first)
         site = os.environ.setdefault("SITE_URL", f"http://{HOST}:{port}")
-        run = self._prepare()
+        run = self._prepare(with_history=True)
         call_command("collectstatic", interactive=False, verbosity=0)
         with self._crew([supervisor.web(host=HOST, port=port), *supervisor.workers()]) as crew:
             if not supervisor.answers(HOST, port, seconds=60):
@@ -115,12 +116,16 @@ class Command(BaseCommand):
 
     # -- what comes before the workers -----------------------------------------------------------------------------
 
-    def _prepare(self) -> Run:
+    def _prepare(self, *, with_history: bool) -> Run:
         """Tables, brands, people, products, photos, and the pilot run, released. What is there already stays."""
         self._say("tables", self._migrate)
-        self.examples = self._say("brands, people, guide, prompts", self._load)
-        for example in self.examples:
-            self._say(f"feed of {example.brand.name}", lambda example=example: self._import(example))
+        is_fresh = not Brand.objects.exists()
+        with clock.at(history.begins()) if with_history and is_fresh else nullcontext():
+            self.examples = self._say("brands, people, guide, prompts", self._load)
+            for example in self.examples:
+                self._say(f"feed of {example.brand.name}", lambda example=example: self._import(example))
+        if with_history:
+            self._say("six weeks of example history", lambda: self._make_history(self.examples[0]))
         return self._say("pilot run", lambda: self._release(self.examples[0]))
 
     def _say(self, what: str, do: Any) -> Any:
@@ -147,6 +152,14 @@ class Command(BaseCommand):
         campaigns.add_subjects(campaign_id=example.campaign.pk, by=example.owner)
         refused = f", {taken.refused} refused" if taken.refused else ""
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
+
+    def _make_history(self, example: loading.Example) -> tuple[None, str]:
+        """An earlier campaign, unless the brand has begun its own story already."""
+        if Run.objects.filter(campaign__brand=example.brand).exists():
+            return None, "left as it is"
+        people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}
+        made = history.make(brand=example.brand, people=people, endpoint=Endpoint.objects.get(slug=ENDPOINT))
+        return None, f"{made.name}: {Asset.objects.filter(campaign=made).count()} pictures, decided and delivered"
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
         """The pilot of the campaign: the one that is there, going on, or a new one."""

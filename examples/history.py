@@ -1,0 +1,243 @@
+"""Six weeks of an earlier campaign, made by the real services under the line's own clock.
+
+Nothing is written past a service: pictures are generated, checked, looked at, decided and delivered here as anywhere,
+only dated earlier, so that the trail verifies. What the reviewer objects to is there to be seen in the pictures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime, time, timedelta
+from decimal import Decimal
+from typing import Any
+
+import cv2
+import numpy as np
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.choices import Role, SubjectKind
+from campaigns.models import Brand, Campaign, Cutout, PromptVersion, Subject, User
+from campaigns.services import audit, campaigns, files, prompts
+from campaigns.services.campaigns import SpecInput
+from generation.choices import JobState, Lane, Stage
+from generation.engines.base import Pixels
+from generation.models import AssetVersion, Endpoint, Job, Run
+from generation.services import planning, runs
+from generation.workers import lane as lanes
+from generation.workers import product
+from review import pins
+from review.models import ReviewTask
+from review.services import consequences, decisions, deliveries, queue
+
+WEEKS = 6
+CAMPAIGN = "summer-table"
+#: CIELAB distance between a product's own colour and what is behind it, below which it is hard to make out at a glance.
+STANDS_OUT = 20.0
+#: What no measurement shows, but a person who knows the range does.
+KNOWN_WRONG = {
+    "KM-VAS-01": ("wrong-colour", "The feed says sage; the vase is teal."),
+    "KM-BWL-04": ("wrong-product", "This is the single noodle bowl; the set has two."),
+}
+SECONDS_PER_LOOK = 9
+#: Who takes part, by role.
+ROLES = (Role.CAMPAIGN_MANAGER, Role.DESIGNER, Role.REVIEWER, Role.LEAD)
+
+DARK = {
+    "text": "Moody packshot of the {name} in {colour} {material} on deep {backdrop}, hard light from the left.",
+    "axes": {"backdrop": ["moss", "charcoal"]},
+    "parameters": {"backdrop": "{backdrop}", "light": "hard left", "fill": 0.92},
+}
+LIGHT = {
+    "text": "The {name} in {colour} {material}, as photographed, on plain {backdrop}; soft light, a short shadow.",
+    "axes": {"backdrop": ["white", "sand"]},
+    "parameters": {"backdrop": "{backdrop}", "light": "left"},
+}
+DARK_PILOT = (
+    "BTL-03 BWL-02 BWL-03 BWL-04 JAR-01 LMP-01 MUG-01 MUG-02 MUG-03 PLT-02 PLT-03 TEA-01 TEA-02 TEA-03 VAS-01 VAS-02 "
+    "VAS-03 VAS-04"
+)
+LIGHT_PILOT = "BTL-03 BWL-02 BWL-03 JAR-01 MUG-01 MUG-02 PLT-02 TEA-01 VAS-01 VAS-02"
+LIGHT_FULL = "BTL-01 BTL-02 BWL-04 JAR-02 JAR-03 LMP-01 LMP-02 LMP-03 MUG-03 MUG-04 PLT-03 TEA-02 TEA-03 VAS-03 VAS-04"
+
+
+def begins(now: datetime | None = None) -> datetime:
+    """The morning six weeks ago on which the story begins: Monday, nine o'clock."""
+    day = timezone.localdate(now or timezone.now()) - timedelta(weeks=WEEKS)
+    monday = day - timedelta(days=day.weekday())
+    return timezone.make_aware(datetime.combine(monday, time(9)))
+
+
+def is_made(brand: Brand) -> bool:
+    return Campaign.objects.filter(brand=brand, slug=CAMPAIGN).exists()
+
+
+def make(*, brand: Brand, people: Mapping[str, User], endpoint: Endpoint) -> Campaign:
+    """The whole story, for a brand whose products and photos are there and of which nothing was made yet.
+
+    people: one of the brand's own for each of ROLES. The trail is sealed at the end.
+    """
+    story = _Story(brand, people, endpoint, begins())
+    story.worker.start()
+    try:
+        return story.tell()
+    finally:
+        story.worker.stop()
+        audit.seal(brand.pk, limit=1_000_000)
+
+
+class _Story:
+    def __init__(self, brand: Brand, people: Mapping[str, User], endpoint: Endpoint, start: datetime) -> None:
+        self.brand, self.endpoint, self.start = brand, endpoint, start
+        self.manager, self.designer, self.reviewer, self.lead = (people[role] for role in ROLES)
+        self.worker = lanes.LaneWorker("studio-at-the-time", [Lane.CPU])
+
+    def on(self, day: int, hour: int, minute: int = 0) -> Any:
+        """The clock at that hour, `day` days into the story."""
+        return clock.at(self.start + timedelta(days=day, hours=hour - 9, minutes=minute))
+
+    def tell(self) -> Campaign:
+        with self.on(1, 10):
+            campaign = self._brief()
+        with self.on(1, 15):
+            template = prompts.create_template(
+                brand=self.brand, slug="summer-packshot", name="Summer packshot", by=self.designer
+            )
+            dark = prompts.add_version(template_id=template.pk, by=self.designer, **_version(DARK))
+        with self.on(3, 9, 30):
+            pilot = self._run(campaign, dark, Stage.PILOT, "Pilot, dark", DARK_PILOT)
+        self._review(day=3, hour=14, revise_up_to=4)
+        with self.on(4, 8):
+            self._work(pilot)  # what was sent back
+        self._review(day=4, hour=11)
+        with self.on(9, 11):
+            light = prompts.add_version(template_id=template.pk, by=self.designer, **_version(LIGHT))
+        with self.on(10, 10):
+            prompts.approve_version(version_id=light.pk, by=self.lead)
+        with self.on(11, 9):
+            self._run(campaign, light, Stage.PILOT, "Pilot, light", LIGHT_PILOT)
+        self._review(day=11, hour=15)
+        with self.on(17, 16):
+            campaigns.update_campaign(campaign_id=campaign.pk, by=self.manager, budget=Decimal("6.00"))
+        with self.on(18, 10):
+            self._run(campaign, light, Stage.FULL, "Full range, light", LIGHT_FULL)
+        self._review(day=21, hour=13)
+        campaign.refresh_from_db()
+        return campaign
+
+    def _brief(self) -> Campaign:
+        day = timezone.localdate(clock.now())
+        campaign = campaigns.create_campaign(
+            brand=self.brand,
+            by=self.manager,
+            slug=CAMPAIGN,
+            name="The summer table",
+            purpose="Small packshots for the summer newsletter and its landing page.",
+            audience="People on the mailing list who bought once.",
+            channel="newsletter",
+            budget=Decimal("3.00"),
+            starts_on=day,
+            ends_on=day + timedelta(weeks=5),
+            pilot_decisions=20,
+            pilot_approval_percent=85,
+            review_owner=self.reviewer,
+            specs=[SpecInput(slug="newsletter", asset_type="packshot", width=512, height=512)],
+        )
+        Campaign.objects.filter(pk=campaign.pk).update(is_example_history=True)
+        campaigns.add_subjects(campaign_id=campaign.pk, by=self.manager)
+        return campaign
+
+    def _run(self, campaign: Campaign, version: PromptVersion, stage: str, name: str, keys: str) -> Run:
+        """Plan, release and make; `keys` without their brand's prefix."""
+        wanted = Subject.objects.filter(
+            brand=self.brand, kind=SubjectKind.PRODUCT, key__in=[f"KM-{key}" for key in keys.split()]
+        )
+        run = planning.plan(
+            campaign=campaign,
+            prompt_version=PromptVersion.objects.select_related("template__brand", "style").get(pk=version.pk),
+            endpoint=self.endpoint,
+            stage=stage,
+            by=self.manager,
+            subjects=list(wanted.order_by("key")),
+            name=name,
+        )
+        runs.release(run_id=run.pk, by=self.manager)
+        self._work(run)
+        return run
+
+    def _work(self, run: Run) -> None:
+        """What a worker does, in this process, until nothing of the run waits."""
+        while Job.objects.filter(run=run, status=JobState.QUEUED).exists():
+            self.worker.drain(Lane.CPU)
+
+    def _review(self, *, day: int, hour: int, revise_up_to: int = 0) -> None:
+        """One sitting: everything that waits, a look at each, and what follows from the decisions."""
+        moment = self.start + timedelta(days=day, hours=hour - 9)
+        revised = 0
+        with clock.at(moment):
+            tasks = queue.start(brand=self.brand, by=self.reviewer, size=100)
+        for task in tasks:
+            moment += timedelta(seconds=SECONDS_PER_LOOK + task.pk % 5)
+            with clock.at(moment):
+                revised += self._decide(task, may_revise=revised < revise_up_to)
+        with clock.at(moment + timedelta(minutes=1)):
+            consequences.carry_out_due(limit=1000)
+            while deliveries.work_due(limit=100):
+                pass
+
+    def _decide(self, task: ReviewTask, *, may_revise: bool) -> bool:
+        """Look at the newest picture and say what is to be said; True if it was sent back."""
+        version = task.asset.versions.select_related("master", "job__frozen").order_by("-round", "candidate")[0]
+        said: dict[str, Any] = {
+            "task_id": task.pk,
+            "version_id": version.pk,
+            "by": self.reviewer,
+            "seen": pins.pinned(version, task).token,
+        }
+        reason, note = look(task.asset.subject, version)
+        if not reason:
+            decisions.approve(**said, answers={"colour": "yes"})
+        elif may_revise and reason == "off-brand":
+            decisions.request_revision(**said, reason=reason, note=note, controls={"backdrop": "#ffffff"})
+            return True
+        else:
+            decisions.reject(**said, reason=reason, note=note)
+        return False
+
+
+def look(subject: Subject, version: AssetVersion) -> tuple[str, str]:
+    """What a reviewer objects to in this picture: a reason's code and a sentence, or two empty strings."""
+    if subject.key in KNOWN_WRONG:
+        return KNOWN_WRONG[subject.key]
+    pixels = product.read_pixels(version.master)[..., :3]
+    distance = separation(pixels, _own_colour(subject))
+    if distance < STANDS_OUT:
+        return "off-brand", f"It melts into the backdrop (ΔE {distance:.0f}); put it on a lighter one."
+    return "", ""
+
+
+def separation(pixels: Pixels, colour: Sequence[float]) -> float:
+    """CIELAB distance between a product's colour and the picture's top left corner, where only backdrop is.
+
+    pixels: height × width × 3 sRGB uint8; colour: CIELAB.
+    """
+    corner = np.median(_lab(pixels[4:12, 4:12].reshape(-1, 3)), axis=0)
+    return float(np.linalg.norm(corner - np.asarray(colour)))
+
+
+def _own_colour(subject: Subject) -> Sequence[float]:
+    """The median colour of the product in its accepted cut-out, CIELAB."""
+    cutout = Cutout.objects.get(photo__subject=subject, photo__role="front", is_accepted=True)
+    rgba = cv2.imdecode(np.frombuffer(files.read(cutout.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
+    rgba = cv2.resize(rgba, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST)
+    inside = rgba[rgba[..., 3] > 200][:, 2::-1]
+    return [float(value) for value in np.median(_lab(inside), axis=0)]
+
+
+def _lab(rgb: Any) -> Any:
+    """n × 3 sRGB uint8 to n × 3 CIELAB."""
+    return cv2.cvtColor((rgb.astype(np.float32) / 255).reshape(1, -1, 3), cv2.COLOR_RGB2LAB)[0]
+
+
+def _version(fields: dict[str, Any]) -> dict[str, Any]:
+    return {**fields, "needs": {"engine": "packshot"}, "policy": {"on_fail": "flag"}}

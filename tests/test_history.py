@@ -1,0 +1,76 @@
+"""The example's earlier campaign: made by the real services, dated weeks ago, and true to its pictures."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.models import Campaign, Event, Subject, User
+from campaigns.services import archives, audit, imports
+from examples import history, loading
+from generation.models import Asset, AssetVersion, Endpoint, LedgerEntry
+from review.models import Decision, Delivery
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Campaign:
+    with clock.at(history.begins()):
+        example = loading.load_all(delivered_to=tmp_path / "approved")[0]
+        imports.import_feed(brand=example.brand, file=example.feed, file_name="products.csv", by=example.owner)
+        archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
+    people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}
+    return history.make(brand=example.brand, people=people, endpoint=Endpoint.objects.get(slug="packshot"))
+
+
+def test_six_weeks_of_history_are_true_to_their_pictures(story: Campaign, tmp_path: Path) -> None:
+    _first_looks(story)
+    _reasons(story)
+    _trail(story)
+    _files(story, tmp_path)
+    assert story.is_example_history
+    assert AssetVersion.objects.filter(asset__campaign=story).count() == 90
+
+
+def _first_looks(story: Campaign) -> None:
+    first = Decision.objects.filter(task__asset__campaign=story, version__round=1)
+    told = first.values_list("version__job__run__prompt_version__number", "verdict")
+    assert Counter(told) == {
+        (1, "approved"): 22,  # 61 %
+        (1, "rejected"): 10,
+        (1, "needs_revision"): 4,
+        (2, "approved"): 44,  # 88 %
+        (2, "rejected"): 6,
+    }
+
+
+def _reasons(story: Campaign) -> None:
+    """Whoever is rejected for melting into the backdrop does, and nobody who does was approved."""
+    for decision in Decision.objects.filter(task__asset__campaign=story).select_related("version__master", "reason"):
+        subject = Subject.objects.get(assets=decision.task.asset_id)
+        reason, _ = history.look(subject, decision.version)
+        assert (decision.reason.code if decision.reason else "") == reason
+    objections = Decision.objects.filter(task__asset__campaign=story).exclude(reason=None)
+    assert set(objections.values_list("reason__code", flat=True)) == {"off-brand", "wrong-colour", "wrong-product"}
+
+
+def _trail(story: Campaign) -> None:
+    assert audit.verify(story.brand).is_intact
+    told = list(Event.objects.filter(brand=story.brand).order_by("seal__seq").values_list("at", flat=True))
+    assert told == sorted(told)
+    assert told[-1] < timezone.now() - timedelta(days=7)
+    assert story.budget == 6
+    assert LedgerEntry.objects.filter(campaign=story, kind="settle").count() == 90
+
+
+def _files(story: Campaign, tmp_path: Path) -> None:
+    approved = Asset.objects.filter(campaign=story, state="approved").count()
+    assert approved == 70
+    assert Delivery.objects.filter(asset__campaign=story, observed="present").count() == approved
+    assert len(list((tmp_path / "approved").rglob("*.jp*g"))) == approved
