@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from itertools import islice
@@ -20,8 +20,8 @@ from django.db import transaction
 from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
 from campaigns.errors import Invalid
-from campaigns.models import Brand, ReferencePhoto, User
-from campaigns.photos import intake
+from campaigns.models import Brand, ReferencePhoto, Subject, User
+from campaigns.photos import intake, names
 from campaigns.selectors import photos as selectors
 from campaigns.selectors.photos import Wanted
 from campaigns.services import photo_files
@@ -38,8 +38,10 @@ MAX_ZIP_RATIO = 200
 
 @dataclass
 class Report:
-    """What became of a batch. ready, refused: photos; unmatched: files that no product names; missing: photos that
-    still wait for their file."""
+    """What became of a batch. ready, refused: photos, by_sku of them found by the SKU in the file's name; unchanged:
+    files that were here already; unmatched: files that no product names and that name none; ambiguous: files that could
+    be of several; remarks: what was taken otherwise than its name said; missing: photos that still wait for their file.
+    """
 
     ready: int = 0
     refused: int = 0
@@ -47,6 +49,10 @@ class Report:
     missing: int = 0
     refusals: list[Refusal] = field(default_factory=list)
     unmatched: list[str] = field(default_factory=list)
+    by_sku: int = 0
+    unchanged: int = 0
+    ambiguous: list[Refusal] = field(default_factory=list)
+    remarks: list[Refusal] = field(default_factory=list)
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -61,7 +67,8 @@ class _File:
 
 
 def attach_folder(*, brand: Brand, folder: Path, by: User) -> Report:
-    """Give every waiting photo of the brand its file from `folder` and below, by the name that the feed gave.
+    """Give the brand's photos their files from `folder` and below: by the name that the feed gave, else by the SKU in
+    the file's name or its folder's.
 
     Files that cannot be used mark their photos refused, with the reason in their notes; a better file may follow.
     Raises NotAllowed, and Invalid if there is no such folder.
@@ -87,7 +94,18 @@ def attach_zip(*, brand: Brand, file: IO[bytes], by: User) -> Report:
 # -- many files ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class _Named:
+    """A photo that a file's name asks for, of a subject that has none of this source yet."""
+
+    subject_id: int
+    source: str
+    role: str
+    number: int
+
+
 def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
+    """First by the names that the feed gave; what is left by the SKU in its own name or its folder's."""
     waiting = selectors.wanted(brand=brand, user=by)
     by_path: dict[str, list[Wanted]] = defaultdict(list)
     by_name: dict[str, list[Wanted]] = defaultdict(list)
@@ -96,7 +114,8 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
         by_name[one.file_name].append(one)
     report = Report()
     matched: set[int] = set()
-    pairs = []
+    pairs: list[tuple[_File, list[Wanted] | _Named]] = []
+    left = []
     for file in offered:
         name = file.name.casefold()
         wanted = by_path.get(name) or by_name.get(name.rsplit("/", 1)[-1]) or []
@@ -105,7 +124,8 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
         if fresh:
             pairs.append((file, fresh))
         elif not wanted:
-            report.unmatched.append(file.name)
+            left.append(file)
+    pairs += _by_sku(brand, left, report)
     remaining = iter(pairs)
     while batch := list(islice(remaining, BATCH)):
         _attach_batch(brand, batch, by, report)
@@ -113,31 +133,96 @@ def _attach_many(brand: Brand, offered: Iterable[_File], by: User) -> Report:
     return report
 
 
-def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted]]], by: User, report: Report) -> None:
+def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tuple[_File, _Named]]:
+    """Files by the SKU that they name; those that name none, or two, go into the report."""
+    pictures = [file for file in offered if names.is_picture(file.name)]
+    report.unmatched += [file.name for file in offered if not names.is_picture(file.name)]
+    known = selectors.subjects_by_sku(brand, {key for file in pictures for key in names.candidates(file.name)})
+    found = []
+    for file in pictures:
+        reading = names.read(file.name, lambda key: known.get(key, frozenset()))
+        if reading.subject is None:
+            ambiguous = any(key in known for key in names.candidates(file.name))
+            report.ambiguous += [Refusal(file.name, reading.remark)] if ambiguous else []
+            report.unmatched += [] if ambiguous else [file.name]
+            continue
+        if reading.remark:
+            report.remarks.append(Refusal(file.name, reading.remark))
+        source = photo_files.name_of(file.name)
+        if not source.casefold().startswith(tuple(key for key, ids in known.items() if reading.subject in ids)):
+            source = file.name[-2000:]  # a folder names the SKU: "front.jpg" alone would be everybody's name
+        found.append((file, _Named(reading.subject, source, reading.role, reading.number)))
+    return sorted(found, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
+
+
+def _attach_batch(brand: Brand, batch: Sequence[tuple[_File, list[Wanted] | _Named]], by: User, report: Report) -> None:
     """Read, check, store and cut out without a transaction; then write the batch in one."""
     outcomes = list(_taken(brand, [file for file, _ in batch]))
-    wanted = {one.photo_id: outcome for (_, ones), outcome in zip(batch, outcomes, strict=True) for one in ones}
+    awaited: dict[int, Taken | Refusal] = {}
+    named: list[tuple[_Named, Taken]] = []
+    for (_, target), outcome in zip(batch, outcomes, strict=True):
+        if isinstance(target, _Named):
+            named += [(target, outcome)] if isinstance(outcome, Taken) else []
+        else:
+            awaited |= {one.photo_id: outcome for one in target}
     with transaction.atomic():
-        # Somebody else may have attached a file meanwhile: only what still waits is written.
-        rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
-            pk__in=wanted, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
-        )
-        ready: list[tuple[ReferencePhoto, Taken]] = []
-        refused: list[tuple[ReferencePhoto, Refusal]] = []
-        for row in rows.order_by("pk"):
-            outcome = wanted[row.pk]
-            if isinstance(outcome, Refusal):
-                refused.append((row, outcome))
-            else:
-                ready.append((row, outcome))
+        ready, refused = _awaited(awaited)
+        ready += _named(named, report)
         photo_files.refuse(refused)
         written = photo_files.write(ready)
         report.cutouts += written.cutouts
         if ready or refused:
-            photo_files.publish(brand, [row for row, _ in ready], [refusal for _, refusal in refused], by=by)
+            rows, refusals = [row for row, _ in ready], [refusal for _, refusal in refused]
+            photo_files.publish(brand, rows, refusals, replaced=written.replaced, by=by)
     report.ready += len(ready)
     report.refused += len(refused)
+    report.by_sku += sum(1 for row, _ in ready if row.pk not in awaited)
     report.refusals += [outcome for outcome in outcomes if isinstance(outcome, Refusal)]
+
+
+def _awaited(
+    outcomes: Mapping[int, Taken | Refusal],
+) -> tuple[list[tuple[ReferencePhoto, Taken]], list[tuple[ReferencePhoto, Refusal]]]:
+    """(ready, refused) of the photos that still wait; somebody else may have attached a file meanwhile."""
+    rows = ReferencePhoto.objects.select_for_update(of=("self",)).filter(
+        pk__in=outcomes, status__in=[PhotoStatus.PENDING, PhotoStatus.REFUSED]
+    )
+    ready: list[tuple[ReferencePhoto, Taken]] = []
+    refused: list[tuple[ReferencePhoto, Refusal]] = []
+    for row in rows.order_by("pk"):
+        outcome = outcomes[row.pk]
+        if isinstance(outcome, Refusal):
+            refused.append((row, outcome))
+        else:
+            ready.append((row, outcome))
+    return ready, refused
+
+
+def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[ReferencePhoto, Taken]]:
+    """Rows for files that name a SKU, made where there is none; a file that its subject has already is counted."""
+    ids = sorted({one.subject_id for one, _ in named})
+    list(Subject.objects.select_for_update().filter(pk__in=ids).order_by("pk"))
+    there: dict[int, list[ReferencePhoto]] = {pk: [] for pk in ids}
+    for row in ReferencePhoto.objects.filter(subject_id__in=ids).order_by("subject_id", "position", "id"):
+        there[row.subject_id].append(row)
+    found = []
+    for one, taken in named:
+        rows = there[one.subject_id]
+        if any(row.sha256 == taken.stored.sha256 for row in rows):
+            report.unchanged += 1
+            continue
+        row = next((row for row in rows if row.source == one.source), None)
+        if row is None:
+            place = max((row.position for row in rows), default=0) + 1
+            row = ReferencePhoto.objects.create(
+                subject_id=one.subject_id, source=one.source, role=one.role, position=place
+            )
+            rows.append(row)
+        elif row.status == PhotoStatus.REMOVED:
+            report.unchanged += 1
+            continue
+        found.append((row, taken))
+    return found
 
 
 def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
