@@ -9,7 +9,7 @@ from django.utils import timezone
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
-from generation.services import dispatch, nudges, outcomes, runs, sweeper
+from generation.services import dispatch, nudges, outcomes, runs, schedules, sweeper
 
 
 @periodic(every_seconds=5)
@@ -30,6 +30,12 @@ def renudge_lanes() -> int:
 def finish_runs() -> int:
     """Finish runs whose last worker died between ending its job and saying so."""
     return runs.finish_done()
+
+
+@periodic(every_seconds=5)
+def release_scheduled_runs() -> int:
+    """Release planned runs whose time has come."""
+    return schedules.release_due()
 
 
 @periodic(every_seconds=600)

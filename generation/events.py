@@ -121,6 +121,14 @@ class RunPrioritised(Happening):
 
 
 @declare
+class RunScheduled(Happening):
+    """The clock is to release a planned run at a time, or no longer. payload: {"at", "was"}: ISO times or null."""
+
+    type = "generation.run.scheduled"
+    object_type = "run"
+
+
+@declare
 class RunReleaseRefused(Happening):
     """The clock wanted to release a scheduled run and could not. payload: {"message"}."""
 

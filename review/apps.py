@@ -9,3 +9,4 @@ class ReviewConfig(AppConfig):
     def ready(self) -> None:
         """Register system checks and event subscribers."""
         from review import chores, events, subscribers  # noqa: F401
+        from review.selectors import live  # noqa: F401

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import defaultdict
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
 from hashlib import sha256
 from string import Formatter
 from typing import TypeVar
@@ -49,14 +50,30 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
     Slashes of the pattern make folders; in values they become hyphens, like everything else that some system refuses.
     A placeholder without a value leaves no doubled separators behind. Raises ValueError with `lint`'s sentences.
     """
+    return namer(pattern, image_format=image_format)(values)
+
+
+def namer(pattern: str, *, image_format: str = "") -> Callable[[Mapping[str, object]], str]:
+    """`name_for` with everything but the values settled, for many names of one pattern. Raises ValueError."""
     problems = lint(pattern)
     if problems:
         raise ValueError(" ".join(problems))
-    safe = {field: _safe(str(values.get(field) or "")) for field in PLACEHOLDERS}
-    parts = [_part(part.format_map(safe)) for part in pattern.split("/")]
-    name = "/".join(part for part in parts if part) or "picture"
+    fields = fields_of(pattern)
+    parts = pattern.split("/")
     extension = EXTENSIONS.get(image_format, image_format)
-    return f"{name}.{extension}" if extension else name
+    ending = f".{extension}" if extension else ""
+
+    def name(values: Mapping[str, object]) -> str:
+        safe = {field: _safe(str(values.get(field) or "")) for field in fields}
+        filled = (_part(part.format_map(safe)) for part in parts)
+        return ("/".join(part for part in filled if part) or "picture") + ending
+
+    return name
+
+
+def fields_of(pattern: str) -> frozenset[str]:
+    """The placeholders in a pattern that `lint` finds nothing wrong with."""
+    return frozenset(field for _, field, _, _ in Formatter().parse(pattern) if field is not None)
 
 
 def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
@@ -67,6 +84,7 @@ def clashes(names: Mapping[Key, str]) -> dict[str, list[Key]]:
     return {names[keys[0]]: keys for keys in holders.values() if len(keys) > 1}
 
 
+@lru_cache(maxsize=10_000)
 def _safe(value: str) -> str:
     """`value` in ASCII letters, digits, dots, hyphens and underscores: "Ø 12/Tasse blå" -> "O-12-Tasse-bla".
 

@@ -1,16 +1,27 @@
-"""How far a campaign is: subjects × output specs, and how many products have everything."""
+"""How far a campaign is: subjects × output specs, how many subjects have everything, and what nobody makes yet.
+
+A cell of this matrix is a subject and an aspect: output specs of one aspect share their picture. Sandbox and superseded
+pictures do not count; retired subjects neither.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+from django.db.models import Case, IntegerField, Min, Q, QuerySet, Value, When
 
 from campaigns.models import Campaign, OutputSpec, Subject, User
 from generation.choices import AssetState
 from generation.models import Asset
+from generation.selectors import live
 
-#: The best state wins where a subject has several pictures of one aspect.
-_ORDER = (
+LIVE, MISSING = "live", "missing"
+#: Best first: the best picture counts where a subject has several of one aspect.
+ORDER: tuple[str, ...] = (
+    LIVE,
     AssetState.APPROVED,
     AssetState.IN_REVIEW,
     AssetState.REVISING,
@@ -19,13 +30,56 @@ _ORDER = (
     AssetState.REJECTED,
     AssetState.FAILED,
     AssetState.REVOKED,
+    MISSING,
 )
-MISSING = "missing"
+DONE = frozenset({LIVE, str(AssetState.APPROVED)})
+#: Nobody makes or judges these: they are what "make what is missing" makes.
+GONE = frozenset({str(AssetState.REJECTED), str(AssetState.FAILED), str(AssetState.REVOKED), MISSING})
+_ABSENT = ORDER.index(MISSING)
+
+_GRID = """
+WITH best (subject_id, aspect, rank) AS MATERIALIZED ({best}),
+grid AS (
+    SELECT m.subject_id, array_agg(coalesce(b.rank, %s) ORDER BY g.place) AS ranks
+    FROM campaigns_campaign_subjects m
+    JOIN campaigns_subject s ON s.id = m.subject_id AND s.is_active
+    CROSS JOIN unnest(%s::text[]) WITH ORDINALITY AS g (aspect, place)
+    LEFT JOIN best b ON b.subject_id = m.subject_id AND b.aspect = g.aspect
+    WHERE m.campaign_id = %s
+    GROUP BY m.subject_id
+)
+"""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The whole campaign in numbers. counts: spec slug -> state -> subjects.
+
+    complete: subjects of which every spec is approved or live; lacking: subjects of which some spec has no picture on
+    its way; missing: how many pictures (subject × aspect) that is.
+    """
+
+    specs: Sequence[OutputSpec]
+    subjects: int
+    complete: int
+    lacking: int
+    missing: int
+    counts: Mapping[str, Mapping[str, int]]
+
+    @property
+    def states(self) -> dict[str, int]:
+        """State -> cells of subject × spec, best first."""
+        totals = {state: sum(held.get(state, 0) for held in self.counts.values()) for state in ORDER}
+        return {state: count for state, count in totals.items() if count}
+
+    @property
+    def percent(self) -> int:
+        return int(100 * self.complete / self.subjects) if self.subjects else 0
 
 
 @dataclass(frozen=True)
 class Row:
-    """One subject: its state per output spec (spec id -> state or "missing") and a version to show, if any."""
+    """One subject: its state per output spec (spec id -> state) and a version to show, if any."""
 
     subject: Subject
     states: Mapping[int, str]
@@ -33,53 +87,138 @@ class Row:
 
     @property
     def is_complete(self) -> bool:
-        return bool(self.states) and all(state == AssetState.APPROVED for state in self.states.values())
+        return bool(self.states) and all(state in DONE for state in self.states.values())
 
 
 @dataclass(frozen=True)
-class Coverage:
-    """specs: columns. rows: one per subject. counts: cells by state over the whole campaign."""
+class Wanted:
+    """Which subjects to list. state: one of ORDER, "incomplete" or "lacking"; spec_id: of this output alone."""
 
-    specs: Sequence[OutputSpec]
+    state: str = ""
+    spec_id: int | None = None
+    words: str = ""
+    kind: str = ""
+
+
+@dataclass(frozen=True)
+class Page:
+    """Some rows by key, and how many subjects there are in all."""
+
     rows: Sequence[Row]
-    counts: Mapping[str, int]
-
-    @property
-    def complete(self) -> int:
-        return sum(row.is_complete for row in self.rows)
-
-    @property
-    def missing(self) -> int:
-        """Subjects of which some spec has no picture on its way."""
-        gone = {MISSING, AssetState.REJECTED, AssetState.FAILED, AssetState.REVOKED}
-        return sum(any(state in gone for state in row.states.values()) for row in self.rows)
+    total: int
 
 
-def coverage(*, user: User, campaign: Campaign) -> Coverage:
-    """Three queries, however many subjects. Sandbox and superseded pictures do not count."""
+def summary(campaign: Campaign) -> Summary:
+    """Two queries, however many subjects."""
     specs = list(campaign.output_specs.order_by("id"))
-    subjects = list(Subject.objects.visible_to(user).filter(campaigns=campaign).order_by("key"))
-    made = (
-        Asset.objects.visible_to(user)
-        .filter(campaign=campaign, is_sandbox=False)
-        .exclude(state=AssetState.SUPERSEDED)
-        .order_by("id")
-        .values_list("subject_id", "cell__aspect", "state", "current_version_id")
-    )
-    best: dict[tuple[int, str], str] = {}
-    shown: dict[int, int] = {}
-    for subject_id, aspect, state, version_id in made:
-        known = best.get((subject_id, aspect))
-        if known is None or _ORDER.index(AssetState(state)) < _ORDER.index(AssetState(known)):
-            best[subject_id, aspect] = state
-        if version_id and (state == AssetState.APPROVED or subject_id not in shown):
-            shown[subject_id] = version_id
+    aspects = _aspects(specs)
+    with connection.cursor() as cursor:
+        head, values = _grid(campaign.pk, aspects)
+        cursor.execute(f"{head} SELECT ranks, count(*) FROM grid GROUP BY ranks", values)  # noqa: S608 (our own text)
+        kinds: list[tuple[list[int], int]] = cursor.fetchall()
+    if not aspects:
+        subjects = campaign.subjects.filter(is_active=True).count()
+        return Summary(specs, subjects, 0, 0, 0, {})
+    counts: dict[str, dict[str, int]] = {spec.slug: {} for spec in specs}
+    complete = lacking = missing = 0
+    for ranks, count in kinds:
+        states = [ORDER[rank] for rank in ranks]
+        gone = sum(state in GONE for state in states)
+        complete += count * all(state in DONE for state in states)
+        lacking += count * bool(gone)
+        missing += count * gone
+        for spec in specs:
+            state = states[aspects.index(spec.aspect)]
+            counts[spec.slug][state] = counts[spec.slug].get(state, 0) + count
+    return Summary(specs, sum(count for _, count in kinds), complete, lacking, missing, counts)
+
+
+def page(
+    *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted, limit: int, offset: int = 0
+) -> Page:
+    """`limit` subjects from `offset` on. Four queries; those without a state in `wanted` read only the shown ones."""
+    subjects = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
+    if wanted.words:
+        subjects = subjects.filter(Q(key__icontains=wanted.words) | Q(name__icontains=wanted.words))
+    if wanted.kind:
+        subjects = subjects.filter(kind=wanted.kind)
+    if wanted.state and specs:
+        subjects = subjects.filter(pk__in=_in_state(campaign, specs, wanted))
+    total = subjects.count()
+    shown = list(subjects.order_by("key", "pk")[offset : offset + limit])
+    ids = [subject.pk for subject in shown]
+    best = {(pk, aspect): rank for pk, aspect, rank in _best(campaign.pk).filter(subject_id__in=ids)}
+    versions = _versions(campaign.pk, ids)
     rows = [
-        Row(subject, {spec.pk: best.get((subject.pk, spec.aspect), MISSING) for spec in specs}, shown.get(subject.pk))
-        for subject in subjects
+        Row(
+            subject,
+            {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs},
+            versions.get(subject.pk),
+        )
+        for subject in shown
     ]
-    counts: dict[str, int] = {}
-    for row in rows:
-        for state in row.states.values():
-            counts[state] = counts.get(state, 0) + 1
-    return Coverage(specs, rows, counts)
+    return Page(rows, total)
+
+
+def covered(campaign_id: int) -> frozenset[tuple[int, str]]:
+    """(subject id, aspect) of every picture that is there or on its way; what is not here is missing. One query."""
+    good = _best(campaign_id).exclude(state__in=[state for state in GONE if state != MISSING])
+    return frozenset((subject_id, aspect) for subject_id, aspect, _ in good)
+
+
+def _aspects(specs: Sequence[OutputSpec]) -> list[str]:
+    return list(dict.fromkeys(spec.aspect for spec in specs))
+
+
+def _best(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
+    """(subject id, aspect, the best rank in ORDER) of what was made."""
+    made = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
+    is_live = Q()
+    for delivered in live.asset_ids(campaign_id):
+        is_live |= Q(pk__in=delivered)
+    cases = [When(is_live, state=AssetState.APPROVED, then=Value(0))] if is_live else []
+    cases += [When(state=state, then=Value(rank)) for rank, state in enumerate(ORDER) if 0 < rank < _ABSENT]
+    rank = Min(Case(*cases, default=Value(_ABSENT), output_field=IntegerField()))
+    return (
+        made.order_by()
+        .values("subject_id", "cell__aspect")
+        .annotate(rank=rank)
+        .values_list("subject_id", "cell__aspect", "rank")
+    )
+
+
+def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
+    text, values = _best(campaign_id).query.sql_with_params()
+    return _GRID.format(best=text), [*values, _ABSENT, list(aspects), campaign_id]
+
+
+def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted) -> list[int]:
+    """Ids of the subjects that have the state in some output, or in the one asked for."""
+    aspects = _aspects(specs)
+    chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == wanted.spec_id), None)
+    states = _meant(wanted.state)
+    ranks = [rank for rank, state in enumerate(ORDER) if state in states]
+    head, values = _grid(campaign.pk, aspects)
+    with connection.cursor() as cursor:
+        if chosen:
+            cursor.execute(f"{head} SELECT subject_id FROM grid WHERE ranks[%s] = ANY(%s)", [*values, chosen, ranks])  # noqa: S608
+        else:
+            cursor.execute(f"{head} SELECT subject_id FROM grid WHERE ranks && %s::int[]", [*values, ranks])  # noqa: S608
+        return [row[0] for row in cursor.fetchall()]
+
+
+def _meant(state: str) -> frozenset[str]:
+    if state == "incomplete":
+        return frozenset(ORDER) - DONE
+    return GONE if state == "lacking" else frozenset({state})
+
+
+def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, int]:
+    """Subject id -> a version to show, an approved one before others."""
+    made = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
+    made = made.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
+    shown: dict[int, int] = {}
+    approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
+    for subject_id, version_id in made.order_by(approved_last, "id").values_list("subject_id", "current_version_id"):
+        shown[subject_id] = version_id
+    return shown

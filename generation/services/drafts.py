@@ -17,6 +17,7 @@ from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.prompts import Rendered, listing
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
 from generation.engines.base import ImageRef, Spec
 from generation.services import fingerprints
@@ -102,17 +103,19 @@ class Drafter:
         self._roles = order.image_roles
         self._injected = order.injected
         self._indifferent = fingerprints.indifferent(order.capabilities)
-        self._palette = {str(one["name"]).casefold(): one["hex"] for one in order.guide.palette} if order.guide else {}
+        self._palette = guide_selectors.colours_of(order.guide) if order.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
         self._seen: set[tuple[int, str, str]] = set()
 
     def drafts(self) -> Iterator[Draft]:
         """Every cell, in the order of subjects (or rows), variants and aspects."""
+        covered = self.order.covered
         for wish in self._wishes():
             sized = {"size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else {}
             values_key = prompts.values_key({**wish.values, **sized})
             for group in self._groups(wish):
-                yield self._draft(wish, values_key, group)
+                if covered is None or (wish.subject.id, group.aspect) not in covered:
+                    yield self._draft(wish, values_key, group)
 
     def _groups(self, wish: Wish) -> Sequence[AspectGroup]:
         """The aspects that a wish is made for; a listed size sets the master's."""
@@ -150,18 +153,24 @@ class Drafter:
     def _subject_ids(self) -> Sequence[int]:
         """Ids in key order; a sample is spread over the subjects by the hash of their keys, the same every time."""
         if self.order.subject_ids is not None:
-            ids = list(dict.fromkeys(self.order.subject_ids))
+            ids = [pk for pk in dict.fromkeys(self.order.subject_ids) if self._lacks_any(pk)]
             if not self.order.sample:
                 return ids
             pairs = list(Subject.objects.filter(pk__in=ids).order_by("key").values_list("pk", "key"))
         else:
             active = self.order.campaign.subjects.filter(is_active=True)
             pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
+        pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
         if self.order.sample:
             spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())[: self.order.sample]
             picked = set(spread)
             pairs = [pair for pair in pairs if pair in picked]
         return [pk for pk, _ in pairs]
+
+    def _lacks_any(self, subject_id: int) -> bool:
+        """True unless only what is missing is wanted and nothing of this subject is."""
+        covered = self.order.covered
+        return covered is None or any((subject_id, group.aspect) not in covered for group in self.order.groups)
 
     def _listed(self) -> Iterator[Wish]:
         for first, chunk in zip(

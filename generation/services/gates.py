@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from campaigns.models import Campaign
+from campaigns.models import Campaign, PromptVersion
 from generation.models import Run
 
 WATCHED_OUTPUTS = 20
@@ -16,7 +16,7 @@ _PILOT = """
 SELECT count(*) FILTER (WHERE a.state IN ('approved', 'stale')),
        count(*) FILTER (WHERE a.state IN ('rejected', 'revising', 'revoked'))
 FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-WHERE r.campaign_id = %s AND r.stage = 'pilot'
+WHERE r.campaign_id = %s AND r.stage = 'pilot' AND r.prompt_version_id = %s
 """
 
 # The newest outputs since the run was last released or resumed, walking backwards from the newest version.
@@ -37,12 +37,21 @@ FROM (
 
 @dataclass(frozen=True)
 class Pilot:
-    """How the pilot stands: decisions made and wanted, pictures approved, percentage wanted."""
+    """How the pilot of one prompt version ("v3") stands: decisions made, approvals, and how much of both is wanted."""
 
     decided: int
     approved: int
     decisions_needed: int
     percent_needed: int
+    version: str = ""
+
+    @property
+    def refused(self) -> int:
+        return self.decided - self.approved
+
+    @property
+    def decisions_left(self) -> int:
+        return max(0, self.decisions_needed - self.decided)
 
     @property
     def percent(self) -> float:
@@ -56,8 +65,8 @@ class Pilot:
     @property
     def message(self) -> str:
         return (
-            f"The pilot has {self.decided} of {self.decisions_needed} decisions, {self.percent:.0f} % approved; "
-            f"a full run needs {self.percent_needed} %."
+            f"The pilot of {self.version} has {self.decided} of {self.decisions_needed} decisions, "
+            f"{self.percent:.0f} % approved; a full run needs {self.percent_needed} %."
         )
 
 
@@ -74,12 +83,17 @@ class Health:
         return self.bad > WATCHED_OUTPUTS * BAD_SHARE
 
 
-def pilot(campaign: Campaign) -> Pilot:
-    """How the pilot pictures of a campaign were judged, over all its pilot runs. One query."""
+def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
+    """How the pilot pictures of one prompt version were judged, over all its pilot runs in the campaign. One query.
+
+    Another version makes other pictures: what people said of those does not count, however little was changed.
+    """
     with connection.cursor() as cursor:
-        cursor.execute(_PILOT, [campaign.pk])
+        cursor.execute(_PILOT, [campaign.pk, version.pk])
         approved, refused = cursor.fetchone()
-    return Pilot(approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent)
+    return Pilot(
+        approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"
+    )
 
 
 def health(run: Run) -> Health:

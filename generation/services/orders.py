@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Required, TypedDict
 
 from campaigns import prompts
 from campaigns.access import Action, require
@@ -16,7 +16,9 @@ from campaigns.selectors import brands as brand_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from generation.choices import RunShape, Stage
 from generation.engines import base as engines
+from generation.finishing import names as file_names
 from generation.models import Endpoint
+from generation.selectors import coverage
 from generation.services import fingerprints
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
@@ -25,6 +27,29 @@ PHOTO_AXIS = "photo"
 SEED_AXIS = "seed"
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
+
+
+class Asked(TypedDict, total=False):
+    """What a run is asked to make.
+
+    subjects: ids or Subjects, None for all active ones of the campaign; sample: only so many, spread over them.
+    shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one picture each (per aspect, unless the row
+    names one). axes: instead of the prompt version's own. aspects: only these of the campaign's, such as ["4:5"].
+    missing_only: only subjects × aspects of which no picture is there or on its way.
+    """
+
+    campaign: Required[Campaign]
+    prompt_version: Required[PromptVersion]
+    endpoint: Required[Endpoint]
+    stage: Required[str]
+    by: Required[User]
+    subjects: Iterable[Any] | None
+    shape: str
+    rows: Iterable[Mapping[str, Any]] | None
+    axes: Mapping[str, Sequence[Any]] | None
+    sample: int | None
+    aspects: Sequence[str] | None
+    missing_only: bool
 
 
 @dataclass(frozen=True)
@@ -58,6 +83,9 @@ class Order:
     sample: int | None
     fingerprint_prefix: str
     notes: tuple[str, ...]
+    #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
+    aspects: tuple[str, ...] | None = None
+    covered: frozenset[tuple[int, str]] | None = None
 
     @property
     def image_roles(self) -> tuple[str, ...]:
@@ -82,11 +110,15 @@ class Order:
 
     def definition(self) -> dict[str, Any]:
         """As it was asked, for the run's row."""
-        if self.shape == RunShape.LIST:
-            return {"rows": [dict(row) for row in self.rows]}
         subjects: Any = "all" if self.subject_ids is None else list(self.subject_ids)
         plain: dict[str, Any] = {"subjects": subjects, "axes": {name: list(held) for name, held in self.axes.items()}}
-        return {**plain, "sample": self.sample} if self.sample else plain
+        if self.shape == RunShape.LIST:
+            plain = {"rows": [dict(row) for row in self.rows]}
+        elif self.sample:
+            plain["sample"] = self.sample
+        if self.aspects is not None:
+            plain["aspects"] = list(self.aspects)
+        return {**plain, "missing_only": True} if self.covered is not None else plain
 
 
 def load(
@@ -101,8 +133,10 @@ def load(
     rows: Iterable[Mapping[str, Any]] | None = None,
     axes: Mapping[str, Sequence[Any]] | None = None,
     sample: int | None = None,
+    aspects: Sequence[str] | None = None,
+    missing_only: bool = False,
 ) -> Order:
-    """Check everything that does not depend on a subject. Raises NotAllowed and Invalid."""
+    """Check everything about what is Asked that does not depend on a subject. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
     listed = tuple(rows or ())
     used_axes = {} if shape == RunShape.LIST else dict(prompt_version.axes if axes is None else axes)
@@ -120,9 +154,11 @@ def load(
     except prompts.AxisError as error:
         problems.append(Problem(f"axes/{error.axis}", error.message))
         variants = []
-    groups, notes = _groups(list(campaign.output_specs.order_by("id")), capabilities)
-    if not groups:
+    specs = list(campaign.output_specs.order_by("id"))
+    problems += [*_unknown_aspects(specs, aspects), *([] if stage == Stage.SANDBOX else _bad_names(specs))]
+    if not specs:
         problems.append(Problem("output_specs", "This campaign has no output spec yet; add what the channel wants."))
+    groups, notes = _groups([spec for spec in specs if aspects is None or spec.aspect in aspects], capabilities)
     if problems:
         raise Invalid("This run cannot be planned as it is.", problems)
     return Order(
@@ -143,6 +179,8 @@ def load(
         sample=sample,
         fingerprint_prefix=_prefix(campaign, endpoint, engine),
         notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
+        aspects=None if aspects is None else tuple(aspects),
+        covered=coverage.covered(campaign.pk) if missing_only else None,
     )
 
 
@@ -242,6 +280,26 @@ def _unavailable_images(version: PromptVersion, capabilities: engines.Capabiliti
     asked = set(version.needs.get("images", ()))
     unknown = asked - capabilities.needs_images - capabilities.optional_images
     return [Problem("needs/images", f"This engine takes no image “{role}”.", role) for role in sorted(unknown)]
+
+
+def _unknown_aspects(specs: list[OutputSpec], aspects: Sequence[str] | None) -> list[Problem]:
+    wanted = dict.fromkeys(spec.aspect for spec in specs)
+    if aspects is not None and not aspects:
+        return [Problem("aspects", "Choose at least one of the campaign's outputs.")]
+    return [
+        Problem("aspects", f"No output of this campaign is {aspect}; it wants {', '.join(wanted)}.", aspect)
+        for aspect in aspects or ()
+        if aspect not in wanted
+    ]
+
+
+def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
+    """File names that could not be written when the pictures leave: said before a GPU makes them."""
+    return [
+        Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
+        for spec in specs
+        for sentence in file_names.lint(spec.name_pattern)
+    ]
 
 
 def _groups(

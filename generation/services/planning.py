@@ -3,138 +3,39 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from decimal import Decimal
-from typing import Any
+from typing import Unpack
 
-from django.db import connection, transaction
+from django.db import transaction
 
 from campaigns import events as spine
-from campaigns import prompts
-from campaigns.errors import Conflict, Invalid, Problem
-from campaigns.models import Campaign, PromptVersion, User
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
 from generation import events
-from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
-from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run
-from generation.selectors import lanes
-from generation.services import budget, copying, names, orders
+from generation.choices import HoldReason, JobState, RunState, Stage
+from generation.models import Asset, Cell, Job, JobSpec, Run, StandingOrder
+from generation.services import copying, names, orders, previews, schedules
 from generation.services.drafts import Draft, Drafter
-from generation.services.orders import Order
+from generation.services.orders import Asked, Order
+from generation.services.previews import PROBLEMS_SHOWN, Preview
 from generation.states import RUN
 
 JOBS_PER_COPY = 5000
-PROBLEMS_SHOWN = 200
-FIRST_SHOWN = 3
 
 
-@dataclass(frozen=True)
-class SubjectProblem:
-    """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "engine", "values",
-    "duplicate" or "unknown_subject"."""
+def preview(**asked: Unpack[Asked]) -> Preview:
+    """Look at a run without writing anything; Asked says what it takes.
 
-    subject: str
-    kind: str
-    message: str
-    values: Mapping[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class WordingFinding:
-    """One remark of the brand guide's wording, on `count` of the prompts; `lint` marks it in the first, `text`."""
-
-    lint: prompts.Lint
-    count: int
-    subject: str
-    text: str
-
-
-@dataclass(frozen=True)
-class FirstPrompt:
-    """One prompt as it will be sent. seed None: drawn when the run is planned."""
-
-    subject: str
-    subject_name: str
-    values: Mapping[str, Any]
-    aspect: str
-    width: int
-    height: int
-    text: str
-    negative: str
-    parameters: Mapping[str, Any]
-    spans: tuple[prompts.Span, ...]
-    seed: int | None
-
-
-@dataclass(frozen=True)
-class Preview:
-    """What a run would be. cost: money for what is not reused, in the brand's currency; seconds: until it is done.
-
-    rejected_before: jobs whose very picture was rejected earlier; release leaves them out unless told otherwise.
-    problems: the first PROBLEMS_SHOWN of `problem_count`; any forbids planning. wording, collisions (files that would
-    share a name) and notes only warn. budget_left: None without a budget.
+    Raises NotAllowed; Invalid for what is wrong with the run as a whole (an axis that the engine ignores, an endpoint
+    switched off); what is wrong with single subjects is in the result.
     """
-
-    subjects: int
-    cells: int
-    jobs: int
-    reused: int
-    rejected_before: int
-    cost: Decimal
-    currency: str
-    seconds: float
-    first: tuple[FirstPrompt, ...]
-    problems: tuple[SubjectProblem, ...]
-    problem_count: int
-    wording: tuple[WordingFinding, ...]
-    collisions: tuple[names.Collision, ...]
-    notes: tuple[str, ...]
-    budget_left: Decimal | None
-
-    @property
-    def can_be_planned(self) -> bool:
-        return self.cells > 0 and self.problem_count == 0
-
-    @property
-    def fits_budget(self) -> bool:
-        return self.budget_left is None or self.cost <= self.budget_left
-
-
-def preview(
-    *,
-    campaign: Campaign,
-    prompt_version: PromptVersion,
-    endpoint: Endpoint,
-    stage: str,
-    by: User,
-    subjects: Iterable[Any] | None = None,
-    shape: str = RunShape.MATRIX,
-    rows: Iterable[Mapping[str, Any]] | None = None,
-    axes: Mapping[str, Sequence[Any]] | None = None,
-    sample: int | None = None,
-) -> Preview:
-    """Look at a run without writing anything.
-
-    subjects: ids or Subjects, None for all active ones of the campaign; sample: only so many, spread over them.
-    shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one picture each (per aspect of the campaign).
-    axes: instead of the prompt version's own. Raises NotAllowed; Invalid for what is wrong with the run as a whole
-    (an axis that the engine ignores, an endpoint switched off); what is wrong with single subjects is in the result.
-    """
-    order = orders.load(
-        campaign=campaign,
-        prompt_version=prompt_version,
-        endpoint=endpoint,
-        stage=stage,
-        by=by,
-        subjects=subjects,
-        shape=shape,
-        rows=rows,
-        axes=axes,
-        sample=sample,
-    )
+    order = orders.load(**asked)
     drafter = Drafter(order)
-    tally = _Tally(order)
+    tally = previews.Tally(order)
     for batch in _batches(drafter.drafts()):
         tally.add(batch)
     tally.add_unknown(drafter.unknown)
@@ -144,171 +45,62 @@ def preview(
 @transaction.atomic
 def plan(
     *,
-    campaign: Campaign,
-    prompt_version: PromptVersion,
-    endpoint: Endpoint,
-    stage: str,
-    by: User,
-    subjects: Iterable[Any] | None = None,
-    shape: str = RunShape.MATRIX,
-    rows: Iterable[Mapping[str, Any]] | None = None,
-    axes: Mapping[str, Sequence[Any]] | None = None,
-    sample: int | None = None,
     name: str = "",
     priority: int = 0,
+    job_template: str = "",
+    cloned_from: Run | None = None,
+    standing_order: StandingOrder | None = None,
+    release_at: datetime | None = None,
+    **asked: Unpack[Asked],
 ) -> Run:
-    """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release. Arguments as `preview`.
+    """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
-    Everything or nothing: Invalid lists what is wrong per subject, and then no row exists. The prompt version is
-    frozen from now on. Rows are written by COPY in chunks; memory does not grow with the run.
+    Everything or nothing: Invalid lists what is wrong per subject and which files would share a name, and then no row
+    exists. The prompt version is frozen from now on. Rows are written by COPY in chunks; memory does not grow with the
+    run. Of two people who plan what is missing at once, the second finds what the first planned.
     """
-    version = prompt_services.lock(prompt_version.pk)
-    order = orders.load(
-        campaign=campaign,
-        prompt_version=version,
-        endpoint=endpoint,
-        stage=stage,
-        by=by,
-        subjects=subjects,
-        shape=shape,
-        rows=rows,
-        axes=axes,
-        sample=sample,
-    )
+    campaign, by, stage = asked["campaign"], asked["by"], asked["stage"]
+    if asked.get("missing_only"):
+        campaigns.lock(campaign.pk)
+    version = asked["prompt_version"] = prompt_services.lock(asked["prompt_version"].pk)
+    order = orders.load(**asked)
+    if cloned_from is not None and cloned_from.campaign.brand_id != campaign.brand_id:
+        raise NotFound(f"There is no run {cloned_from.pk}.")
     run = Run.objects.create(
         campaign=campaign,
         prompt_version=version,
-        endpoint=endpoint,
+        endpoint=order.endpoint,
+        guide_version=order.guide,
         name=name or f"{version.template.name} v{version.number}, {Stage(stage).label.lower()}",
         stage=stage,
-        shape=shape,
+        shape=order.shape,
         definition=order.definition(),
         priority=priority,
+        job_template=job_template,
+        cloned_from=cloned_from,
+        standing_order=standing_order,
+        release_at=release_at and schedules.checked(release_at),
         requested_by=by,
     )
     totals = _write(order, run)
     _move_to_planned(run, totals)
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
-    payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": endpoint.slug}
+    payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": order.endpoint.slug}
+    if release_at:
+        payload["release_at"] = release_at.isoformat()
     spine.publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
     return run
 
 
-# -- preview -------------------------------------------------------------------------------------------------------
+# -- plan ----------------------------------------------------------------------------------------------------------
 
 
-class _Tally:
-    """Adds drafts up to a Preview."""
-
-    def __init__(self, order: Order) -> None:
-        self.order = order
-        self.subjects: set[int] = set()
-        self.cells = self.jobs = self.reused = self.rejected = self.problem_count = 0
-        self.cost = Decimal(0)
-        self.seconds = 0.0
-        self.first: list[FirstPrompt] = []
-        self.problems: list[SubjectProblem] = []
-        self.wording: dict[tuple[str, str], WordingFinding] = {}
-        self.names = names.Collisions(order)
-
-    def add(self, batch: Sequence[Draft]) -> None:
-        verdicts = _known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
-        for draft in batch:
-            self.subjects.add(draft.subject.id)
-            self.cells += 1
-            self.jobs += len(draft.jobs)
-            for job in draft.jobs:
-                if job.fingerprint not in verdicts:
-                    self.cost += draft.cost
-                    self.seconds += draft.seconds
-                elif verdicts[job.fingerprint]:
-                    self.rejected += 1
-                else:
-                    self.reused += 1
-            for kind, message in draft.problems:
-                self._problem(draft.subject.key, kind, message, draft.values)
-            self.names.add(draft)
-            self._read(draft)
-
-    def add_unknown(self, unknown: list[tuple[str, str]]) -> None:
-        for subject, message in unknown:
-            self._problem(subject, "unknown_subject", message, {})
-
-    def _problem(self, subject: str, kind: str, message: str, values: Mapping[str, Any]) -> None:
-        self.problem_count += 1
-        if len(self.problems) < PROBLEMS_SHOWN:
-            self.problems.append(SubjectProblem(subject, kind, message, values))
-
-    def _read(self, draft: Draft) -> None:
-        rendered = draft.rendered
-        if rendered is None:
-            return
-        if len(self.first) < FIRST_SHOWN and draft.jobs:
-            self.first.append(_first(self.order, draft))
-        if self.order.guide is None or not self.order.capabilities.obeys_prompt:
-            return
-        remarks = prompts.problems(rendered.text, self.order.guide)
-        firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
-        for key, remark in firsts.items():
-            known = self.wording.get(key)
-            self.wording[key] = (
-                WordingFinding(known.lint, known.count + 1, known.subject, known.text)
-                if known
-                else WordingFinding(remark, 1, draft.subject.key, rendered.text)
-            )
-
-    def result(self) -> Preview:
-        workers = max(1, lanes.live_workers(self.order.endpoint.lane))
-        if not self.cells and not self.problem_count:
-            self._problem("", "unknown_subject", "There is no active subject in this campaign; add or import some.", {})
-        return Preview(
-            subjects=len(self.subjects),
-            cells=self.cells,
-            jobs=self.jobs,
-            reused=self.reused,
-            rejected_before=self.rejected,
-            cost=self.cost,
-            currency=self.order.campaign.brand.currency,
-            seconds=self.seconds / workers,
-            first=tuple(self.first),
-            problems=tuple(self.problems),
-            problem_count=self.problem_count,
-            wording=tuple(self.wording.values()),
-            collisions=self.names.found(),
-            notes=self.order.notes,
-            budget_left=budget.standing(self.order.campaign).left,
-        )
-
-
-def _first(order: Order, draft: Draft) -> FirstPrompt:
-    rendered = draft.rendered
-    assert rendered is not None
-    return FirstPrompt(
-        subject=draft.subject.key,
-        subject_name=draft.subject.name,
-        values=draft.values,
-        aspect=draft.group.aspect,
-        width=draft.group.width,
-        height=draft.group.height,
-        text=rendered.text,
-        negative=rendered.negative,
-        parameters=draft.parameters,
-        spans=rendered.spans,
-        seed=None if order.version.seed_strategy == "random" else draft.jobs[0].seed,
-    )
-
-
-def _known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
-    """Fingerprint -> was it rejected, for those of which the brand has a master."""
-    if order.version.seed_strategy == "random" or not fingerprints:
-        return {}
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)",
-            [order.campaign.brand_id, fingerprints],
-        )
-        return dict(cursor.fetchall())
+@dataclass
+class _Totals:
+    cells: int = 0
+    jobs: int = 0
+    cost: Decimal = Decimal(0)
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
@@ -325,19 +117,10 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
         yield batch
 
 
-# -- plan ----------------------------------------------------------------------------------------------------------
-
-
-@dataclass
-class _Totals:
-    cells: int = 0
-    jobs: int = 0
-    cost: Decimal = Decimal(0)
-
-
 def _write(order: Order, run: Run) -> _Totals:
     """Stream drafts into the tables. From the first problem on it only collects."""
     drafter = Drafter(order)
+    files = names.Collisions(order) if order.stage != Stage.SANDBOX else None
     totals = _Totals()
     problems: list[Problem] = []
     kinds: Counter[str] = Counter()
@@ -345,6 +128,8 @@ def _write(order: Order, run: Run) -> _Totals:
         for draft in batch:
             kinds.update(kind for kind, _ in draft.problems)
             problems += [Problem(f"subjects/{draft.subject.key}", message, kind) for kind, message in draft.problems]
+            if files:
+                files.add(draft)
         if not problems:
             _copy(order, run, batch, totals)
         del problems[PROBLEMS_SHOWN:]
@@ -360,8 +145,13 @@ def _write(order: Order, run: Run) -> _Totals:
             problem_count=count,
             kinds=dict(kinds),
         )
+    if files and (shared := files.found()):
+        raise Invalid(
+            f"Nothing was planned: {shared[0].message}",
+            [Problem(f"output_specs/{one.spec}/name_pattern", one.message, one.pattern) for one in shared],
+        )
     if not totals.cells:
-        message = "There is no active subject in this campaign; add or import some."
+        message = previews.nothing(order)
         raise Invalid(message, [Problem("subjects", message)])
     return totals
 

@@ -51,12 +51,13 @@ WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
 
 
 @transaction.atomic
-def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected: bool = False) -> Run:
+def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected: bool = False, label: str = "") -> Run:
     """Queue a planned run's jobs and reserve their cost.
 
     A full run needs the campaign's pilot; a lead may override with a reason. Jobs of which the brand has the master
     cost nothing: a worker makes a new version of it. Where that master was rejected, the job is left out (cancelled,
-    and it says why) unless `reuse_rejected`. Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
+    and it says why) unless `reuse_rejected`. `label` names the process that releases on the person's behalf. Raises
+    NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
@@ -78,7 +79,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
     if override_reason.strip():
         payload |= {"override_reason": override_reason.strip(), "pilot": pilot.message}
-    publish(events.RunReleased, run, campaign, payload, by)
+    publish(events.RunReleased, run, campaign, payload, by, label)
     nudges.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
     return run
@@ -195,7 +196,7 @@ def lock(run_id: int) -> tuple[Run, Campaign]:
     if campaign_id is None:
         raise NotFound(f"There is no run {run_id}.")
     campaign = campaigns.lock(campaign_id)
-    run = Run.objects.select_for_update(of=("self",)).select_related("endpoint").get(pk=run_id)
+    run = Run.objects.select_for_update(of=("self",)).select_related("endpoint", "prompt_version").get(pk=run_id)
     return run, campaign
 
 
@@ -206,7 +207,7 @@ def require_run(by: User, run: Run, campaign: Campaign) -> None:
 
 def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.Pilot:
     """The pilot's standing, if it lets this run pass or a lead overrides it with a reason."""
-    pilot = gates.pilot(campaign)
+    pilot = gates.pilot(campaign, run.prompt_version)
     if run.stage != Stage.FULL or pilot.is_open:
         return pilot
     if not override_reason.strip():
@@ -293,9 +294,15 @@ def _count(statement: str, run_id: int) -> int:
 
 
 def publish(
-    kind: type[spine.Happening], run: Run, campaign: Campaign, payload: dict[str, Any], by: User | None
+    kind: type[spine.Happening],
+    run: Run,
+    campaign: Campaign,
+    payload: dict[str, Any],
+    by: User | None,
+    label: str = "",
 ) -> None:
-    """Say what happened to a run; without a person the line itself did it."""
+    """Say what happened to a run. A `label` comes before the person; without both, the line itself did it."""
+    label = label or ("" if by else "the line")
     spine.publish(
-        kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by, label="" if by else "the line"
+        kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=None if label else by, label=label
     )

@@ -9,29 +9,73 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.choices import SubjectKind
+from campaigns.models import Campaign, PromptVersion
+from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as campaign_selectors
-from generation.selectors import coverage, runs
-from generation.services import budget, gates
+from generation.selectors import cards, coverage, needs, rollout, runs
+from generation.services import budget
 
-ROWS = 100
-RUNS = 12
+ROWS = 50
+CARDS = 10
 
 
 @require_safe
 @brand_page()
 def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
     found = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
-    covered = coverage.coverage(user=request.user, campaign=found)
-    page = Paginator(covered.rows, ROWS).get_page(request.GET.get("page"))
-    listed = list(runs.visible(request.user, campaign_id=found.pk)[:RUNS])
+    summary = coverage.summary(found)
+    wanted = _wanted(request)
+    at = max(1, number(request.GET.get("page", "")) or 1)
+    shown = coverage.page(
+        user=request.user, campaign=found, specs=summary.specs, wanted=wanted, limit=ROWS, offset=(at - 1) * ROWS
+    )
+    run_page = Paginator(runs.visible(request.user, campaign_id=found.pk), CARDS).get_page(request.GET.get("runs"))
     context: dict[str, Any] = {
         "campaign": found,
-        "coverage": covered,
-        "page": page,
-        "total": len(covered.rows),
-        "runs": [(run, runs.funnel(run)) for run in listed],
+        "summary": summary,
+        "wanted": wanted,
+        "is_filtered": wanted != coverage.Wanted(),
+        "rows": shown.rows,
+        "total": shown.total,
+        "page": Paginator(range(shown.total), ROWS).get_page(at),
+        "kinds": SubjectKind.choices,
+        "cards": cards.of_campaign(request.user, found, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
+        "run_page": run_page,
         "standing": budget.standing(found),
-        "pilot": gates.pilot(found),
+        **_version(request, found, shown, summary),
     }
     return render(request, "generation/campaign.html", context)
+
+
+def _wanted(request: BrandRequest) -> coverage.Wanted:
+    given = request.GET
+    return coverage.Wanted(
+        state=given.get("state", ""),
+        spec_id=number(given.get("spec", "")),
+        words=given.get("q", "").strip()[:100],
+        kind=given.get("kind", "") if given.get("kind") in SubjectKind.values else "",
+    )
+
+
+def _version(request: BrandRequest, found: Campaign, shown: coverage.Page, summary: coverage.Summary) -> dict[str, Any]:
+    """The prompt version that the page is about, its rollout, and what the shown subjects lack for it."""
+    versions = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand)
+    chosen = number(request.GET.get("prompt", ""))
+    version = versions.select_related("template__brand", "style").filter(pk=chosen).first() if chosen else None
+    version = version or rollout.latest_version(request.user, found)
+    if version is None:
+        return {}
+    endpoint = needs.likely_endpoint(found, version)
+    return {
+        "version": version,
+        "endpoint": endpoint,
+        "rollout": rollout.of(found, version),
+        "verdicts": needs.of(
+            [row.subject for row in shown.rows],
+            campaign=found,
+            version=version,
+            endpoint=endpoint,
+            specs=summary.specs,
+        ),
+    }

@@ -17,7 +17,8 @@ from campaigns.prompts.pieces import cut
 from campaigns.selectors import campaigns as campaign_selectors
 from generation.choices import Stage
 from generation.models import Endpoint
-from generation.services import gates, planning
+from generation.services import planning
+from generation.services.previews import SubjectProblem
 
 PILOT_SAMPLE = 10
 
@@ -42,7 +43,6 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
         "versions": versions.select_related("template").order_by("template__name", "-number"),
         "endpoints": _endpoints(request),
         "stages": Stage.choices,
-        "pilot": gates.pilot(campaign),
         "sample": PILOT_SAMPLE,
         "refusal": refusal,
         "subject_count": campaign.subjects.count(),
@@ -95,7 +95,7 @@ def _wanted(request: BrandRequest, campaign: Campaign) -> dict[str, Any]:
     }
 
 
-def _causes(problems: Iterable[planning.SubjectProblem]) -> list[tuple[str, list[str]]]:
+def _causes(problems: Iterable[SubjectProblem]) -> list[tuple[str, list[str]]]:
     """Equal sentences once, each with the products that it is about."""
     found: dict[str, list[str]] = {}
     for one in problems:

@@ -1,0 +1,44 @@
+"""A campaign's runs as cards: each with how many of its pictures are where."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import connection
+
+from campaigns.models import Campaign, User
+from generation.choices import AssetState, JobState
+from generation.models import Run
+from generation.selectors import runs
+
+_FUNNELS = """
+SELECT run_id, 'job', status, count(*) FROM generation_job WHERE run_id = ANY(%(runs)s) GROUP BY run_id, status
+UNION ALL
+SELECT c.run_id, 'asset', a.state, count(*)
+FROM generation_cell c JOIN generation_asset a ON a.cell_id = c.id WHERE c.run_id = ANY(%(runs)s)
+GROUP BY c.run_id, a.state
+"""
+
+
+@dataclass(frozen=True)
+class Card:
+    run: Run
+    funnel: runs.Funnel
+
+
+def of_campaign(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
+    """Newest first. Two queries, however many runs."""
+    listed: Sequence[Run] = list(runs.visible(user, campaign_id=campaign.pk)[offset : offset + limit])
+    funnels = _funnels([run.pk for run in listed])
+    return [Card(run, funnels[run.pk]) for run in listed]
+
+
+def _funnels(run_ids: Sequence[int]) -> Mapping[int, runs.Funnel]:
+    jobs = {pk: dict.fromkeys(JobState.values, 0) for pk in run_ids}
+    assets = {pk: dict.fromkeys(AssetState.values, 0) for pk in run_ids}
+    with connection.cursor() as cursor:
+        cursor.execute(_FUNNELS, {"runs": list(run_ids)})
+        for pk, what, state, count in cursor.fetchall():
+            (jobs if what == "job" else assets)[pk][state] = count
+    return {pk: runs.Funnel(jobs[pk], assets[pk]) for pk in run_ids}

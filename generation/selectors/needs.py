@@ -1,0 +1,82 @@
+"""What a subject still lacks for a prompt version on an engine: attributes that the prompt names, and photos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from campaigns import prompts
+from campaigns.models import Campaign, OutputSpec, PromptVersion, Subject
+from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_selectors
+from campaigns.selectors import readiness
+from generation.engines import base as engines
+from generation.models import Endpoint, Run
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """attributes: placeholders of the prompt without a value; photos: what is wrong with its photos."""
+
+    attributes: tuple[str, ...]
+    photos: readiness.Readiness
+
+    @property
+    def is_ready(self) -> bool:
+        return not self.attributes and self.photos.is_ready
+
+    @property
+    def sentences(self) -> tuple[str, ...]:
+        lacking = (f"It has no {', '.join(self.attributes)}, which the prompt names.",) if self.attributes else ()
+        return (*lacking, *self.photos.findings)
+
+
+def usable_endpoints(brand_id: int) -> QuerySet[Endpoint]:
+    """Switched on, and for this brand or for all."""
+    return Endpoint.objects.filter(Q(brand=None) | Q(brand_id=brand_id), is_enabled=True).order_by("name")
+
+
+def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
+    """Where the version ran last in this campaign, else the first one of the engine that it was written for."""
+    run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
+    last = run.select_related("endpoint").first()
+    if last is not None:
+        return last.endpoint
+    fitting = usable_endpoints(campaign.brand_id)
+    wanted = version.needs.get("engine")
+    return (fitting.filter(engine=wanted) if wanted else fitting).first()
+
+
+def images_needed(version: PromptVersion, endpoint: Endpoint | None) -> frozenset[str]:
+    """Input images that each picture gets; none where the engine cannot say."""
+    if endpoint is None:
+        return frozenset()
+    try:
+        capabilities = engines.build(endpoint.engine, endpoint.config).capabilities()
+    except (ValueError, TypeError, KeyError, OSError, engines.EngineError):
+        return frozenset()
+    return capabilities.needs_images | (set(version.needs.get("images", ())) & capabilities.optional_images)
+
+
+def of(
+    subjects: Iterable[Subject],
+    *,
+    campaign: Campaign,
+    version: PromptVersion,
+    endpoint: Endpoint | None,
+    specs: Sequence[OutputSpec],
+) -> Mapping[int, Verdict]:
+    """Verdicts by subject id; three queries for any number of subjects."""
+    listed = list(subjects)
+    source = prompt_selectors.source(version)
+    photos = readiness.of(listed, specs=specs, images_needed=images_needed(version, endpoint))
+    same: dict[str, Any] = {"brand": campaign.brand.name, "campaign": campaign.name}
+    same |= dict.fromkeys(version.axes, "one of the axis")
+    found = {}
+    for one in listed:
+        own = campaign_selectors.values_of(key=one.key, name=one.name, kind=one.kind, attributes=one.attributes)
+        found[one.pk] = Verdict(tuple(prompts.missing(source, {**same, **own})), photos[one.pk])
+    return found

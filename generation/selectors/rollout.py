@@ -1,0 +1,118 @@
+"""How far a prompt version has come in a campaign: sandbox, pilot, partial, full, and what to do next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from django.db import connection
+
+from campaigns.models import Campaign, PromptVersion, User
+from generation.choices import RunState, Stage
+from generation.models import Run
+from generation.services import gates
+
+#: What a step is: nothing yet, a run that waits for its release, pictures being made, pictures to judge, enough.
+EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"
+LOCKED = "locked"
+
+# The brand's try-outs of the version count as its sandbox wherever they were made.
+_BY_STAGE = """
+SELECT r.stage,
+       count(*) FILTER (WHERE a.state <> 'superseded'),
+       count(*) FILTER (WHERE a.current_version_id IS NOT NULL AND a.state <> 'superseded'),
+       count(*) FILTER (WHERE a.state IN ('approved', 'stale')),
+       count(*) FILTER (WHERE a.state = 'in_review'),
+       count(*) FILTER (WHERE a.state IN ('rejected', 'revoked')),
+       (array_agg(DISTINCT r.id) FILTER (WHERE r.state = 'planned'))[1],
+       (array_agg(DISTINCT r.id) FILTER (WHERE r.state IN ('running', 'paused')))[1]
+FROM generation_run r JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
+WHERE r.prompt_version_id = %s AND (r.campaign_id = %s OR r.stage = 'sandbox') AND r.state <> 'cancelled'
+GROUP BY r.stage
+"""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One stage in numbers of pictures. planned_run, active_run: one that waits for release, one at work."""
+
+    stage: str
+    planned: int = 0
+    made: int = 0
+    approved: int = 0
+    in_review: int = 0
+    rejected: int = 0
+    planned_run: int | None = None
+    active_run: int | None = None
+    state: str = EMPTY
+
+    @property
+    def label(self) -> str:
+        return Stage(self.stage).label
+
+    @property
+    def decided(self) -> int:
+        return self.approved + self.rejected
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """The four steps of one version, its pilot's standing, and the step at which something is to be done now."""
+
+    version: PromptVersion
+    steps: Mapping[str, Step]
+    pilot: gates.Pilot
+    now: Step
+
+    @property
+    def ladder(self) -> Sequence[Step]:
+        return [self.steps[stage] for stage in Stage.values]
+
+
+def of(campaign: Campaign, version: PromptVersion) -> Rollout:
+    """Two queries."""
+    pilot = gates.pilot(campaign, version)
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_STAGE, [version.pk, campaign.pk])
+        found = {row[0]: Step(*row) for row in cursor.fetchall()}
+    steps = {stage: _judged(found.get(stage, Step(stage)), pilot) for stage in Stage.values}
+    return Rollout(version, steps, pilot, _now(steps, pilot))
+
+
+def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
+    """The version that the campaign is about: of its newest run that counts, else the brand's newest approved one."""
+    versions = PromptVersion.objects.visible_to(user).select_related("template__brand", "style")
+    run = Run.objects.filter(campaign=campaign).exclude(state=RunState.CANCELLED).order_by("-id")
+    newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]
+    found: PromptVersion | None = versions.filter(pk__in=newest).first()
+    if found is None:
+        of_brand = versions.filter(template__brand_id=campaign.brand_id)
+        found = of_brand.filter(status="approved").order_by("-id").first() or of_brand.order_by("-id").first()
+    return found
+
+
+def _judged(step: Step, pilot: gates.Pilot) -> Step:
+    """The step with its state."""
+    if step.stage == Stage.PILOT and pilot.is_open:
+        state = DONE
+    elif step.active_run:
+        state = MAKING
+    elif step.in_review and step.stage != Stage.SANDBOX:
+        state = JUDGING
+    elif step.planned_run:
+        state = PLANNED
+    elif step.stage == Stage.FULL and not pilot.is_open:
+        state = LOCKED
+    else:
+        state = DONE if step.made and step.stage != Stage.PILOT else EMPTY
+    return replace(step, state=state)
+
+
+def _now(steps: Mapping[str, Step], pilot: gates.Pilot) -> Step:
+    """The first step on which something is under way; else the pilot until it is through, and then the full run."""
+    if not pilot.is_open:
+        return steps[Stage.PILOT]
+    for stage in (Stage.FULL, Stage.PARTIAL):
+        if steps[stage].state in (PLANNED, MAKING, JUDGING):
+            return steps[stage]
+    return steps[Stage.FULL]

@@ -1,0 +1,132 @@
+"""Estimates: between what and what a run will take and cost, by how the endpoint did lately."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+
+from generation.models import Endpoint
+from generation.selectors import lanes
+
+LATEST = 400
+"""Pictures of an endpoint that an estimate looks back on."""
+ENOUGH_OF_ONE_SIZE = 8
+MOST_WAITING = 100_000
+
+# What a picture took is what its worker took for a batch, from the end of the batch before (or from its claim, if the
+# worker had nothing to do) to its own end, divided by its pictures: claims run ahead, so an attempt's own length counts
+# twice. Rows: (batch key or null for all, pictures, [p10, p90] seconds, [p10, p90] paid/quoted).
+_HISTORY = """
+WITH latest AS (
+    SELECT a.job_id, a.worker, a.lease_token, a.started_at, a.ended_at, j.batch_key
+    FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id
+    WHERE a.endpoint_id = %(endpoint)s AND a.outcome = 'succeeded' AND NOT a.details ? 'reused_master'
+    ORDER BY a.id DESC LIMIT %(latest)s
+), batch AS (
+    SELECT worker, batch_key, count(*) AS pictures, min(started_at) AS started_at, max(ended_at) AS ended_at
+    FROM latest GROUP BY worker, batch_key, lease_token
+), paced AS (
+    SELECT batch_key, pictures, extract(epoch FROM ended_at - greatest(
+        started_at, lag(ended_at) OVER (PARTITION BY worker ORDER BY ended_at)
+    ))::float / pictures AS seconds
+    FROM batch
+), paid AS (
+    SELECT l.batch_key, (e.amount / nullif(f.quoted_cost, 0))::float AS share
+    FROM latest l JOIN generation_jobspec f ON f.job_id = l.job_id
+    JOIN generation_ledgerentry e ON e.job_id = l.job_id AND e.kind = 'settle'
+), pace AS (
+    SELECT batch_key, sum(pictures) AS pictures,
+           percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY seconds) AS seconds
+    FROM paced GROUP BY GROUPING SETS ((batch_key), ())
+), price AS (
+    SELECT batch_key, percentile_cont(ARRAY[0.1, 0.9]) WITHIN GROUP (ORDER BY share) AS shares
+    FROM paid WHERE share IS NOT NULL GROUP BY GROUPING SETS ((batch_key), ())
+)
+SELECT pace.batch_key, pace.pictures, pace.seconds, price.shares
+FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
+"""
+
+_AHEAD = """
+SELECT count(*) FROM (
+    SELECT 1 FROM generation_job WHERE lane = %s AND status = 'queued' LIMIT %s
+) waiting
+"""
+
+
+@dataclass(frozen=True)
+class Work:
+    """Pictures of one batch key that are to be made, and their quoted money."""
+
+    pictures: int = 0
+    cost: Decimal = Decimal(0)
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Eight of ten pictures lay between low and high; all are None without history.
+
+    measured: how many pictures it rests on. workers: those alive now, at least 1. ahead: pictures queued in the lane
+    before this run; `seconds_high` waits for them all, `seconds_low` for none.
+    """
+
+    seconds_low: float | None
+    seconds_high: float | None
+    cost_low: Decimal | None
+    cost_high: Decimal | None
+    measured: int
+    workers: int
+    ahead: int
+
+
+@dataclass(frozen=True)
+class _Pace:
+    pictures: int
+    seconds: tuple[float, float]
+    shares: tuple[float, float] | None
+
+
+def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
+    """How long the works (by batch key) will take and what they will cost. Three queries.
+
+    A size that the endpoint made often enough counts for itself, else all its sizes do.
+    """
+    workers = max(1, lanes.live_workers(endpoint.lane))
+    ahead = _ahead(endpoint.lane)
+    history = _history(endpoint)
+    overall = history.get(None)
+    if overall is None:
+        return Interval(None, None, None, None, 0, workers, ahead)
+    low = high = 0.0
+    cost_low = cost_high = Decimal(0)
+    rests_on = 0
+    for batch_key, work in works.items():
+        own = history.get(batch_key)
+        pace = own if own and own.pictures >= ENOUGH_OF_ONE_SIZE else overall
+        rests_on = max(rests_on, pace.pictures)
+        low += work.pictures * pace.seconds[0]
+        high += work.pictures * pace.seconds[1]
+        shares = pace.shares or (1.0, 1.0)
+        cost_low += work.cost * Decimal(str(min(1.0, shares[0])))
+        cost_high += work.cost * Decimal(str(max(1.0, shares[1])))
+    high += ahead * overall.seconds[1]
+    return Interval(low / workers, high / workers, cost_low, cost_high, rests_on or overall.pictures, workers, ahead)
+
+
+def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
+    with connection.cursor() as cursor:
+        cursor.execute(_HISTORY, {"endpoint": endpoint.pk, "latest": LATEST})
+        rows = cursor.fetchall()
+    return {
+        key: _Pace(int(pictures), (seconds[0], seconds[1]), (shares[0], shares[1]) if shares else None)
+        for key, pictures, seconds, shares in rows
+        if pictures
+    }
+
+
+def _ahead(lane: str) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(_AHEAD, [lane, MOST_WAITING])
+        return int(cursor.fetchone()[0])

@@ -1,0 +1,260 @@
+"""Previews: what a run would be, added up draft by draft. Nothing here writes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from campaigns import prompts
+from generation.choices import AssetState, Stage
+from generation.models import Asset
+from generation.services import budget, estimates, gates, names
+from generation.services.drafts import Draft
+from generation.services.estimates import Work
+from generation.services.orders import Order
+
+PROBLEMS_SHOWN = 200
+FIRST_SHOWN = 3
+
+
+@dataclass(frozen=True)
+class SubjectProblem:
+    """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "engine", "values",
+    "duplicate" or "unknown_subject"."""
+
+    subject: str
+    kind: str
+    message: str
+    values: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class WordingFinding:
+    """One remark of the brand guide's wording, on `count` of the prompts; `lint` marks it in the first, `text`."""
+
+    lint: prompts.Lint
+    count: int
+    subject: str
+    text: str
+
+
+@dataclass(frozen=True)
+class FirstPrompt:
+    """One prompt as it will be sent. seed None: drawn when the run is planned."""
+
+    subject: str
+    subject_name: str
+    values: Mapping[str, Any]
+    aspect: str
+    width: int
+    height: int
+    text: str
+    negative: str
+    parameters: Mapping[str, Any]
+    spans: tuple[prompts.Span, ...]
+    seed: int | None
+
+
+@dataclass(frozen=True)
+class Preview:
+    """What a run would be. cost: money for what is not reused, in the brand's currency; seconds: until it is done.
+
+    cost_low … seconds_high: between what eight of ten pictures of the endpoint lay lately, `measured` of them; None
+    without history. workers: alive now; ahead: pictures queued before it, which seconds_high waits for.
+    rejected_before: jobs whose very picture was rejected earlier; release leaves them out unless told otherwise.
+    approved_before: cells of which the campaign has an approved picture already; approving both makes two files.
+    problems: the first PROBLEMS_SHOWN of `problem_count`; any forbids planning, and so does a collision (files that
+    would share a name). wording and notes only warn. budget_left: None without a budget. pilot: how the prompt
+    version's pilot stands, which a full run needs.
+    """
+
+    subjects: int
+    cells: int
+    jobs: int
+    reused: int
+    rejected_before: int
+    approved_before: int
+    cost: Decimal
+    cost_low: Decimal | None
+    cost_high: Decimal | None
+    currency: str
+    seconds: float
+    seconds_low: float | None
+    seconds_high: float | None
+    measured: int
+    workers: int
+    ahead: int
+    first: tuple[FirstPrompt, ...]
+    problems: tuple[SubjectProblem, ...]
+    problem_count: int
+    wording: tuple[WordingFinding, ...]
+    collisions: tuple[names.Collision, ...]
+    notes: tuple[str, ...]
+    budget_left: Decimal | None
+    pilot: gates.Pilot
+
+    @property
+    def can_be_planned(self) -> bool:
+        return self.cells > 0 and self.problem_count == 0 and not self.collisions
+
+    @property
+    def fits_budget(self) -> bool:
+        return self.budget_left is None or self.cost <= self.budget_left
+
+    @property
+    def may_exceed_budget(self) -> bool:
+        """True where the quote fits, but not what such pictures have cost at their dearest."""
+        dear = self.cost_high if self.cost_high is not None else self.cost
+        return self.fits_budget and self.budget_left is not None and dear > self.budget_left
+
+
+def nothing(order: Order) -> str:
+    """Why an order has no picture to make, in a sentence."""
+    if order.covered is not None:
+        return "Nothing is missing: every subject has a picture of each aspect, made or on its way."
+    return "There is no active subject in this campaign; add or import some."
+
+
+class Tally:
+    """Adds drafts up to a Preview."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        self.subjects: set[int] = set()
+        self.cells = self.jobs = self.reused = self.rejected = self.approved = self.problem_count = 0
+        self.cost = Decimal(0)
+        self.seconds = 0.0
+        self.works: dict[str, Work] = {}
+        self.first: list[FirstPrompt] = []
+        self.problems: list[SubjectProblem] = []
+        self.wording: dict[tuple[str, str], WordingFinding] = {}
+        # Sandbox pictures never leave.
+        self.names = names.Collisions(order) if order.stage != Stage.SANDBOX else None
+        self.known = _approved(order)
+
+    def add(self, batch: Sequence[Draft]) -> None:
+        verdicts = _known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
+        for draft in batch:
+            self.subjects.add(draft.subject.id)
+            self.cells += 1
+            self.jobs += len(draft.jobs)
+            self.approved += (draft.subject.id, draft.values_key, draft.group.aspect) in self.known
+            for job in draft.jobs:
+                if job.fingerprint not in verdicts:
+                    self._add_work(draft)
+                elif verdicts[job.fingerprint]:
+                    self.rejected += 1
+                else:
+                    self.reused += 1
+            for kind, message in draft.problems:
+                self._problem(draft.subject.key, kind, message, draft.values)
+            if self.names:
+                self.names.add(draft)
+            self._read(draft)
+
+    def _add_work(self, draft: Draft) -> None:
+        self.cost += draft.cost
+        self.seconds += draft.seconds
+        known = self.works.get(draft.batch_key, Work())
+        self.works[draft.batch_key] = Work(known.pictures + 1, known.cost + draft.cost)
+
+    def add_unknown(self, unknown: list[tuple[str, str]]) -> None:
+        for subject, message in unknown:
+            self._problem(subject, "unknown_subject", message, {})
+
+    def _problem(self, subject: str, kind: str, message: str, values: Mapping[str, Any]) -> None:
+        self.problem_count += 1
+        if len(self.problems) < PROBLEMS_SHOWN:
+            self.problems.append(SubjectProblem(subject, kind, message, values))
+
+    def _read(self, draft: Draft) -> None:
+        rendered = draft.rendered
+        if rendered is None:
+            return
+        if len(self.first) < FIRST_SHOWN and draft.jobs:
+            self.first.append(_first(self.order, draft))
+        if self.order.guide is None or not self.order.capabilities.obeys_prompt:
+            return
+        remarks = prompts.problems(rendered.text, self.order.guide)
+        firsts = {(remark.kind, remark.word): remark for remark in reversed(remarks)}
+        for key, remark in firsts.items():
+            known = self.wording.get(key)
+            self.wording[key] = (
+                WordingFinding(known.lint, known.count + 1, known.subject, known.text)
+                if known
+                else WordingFinding(remark, 1, draft.subject.key, rendered.text)
+            )
+
+    def result(self) -> Preview:
+        order = self.order
+        if not self.cells and not self.problem_count:
+            self._problem("", "unknown_subject", nothing(order), {})
+        between = estimates.interval(order.endpoint, self.works)
+        return Preview(
+            subjects=len(self.subjects),
+            cells=self.cells,
+            jobs=self.jobs,
+            reused=self.reused,
+            rejected_before=self.rejected,
+            approved_before=self.approved,
+            cost=self.cost,
+            cost_low=between.cost_low,
+            cost_high=between.cost_high,
+            currency=order.campaign.brand.currency,
+            seconds=self.seconds / between.workers,
+            seconds_low=between.seconds_low,
+            seconds_high=between.seconds_high,
+            measured=between.measured,
+            workers=between.workers,
+            ahead=between.ahead,
+            first=tuple(self.first),
+            problems=tuple(self.problems),
+            problem_count=self.problem_count,
+            wording=tuple(self.wording.values()),
+            collisions=self.names.found() if self.names else (),
+            notes=order.notes,
+            budget_left=budget.standing(order.campaign).left,
+            pilot=gates.pilot(order.campaign, order.version),
+        )
+
+
+def _first(order: Order, draft: Draft) -> FirstPrompt:
+    rendered = draft.rendered
+    assert rendered is not None
+    return FirstPrompt(
+        subject=draft.subject.key,
+        subject_name=draft.subject.name,
+        values=draft.values,
+        aspect=draft.group.aspect,
+        width=draft.group.width,
+        height=draft.group.height,
+        text=rendered.text,
+        negative=rendered.negative,
+        parameters=draft.parameters,
+        spans=rendered.spans,
+        seed=None if order.version.seed_strategy == "random" else draft.jobs[0].seed,
+    )
+
+
+def _known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
+    """Fingerprint -> was it rejected, for those of which the brand has a master."""
+    if order.version.seed_strategy == "random" or not fingerprints:
+        return {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT fingerprint, was_rejected FROM generation_master WHERE brand_id = %s AND fingerprint = ANY(%s)",
+            [order.campaign.brand_id, fingerprints],
+        )
+        return dict(cursor.fetchall())
+
+
+def _approved(order: Order) -> frozenset[tuple[int, str, str]]:
+    """(subject id, values key, aspect) of the campaign's approved pictures; none where only the sandbox asks."""
+    if order.stage == Stage.SANDBOX:
+        return frozenset()
+    approved = Asset.objects.filter(campaign=order.campaign, state=AssetState.APPROVED, is_sandbox=False)
+    return frozenset(approved.values_list("subject_id", "cell__values_key", "cell__aspect"))

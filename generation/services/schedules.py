@@ -1,0 +1,93 @@
+"""Schedules: planned runs that the clock releases by itself, once, in the name of who asked for them."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from django.db import transaction
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
+from campaigns.models import User
+from generation import events
+from generation.choices import RunState
+from generation.models import Run
+from generation.services import runs
+
+FARTHEST = timedelta(days=366)
+LABEL = "the schedule"
+
+
+@transaction.atomic
+def schedule(*, run_id: int, by: User, at: datetime) -> Run:
+    """Have a planned run released at that time (aware). Raises NotAllowed, Conflict unless planned, and Invalid."""
+    return _set(run_id, by, checked(at))
+
+
+@transaction.atomic
+def unschedule(*, run_id: int, by: User) -> Run:
+    """Leave a planned run to people again. Raises NotAllowed, and Conflict unless planned."""
+    return _set(run_id, by, None)
+
+
+def checked(at: datetime) -> datetime:
+    """The time, if a run can be released then. Raises Invalid for one without a zone, in the past or too far away."""
+    now = clock.now()
+    if timezone.is_naive(at):
+        message = "Say in which time zone this time is."
+    elif at <= now:
+        message = "This time has passed; choose a later one."
+    elif at > now + FARTHEST:
+        message = "Choose a time within a year."
+    else:
+        return at
+    raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, at.isoformat())])
+
+
+def release_due() -> int:
+    """Release every planned run whose time has come, for the clock; returns how many were released."""
+    due = Run.objects.filter(state=RunState.PLANNED, release_at__lte=clock.now()).order_by("release_at", "pk")
+    return sum(release_if_due(run_id) for run_id in list(due.values_list("pk", flat=True)))
+
+
+@transaction.atomic
+def release_if_due(run_id: int) -> bool:
+    """Release one run if its time has come; True if this call did.
+
+    What people would be told (the gate, the budget, a right that is gone) is written to the run instead, which stays
+    planned and loses its time: nothing is tried for ever.
+    """
+    run, campaign = runs.lock(run_id)
+    if run.state != RunState.PLANNED or run.release_at is None or run.release_at > clock.now():
+        return False
+    asker = run.requested_by
+    try:
+        if not asker.is_active:
+            raise NotAllowed(f"{asker.display_name}, who planned it, has no account here any more.")
+        with transaction.atomic():
+            runs.release(run_id=run_id, by=asker, label=f"{LABEL}, for {asker.display_name}")
+    except DomainError as refusal:
+        message = f"It was not released on schedule: {refusal}"
+        Run.objects.filter(pk=run.pk).update(release_at=None, pause_reason=message[:300])
+        payload = {"message": str(refusal), "at": run.release_at.isoformat()}
+        runs.publish(events.RunReleaseRefused, run, campaign, payload, None, LABEL)
+        return False
+    return True
+
+
+def _set(run_id: int, by: User, at: datetime | None) -> Run:
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    if run.state != RunState.PLANNED:
+        raise Conflict(f"{run.name} is {run.state}; only a planned run can be scheduled.", state=run.state)
+    was = run.release_at
+    if was == at:
+        return run
+    run.release_at = at
+    # What the clock wrote when it could not release the run is answered by a new time.
+    run.pause_reason = "" if at else run.pause_reason
+    Run.objects.filter(pk=run.pk).update(release_at=at, pause_reason=run.pause_reason)
+    payload = {"at": at and at.isoformat(), "was": was and was.isoformat()}
+    runs.publish(events.RunScheduled, run, campaign, payload, by)
+    return run
