@@ -1,4 +1,4 @@
-"""What this installation lets be fetched from outside, out of its settings; the fetching itself is campaigns/fetching."""
+"""What this installation lets be fetched from outside, out of its settings. Fetching is in campaigns/fetching."""
 
 from __future__ import annotations
 
