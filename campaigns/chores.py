@@ -1,4 +1,4 @@
-"""This app's housekeeping: sealing the trail, forgetting old answers."""
+"""This app's housekeeping: sealing the trail, reading waiting imports, forgetting old answers and files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from datetime import timedelta
 
 from django.utils import timezone
 
+from campaigns import background
 from campaigns.housekeeping import periodic
 from campaigns.models import StoredResponse
-from campaigns.services import audit
+from campaigns.services import audit, imports, photo_loading
 
 
 @periodic(every_seconds=2)
@@ -20,3 +21,18 @@ def seal_events() -> int:
 def forget_stored_responses() -> int:
     gone, _ = StoredResponse.objects.filter(created_at__lt=timezone.now() - timedelta(hours=24)).delete()
     return gone
+
+
+@periodic(every_seconds=2)
+def read_waiting_imports() -> int:
+    return background.start_reading()
+
+
+@periodic(every_seconds=2)
+def load_photos() -> int:
+    return photo_loading.work(seconds=1.0)
+
+
+@periodic(every_seconds=3600)
+def forget_feed_files() -> int:
+    return imports.forget_files()

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from campaigns.views import audit, campaigns, imports, palette, prompts, subjects
+from campaigns.views import audit, campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, styles, subjects
 
 urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
@@ -20,13 +20,36 @@ urlpatterns = [
     path("brands/<slug:brand>/import/", imports.offer, name="import"),
     path("brands/<slug:brand>/import/<int:import_id>/", imports.detail, name="import_detail"),
     path("brands/<slug:brand>/import/<int:import_id>/mistakes.csv", imports.errors, name="import_errors"),
+    path("brands/<slug:brand>/import/<int:import_id>/file/", imports.own_file, name="import_file"),
+    path("brands/<slug:brand>/import/<int:import_id>/progress/", imports.progress, name="import_progress"),
+    path("brands/<slug:brand>/import/<int:import_id>/fix/", imports.fix, name="import_fix"),
+    path("brands/<slug:brand>/import/<int:import_id>/undo/", imports.undo, name="import_undo"),
+    path("brands/<slug:brand>/import/<int:import_id>/columns/", import_mapping.mapping, name="import_mapping"),
+    path("brands/<slug:brand>/import/<int:import_id>/columns/preview/", import_mapping.preview, name="import_preview"),
     path("brands/<slug:brand>/prompts/", prompts.index, name="prompts"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/", prompts.editor, name="prompt"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/preview/", prompts.preview, name="prompt_preview"),
-    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/", prompts.editor, name="prompt_version"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/ask/", prompts.ask, name="prompt_ask"),
     path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/approve/", prompts.approve, name="prompt_approve"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/back/", prompts.send_back, name="prompt_back"),
+    path("brands/<slug:brand>/styles/", styles.index, name="styles"),
+    path("brands/<slug:brand>/styles/presets/", styles.add_presets, name="style_presets"),
+    path("brands/<slug:brand>/styles/preview/", styles.preview, name="style_preview"),
+    path("brands/<slug:brand>/styles/<slug:slug>/", styles.detail, name="style"),
+    path("brands/<slug:brand>/styles/<slug:slug>/<slug:verb>/", styles.act, name="style_act"),
     path("brands/<slug:brand>/audit/", audit.index, name="audit"),
     path("brands/<slug:brand>/audit/verify/", audit.verify, name="audit_verify"),
     path("brands/<slug:brand>/audit/export.jsonl", audit.export, name="audit_export"),
+    path("brands/<slug:brand>/guide/", guides.page, name="guide"),
+    path("brands/<slug:brand>/guide/v<int:version>/", guides.page, name="guide_version"),
+    path("brands/<slug:brand>/guide/v<int:version>/changes/", guides.compare, name="guide_compare"),
+    path("brands/<slug:brand>/guide/sentence/", guides.sentence, name="guide_sentence"),
+    path("brands/<slug:brand>/guide/draft/", guide_draft.edit, name="guide_edit"),
+    path("brands/<slug:brand>/guide/draft/begin/", guide_draft.begin, name="guide_begin"),
+    path("brands/<slug:brand>/guide/draft/save/<slug:part>/", guide_draft.save, name="guide_save"),
+    path("brands/<slug:brand>/guide/draft/publish/", guide_draft.publish, name="guide_publish"),
+    path("brands/<slug:brand>/guide/draft/discard/", guide_draft.discard, name="guide_discard"),
+    path("brands/<slug:brand>/guide/draft/colours/", guide_draft.find_colours, name="guide_find_colours"),
+    path("brands/<slug:brand>/guide/draft/colours/take/", guide_draft.take_colours, name="guide_take_colours"),
+    path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_pictures, name="guide_add_pictures"),
+    path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_picture, name="guide_picture"),
     path("brands/<slug:brand>/palette/", palette.search, name="palette"),
 ]

@@ -30,7 +30,7 @@ from campaigns.models import (
     Variant,
 )
 from campaigns.selectors import imports as selectors
-from campaigns.services import imports, staging
+from campaigns.services import feed_reading, imports, staging
 from tests.feed_files import REAL, needs_real_feeds, xlsx
 
 FEED = (
@@ -79,6 +79,7 @@ def test_one_event_tells_of_an_import(take: Callable[..., FeedImport], manager: 
     event = Event.objects.get(type="campaigns.feed.imported")
     assert (event.object_type, event.object_id, event.actor) == ("feed_import", done.pk, manager)
     assert event.payload == {
+        "import": done.pk,
         "file_name": "feed.csv",
         "file_sha256": done.file_sha256,
         "rows": 3,
@@ -202,7 +203,7 @@ def test_a_workbook_is_imported(take: Callable[..., FeedImport]) -> None:
 def test_stored_issues_are_bounded_and_all_are_counted(
     take: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch, manager: User
 ) -> None:
-    monkeypatch.setattr(imports, "MAX_STORED_PER_CAUSE", 5)
+    monkeypatch.setattr(feed_reading, "MAX_STORED_PER_CAUSE", 5)
     rows = "".join(f"{number},Mug,{'x' if number % 2 else '12.00'}\n" for number in range(40))
     done = take("sku,name,price\n" + rows + "39,Mug,1\n" * 7)
     assert done.error_count == 27

@@ -15,7 +15,8 @@ from campaigns.feeds.base import CAUSES, Header, Number, Record
 
 NO_CELLS: tuple[str, ...] = ()
 _LIMITS = {"key": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
-_AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w.'’]|,\w)")
+_KINDS = ("product", "article", "concept")
+_AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LOST_BYTES = re.compile("[\udc80-\udcff]+")
@@ -51,11 +52,11 @@ class Fix:
     is_staged: bool = False
     leaves_out: bool = False
 
-    def example(self, value: str, heading_field: str = "") -> str:
+    def example(self, value: str, field_name: str = "") -> str:
         """`12,90 € → 12.90` for a cell's text, or "" where the fix does nothing to it or is not about its text."""
         if self.cell is None or not value:
             return ""
-        changed = self.cell(value, heading_field)
+        changed = self.cell(value, field_name)
         if changed == value:
             return ""
         shown = _shown(changed) or "empty"
@@ -120,7 +121,7 @@ WRONG: dict[str, Callable[[str, str], bool]] = {
     "hex_unreadable": _fails(cells.hex_colour, "hex_unreadable"),
     "number_unreadable": _fails(cells.position, "number_unreadable"),
     "photo_unusable": _fails(cells.photos, "photo_unusable"),
-    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in cells.KINDS,
+    "kind_unknown": lambda cell, _: bool(cell.strip()) and cell.strip().lower() not in _KINDS,
     "formula": _is_formula,
     "too_long": _is_long,
     "cell_too_large": lambda cell, _: len(cell) > cells.MAX_CELL,
@@ -157,8 +158,8 @@ def _decimal(point: str) -> Change:
         match = _GROUPED.search(cell)
         if match is None:
             return cell
-        digits = match.group().rstrip(".,").replace("." if point == "," else ",", "").replace(",", ".")
-        return Number(digits) if digits.count(".") <= 1 else cell
+        digits = match.group().replace("." if point == "," else ",", "").replace(",", ".")
+        return Number(cell[: match.start()] + digits + cell[match.end() :]) if digits.count(".") <= 1 else cell
 
     return read
 

@@ -63,7 +63,7 @@ class FeedImport(models.Model):
     mapping: heading -> field, where people chose; fixes: [{"cause", "fix", "columns", "changed"}] that people applied
     to all rows, in that order. The file itself is kept under `storage_key` for some weeks. A waiting one is read by
     whoever holds its lock: `rows` and `bytes_read` follow the reading, `attempts` counts the readers that died of it.
-    undone_counts: {"removed", "restored", "kept"} subjects.
+    undone_counts: {"removed", "restored", "kept", "retired"} subjects.
     """
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="imports")

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,7 +20,7 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.core import signing
-from django.core.files.base import ContentFile
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.http import FileResponse, HttpResponse
 
@@ -39,6 +41,11 @@ MEDIA_TYPES = {
     "zip": "application/zip",
 }
 _SALT = "proofline.files"
+_PIECE = 1 << 20
+
+
+class TooLarge(Exception):
+    """A stream went on beyond the bytes that were allowed; nothing was stored."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,52 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
     elif not _is_fresh(key, len(data)):
         default_storage.save(key, ContentFile(data))
     return Stored(key, digest, len(data))
+
+
+def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
+    """Store what a stream holds, from where it stands, a piece at a time; TooLarge beyond `max_bytes`."""
+    digest, size = hashlib.sha256(), 0
+    with _spool() as spool:
+        while piece := stream.read(_PIECE):
+            size += len(piece)
+            if size > max_bytes:
+                raise TooLarge(f"more than {max_bytes:,} bytes")
+            digest.update(piece)
+            spool.write(piece)
+        key = key_for(digest.hexdigest(), suffix=suffix)
+        if isinstance(default_storage, FileSystemStorage):
+            _move_into_place(spool, Path(default_storage.path(key)), size)
+        elif not _is_fresh(key, size):
+            spool.seek(0)
+            default_storage.save(key, File(spool))
+    return Stored(key, digest.hexdigest(), size)
+
+
+@contextmanager
+def _spool() -> Iterator[Any]:
+    """A temporary file: beside the stored files, so that it can be moved there, where they are on a disk."""
+    if not isinstance(default_storage, FileSystemStorage):
+        with tempfile.TemporaryFile() as spool:
+            yield spool
+        return
+    folder = Path(default_storage.path(TEMPORARY))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+        try:
+            yield spool
+        finally:
+            Path(spool.name).unlink(missing_ok=True)
+
+
+def _move_into_place(spool: Any, path: Path, size: int) -> None:
+    spool.flush()
+    if _is_there(path, size):
+        return
+    os.fsync(spool.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.chmod(spool.name, 0o640)
+    Path(spool.name).replace(path)
+    _fsync_folder(path.parent)
 
 
 def read(key: str) -> bytes:
@@ -179,12 +232,8 @@ def _disposition(name: str) -> str:
 
 
 def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
-    try:
-        if path.stat().st_size == len(data):  # a shorter one is what a power cut left of a write without fsync
-            os.utime(path)
-            return
-    except FileNotFoundError:
-        pass
+    if _is_there(path, len(data)):
+        return
     temporary = Path(default_storage.path(f"{TEMPORARY}{uuid.uuid4().hex}"))
     temporary.parent.mkdir(parents=True, exist_ok=True)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -201,6 +250,17 @@ def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
         raise
     if durable:
         _fsync_folder(path.parent)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    """True if the file is there in full, and young again; a shorter one is what a power cut left of it."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _fsync_folder(folder: Path) -> None:

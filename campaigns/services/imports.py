@@ -1,61 +1,37 @@
-"""Importing a product feed into a brand: checked as a whole, then applied in full or not at all."""
+"""Importing a product feed into a brand: offered, checked as a whole, mended, applied in full or not at all, undone.
+
+How a file is read lives in services/feed_reading.py; how its columns are remembered in services/mappings.py.
+"""
 
 from __future__ import annotations
 
-import hashlib
-import tempfile
-import uuid
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
 
-from django.db import transaction
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
 
-from campaigns import access, events, feeds
+from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.errors import Invalid
-from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
-from campaigns.models import Brand, FeedImport, ImportIssue, User
-from campaigns.services import staging
-from campaigns.services.staging import Merged, Mistake
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.feeds import FeedRefused, fixes
+from campaigns.feeds import mapping as columns_of
+from campaigns.feeds.mapping import Peek
+from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.services import feed_reading, files, mappings, staging
 
 MAX_FILE_BYTES = 1 << 30
-MAX_STORED_ISSUES = 10_000
-MAX_STORED_PER_CAUSE = 1000
-"""So that a frequent mistake does not crowd out the others; all are counted."""
-_PIECE = 1 << 20
-_EMPTY = Merged(0, 0, 0, 0, 0)
-
-
-@dataclass
-class Report:
-    """What was wrong: every mistake counted by cause, the first of each kept."""
-
-    counts: Counter[str] = field(default_factory=Counter)
-    kept: list[Issue] = field(default_factory=list)
-
-    def add(self, issue: Issue) -> None:
-        self.counts[issue.cause] += 1
-        if self.counts[issue.cause] <= MAX_STORED_PER_CAUSE and len(self.kept) < MAX_STORED_ISSUES:
-            self.kept.append(issue)
-
-    @property
-    def total(self) -> int:
-        return sum(self.counts.values())
-
-
-@dataclass
-class _Parsed:
-    """What is known of a file once it was read to its end or to where it could not be read further."""
-
-    sha256: str
-    size: int
-    feed: Feed | None
-    report: Report
+AT_ONCE_BYTES = 5_000_000
+"""Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
+MAX_ATTEMPTS = 3
+KEPT_FOR = timedelta(days=30)
+_OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
+_GONE = "The file is no longer kept. Drop it again."
 
 
 def import_feed(
@@ -66,192 +42,327 @@ def import_feed(
     by: User,
     dry_run: bool = False,
     kind: str = SubjectKind.PRODUCT,
+    mapping: Mapping[str, str] | None = None,
+    fixes: Sequence[Mapping[str, Any]] = (),
+    source: FeedSource | None = None,
 ) -> FeedImport:
-    """Import a CSV or XLSX feed. The result says what happened: applied, refused (with its issues), or only checked.
+    """Import a feed now. The result says what happened: applied, refused (with its issues), or only checked.
 
     Bad files raise nothing: they are refused, and the row and its issues say why. A dry run does everything and rolls
-    it back. `kind` is that of rows which name none. Raises NotAllowed, and Invalid for an unknown kind. Not to be
-    called inside a transaction: parsing may take minutes and holds none.
+    it back. `kind` is that of rows which name none; `mapping` (heading -> field) is that of `source`, or what people
+    saved for such headings, unless given; `fixes` are {"cause", "fix", "columns"?}. Raises NotAllowed, and Invalid for
+    an unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes and holds none.
     """
-    access.require(by, Action.IMPORT_FEED, brand)
-    if kind not in SubjectKind.values:
-        raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
-    batch = uuid.uuid4()
-    try:
-        with _opened(file) as stream:
-            parsed = _parse(stream, batch=batch, kind=kind)
-        if parsed.feed:
-            _look_at_sets(parsed.feed, parsed.report, batch=batch, brand=brand)
-        return _conclude(parsed, batch=batch, brand=brand, file_name=file_name, by=by, dry_run=dry_run)
-    finally:
-        staging.clear(batch)
+    offered = _offered(
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes
+    )
+    offered.is_to_apply = not dry_run
+    if not offered.storage_key:
+        return feed_reading.refuse(offered, _too_large(offered.file_bytes))
+    with files.open(offered.storage_key) as stream:
+        return feed_reading.read(stream, offered)
+
+
+def offer(
+    *,
+    brand: Brand,
+    file: IO[bytes] | Path,
+    file_name: str,
+    by: User,
+    kind: str = SubjectKind.PRODUCT,
+    mapping: Mapping[str, str] | None = None,
+    fixes: Sequence[Mapping[str, Any]] = (),
+    source: FeedSource | None = None,
+    is_to_apply: bool = False,
+) -> FeedImport:
+    """Keep a file and have it checked (or applied): a small one at once, a large one by a worker.
+
+    Raises NotAllowed, and Invalid for what import_feed refuses so, and for a file that is too large.
+    """
+    offered = _offered(
+        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes
+    )
+    if not offered.storage_key:
+        raise Invalid(_too_large(offered.file_bytes))
+    offered.is_to_apply, offered.status = is_to_apply, ImportStatus.WAITING
+    offered.save()
+    return _read_if_small(offered.pk)
+
+
+def check_again(
+    *,
+    import_id: int,
+    by: User,
+    mapping: Mapping[str, str] | None = None,
+    kind: str | None = None,
+    fixes: Sequence[Mapping[str, Any]] | None = None,
+) -> FeedImport:
+    """Check a file anew with another mapping, kind or other fixes (None: as before).
+
+    Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
+    """
+    found = _load(import_id, by)
+    _ensure_kind(kind or found.subject_kind)
+    changes: dict[str, Any] = {"is_to_apply": False}
+    if mapping is not None:
+        changes["mapping"] = mappings.ensure_fields(mapping)
+        changes["source"] = None if changes["mapping"] != found.mapping else found.source
+    if kind is not None:
+        changes["subject_kind"] = kind
+    if fixes is not None:
+        changes["fixes"] = _ensure_fixes(fixes)
+    _begin(found, by, among=_OPEN, **changes)
+    return _read_if_small(import_id)
+
+
+def add_fix(*, import_id: int, by: User, cause: str, fix: str, columns: Iterable[str] = ()) -> FeedImport:
+    """Apply one fix to everything that is wrong in one way, and check again. A fix that was applied already is done
+    again last, for these columns too. Raises as check_again does."""
+    found = _load(import_id, by)
+    kept = [one for one in found.fixes if (one["cause"], one["fix"]) != (cause, fix)]
+    before = next((one for one in found.fixes if (one["cause"], one["fix"]) == (cause, fix)), {"columns": []})
+    named = list(dict.fromkeys([*before["columns"], *columns]))
+    return check_again(import_id=import_id, by=by, fixes=[*kept, {"cause": cause, "fix": fix, "columns": named}])
+
+
+def take_back_fix(*, import_id: int, by: User, cause: str, fix: str) -> FeedImport:
+    """Do without one of the fixes, and check again. Raises as check_again does, and NotFound for one not applied."""
+    found = _load(import_id, by)
+    kept = [one for one in found.fixes if (one["cause"], one["fix"]) != (cause, fix)]
+    if len(kept) == len(found.fixes):
+        raise NotFound(f"The fix {fix[:60]!r} for {cause[:60]!r} is not applied to this import.")
+    return check_again(import_id=import_id, by=by, fixes=kept)
+
+
+def apply(*, import_id: int, by: User) -> FeedImport:
+    """Apply a checked file in full: a small one at once, a large one by a worker.
+
+    It is read again, so that what changed since counts: then it may end as refused. Raises NotAllowed, and Conflict
+    for anything but a checked file without mistakes that is still kept.
+    """
+    found = _load(import_id, by)
+    if found.error_count:
+        raise Conflict(f"{found.error_count:,} mistakes stand in the way; fix them first.")
+    _begin(found, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
+    return _read_if_small(import_id)
+
+
+@transaction.atomic
+def undo(*, import_id: int, by: User) -> FeedImport:
+    """Take an applied import back: what it made goes unless it is in use, what it changed becomes what it was unless
+    it was changed again. Raises NotAllowed, and Conflict when it is not applied or somebody else was faster."""
+    found = _load(import_id, by)
+    now = clock.now()
+    won = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED).update(
+        status=ImportStatus.UNDONE, undone_at=now, undone_by=by
+    )
+    if not won:
+        raise Conflict(_why_not(import_id, "undone"))
+    undone = staging.undo(import_id)
+    counts = {"removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired}
+    FeedImport.objects.filter(pk=import_id).update(undone_counts=counts)
+    payload = {"import": import_id, "file_name": found.file_name, **counts}
+    events.publish(events.FeedUndone(brand_id=found.brand_id, object_id=import_id, payload=payload), by=by)
+    return _load(import_id, by)
+
+
+# -- reading what waits ------------------------------------------------------------------------------------------------
+
+
+def waiting_ids() -> list[int]:
+    """Imports that are still to be read, the oldest first."""
+    return list(FeedImport.objects.filter(status=ImportStatus.WAITING).order_by("id").values_list("id", flat=True)[:50])
+
+
+def take(import_id: int) -> bool:
+    """Read a waiting import unless somebody is reading it just now; True if it was read.
+
+    The lock dies with its reader, so that a killed worker's import is taken up again by the next, from the beginning:
+    nothing of it was written. One that killed several readers is refused.
+    """
+    with _reading(import_id) as is_mine:
+        waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
+        if not is_mine or not waiting.update(
+            attempts=F("attempts") + 1, rows=0, bytes_read=0, reading_since=timezone.now()
+        ):
+            return False
+        offered = FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
+        if offered.attempts > MAX_ATTEMPTS:
+            feed_reading.refuse(offered, f"Reading the file failed {MAX_ATTEMPTS} times. Save it as CSV in UTF-8.")
+        elif not is_kept(offered):
+            feed_reading.refuse(offered, _GONE)
+        else:
+            with files.open(offered.storage_key) as stream:
+                feed_reading.read(stream, offered)
+    return True
+
+
+def forget_files() -> int:
+    """Let go of files whose import is over for some weeks; the sweeper removes them. Returns how many."""
+    over = FeedImport.objects.exclude(storage_key="").exclude(status=ImportStatus.WAITING)
+    return over.filter(created_at__lt=clock.now() - KEPT_FOR).update(storage_key="")
+
+
+def is_kept(found: FeedImport) -> bool:
+    """True if the file itself is still there."""
+    return bool(found.storage_key) and files.exists(found.storage_key)
 
 
 @contextmanager
-def _opened(file: IO[bytes] | Path) -> Iterator[IO[bytes]]:
-    """A seekable stream; what cannot seek is spooled to disk first."""
-    if isinstance(file, Path):
-        with file.open("rb") as stream:
-            yield stream
-    elif file.seekable():
-        yield file
-    else:
-        with tempfile.SpooledTemporaryFile(max_size=8 * _PIECE) as spool:
-            while piece := file.read(_PIECE):
-                spool.write(piece)
-            yield spool
-
-
-def _parse(stream: IO[bytes], *, batch: uuid.UUID, kind: str) -> _Parsed:
-    digest, size = hashlib.sha256(), 0
-    stream.seek(0)
-    while piece := stream.read(_PIECE):
-        digest.update(piece)
-        size += len(piece)
-    parsed = _Parsed(digest.hexdigest(), size, None, Report())
-    if size > MAX_FILE_BYTES:
-        message = f"The file has {size:,} bytes; expected at most {MAX_FILE_BYTES:,}. Split it."
-        parsed.report.add(Issue(0, "", "", "", "unreadable", message))
-        return parsed
+def _reading(import_id: int) -> Iterator[bool]:
+    """True for the one who may read this import; others get False at once."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(hashtextextended('import', %s))", [import_id])
+        row = cursor.fetchone()
+    is_mine = bool(row and row[0])
     try:
-        parsed.feed = feeds.open_feed(stream, kind=kind)
-    except FeedRefused as refusal:
-        _add_all(parsed.report, refusal)
-        return parsed
-    staging.prepare(staging.stage(batch, _rows(parsed.feed, parsed.report)))
-    return parsed
+        yield is_mine
+    finally:
+        if is_mine:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(hashtextextended('import', %s))", [import_id])
 
 
-def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
-    """The feed's rows; its issues go into the report, and so does what ends it early."""
-    try:
-        for item in feed.rows():
-            if isinstance(item, Issue):
-                report.add(item)
-            else:
-                yield item
-    except FeedRefused as refusal:
-        _add_all(report, refusal)
+def _read_if_small(import_id: int) -> FeedImport:
+    offered = FeedImport.objects.select_related("brand").get(pk=import_id)
+    if offered.file_bytes <= AT_ONCE_BYTES or _problem(offered):
+        take(import_id)
+    return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
 
 
-def _add_all(report: Report, refusal: FeedRefused) -> None:
-    for issue in refusal.issues:
-        report.add(issue)
+# -- what is offered ---------------------------------------------------------------------------------------------------
 
 
-def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, brand: Brand) -> None:
-    """Mistakes that no single row shows. Orphans only in an otherwise sound file: there a bad row made them."""
-    columns = feed.binding.columns
-    key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
-    made = "" if key != name else " made of the title"
-
-    def duplicate(what: str) -> Callable[[Mistake], str]:
-        return lambda mistake: (
-            f"the {what} “{mistake.key[:80]}”{made} already stands in row {mistake.first_row}; expected it once."
-        )
-
-    limit = MAX_STORED_PER_CAUSE
-    keys = staging.duplicates(batch, of_subjects=True, limit=limit)
-    _blame(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
-    variants = staging.duplicates(batch, of_subjects=False, limit=limit)
-    _blame(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
-    if not report.total:
-        orphans = staging.orphans(batch, brand_id=brand.pk, limit=limit)
-        _blame(
-            feed, report, orphans, column=name, cause="parent_unknown",
-            sentence=lambda mistake: (
-                f"“{mistake.key[:80]}” has no row with a name in this file and is not known in {brand.name}; "
-                "expected its name here, or its import first."
-            ),
-        )  # fmt: skip
-
-
-def _blame(
-    feed: Feed, report: Report, mistakes: Iterable[Mistake], *, column: int, cause: str,
-    sentence: Callable[[Mistake], str],
-) -> None:  # fmt: skip
-    """Report mistakes of one cause, each in its cell; what the database did not list is counted all the same."""
-    total = 0
-    for mistake in mistakes:
-        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence(mistake)))
-        total = mistake.total
-    if total:
-        report.counts[cause] = total
-
-
-def _conclude(
-    parsed: _Parsed, *, batch: uuid.UUID, brand: Brand, file_name: str, by: User, dry_run: bool
+def _offered(
+    *,
+    brand: Brand,
+    file: IO[bytes] | Path,
+    file_name: str,
+    by: User,
+    kind: str,
+    mapping: Mapping[str, str] | None,
+    source: FeedSource | None,
+    chosen: Sequence[Mapping[str, Any]],
 ) -> FeedImport:
-    """Merge unless something is wrong, and write down what happened. A dry run's merge is rolled back on its own."""
-    spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
-    merged = _EMPTY
-    if dry_run and not parsed.report.total:
-        with transaction.atomic(durable=True):
-            merged = staging.merge(batch, brand_id=brand.pk, spoken=spoken)
-            transaction.set_rollback(True)
-    with transaction.atomic(durable=True):
-        if not dry_run and not parsed.report.total:
-            merged = staging.merge(batch, brand_id=brand.pk, spoken=spoken)
-        status = (
-            ImportStatus.CHECKED if dry_run else ImportStatus.REFUSED if parsed.report.total else ImportStatus.APPLIED
-        )
-        done = _record(parsed, merged, status, brand=brand, file_name=file_name, by=by)
-        if status == ImportStatus.APPLIED:
-            events.publish(_happening(done, merged), by=by)
-    return done
-
-
-def _record(
-    parsed: _Parsed, merged: Merged, status: ImportStatus, *, brand: Brand, file_name: str, by: User
-) -> FeedImport:
-    report = parsed.report
-    done = FeedImport.objects.create(
+    """The import as a row that is not saved yet, its file kept; without storage key if the file is too large."""
+    access.require(by, Action.IMPORT_FEED, brand)
+    _ensure_kind(kind)
+    offered = FeedImport(
         brand=brand,
-        file_name=_storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
-        file_sha256=parsed.sha256,
-        file_bytes=parsed.size,
-        dialect=parsed.feed.dialect if parsed.feed else {},
-        status=status,
-        rows=parsed.feed.count if parsed.feed else 0,
-        created=merged.created,
-        updated=merged.updated,
-        unchanged=merged.unchanged,
-        error_count=report.total,
-        issue_counts=dict(report.counts),
+        file_name=feed_reading.storable(Path(file_name.replace("\\", "/")).name)[:300] or "feed",
+        subject_kind=kind,
+        fixes=_ensure_fixes(chosen),
+        mapping=mappings.ensure_fields(mapping or {}),
+        source=source,
         requested_by=by,
     )
-    ImportIssue.objects.bulk_create(
-        (
-            ImportIssue(
-                feed_import=done,
-                row=issue.row,
-                column=_storable(issue.column),
-                cell=issue.cell,
-                value=_storable(issue.value),
-                cause=issue.cause,
-                message=_storable(issue.message),
-            )
-            for issue in report.kept
-        ),
-        batch_size=1000,
+    try:
+        stored = _keep(file)
+    except files.TooLarge:
+        offered.file_bytes = MAX_FILE_BYTES + 1
+        return offered
+    offered.storage_key, offered.file_sha256, offered.file_bytes = stored.key, stored.sha256, stored.bytes
+    if mapping is None:
+        _recall(offered)
+    return offered
+
+
+def _keep(file: IO[bytes] | Path) -> files.Stored:
+    """Into storage a piece at a time; what says beforehand that it is too large is not read at all."""
+    if isinstance(file, Path):
+        if file.stat().st_size > MAX_FILE_BYTES:
+            raise files.TooLarge
+        with file.open("rb") as stream:
+            return files.keep(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
+    if (getattr(file, "size", 0) or 0) > MAX_FILE_BYTES:
+        raise files.TooLarge
+    if file.seekable():
+        file.seek(0)
+    return files.keep(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
+
+
+def _too_large(size: int) -> str:
+    return f"The file has {size:,} bytes or more; expected at most {MAX_FILE_BYTES:,}. Split it."
+
+
+def _recall(offered: FeedImport) -> None:
+    """Take the mapping that its source, or people for such headings, have saved."""
+    source = offered.source
+    if source is None and mappings.has_any(offered.brand):
+        look = peek(offered, rows=0)
+        source = mappings.remembered(offered.brand, look.header) if isinstance(look, Peek) else None
+    if source is None:
+        return
+    offered.source, offered.mapping = source, source.mapping
+    if offered.subject_kind == SubjectKind.PRODUCT:
+        offered.subject_kind = source.subject_kind
+
+
+def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek | FeedRefused:
+    """The beginning of a kept file with its mapping (or another), or why it is no table. Raises Conflict if it is no
+    longer kept."""
+    if not is_kept(offered):
+        raise Conflict(_GONE)
+    chosen = offered.mapping if mapping is None else mapping
+    with files.open(offered.storage_key) as stream:
+        try:
+            return columns_of.peek(stream, kind=offered.subject_kind, rows=rows, mapping=chosen)
+        except FeedRefused as refusal:
+            return refusal
+
+
+def _problem(offered: FeedImport) -> bool:
+    """True if the first rows show already that it cannot be read: then nobody has to wait for that news."""
+    try:
+        look = peek(offered, rows=1)
+    except Conflict:
+        return True
+    return isinstance(look, FeedRefused) or look.needs_mapping
+
+
+def _ensure_kind(kind: str) -> None:
+    if kind not in SubjectKind.values:
+        raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
+
+
+def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    found = []
+    for place, one in enumerate(chosen):
+        cause, fix, columns = str(one.get("cause", "")), str(one.get("fix", "")), one.get("columns") or []
+        try:
+            fixes.find(cause, fix)
+        except fixes.UnknownFix as error:
+            raise Invalid(str(error), [Problem(f"/fixes/{place}", str(error), fix)]) from None
+        found.append({"cause": cause, "fix": fix, "columns": [str(column)[:200] for column in columns], "changed": 0})
+    return found
+
+
+def _load(import_id: int, by: User) -> FeedImport:
+    found: FeedImport | None = (
+        FeedImport.objects.select_related("brand", "source", "requested_by").filter(pk=import_id).first()
     )
-    return done
+    if found is None:
+        raise NotFound(f"There is no import {import_id}.")
+    access.require(by, Action.IMPORT_FEED, found.brand)
+    return found
 
 
-def _storable(text: str) -> str:
-    """Without what PostgreSQL cannot store: NUL and lone surrogates."""
-    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+def _begin(found: FeedImport, by: User, *, among: Sequence[str], **changes: Any) -> None:
+    """Compare-and-set to waiting, from one of these states and from the fixes and mapping that were seen."""
+    if not is_kept(found):
+        raise Conflict(_GONE)
+    seen = FeedImport.objects.filter(pk=found.pk, status__in=among, fixes=found.fixes, mapping=found.mapping)
+    if not seen.update(status=ImportStatus.WAITING, attempts=0, rows=0, bytes_read=0, reading_since=None, **changes):
+        raise Conflict(_why_not(found.pk, "changed"))
 
 
-def _happening(done: FeedImport, merged: Merged) -> events.FeedImported:
-    payload: dict[str, Any] = {
-        "file_name": done.file_name,
-        "file_sha256": done.file_sha256,
-        "rows": done.rows,
-        "created": merged.created,
-        "updated": merged.updated,
-        "unchanged": merged.unchanged,
-        "variants_changed": merged.variants_changed,
-        "photos_changed": merged.photos_changed,
+def _why_not(import_id: int, what: str) -> str:
+    now = FeedImport.objects.select_related("undone_by").get(pk=import_id)
+    reasons = {
+        ImportStatus.WAITING: "it is being read just now",
+        ImportStatus.APPLIED: "it was applied",
+        ImportStatus.UNDONE: f"{now.undone_by.display_name if now.undone_by else 'somebody'} has undone it",
+        ImportStatus.CHECKED: "it was only checked" if what == "undone" else "somebody else has just changed it",
+        ImportStatus.REFUSED: "it was refused, and nothing was written",
     }
-    return events.FeedImported(brand_id=done.brand_id, object_id=done.pk, payload=payload)
+    return f"This import cannot be {what}: {reasons[ImportStatus(now.status)]}."

@@ -1,0 +1,32 @@
+"""A table or a list of titles that somebody pasted, as the file that it would have been."""
+
+from __future__ import annotations
+
+import csv
+import io
+
+from campaigns.feeds import vocabulary
+from campaigns.feeds.base import normalised
+
+
+def as_file(text: str, *, kind: str) -> tuple[str, bytes]:
+    """(file name, UTF-8 content). Articles and concepts may come as one title per line; everything else, and what a
+    spreadsheet put into the clipboard (tabs), is a table whose first line has the headings."""
+    lines = [line.strip("\r") for line in text.lstrip("\ufeff").split("\n")]
+    filled = [line for line in lines if line.strip()]
+    if kind != "product" and filled and not any("\t" in line for line in filled) and not _is_header(filled[0]):
+        return f"pasted {kind}s.csv", _titles(filled)
+    return "pasted table.csv", "\n".join(lines).encode("utf-8", "replace")
+
+
+def _is_header(line: str) -> bool:
+    """True for a line of headings: one of them is known as that of a name."""
+    return any(normalised(part) in vocabulary.NAME for part in line.replace(";", ",").split(","))
+
+
+def _titles(lines: list[str]) -> bytes:
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    writer.writerow(["title"])
+    writer.writerows([line.strip().removeprefix("- ").removeprefix("• ").strip()] for line in lines)
+    return out.getvalue().encode("utf-8", "replace")

@@ -1,0 +1,69 @@
+"""The first subjects of a feed as they would become: what people look at while they say what the columns are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from campaigns.feeds.base import FeedRefused, FeedRow, Issue
+from campaigns.feeds.opening import Feed
+
+MAX_ROWS = 400
+"""Rows that are looked at: one product may stand in many."""
+
+
+@dataclass
+class Shown:
+    """One subject with its photos' sources and its variants as `S / sage`; `is_known`: only pictures or variants of
+    a product that other files brought."""
+
+    key: str
+    kind: str
+    name: str = ""
+    attributes: dict[str, str] = field(default_factory=dict)
+    photos: list[Mapping[str, object]] = field(default_factory=list)
+    variants: list[str] = field(default_factory=list)
+    is_known: bool = True
+
+
+@dataclass
+class Preview:
+    """subjects: the first ones, in file order; issues: what is wrong with the rows that were read for them; problem:
+    why nothing can be read at all."""
+
+    subjects: list[Shown] = field(default_factory=list)
+    issues: list[Issue] = field(default_factory=list)
+    problem: str = ""
+
+
+def first(feed: Feed, *, subjects: int) -> Preview:
+    """Read as many rows as the first subjects need, and no more than MAX_ROWS."""
+    found = Preview()
+    by_key: dict[tuple[str, str], Shown] = {}
+    try:
+        for item in feed.rows():
+            if isinstance(item, Issue):
+                found.issues.append(item)
+            elif not _add(item, by_key, limit=subjects):
+                break
+            if feed.count > MAX_ROWS:
+                break
+    except FeedRefused as refusal:
+        found.issues += refusal.issues
+    found.subjects = list(by_key.values())
+    return found
+
+
+def _add(row: FeedRow, by_key: dict[tuple[str, str], Shown], *, limit: int) -> bool:
+    """False when the row belongs to a subject beyond the first `limit`."""
+    key = (row.kind, row.parent_key or row.key)
+    if key not in by_key and len(by_key) == limit:
+        return False
+    subject = by_key.setdefault(key, Shown(key[1], row.kind))
+    subject.photos += list(row.photos)
+    if not row.parent_key:
+        subject.name, subject.attributes, subject.is_known = row.name, dict(row.attributes), False
+    elif row.key:
+        subject.variants.append(" / ".join(row.options.values()) or row.key)
+        subject.name = subject.name or row.name
+    return True

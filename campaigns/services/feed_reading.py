@@ -1,0 +1,277 @@
+"""Reading one offered file to its end: staged, fixed, looked at as a set, merged or rolled back, and written down.
+
+Who may offer, fix, apply and undo imports is decided in services/imports.py.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from django.db import transaction
+
+from campaigns import events, feeds
+from campaigns.choices import ImportStatus
+from campaigns.errors import Conflict
+from campaigns.feeds import Feed, FeedRefused, FeedRow, Header, Issue
+from campaigns.feeds import mapping as columns_of
+from campaigns.feeds.fixes import Chosen, Mending
+from campaigns.models import FeedImport, ImportIssue
+from campaigns.services import staged_fixes, staging
+from campaigns.services.staging import Merged, Mistake
+
+MAX_STORED_ISSUES = 10_000
+MAX_STORED_PER_CAUSE = 1000
+"""So that a frequent mistake does not crowd out the others; all are counted."""
+PROGRESS_SECONDS = 0.5
+_EMPTY = Merged(0, 0, 0, 0, 0)
+
+
+@dataclass
+class Report:
+    """What was wrong: every mistake counted by cause, the first of each kept."""
+
+    counts: Counter[str] = field(default_factory=Counter)
+    kept: list[Issue] = field(default_factory=list)
+
+    def add(self, issue: Issue) -> None:
+        self.counts[issue.cause] += 1
+        if self.counts[issue.cause] <= MAX_STORED_PER_CAUSE and len(self.kept) < MAX_STORED_ISSUES:
+            self.kept.append(issue)
+
+    def add_all(self, refusal: FeedRefused) -> None:
+        for issue in refusal.issues:
+            self.add(issue)
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts.values())
+
+
+@dataclass
+class Parsed:
+    """What is known of a file once it was read to its end or to where it could not be read further."""
+
+    mending: Mending
+    feed: Feed | None = None
+    report: Report = field(default_factory=Report)
+
+
+def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
+    """Fixes as a FeedImport keeps them."""
+    return [Chosen(one["cause"], one["fix"], tuple(one.get("columns") or ())) for one in stored]
+
+
+def mending_of(offered: FeedImport) -> Mending:
+    """The fixes that people applied to this import, for the columns as people or the detection assigned them."""
+    chosen: dict[str, str] = offered.mapping
+    kind = offered.subject_kind
+
+    def fields(header: Header) -> Mapping[str, str]:
+        return chosen or columns_of.suggest(header, kind)
+
+    return Mending(chosen_of(offered.fixes), fields)
+
+
+def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
+    """The feed as this import has it read. Raises FeedRefused."""
+    return feeds.open_feed(stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend)
+
+
+def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
+    """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) says.
+
+    Not to be called inside a transaction: parsing may take minutes and holds none.
+    """
+    batch = uuid.uuid4()
+    try:
+        parsed = _parse(stream, offered, batch=batch)
+        if parsed.feed:
+            left_out = staged_fixes.apply(batch, parsed.mending.chosen, brand_id=offered.brand_id)
+            for index, count in left_out.items():
+                parsed.mending.changed[index] += count
+            _look_at_sets(parsed.feed, parsed.report, batch=batch, offered=offered)
+        return conclude(parsed, offered, batch=batch)
+    finally:
+        staging.clear(batch)
+
+
+def refuse(offered: FeedImport, message: str) -> FeedImport:
+    """Write down that the file cannot be read at all, and why."""
+    parsed = Parsed(Mending([], lambda header: {}))
+    parsed.report.add(Issue(0, "", "", "", "unreadable", message))
+    return conclude(parsed, offered, batch=uuid.uuid4())
+
+
+def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parsed:
+    parsed = Parsed(mending_of(offered))
+    mend = parsed.mending if parsed.mending.chosen else None
+    try:
+        parsed.feed = open_offered(stream, offered, mend)
+    except FeedRefused as refusal:
+        parsed.report.add_all(refusal)
+        return parsed
+    rows = _rows(parsed.feed, parsed.report)
+    staging.prepare(staging.stage(batch, _followed(rows, stream, parsed.feed, offered) if offered.pk else rows))
+    return parsed
+
+
+def _rows(feed: Feed, report: Report) -> Iterator[FeedRow]:
+    """The feed's rows; its issues go into the report, and so does what ends it early."""
+    try:
+        for item in feed.rows():
+            if isinstance(item, Issue):
+                report.add(item)
+            else:
+                yield item
+    except FeedRefused as refusal:
+        report.add_all(refusal)
+
+
+def _followed(rows: Iterator[FeedRow], stream: IO[bytes], feed: Feed, offered: FeedImport) -> Iterator[FeedRow]:
+    """The rows; how far the reading is goes into the import's row, for the people who wait."""
+    told = time.monotonic()
+    for row in rows:
+        if time.monotonic() - told > PROGRESS_SECONDS:
+            waiting = FeedImport.objects.filter(pk=offered.pk, status=ImportStatus.WAITING)
+            waiting.update(rows=feed.count, bytes_read=min(stream.tell(), offered.file_bytes))
+            told = time.monotonic()
+        yield row
+
+
+def _look_at_sets(feed: Feed, report: Report, *, batch: uuid.UUID, offered: FeedImport) -> None:
+    """Mistakes that no single row shows. Orphans only in an otherwise sound file: there a bad row made them."""
+    columns = feed.binding.columns
+    key, name, variant = columns["key"], columns["name"], columns.get("variant", columns["key"])
+    made = "" if key != name else " made of the title"
+
+    def duplicate(what: str) -> Callable[[Mistake], str]:
+        return lambda mistake: (
+            f"the {what} “{mistake.key[:80]}”{made} already stands in row {mistake.first_row}; expected it once."
+        )
+
+    limit = MAX_STORED_PER_CAUSE
+    keys = staging.duplicates(batch, of_subjects=True, limit=limit)
+    _blame(feed, report, keys, column=key, cause="duplicate_key", sentence=duplicate("key"))
+    variants = staging.duplicates(batch, of_subjects=False, limit=limit)
+    _blame(feed, report, variants, column=variant, cause="duplicate_variant", sentence=duplicate("variant"))
+    if not report.total:
+        brand = offered.brand
+        orphans = staging.orphans(batch, brand_id=brand.pk, limit=limit)
+        _blame(
+            feed, report, orphans, column=name, cause="parent_unknown",
+            sentence=lambda mistake: (
+                f"“{mistake.key[:80]}” has no row with a name in this file and is not known in {brand.name}; "
+                "expected its name here, or its import first."
+            ),
+        )  # fmt: skip
+
+
+def _blame(
+    feed: Feed, report: Report, mistakes: Iterable[Mistake], *, column: int, cause: str,
+    sentence: Callable[[Mistake], str],
+) -> None:  # fmt: skip
+    """Report mistakes of one cause, each in its cell; what the database did not list is counted all the same."""
+    total = 0
+    for mistake in mistakes:
+        report.add(feed.header.issue(mistake.row, column, mistake.key, cause, sentence(mistake)))
+        total = mistake.total
+    if total:
+        report.counts[cause] = total
+
+
+def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
+    """Merge unless something is wrong, and write down what happened. A check's merge is rolled back on its own."""
+    spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
+    is_sound = not parsed.report.total
+    merged = _EMPTY
+    if is_sound and not offered.is_to_apply:
+        with transaction.atomic(durable=True):
+            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken)
+            transaction.set_rollback(True)
+    with transaction.atomic(durable=True):
+        _claim(offered)
+        if is_sound and offered.is_to_apply:
+            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk)
+        _record(parsed, merged, offered)
+        if offered.status == ImportStatus.APPLIED:
+            events.publish(_happening(offered, merged), by=offered.requested_by)
+    return offered
+
+
+def _claim(offered: FeedImport) -> None:
+    """Insert the new row, or make sure that the waiting one is still waiting: only one reader may conclude it."""
+    if offered.pk is None:
+        offered.status = ImportStatus.CHECKED
+        offered.save()
+        return
+    there = FeedImport.objects.select_for_update().filter(pk=offered.pk, status=ImportStatus.WAITING)
+    if not there.exists():
+        raise Conflict("Somebody else has concluded this import meanwhile.")
+
+
+def _record(parsed: Parsed, merged: Merged, offered: FeedImport) -> None:
+    report = parsed.report
+    offered.status = (
+        ImportStatus.CHECKED
+        if not offered.is_to_apply
+        else ImportStatus.REFUSED
+        if report.total
+        else ImportStatus.APPLIED
+    )
+    offered.dialect = parsed.feed.dialect if parsed.feed else {}
+    offered.rows = parsed.feed.count if parsed.feed else 0
+    offered.bytes_read = offered.file_bytes
+    offered.attempts = 0
+    offered.created, offered.updated, offered.unchanged = merged.created, merged.updated, merged.unchanged
+    offered.error_count = report.total
+    offered.issue_counts = dict(report.counts)
+    offered.fixes = [
+        {"cause": one.cause, "fix": one.fix, "columns": list(one.columns), "changed": changed}
+        for one, changed in zip(parsed.mending.chosen, parsed.mending.changed, strict=True)
+    ]
+    offered.save()
+    _store(report.kept, offered)
+
+
+def _store(issues: Sequence[Issue], offered: FeedImport) -> None:
+    offered.issues.all().delete()
+    ImportIssue.objects.bulk_create(
+        (
+            ImportIssue(
+                feed_import=offered,
+                row=issue.row,
+                column=storable(issue.column),
+                cell=issue.cell,
+                value=storable(issue.value),
+                cause=issue.cause,
+                message=storable(issue.message),
+            )
+            for issue in issues
+        ),
+        batch_size=1000,
+    )
+
+
+def storable(text: str) -> str:
+    """Without what PostgreSQL cannot store: NUL and lone surrogates."""
+    return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
+
+
+def _happening(done: FeedImport, merged: Merged) -> events.FeedImported:
+    payload: dict[str, Any] = {
+        "import": done.pk,
+        "file_name": done.file_name,
+        "file_sha256": done.file_sha256,
+        "rows": done.rows,
+        "created": merged.created,
+        "updated": merged.updated,
+        "unchanged": merged.unchanged,
+        "variants_changed": merged.variants_changed,
+        "photos_changed": merged.photos_changed,
+    }
+    return events.FeedImported(brand_id=done.brand_id, object_id=done.pk, payload=payload)

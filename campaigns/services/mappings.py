@@ -1,0 +1,87 @@
+"""What people said a file's columns are, remembered per brand for the next file with the same headings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from django.db import transaction
+from django.utils.text import slugify
+
+from campaigns import access, events
+from campaigns.access import Action
+from campaigns.choices import SourceKind
+from campaigns.errors import Conflict, Invalid, Problem
+from campaigns.feeds import FeedRefused, Header
+from campaigns.feeds import mapping as columns_of
+from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.services import files
+
+MAX_NAME = 120
+
+
+def has_any(brand: Brand) -> bool:
+    """True if a mapping is remembered at all: without one, nobody needs to open a file to look for its own."""
+    return FeedSource.objects.filter(brand=brand, kind=SourceKind.UPLOAD, is_enabled=True).exclude(mapping={}).exists()
+
+
+def remembered(brand: Brand, header: Header) -> FeedSource | None:
+    """The upload source whose files have these headings, if somebody saved a mapping for them."""
+    sources = FeedSource.objects.filter(
+        brand=brand, kind=SourceKind.UPLOAD, is_enabled=True, header_sha256=columns_of.header_sha256(header)
+    )
+    found: FeedSource | None = sources.exclude(mapping={}).order_by("-pk").first()
+    return found
+
+
+def ensure_fields(mapping: Mapping[str, str]) -> dict[str, str]:
+    """The mapping as plain text; Invalid names every heading that is mapped to something unknown."""
+    problems = [
+        Problem(f"/mapping/{heading}", f"“{str(field)[:40]}” is no field.", str(field))
+        for heading, field in mapping.items()
+        if not isinstance(field, str) or not columns_of.is_field(field)
+    ]
+    if problems:
+        known = ", ".join(f"{one.name}…" if one.name.endswith(":") else one.name for one in columns_of.FIELDS)
+        raise Invalid(f"The mapping names fields that do not exist; known are {known}.", problems)
+    return dict(mapping)
+
+
+@transaction.atomic
+def remember(*, import_id: int, name: str, by: User) -> FeedSource:
+    """Keep an import's mapping for the next file with the same headings; a second one for them replaces the first.
+
+    Raises NotAllowed, Invalid for a name that is empty or taken, Conflict when the file is no longer kept.
+    """
+    done = FeedImport.objects.select_related("brand").get(pk=import_id)
+    access.require(by, Action.IMPORT_FEED, done.brand)
+    name = name.strip()[:MAX_NAME]
+    if not slugify(name):
+        raise Invalid("Give the mapping a name, such as “Supplier list”.", [Problem("/name", "is empty", name)])
+    header = _header(done)
+    found = remembered(done.brand, header)
+    taken = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).exclude(pk=found.pk if found else None)
+    if taken.exists():
+        raise Invalid(f"There is already a source called “{name}”; choose another name.", [Problem("/name", "", name)])
+    source = found or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
+    source.name, source.slug = name, slugify(name)[:50]
+    source.mapping, source.subject_kind = done.mapping, done.subject_kind
+    source.header_sha256 = columns_of.header_sha256(header)
+    source.save()
+    FeedImport.objects.filter(pk=done.pk).update(source=source)
+    events.publish(
+        events.MappingRemembered(
+            brand_id=done.brand_id, object_id=source.pk, payload={"name": name, "mapping": source.mapping}
+        ),
+        by=by,
+    )
+    return source
+
+
+def _header(done: FeedImport) -> Header:
+    if not done.storage_key or not files.exists(done.storage_key):
+        raise Conflict("The file is no longer kept. Drop it again.")
+    try:
+        with files.open(done.storage_key) as stream:
+            return columns_of.peek(stream, kind=done.subject_kind, rows=0).header
+    except FeedRefused as refusal:
+        raise Conflict(str(refusal)) from None

@@ -1,0 +1,126 @@
+"""Saying what a file's columns are: each heading with sample rows, a field to choose, and what becomes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from campaigns.access import Action
+from campaigns.choices import SubjectKind
+from campaigns.errors import Conflict
+from campaigns.feeds import FeedRefused
+from campaigns.feeds.base import letter
+from campaigns.feeds.mapping import Peek
+from campaigns.models import FeedImport
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.selectors import imports as selectors
+from campaigns.selectors import returned_files
+from campaigns.selectors.imports import Choice
+from campaigns.services import imports as services
+from campaigns.services import mappings
+from campaigns.views.imports import KINDS
+
+SAMPLE_ROWS = 4
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the file as the page shows it. is_guessed: nobody has said what it is."""
+
+    index: int
+    letter: str
+    heading: str
+    samples: tuple[str, ...]
+    field: str
+    is_guessed: bool
+    choices: list[tuple[str, list[Choice]]]
+
+
+@brand_page(Action.IMPORT_FEED)
+def mapping(request: BrandRequest, import_id: int) -> HttpResponseBase:
+    """Every column with its samples and its field. Posting checks the file anew with the mapping that was chosen."""
+    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = services.peek(found, rows=SAMPLE_ROWS)
+    if isinstance(look, FeedRefused):
+        raise Conflict(f"The columns cannot be shown: {look}")
+    if request.method == "POST":
+        return _save(request, found, look)
+    chosen = look.suggestion | found.mapping
+    return render(
+        request,
+        "campaigns/import_mapping.html",
+        {
+            "feed_import": found,
+            "columns": _columns(request, found, look, chosen),
+            "kinds": KINDS,
+            "kind": found.subject_kind,
+            "preview": returned_files.preview(found, mapping=found.mapping, kind=found.subject_kind),
+            "problem": look.problem,
+            "source": found.source if found.source and found.source.kind == "upload" else None,
+        },
+    )
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def preview(request: BrandRequest, import_id: int) -> HttpResponseBase:
+    """The first subjects under the fields that are chosen just now, for htmx."""
+    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    look = services.peek(found, rows=0, mapping={})
+    if isinstance(look, FeedRefused):
+        raise Conflict(f"The columns cannot be shown: {look}")
+    shown = returned_files.preview(found, mapping=_chosen(request, look), kind=_kind(request, found))
+    return render(request, "campaigns/import_preview.html", {"preview": shown, "feed_import": found})
+
+
+def _columns(request: BrandRequest, found: FeedImport, look: Peek, chosen: dict[str, str]) -> list[Column]:
+    names = selectors.attribute_names(request.user, request.brand.pk)
+    columns = []
+    for index, heading in enumerate(look.header.cells):
+        if not heading:
+            continue
+        samples = tuple(cells[index][:80] if index < len(cells) else "" for _, cells in look.sample)
+        field = chosen.get(heading, "ignore")
+        columns.append(
+            Column(
+                index,
+                "" if look.header.place else letter(index),
+                heading,
+                samples,
+                field,
+                heading not in found.mapping,
+                selectors.field_choices(names, heading, field),
+            )
+        )
+    return columns
+
+
+def _chosen(request: BrandRequest, look: Peek) -> dict[str, str]:
+    """Heading -> field as the form has it; the columns are numbered there, because headings may be anything."""
+    return {
+        heading: field
+        for index, heading in enumerate(look.header.cells)
+        if heading and (field := request.POST.get(f"field-{index}", ""))
+    }
+
+
+def _kind(request: BrandRequest, found: FeedImport) -> str:
+    kind = request.POST.get("kind", "")
+    return kind if kind in SubjectKind.values else found.subject_kind
+
+
+def _save(request: BrandRequest, found: FeedImport, look: Peek) -> HttpResponseBase:
+    done = services.check_again(
+        import_id=found.pk, by=request.user, mapping=_chosen(request, look), kind=_kind(request, found)
+    )
+    if "column_missing" in done.issue_counts or "mapping" in done.issue_counts:
+        return redirect("import_mapping", request.brand.slug, done.pk)
+    if request.POST.get("remember"):
+        source: Any = mappings.remember(import_id=done.pk, name=request.POST.get("name", ""), by=request.user)
+        messages.success(request, f"Remembered as “{source.name}”: the next file with these headings is read so too.")
+    return redirect("import_detail", request.brand.slug, done.pk)
