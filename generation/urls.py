@@ -12,5 +12,6 @@ urlpatterns = [
     path("brands/<slug:brand>/campaigns/<slug:slug>/runs/preview/", planning.preview, name="run_preview"),
     path("brands/<slug:brand>/runs/<int:run_id>/", runs.detail, name="run"),
     path("brands/<slug:brand>/runs/<int:run_id>/live/", runs.live, name="run_live"),
+    path("brands/<slug:brand>/runs/<int:run_id>/rows/", runs.rows, name="run_rows"),
     path("brands/<slug:brand>/runs/<int:run_id>/<slug:verb>/", runs.act, name="run_act"),
 ]

@@ -16,6 +16,7 @@ from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed
 from campaigns.models import Brand, Campaign, Event, PromptVersion, User
 from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
+from generation.selectors import matrix
 from generation.selectors import runs as run_selectors
 from generation.services import budget, gates, planning, retries, runs
 from tests import engines, factories
@@ -155,8 +156,23 @@ def test_only_a_lead_overrides_the_gate_and_only_with_a_reason(
 
 
 def test_pictures_of_other_stages_do_not_open_the_gate(planned: Callable[..., Run], campaign: Campaign) -> None:
-    judge(planned(stage="partial"), *["approved"] * 5)
-    assert not gates.pilot(campaign).is_open
+    run = planned(stage="partial")
+    judge(run, *["approved"] * 5)
+    assert not gates.pilot(campaign, run.prompt_version).is_open
+
+
+def test_a_pilot_of_another_version_does_not_open_the_gate(
+    planned: Callable[..., Run], campaign: Campaign, version: PromptVersion, manager: User
+) -> None:
+    judge(planned(), *["approved"] * 5)
+    better = factories.PromptVersionFactory(
+        template=version.template, number=version.number + 1, text="{name} on clay", axes={}, parameters={}, needs={}
+    )
+    assert gates.pilot(campaign, version).is_open
+    assert gates.pilot(campaign, better).decided == 0
+    with pytest.raises(Conflict, match=f"pilot of v{better.number} has 0 of 4 decisions"):
+        runs.release(run_id=planned(stage="full", prompt_version=better).pk, by=manager)
+    assert runs.release(run_id=planned(stage="full").pk, by=manager).state == RunState.RUNNING
 
 
 def test_a_run_beyond_the_budget_stays_planned(planned: Callable[..., Run], campaign: Campaign, manager: User) -> None:
@@ -362,12 +378,12 @@ def test_funnel_and_matrix_show_what_is_there_in_one_query_each(
         counts = run_selectors.funnel(run)
     assert (counts.total, counts.done, counts.assets["in_review"], counts.assets["making"]) == (5, 1, 1, 4)
     with django_assert_num_queries(1):
-        rows = run_selectors.matrix(run, limit=2)
+        rows = matrix.rows(run, limit=2)
     assert [row.subject_key for row in rows] == ["MUG-0", "MUG-1"]
     [cell] = rows[0].cells
     assert (cell.state, cell.version_id, cell.worst_outcome, cell.aspect) == ("in_review", made.pk, "flag", "1:1")
     assert rows[1].cells[0].version_id is None
-    assert run_selectors.matrix(run, limit=2, offset=4)[0].subject_key == "MUG-4"
+    assert [row.subject_key for row in matrix.rows(run, limit=3, after=rows[1].place)] == ["MUG-2", "MUG-3", "MUG-4"]
 
 
 def test_progress_knows_rate_and_end_once_two_pictures_are_made(planned: Callable[..., Run], manager: User) -> None:

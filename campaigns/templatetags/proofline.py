@@ -127,3 +127,21 @@ def swatch(attributes: dict[str, Any]) -> str:
 def words(value: str) -> str:
     """ "needs_revision" as a person writes it: "needs revision"."""
     return str(value).replace("_", " ")
+
+
+@register.filter
+def share(part: float) -> str:
+    """A share 0–1 of a picture as CSS writes a percentage: 0.25 -> "25.00"."""
+    return f"{100 * min(1.0, max(0.0, float(part))):.2f}"
+
+
+@register.filter
+def rest(part: float) -> str:
+    """What lies behind a share 0–1, as `share`: 0.75 -> "25.00"."""
+    return share(1 - float(part))
+
+
+@register.filter
+def until(start: datetime, end: datetime) -> str:
+    """How long from start to end: "3.2 s"."""
+    return seconds((end - start).total_seconds())

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from django.db import transaction
+from django.urls import reverse
 
 from campaigns import clock
+from campaigns.choices import Role
 from campaigns.errors import Conflict
 from campaigns.models import User
+from campaigns.services import notices
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.models import Asset, Job, Run
@@ -31,6 +34,33 @@ def retry_group(*, run_id: int, by: User, group: str, at_most: int | None = None
 def retry_jobs(*, run_id: int, by: User, job_ids: Sequence[int]) -> int:
     """Queue these jobs again, as far as they are of this run and have failed; returns how many."""
     return _retry(run_id, by, None, list(job_ids))
+
+
+@transaction.atomic
+def tell_operator(*, run_id: int, by: User, group: str) -> int:
+    """Put one group of failures before the operators: superusers, and the brand's admins. Returns how many are told.
+
+    Raises Conflict when nothing is in the group any more, or when there is nobody to tell.
+    """
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    run.campaign = campaign
+    found = next((one for one in failures.groups(run) if one.key == group), None)
+    if found is None:
+        raise Conflict(f"{run.name} has no such failure any more; load the page again.", state=run.state)
+    operators = [*User.objects.filter(is_superuser=True), *notices.people(campaign.brand, Role.ADMIN)]
+    pictures = "1 picture" if found.count == 1 else f"{found.count} pictures"
+    told = notices.tell(
+        brand=campaign.brand,
+        users=[user for user in operators if user != by],
+        kind="operator_asked",
+        sentence=f"{by.display_name} asks you to look at {run.endpoint.name}: {pictures} of {run.name} "
+        f"({found.cause.word}). {found.message}",
+        href=reverse("run", args=[campaign.brand.slug, run.pk]),
+    )
+    if not told:
+        raise Conflict("There is no operator to tell: nobody is an admin of this brand or a superuser, but you.")
+    return told
 
 
 @transaction.atomic

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from campaigns.models import ReferencePhoto
+from generation.causes import Cause
+from generation.choices import RunShape
 from generation.models import Run
-from generation.selectors import runs
-from generation.selectors.runs import MatrixCell
+from generation.selectors import failures, matrix
+from generation.selectors.matrix import MatrixCell, MatrixRow
 
-ROWS = 100
+#: A page of the matrix: so many cells, and so many subjects at most.
+CELLS, MOST_ROWS = 360, 60
 SMALL_ABOVE = 300
 _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
@@ -27,18 +31,26 @@ class Square:
     outcome: str
     percent: int | None
     is_running: bool
+    cause: Cause | None
     error: str
     label: str
 
     @property
     def mark(self) -> str:
-        text = f"{self.state}/{self.version_id}/{self.outcome}/{self.percent}/{self.is_running}/{self.error}"
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
+        code = self.cause.code if self.cause else ""
+        text = f"{self.state}/{self.version_id}/{self.outcome}/{self.percent}/{self.is_running}/{code}/{self.error}"
+        return hashlib.sha256(text.encode()).hexdigest()[:6]
 
     @property
     def look(self) -> str:
-        """What is drawn: a state, or "running" while it is being made."""
-        return "running" if self.is_running and self.version_id is None else self.state
+        """What is drawn: "running" while it is being made, "stuck" where nothing comes of it, else the state."""
+        if self.version_id is None and self.is_running:
+            return "running"
+        return "stuck" if self.version_id is None and self.cause else self.state
+
+    @property
+    def is_problem(self) -> bool:
+        return self.state in _PROBLEMS or self.outcome in {"flag", "fail"} or self.cause is not None
 
 
 @dataclass(frozen=True)
@@ -52,59 +64,65 @@ class Line:
 
 @dataclass(frozen=True)
 class Sheet:
-    """One page of the matrix. columns: labels of axis values and aspect."""
+    """One page of the matrix. columns: per column the axis values and the aspect, one word each, or nothing in a list,
+    whose pictures have values of their own. after: where the next page begins, None on the last one."""
 
-    columns: Sequence[str]
+    columns: Sequence[Sequence[str]]
     lines: Sequence[Line]
-    page: int
-    pages: int
+    after: int | None
     only_problems: bool
     is_small: bool
-
-    @property
-    def previous(self) -> int:
-        return self.page - 1
-
-    @property
-    def next(self) -> int:
-        return self.page + 1
+    is_list: bool
 
     @property
     def cells(self) -> list[Square]:
         return [square for line in self.lines for square in line.squares if square]
 
 
-def load_sheet(run: Run, *, page: int = 1, only_problems: bool = False) -> Sheet:
-    """Three queries: the subjects' count, the cells, the photos."""
-    total = run.cells.values("subject_id").distinct().count()
-    rows = runs.matrix(run, limit=ROWS, offset=(page - 1) * ROWS)
-    columns: dict[tuple[str, str], str] = {}
-    for row in rows:
-        for cell in row.cells:
-            columns.setdefault((cell.values_key, cell.aspect), _label(cell))
-    names = list(columns.values())
-    photos: dict[int, ReferencePhoto] = {}
-    stored = ReferencePhoto.objects.filter(subject_id__in=[row.subject_id for row in rows]).exclude(storage_key="")
-    for photo in stored.order_by("-position", "-id"):
-        photos[photo.subject_id] = photo
+def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> Sheet:
+    """Three queries: the columns, a page of subjects with their cells, the photos."""
+    is_list = run.shape == RunShape.LIST
+    known = [] if is_list else matrix.columns(run)
+    width = matrix.size(run)[1] if is_list else len(known)
+    limit = max(4, min(MOST_ROWS, CELLS // max(1, width)))
+    rows = matrix.rows(run, limit=limit + 1, after=after, only_problems=only_problems)
+    more, rows = rows[limit:], rows[:limit]
+    shown = failures.photos(row.subject_id for row in rows)
+    places = {(column.values_key, column.aspect): place for place, column in enumerate(known)}
     lines = []
     for row in rows:
-        there = {(cell.values_key, cell.aspect): _square(cell) for cell in row.cells}
-        squares = [there.get(column) for column in columns]
-        if only_problems and not any(one and _is_problem(one) for one in squares):
-            continue
-        lines.append(Line(row.subject_id, row.subject_key, row.subject_name, photos.get(row.subject_id), squares))
-    pages = max(1, -(-total // ROWS))
-    return Sheet(names, lines, page, pages, only_problems, len(names) * len(rows) > SMALL_ABOVE)
+        squares = _listed(row, width) if is_list else _placed(row, places)
+        lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
+    return Sheet(
+        columns=[_words(column.values, column.aspect) for column in known] or [()] * width,
+        lines=lines,
+        after=rows[-1].place if more else None,
+        only_problems=only_problems,
+        is_small=run.cell_count > SMALL_ABOVE,
+        is_list=is_list,
+    )
 
 
-def _is_problem(square: Square) -> bool:
-    return square.state in _PROBLEMS or square.outcome in {"flag", "fail"} or bool(square.error)
+def load_squares(run: Run, known: Mapping[int, str]) -> list[Square]:
+    """Of these cells (id -> mark as the page has it) those that would be drawn differently now. One query."""
+    squares = [_square(cell) for cell in matrix.cells(run, list(known))]
+    return [square for square in squares if known[square.cell_id] != square.mark]
 
 
-def _label(cell: MatrixCell) -> str:
-    values = " · ".join(str(value) for value in cell.values.values())
-    return f"{values} {cell.aspect}".strip()
+def _placed(row: MatrixRow, places: Mapping[tuple[str, str], int]) -> list[Square | None]:
+    squares: list[Square | None] = [None] * len(places)
+    for cell in row.cells:
+        squares[places[cell.values_key, cell.aspect]] = _square(cell)
+    return squares
+
+
+def _listed(row: MatrixRow, width: int) -> list[Square | None]:
+    squares: list[Square | None] = [_square(cell) for cell in row.cells]
+    return squares + [None] * (width - len(squares))
+
+
+def _words(values: Mapping[str, Any], aspect: str) -> list[str]:
+    return [word for word in (*(str(value) for value in values.values()), aspect) if word]
 
 
 def _square(cell: MatrixCell) -> Square:
@@ -116,6 +134,7 @@ def _square(cell: MatrixCell) -> Square:
         outcome=cell.worst_outcome or "",
         percent=cell.percent,
         is_running=cell.is_running,
+        cause=cell.cause,
         error=cell.error,
-        label=_label(cell),
+        label=" · ".join(_words(cell.values, cell.aspect)),
     )

@@ -2,52 +2,73 @@
 
 from __future__ import annotations
 
+import hashlib
+from typing import Any
+
 from django.contrib import messages
-from django.http import HttpResponseBase
+from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.errors import NotFound
 from campaigns.pages import BrandRequest, brand_page, number
-from generation.choices import RunState
+from generation.choices import JobState, RunState, Stage
 from generation.models import Run
+from generation.selectors import failures
 from generation.selectors import runs as selectors
 from generation.services import gates, retries
 from generation.services import runs as services
-from generation.views.matrix import Sheet, load_sheet
+from generation.views.matrix import Sheet, load_sheet, load_squares
 
-LIVE = (RunState.RUNNING,)
-POLL_SECONDS = 2
+#: Seconds between two looks of a page at a run; a run that is not named here does not change by itself.
+POLL_SECONDS = {RunState.RUNNING: 2, RunState.PAUSED: 10, RunState.PLANNED: 30}
+PRIORITIES = [(10, "Before others"), (0, "In its turn"), (-10, "Behind others")]
+#: Cells of which one look may ask: what fits on a wall screen, and a bound for everything behind it.
+MOST_CELLS = 1500
 
 
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """The run with the first page of its matrix; `?only=problems` leaves out what went well, `?after=` goes on."""
     run = _run(request, run_id)
-    sheet = _sheet(request, run)
-    context = {"run": run, "progress": selectors.progress(run), "sheet": sheet, "pilot": gates.pilot(run.campaign)}
-    return render(request, "generation/run.html", context | {"poll": POLL_SECONDS, "is_live": run.state in LIVE})
+    context = _standing(request, run) | {"sheet": _sheet(request, run)}
+    return render(request, "generation/run.html", context | {"groups": failures.groups(run)})
+
+
+@require_safe
+@brand_page()
+def rows(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """The next page of the matrix, as rows to be put under those that are there."""
+    run = _run(request, run_id)
+    return render(request, "generation/run_rows.html", {"run": run, "sheet": _sheet(request, run)})
 
 
 @require_POST
 @brand_page()
 def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """What changed since the page's last look: the head, and the cells whose mark is not the one that it posts.
+    """What changed since the page's last look: the head with the failures if its mark is another one, and of the cells
+    that are on the screen those whose mark is. 204 when nothing did.
 
-    Posted, because a thousand marks are too long for an address; it changes nothing.
+    Posted, because hundreds of marks are too long for an address; it changes nothing.
     """
     run = _run(request, run_id)
-    sheet = _sheet(request, run)
-    known = dict(pair.split(":", 1) for pair in request.POST.get("cells", "").split(",") if ":" in pair)
-    changed = [cell for cell in sheet.cells if known.get(str(cell.cell_id)) != cell.mark]
-    context = {"run": run, "progress": selectors.progress(run), "changed": changed, "pilot": gates.pilot(run.campaign)}
-    return render(request, "generation/run_live.html", context | {"poll": POLL_SECONDS, "is_live": run.state in LIVE})
+    context = _standing(request, run)
+    pairs = [pair.split(":", 1) for pair in request.POST.get("cells", "").split(",") if ":" in pair][:MOST_CELLS]
+    known = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
+    changed = load_squares(run, known)
+    has_head = request.POST.get("head") != context["head_mark"]
+    if not changed and not has_head:
+        return HttpResponse(status=204)
+    groups = failures.groups(run) if has_head else []
+    context |= {"changed": changed, "has_head": has_head, "groups": groups}
+    return render(request, "generation/run_live.html", context)
 
 
 @require_POST
 @brand_page()
 def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
-    """Release, pause, resume, cancel, retry what failed, or change the priority."""
+    """Release, pause, resume, cancel, retry what failed, tell the operator, or change the priority."""
     run = _run(request, run_id)
     if verb == "release":
         services.release(
@@ -62,6 +83,9 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "retry":
         count = _retry(request, run)
         messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
+    elif verb == "operator":
+        told = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
+        messages.success(request, f"{told} {'operator knows' if told == 1 else 'operators know'} of it now.")
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
     else:
@@ -89,8 +113,27 @@ def _run(request: BrandRequest, run_id: int) -> Run:
 
 
 def _sheet(request: BrandRequest, run: Run) -> Sheet:
-    page = _number(request.GET.get("page", "1"))
-    return load_sheet(run, page=max(1, page), only_problems=request.GET.get("only") == "problems")
+    after = number(request.GET.get("after", ""))
+    return load_sheet(run, after=-1 if after is None else after, only_problems=request.GET.get("only") == "problems")
+
+
+def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
+    """What the head of the page says. head_mark: changes whenever it would say something else."""
+    progress = selectors.progress(run)
+    pilot = gates.pilot(run.campaign, run.prompt_version) if run.state == RunState.PLANNED and run.stage == Stage.FULL else None
+    funnel = progress.funnel
+    said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), pilot)
+    text = repr((said, sorted(funnel.assets.items())))
+    in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
+    poll = POLL_SECONDS.get(RunState(run.state), 0)
+    return {
+        "run": run,
+        "progress": progress,
+        "pilot": pilot,
+        "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],
+        "priorities": PRIORITIES,
+        "poll": POLL_SECONDS[RunState.RUNNING] if in_flight else poll,
+    }
 
 
 def _number(text: str) -> int:

@@ -1,0 +1,176 @@
+"""The matrix of a run: subjects × variants with what is there of each, a page of subjects or single cells at a time."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from generation import causes
+from generation.causes import Cause
+from generation.models import Run
+
+# "j" sums up a cell's jobs in one look: what runs now, and the newest one that stands still for a reason.
+_WHAT_IS_THERE = """
+SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
+       v.id, v.worst_outcome, j.running, j.percent, j.stuck
+FROM {cells}
+JOIN campaigns_subject s ON s.id = c.subject_id
+JOIN generation_asset a ON a.cell_id = c.id
+LEFT JOIN LATERAL (
+    SELECT w.id, w.worst_outcome FROM generation_assetversion w
+    WHERE w.asset_id = a.id AND (a.current_version_id IS NULL OR w.id = a.current_version_id)
+    ORDER BY w.round DESC, w.candidate LIMIT 1
+) v ON true
+LEFT JOIN LATERAL (
+    SELECT count(*) FILTER (WHERE q.status = 'running') AS running,
+           max(100 * q.step / greatest(q.steps, 1)) FILTER (WHERE q.status = 'running' AND q.steps > 0) AS percent,
+           (array_agg(jsonb_build_array(q.status, q.error_kind, q.error, q.hold_reason) ORDER BY q.id DESC)
+            FILTER (WHERE {stuck}))[1] AS stuck
+    FROM generation_job q WHERE q.cell_id = c.id
+) j ON true
+"""
+_STUCK = """q.status IN ('failed', 'quarantined') OR (q.status = 'held' AND q.hold_reason = 'quota')
+            OR (q.status = 'cancelled' AND q.error_kind = 'rejected_before')"""
+
+_PAGE = (
+    """
+WITH page AS (
+    SELECT g.subject_id, min(g.position) AS place FROM generation_cell g {problems}
+    WHERE g.run_id = %(run)s GROUP BY g.subject_id HAVING min(g.position) > %(after)s ORDER BY place LIMIT %(limit)s
+)
+"""  # noqa: S608 - our own text only
+    + _WHAT_IS_THERE.replace("{place}", "page.place").replace(
+        "{cells}", "page JOIN generation_cell c ON c.subject_id = page.subject_id AND c.run_id = %(run)s"
+    )
+    + "ORDER BY page.place, c.position"
+).replace("{stuck}", _STUCK)
+
+# Joined into the page: only cells with a problem count, so only subjects that have one are found.
+_WITH_PROBLEMS = f"""
+    JOIN generation_asset b ON b.cell_id = g.id AND (
+        b.state IN ('failed', 'rejected', 'revoked', 'stale')
+        OR EXISTS (SELECT 1 FROM generation_assetversion w
+                   WHERE w.id = b.current_version_id AND w.worst_outcome IN ('flag', 'fail'))
+        OR EXISTS (SELECT 1 FROM generation_job q WHERE q.cell_id = g.id AND ({_STUCK}))
+    )
+"""  # noqa: S608 - our own text only
+
+_CELLS = _WHAT_IS_THERE.replace("{place}", "c.position").replace("{cells}", "generation_cell c").replace(
+    "{stuck}", _STUCK
+) + ("WHERE c.run_id = %(run)s AND c.id = ANY(%(cells)s) ORDER BY c.position")
+
+_COLUMNS = """
+SELECT values_key, aspect, (array_agg(axis_values))[1] FROM generation_cell WHERE run_id = %s
+GROUP BY values_key, aspect ORDER BY min(position)
+"""
+
+_PLACES = """
+SELECT count(DISTINCT subject_id), coalesce(max(row), 0) FROM (
+    SELECT subject_id, count(*) AS row FROM generation_cell WHERE run_id = %s GROUP BY subject_id
+) counted
+"""
+
+
+@dataclass(frozen=True)
+class MatrixCell:
+    """One cell as the live matrix shows it. percent: of a picture being made; cause: why nothing more comes of it;
+    error: its engine's own words."""
+
+    cell_id: int
+    asset_id: int
+    values: Mapping[str, Any]
+    values_key: str
+    aspect: str
+    state: str
+    round: int
+    version_id: int | None
+    worst_outcome: str | None
+    is_running: bool
+    percent: int | None
+    cause: Cause | None
+    error: str
+
+
+@dataclass(frozen=True)
+class MatrixRow:
+    """One subject with its cells in the order in which they were planned. place: of its first cell with a problem, or
+    of its first cell; the key of the page after this row."""
+
+    subject_id: int
+    subject_key: str
+    subject_name: str
+    place: int
+    cells: tuple[MatrixCell, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """One variant that the run has of every subject."""
+
+    values_key: str
+    aspect: str
+    values: Mapping[str, Any]
+
+
+def rows(run: Run, *, limit: int = 60, after: int = -1, only_problems: bool = False) -> list[MatrixRow]:
+    """`limit` subjects behind the place `after`, in one query; `only_problems` leaves out those that have none."""
+    statement = _PAGE.format(problems=_WITH_PROBLEMS if only_problems else "")
+    found: dict[int, tuple[str, str, int, list[MatrixCell]]] = {}
+    for record in _fetch(statement, {"run": run.pk, "limit": limit, "after": after}):
+        _, subject_id, key, name = record[:4]
+        found.setdefault(subject_id, (key, name, record[10], []))[3].append(_cell(record))
+    return [MatrixRow(pk, key, name, place, tuple(cells)) for pk, (key, name, place, cells) in found.items()]
+
+
+def cells(run: Run, ids: Sequence[int]) -> list[MatrixCell]:
+    """These cells of the run, as far as they are of it. One query."""
+    return [_cell(record) for record in _fetch(_CELLS, {"run": run.pk, "cells": list(ids)})]
+
+
+def columns(run: Run) -> list[Column]:
+    """Every variant of a matrix run, in the order in which they were planned. One query."""
+    return [Column(key, aspect, _json(values)) for key, aspect, values in _fetch(_COLUMNS, [run.pk])]
+
+
+def size(run: Run) -> tuple[int, int]:
+    """How many subjects the run has, and the most cells of one of them. One query."""
+    [(subjects, widest)] = _fetch(_PLACES, [run.pk])
+    return subjects, widest
+
+
+def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found
+
+
+def _cell(record: tuple[Any, ...]) -> MatrixCell:
+    cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
+    version_id, outcome, running, percent, stuck = record[11:]
+    status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
+    cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
+    return MatrixCell(
+        cell_id=cell_id,
+        asset_id=asset_id,
+        values=_json(values),
+        values_key=values_key,
+        aspect=aspect,
+        state=state,
+        round=round_,
+        version_id=version_id,
+        worst_outcome=outcome,
+        is_running=bool(running),
+        percent=percent,
+        cause=cause,
+        error=error,
+    )
+
+
+def _json(value: Any) -> Any:
+    """Raw cursors give jsonb as text: Django takes psycopg's own loader away."""
+    return json.loads(value) if isinstance(value, str) else value

@@ -1,0 +1,123 @@
+"""One cell of a run with all that is known of it: what the drawer beside the matrix shows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns.errors import NotFound
+from campaigns.models import ReferencePhoto, User
+from campaigns.prompts.pieces import Piece
+from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_selectors
+from generation import causes
+from generation.causes import Cause
+from generation.choices import HoldReason, JobState, Outcome
+from generation.models import Asset, AssetVersion, Attempt, Finding, Job
+from generation.selectors import failures
+from review.choices import TaskState, Verdict
+from review.models import Decision, ReviewTask
+from review.selectors.room import pieces
+
+_STUCK = (JobState.FAILED, JobState.QUARANTINED)
+
+
+@dataclass(frozen=True)
+class CellStory:
+    """version: the one being judged, else the newest, else None. jobs: of the newest round, with frozen spec and
+    attempts; stuck: those of them that a person may try again. findings: of the version, the worst first."""
+
+    asset: Asset
+    photo: ReferencePhoto | None
+    version: AssetVersion | None
+    jobs: Sequence[Job]
+    stuck: Sequence[Job]
+    attempts: Sequence[Attempt]
+    cause: Cause | None
+    error: str
+    prompt: Sequence[Piece]
+    spec: dict[str, Any]
+    findings: Sequence[Finding]
+    passed: int
+    decisions: Sequence[Decision]
+    task: ReviewTask | None
+
+    @property
+    def boxes(self) -> list[tuple[int, Finding]]:
+        """Findings that know where they are, with the number that stands on the picture and beside the words."""
+        return [(place, one) for place, one in enumerate(self.findings, 1) if one.box]
+
+
+def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
+    """Eight queries, however many attempts and findings. NotFound outside the person's brands and for a cell of another
+    run."""
+    rows = Asset.objects.visible_to(user).select_related(
+        "brand",
+        "subject",
+        "cell__run__campaign",
+        "cell__run__endpoint",
+        "cell__run__prompt_version__template",
+        "cell__run__prompt_version__style",
+        "current_version__master",
+    )
+    asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
+    if asset is None:
+        raise NotFound(f"Run {run_id} has no picture {cell_id}.")
+    jobs = list(
+        Job.objects.filter(cell_id=cell_id, frozen__round=asset.round)
+        .select_related("frozen", "endpoint")
+        .order_by("frozen__candidate", "id")
+    )
+    version = asset.current_version or (
+        AssetVersion.objects.filter(asset=asset).select_related("master").order_by("-round", "candidate").first()
+    )
+    stuck = [job for job in jobs if job.status in _STUCK or job.hold_reason == HoldReason.QUOTA]
+    broken = next((job for job in jobs if job in stuck or (job.error and job.status == JobState.CANCELLED)), None)
+    made = next((job for job in jobs if version and job.pk == version.job_id), None)
+    shown = made or broken or (jobs[0] if jobs else None)
+    spec = shown.frozen.spec if shown else {}
+    findings = list(version.findings.select_related("twin").all()) if version else []
+    told = sorted((one for one in findings if one.outcome != Outcome.PASS), key=lambda one: one.outcome != Outcome.FAIL)
+    return CellStory(
+        asset=asset,
+        photo=failures.photos([asset.subject_id]).get(asset.subject_id),
+        version=version,
+        jobs=jobs,
+        stuck=stuck,
+        attempts=_attempts(jobs),
+        cause=_cause(broken),
+        error=broken.error if broken else "",
+        prompt=_prompt(asset, spec),
+        spec=spec,
+        findings=told,
+        passed=len(findings) - len(told),
+        decisions=_decisions(asset),
+        task=ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).first(),
+    )
+
+
+def _attempts(jobs: Sequence[Job]) -> list[Attempt]:
+    rows = Attempt.objects.filter(job__in=[job.pk for job in jobs]).select_related("endpoint", "job")
+    return list(rows.order_by("-started_at", "-id")[:20])
+
+
+def _cause(job: Job | None) -> Cause | None:
+    if job is None:
+        return None
+    return causes.of(status=job.status, error_kind=job.error_kind, message=job.error, hold_reason=job.hold_reason)
+
+
+def _prompt(asset: Asset, spec: dict[str, Any]) -> list[Piece]:
+    subject = asset.subject
+    values = campaign_selectors.values_of(
+        key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+    )
+    source = prompt_selectors.source(asset.cell.run.prompt_version)
+    return pieces(source, values | asset.cell.axis_values, spec.get("prompt", ""))
+
+
+def _decisions(asset: Asset) -> list[Decision]:
+    """Those that stand and those that were taken back, newest first; the taking back itself says nothing new."""
+    rows = Decision.objects.filter(task__asset=asset).exclude(verdict=Verdict.UNDONE)
+    return list(rows.select_related("decided_by", "reason", "version", "voided_by").order_by("-id")[:8])

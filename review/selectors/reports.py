@@ -1,0 +1,329 @@
+"""What came of a run or a campaign: the funnel, what it cost, how long it took, why pictures were refused, and which
+prompt versions and axis values pass. Set-based: the same few queries for ten pictures and for a hundred thousand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+
+from campaigns.models import Campaign, PromptVersion, User
+from generation.choices import Stage
+from generation.models import Run
+
+EXAMPLES = 6
+
+# One row per picture. Decisions that were undone do not count; an approval that was revoked was one.
+# first_look: nobody ever said no to it, and every stage said yes. decided: it is clear whether that is so.
+_FACTS = """
+WITH facts AS (
+    SELECT c.id AS cell_id, c.run_id, r.prompt_version_id, c.axis_values, c.aspect, a.id AS asset_id, a.state,
+           a.subject_id, a.round, v.made > 0 AS is_made, coalesce(v.clean, false) AS is_clean, d.first_at,
+           coalesce(d.negatives, 0) AS negatives,
+           d.first = 'approved' AND d.negatives = 0 AND a.state <> 'in_review' AS first_look,
+           d.negatives > 0 AND a.state IN ('approved', 'stale', 'revoked') AS after_revision,
+           d.negatives > 0 OR (d.first = 'approved' AND a.state <> 'in_review') AS decided,
+           coalesce(p.delivered, false) AS is_delivered
+    FROM generation_run r JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
+    LEFT JOIN LATERAL (
+        SELECT count(*) AS made, bool_or(w.worst_outcome <> 'fail') AS clean
+        FROM generation_assetversion w WHERE w.asset_id = a.id
+    ) v ON true
+    LEFT JOIN LATERAL (
+        SELECT (array_agg(e.verdict ORDER BY e.id))[1] AS first, min(e.decided_at) AS first_at,
+               count(*) FILTER (WHERE e.verdict <> 'approved') AS negatives
+        FROM review_reviewtask t JOIN review_decision e ON e.task_id = t.id
+        WHERE t.asset_id = a.id AND e.verdict IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
+            SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.verdict = 'undone'
+        )
+    ) d ON true
+    LEFT JOIN LATERAL (
+        SELECT bool_or(y.observed = 'present' AND y.desired = 'present') AS delivered
+        FROM review_delivery y WHERE y.asset_id = a.id
+    ) p ON true
+    WHERE r.id = ANY(%(runs)s)
+)
+"""
+_SUMS = """
+    count(*), count(*) FILTER (WHERE is_made), count(*) FILTER (WHERE is_clean), count(*) FILTER (WHERE decided),
+    count(*) FILTER (WHERE first_look), count(*) FILTER (WHERE after_revision), count(*) FILTER (WHERE is_delivered),
+    count(*) FILTER (WHERE state = 'rejected'), count(*) FILTER (WHERE state IN ('making', 'in_review', 'revising')),
+    count(*) FILTER (WHERE state = 'failed')
+"""
+_BY_VERSION_AND_RUN = f"""{_FACTS} SELECT prompt_version_id, run_id, {_SUMS} FROM facts
+GROUP BY GROUPING SETS ((), (prompt_version_id), (run_id)) ORDER BY prompt_version_id, run_id"""  # noqa: S608 - our own text only
+_BY_VALUE = f"""{_FACTS} SELECT axis.name, axis.value, {_SUMS} FROM facts
+CROSS JOIN LATERAL (
+    SELECT key AS name, value FROM jsonb_each_text(axis_values) UNION ALL SELECT 'format', aspect
+) axis GROUP BY axis.name, axis.value ORDER BY axis.name = 'format', axis.name, count(*) DESC, axis.value LIMIT 60"""  # noqa: S608 - our own text only
+_BY_WEEK = f"""{_FACTS} SELECT date_trunc('week', first_at)::date, count(*) FILTER (WHERE decided),
+    count(*) FILTER (WHERE first_look) FROM facts WHERE first_at IS NOT NULL GROUP BY 1 ORDER BY 1"""  # noqa: S608 - our own text only
+
+_REASONS = f"""
+SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.verdict = 'rejected'),
+       (array_agg(e.version_id ORDER BY e.id DESC))[1:{EXAMPLES}],
+       (array_agg(t.asset_id ORDER BY e.id DESC))[1:{EXAMPLES}]
+FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
+JOIN generation_cell c ON c.id = a.cell_id LEFT JOIN review_reason o ON o.id = e.reason_id
+WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('rejected', 'needs_revision') AND NOT EXISTS (
+    SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.verdict = 'undone'
+)
+GROUP BY 1 ORDER BY 2 DESC, 1
+"""  # noqa: S608 - our own text only
+
+_MONEY = """
+SELECT run_id, coalesce(sum(amount) FILTER (WHERE kind = 'settle'), 0),
+       coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount ELSE 0 END), 0)
+FROM generation_ledgerentry WHERE run_id = ANY(%(runs)s) GROUP BY run_id
+"""
+
+_TIMES = """
+SELECT
+    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM t.started_at - r.released_at))
+     FROM generation_job j JOIN generation_run r ON r.id = j.run_id
+     JOIN generation_jobspec f ON f.job_id = j.id AND f.round = 1
+     JOIN generation_attempt t ON t.job_id = j.id AND t.number = 1
+     WHERE j.run_id = ANY(%(runs)s) AND t.started_at >= r.released_at),
+    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM t.ended_at - t.started_at))
+     FROM generation_job j JOIN generation_attempt t ON t.job_id = j.id
+     WHERE j.run_id = ANY(%(runs)s) AND t.outcome = 'succeeded'),
+    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.decided_at - w.created_at))
+     FROM review_decision e JOIN generation_assetversion w ON w.id = e.version_id
+     JOIN generation_asset a ON a.id = w.asset_id JOIN generation_cell c ON c.id = a.cell_id
+     WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('approved', 'rejected', 'needs_revision')),
+    (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.decided_at - r.released_at))
+     FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
+     JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
+     WHERE c.run_id = ANY(%(runs)s) AND e.verdict = 'approved' AND a.state = 'approved')
+"""
+
+_PEOPLE = """
+SELECT u.id, count(*) FILTER (WHERE e.verdict = 'approved'), count(*) FILTER (WHERE e.verdict = 'rejected'),
+       count(*) FILTER (WHERE e.verdict = 'needs_revision')
+FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
+JOIN generation_cell c ON c.id = a.cell_id JOIN campaigns_user u ON u.id = e.decided_by_id
+WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
+    SELECT 1 FROM review_decision x WHERE x.voids_id = e.id AND x.verdict = 'undone'
+)
+GROUP BY u.id ORDER BY count(*) DESC, u.id
+"""
+
+_ROWS = f"""{_FACTS}
+SELECT s.key, s.name, r.name, r.stage, q.slug || ' v' || o.number, f.axis_values, f.aspect, f.state, f.round,
+       f.first_look, f.negatives, f.is_delivered, f.first_at
+FROM facts f JOIN generation_run r ON r.id = f.run_id JOIN campaigns_subject s ON s.id = f.subject_id
+JOIN campaigns_promptversion o ON o.id = f.prompt_version_id JOIN campaigns_prompttemplate q ON q.id = o.template_id
+ORDER BY f.run_id, f.cell_id
+"""  # noqa: S608 - our own text only
+
+
+@dataclass(frozen=True)
+class Sums:
+    """Pictures by how far they came. asked ≥ made ≥ clean (some version failed no check); decided: of which it is clear
+    whether they passed at first look; waiting: still made, revised or to be judged; failed: could not be made."""
+
+    asked: int = 0
+    made: int = 0
+    clean: int = 0
+    decided: int = 0
+    first_look: int = 0
+    after_revision: int = 0
+    delivered: int = 0
+    rejected: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+    @property
+    def approved(self) -> int:
+        return self.first_look + self.after_revision
+
+    @property
+    def first_look_percent(self) -> float | None:
+        """Of those decided; None while nothing is."""
+        return 100.0 * self.first_look / self.decided if self.decided else None
+
+
+@dataclass(frozen=True)
+class Money:
+    """In the brand's currency. reserved: promised and not spent yet."""
+
+    quoted: Decimal = Decimal(0)
+    spent: Decimal = Decimal(0)
+    reserved: Decimal = Decimal(0)
+
+    def __add__(self, other: Money) -> Money:
+        return Money(self.quoted + other.quoted, self.spent + other.spent, self.reserved + other.reserved)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One prompt version, axis value or run with its own numbers. per_approved: None without an approved picture."""
+
+    name: str
+    sums: Sums
+    money: Money = Money()
+    version: PromptVersion | None = None
+    run: Run | None = None
+
+    @property
+    def per_approved(self) -> Decimal | None:
+        return self.money.spent / self.sums.approved if self.sums.approved else None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """One reason, with what it was given for. examples: (version id, asset id), newest first."""
+
+    reason: str
+    count: int
+    rejected: int
+    examples: Sequence[tuple[int, int]]
+
+    @property
+    def sent_back(self) -> int:
+        return self.count - self.rejected
+
+
+@dataclass(frozen=True)
+class Times:
+    """Medians in seconds, None where nothing was measured: release to first attempt; one picture's making; a version's
+    wait for its verdict; release to approval."""
+
+    queue: float | None = None
+    making: float | None = None
+    review: float | None = None
+    whole: float | None = None
+
+
+@dataclass(frozen=True)
+class Person:
+    user: User
+    approved: int
+    rejected: int
+    sent_back: int
+
+    @property
+    def decisions(self) -> int:
+        return self.approved + self.rejected + self.sent_back
+
+
+@dataclass(frozen=True)
+class Week:
+    """Pictures that were first judged in the week that begins on this Monday."""
+
+    monday: date
+    decided: int
+    first_look: int
+
+    @property
+    def percent(self) -> float:
+        return 100.0 * self.first_look / self.decided if self.decided else 0.0
+
+
+@dataclass(frozen=True)
+class Report:
+    total: Part
+    versions: Sequence[Part]
+    values: Mapping[str, Sequence[Part]]
+    runs: Sequence[Part]
+    refusals: Sequence[Refusal]
+    times: Times
+    people: Sequence[Person]
+    weeks: Sequence[Week] = field(default_factory=tuple)
+
+
+def of_run(run: Run) -> Report:
+    """The caller has got the run through its own selector. Eight queries."""
+    return _report([run])
+
+
+def of_campaign(*, user: User, campaign: Campaign) -> Report:
+    """All runs of a campaign but try-outs in the sandbox and what was never released. Nine queries."""
+    return _report(runs_of(user=user, campaign=campaign))
+
+
+def runs_of(*, user: User, campaign: Campaign) -> list[Run]:
+    rows = Run.objects.visible_to(user).filter(campaign=campaign, released_at__isnull=False)
+    return list(rows.exclude(stage=Stage.SANDBOX).select_related("requested_by").order_by("-id"))
+
+
+def pictures(runs: Sequence[Run]) -> Iterator[tuple[Any, ...]]:
+    """One row per picture for a spreadsheet, in the order of `PICTURE_COLUMNS`; fetched as it is read."""
+    with connection.chunked_cursor() as cursor:
+        cursor.execute(_ROWS, {"runs": [run.pk for run in runs]})
+        while rows := cursor.fetchmany(1000):
+            yield from rows
+
+
+PICTURE_COLUMNS = (
+    "sku", "name", "run", "stage", "prompt", "values", "format", "state", "rounds", "approved at first look",
+    "times refused", "delivered", "first judged",
+)  # fmt: skip
+
+
+def _report(runs: list[Run]) -> Report:
+    ids = [run.pk for run in runs]
+    by_run = {run.pk: run for run in runs}
+    money = _money(ids, by_run)
+    by_version: dict[int, Money] = {}
+    for run in runs:
+        by_version[run.prompt_version_id] = by_version.get(run.prompt_version_id, Money()) + money[run.pk]
+    versions = PromptVersion.objects.filter(pk__in=by_version).select_related("template").in_bulk()
+    total, parts, run_parts = Sums(), [], []
+    for version_id, run_id, *counts in _fetch(_BY_VERSION_AND_RUN, ids):
+        sums = Sums(*counts)
+        if version_id is not None:
+            version = versions[version_id]
+            parts.append(Part(str(version), sums, by_version[version_id], version=version))
+        elif run_id is not None:
+            run_parts.append(Part(by_run[run_id].name, sums, money[run_id], run=by_run[run_id]))
+        else:
+            total = sums
+    return Report(
+        total=Part("", total, sum(money.values(), Money())),
+        versions=sorted(parts, key=lambda part: (part.name, -part.sums.asked)),
+        values=_values(ids),
+        runs=sorted(run_parts, key=lambda part: -part.run.pk if part.run else 0),
+        refusals=[
+            Refusal(reason, count, rejected, list(zip(shown, assets, strict=True)))
+            for reason, count, rejected, shown, assets in _fetch(_REASONS, ids)
+        ],
+        times=Times(*_fetch(_TIMES, ids)[0]),
+        people=_people(ids),
+        weeks=[Week(*row) for row in _fetch(_BY_WEEK, ids)],
+    )
+
+
+def _money(ids: list[int], by_run: Mapping[int, Run]) -> dict[int, Money]:
+    ledger = {run_id: (spent, promised) for run_id, spent, promised in _fetch(_MONEY, ids)}
+    found = {}
+    for pk, run in by_run.items():
+        spent, promised = ledger.get(pk, (Decimal(0), Decimal(0)))
+        found[pk] = Money(run.quoted_cost, spent, max(promised - spent, Decimal(0)))
+    return found
+
+
+def _values(ids: list[int]) -> dict[str, list[Part]]:
+    """By axis; one that has a single value tells nothing and is left out."""
+    found: dict[str, list[Part]] = {}
+    for name, value, *counts in _fetch(_BY_VALUE, ids):
+        found.setdefault(name, []).append(Part(value, Sums(*counts)))
+    return {name: parts for name, parts in found.items() if len(parts) > 1}
+
+
+def _people(ids: list[int]) -> list[Person]:
+    rows = _fetch(_PEOPLE, ids)
+    users = User.objects.in_bulk([row[0] for row in rows])
+    return [Person(users[pk], *counts) for pk, *counts in rows]
+
+
+def _fetch(statement: str, ids: list[int]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"runs": ids})
+        found: list[tuple[Any, ...]] = cursor.fetchall()
+        return found

@@ -1,0 +1,24 @@
+"""One cell of a run beside its matrix: a fragment, and a page of its own where nothing runs scripts."""
+
+from __future__ import annotations
+
+from django.http import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from campaigns.errors import NotFound
+from campaigns.pages import BrandRequest, brand_page
+from review.selectors import cells
+
+
+@require_safe
+@brand_page()
+def detail(request: BrandRequest, run_id: int, cell_id: int) -> HttpResponseBase:
+    story = cells.cell_story(user=request.user, run_id=run_id, cell_id=cell_id)
+    if story.asset.brand_id != request.brand.pk:
+        raise NotFound(f"Run {run_id} has no picture {cell_id}.")
+    is_fragment = request.headers.get("X-Requested-With") == "drawer"
+    name = "review/cell_drawer.html" if is_fragment else "review/cell.html"
+    answer = render(request, name, {"story": story, "run": story.asset.cell.run})
+    answer["Vary"] = "X-Requested-With, Cookie"
+    return answer

@@ -1,0 +1,131 @@
+"""Reports: what came of one run, or of all runs of a campaign. To be read, printed, and sent on as CSV."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from campaigns.errors import NotFound
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.selectors import campaigns as campaign_selectors
+from generation.models import Run
+from generation.selectors import runs as run_selectors
+from review.delivery.folder import harmless
+from review.selectors import reports
+from review.selectors.reports import Report, Sums
+
+#: How wide a bar is of the hundred that a step has; the rest is the link to the next.
+BAR = 62
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step of the funnel, as it is drawn 100 wide and 100 high.
+
+    percent: of what was asked for. top, height: of its bar; inner: height of the part of it that was right at once;
+    link: the polygon to the next step's bar, or nothing.
+    """
+
+    name: str
+    count: int
+    percent: float
+    note: str
+    x: int
+    top: float
+    height: float
+    inner: float
+    link: str
+    is_good: bool
+
+    @property
+    def inner_top(self) -> float:
+        return 100 - self.inner
+
+
+@require_safe
+@brand_page()
+def run(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """`?format=csv` sends one row per picture."""
+    found = run_selectors.get(request.user, run_id)
+    if found.campaign.brand_id != request.brand.pk:
+        raise NotFound(f"There is no run {run_id} in {request.brand.name}.")
+    if request.GET.get("format") == "csv":
+        return _csv([found], f"{found.campaign.slug}-run-{found.pk}")
+    report = reports.of_run(found)
+    return _page(request, report, {"run": found, "campaign": found.campaign, "title": found.name})
+
+
+@require_safe
+@brand_page()
+def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """All runs of a campaign but its try-outs."""
+    found = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    if request.GET.get("format") == "csv":
+        return _csv(reports.runs_of(user=request.user, campaign=found), found.slug)
+    report = reports.of_campaign(user=request.user, campaign=found)
+    return _page(request, report, {"campaign": found, "title": found.name})
+
+
+def _page(request: BrandRequest, report: Report, context: dict[str, Any]) -> HttpResponseBase:
+    context |= {"report": report, "steps": funnel(report.total.sums)}
+    return render(request, "review/report.html", context)
+
+
+def funnel(sums: Sums) -> list[Step]:
+    """Asked for → made → passed checks → approved (of which at first look) → delivered."""
+    revised = f"{sums.first_look} at first look, {sums.after_revision} after revision"
+    stages = [
+        ("asked for", sums.asked, f"{sums.waiting} still on their way" if sums.waiting else "", 0, False),
+        ("made", sums.made, f"{sums.failed} could not be" if sums.failed else "", 0, False),
+        ("passed checks", sums.clean, "", 0, False),
+        ("approved", sums.approved, revised, sums.first_look, True),
+        ("delivered", sums.delivered, "", 0, True),
+    ]
+    heights = [100.0 * count / sums.asked if sums.asked else 0.0 for _, count, *_ in stages]
+    steps = []
+    for place, (name, count, note, inner, is_good) in enumerate(stages):
+        x, height, link = 100 * place, heights[place], ""
+        if place + 1 < len(stages):
+            tops = f"{x + BAR},{100 - height:.1f} {x + 100},{100 - heights[place + 1]:.1f}"
+            link = f"{tops} {x + 100},100 {x + BAR},100"
+        part = 100.0 * inner / sums.asked if sums.asked else 0.0
+        steps.append(Step(name, count, height, note, x, 100 - height, height, part, link, is_good))
+    return steps
+
+
+class _Echo:
+    def write(self, value: str) -> str:
+        return value
+
+
+def _csv(runs: Sequence[Run], name: str) -> StreamingHttpResponse:
+    answer = StreamingHttpResponse(_lines(runs), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="{name}-report.csv"'
+    return answer
+
+
+def _lines(runs: Sequence[Run]) -> Iterator[str]:
+    writer = csv.writer(_Echo())
+    yield "\ufeff" + writer.writerow(reports.PICTURE_COLUMNS)
+    for row in reports.pictures(runs):
+        yield writer.writerow([harmless(_cell(value)) for value in row])
+
+
+def _cell(value: Any) -> str:
+    """As a spreadsheet reads it: yes and no, axis values as "backdrop clay, light left"."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, str) and value.startswith("{"):
+        value = json.loads(value)
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {one}" for name, one in value.items())
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
