@@ -38,6 +38,10 @@ class Change:
     before: Mapping[str, Any]
     after: Mapping[str, Any]
 
+    @property
+    def sides(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
+        return self.before, self.after
+
 
 @dataclass(frozen=True)
 class ShownLimit:

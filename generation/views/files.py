@@ -1,4 +1,4 @@
-"""The bytes of pictures, for people who may see them: masters, renditions, reference photos and cut-outs."""
+"""The bytes of pictures, for people who may see them: what was made, reference photos, cut-outs, guides and briefs."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.views.decorators.http import require_safe
 
-from campaigns.models import Cutout, ReferencePhoto
+from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
 from campaigns.services import files, previews
 from generation.models import AssetVersion, Master, Rendition
 
@@ -17,6 +17,8 @@ _KINDS: dict[str, Any] = {
     "rendition": Rendition.objects,
     "photo": ReferencePhoto.objects,
     "cutout": Cutout.objects,
+    "guide_picture": GuidePicture.objects,
+    "brief_picture": BriefPicture.objects,
     "version": AssetVersion.objects.select_related("master"),
 }
 

@@ -1,0 +1,344 @@
+"""Changing the brand guide: the draft part by part, its pictures, a palette out of a picture, publishing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns.access import Action
+from campaigns.choices import Light, PictureUse
+from campaigns.errors import Invalid, NotFound, Problem
+from campaigns.models import GuidePicture, GuideVersion
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.photos import colours, intake, palettes
+from campaigns.selectors import guides as selectors
+from campaigns.selectors.guides import ShownLimit
+from campaigns.services import guide_fields, guides, pictures
+from campaigns.views.guides import FRAMES, backdrop_hex, lines
+
+#: The parts of the page, each saved on its own, and the fields that it saves.
+PARTS: dict[str, tuple[str, ...]] = {
+    "palette": ("palette",),
+    "backdrops": ("backdrops", "backdrop"),
+    "setting": ("light", "fill_ratio", "baseline"),
+    "wording": guide_fields.WORDING,
+    "limits": ("thresholds",),
+}
+USES = {
+    PictureUse.LOGO: ("Logos", "As files with a transparent ground where you have them (PNG or WebP)."),
+    PictureUse.DO: ("Do", "Pictures that are right, with a word on what makes them so."),
+    PictureUse.DONT: ("Don’t", "Pictures that are wrong, with a word on what is wrong with them."),
+    PictureUse.REFERENCE: ("Mood", "Pictures that show the feeling: a room, a surface, a light."),
+}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One colour as it stands in the form."""
+
+    name: str
+    hex: str
+    number: int
+    problem: str = ""
+    is_default: bool = False
+
+    @property
+    def painted(self) -> str:
+        """The colour for the browser's own colour field, which takes nothing else."""
+        try:
+            return colours.normal(self.hex)
+        except ValueError:
+            return "#ffffff"
+
+
+@dataclass
+class Typed:
+    """What the form of a part shows: the draft's own values, or what was typed when it was refused."""
+
+    guide: GuideVersion
+    values: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    part: str = ""
+
+    def value(self, name: str) -> Any:
+        return self.values.get(name, getattr(self.guide, name))
+
+    def said(self, name: str) -> str:
+        """The problem at exactly this pointer."""
+        return next((one.message for one in self.problems if one.pointer == name), "")
+
+    def rows(self, name: str, *, spare: int = 0) -> list[Row]:
+        """The colours of a list, then empty rows for more."""
+        given = self.value(name)
+        default = str(self.value("backdrop")).casefold()
+        shown = [
+            Row(
+                one["name"], one["hex"], place, self._at(f"{name}/{place}"),
+                is_default=name == "backdrops" and " ".join(one["name"].split()).casefold() == default,
+            )
+            for place, one in enumerate(given)
+        ]  # fmt: skip
+        return shown + [Row("", "", len(given) + place) for place in range(spare)]
+
+    def setting(self) -> dict[str, Any]:
+        """Fill, baseline and light for the drawing, and as percentages for the fields."""
+        shares = {"fill": self.value("fill_ratio"), "baseline": self.value("baseline")}
+        percents = {
+            f"{name}_percent": round(share * 100) if isinstance(share, float) else share
+            for name, share in shares.items()
+        }
+        return {**shares, **percents, "light": self.value("light")}
+
+    def words(self) -> list[dict[str, Any]]:
+        labels = {"required_wording": "Must be said", "approved_wording": "Our words", "banned_wording": "Never"}
+        return [
+            {"name": name, "label": label, "words": self.value(name), "problem": self.said(name)}
+            for name, label in labels.items()
+        ]
+
+    def limits(self) -> list[dict[str, Any]]:
+        given = self.values.get("thresholds", {})
+        return [
+            {
+                "shown": one,
+                "value": given.get(one.check, {}).get(one.limit.name, one.value),
+                "problem": self._limit(one),
+            }
+            for one in selectors.shown_limits(self.guide)
+        ]
+
+    def _limit(self, one: ShownLimit) -> str:
+        return self.said(f"thresholds/{one.check}/{one.limit.name}")
+
+    def _at(self, prefix: str) -> str:
+        return " ".join(one.message for one in self.problems if one.pointer.startswith(f"{prefix}/"))
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def begin(request: BrandRequest) -> HttpResponseBase:
+    """Open the draft, begun as a copy of what counts where there is none."""
+    guides.draft(brand=request.brand, by=request.user)
+    return redirect("guide_edit", request.brand.slug)
+
+
+@require_safe
+@brand_page(Action.EDIT_BRAND)
+def edit(request: BrandRequest) -> HttpResponseBase:
+    draft = _draft(request)
+    if draft is None:
+        return redirect("guide", request.brand.slug)
+    return _page(request, Typed(draft))
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def save(request: BrandRequest, part: str) -> HttpResponseBase:
+    """Save one part of the draft; refused, the page comes back with what was typed and the reasons beside it."""
+    if part not in PARTS:
+        raise NotFound(f"The guide has no part {part!r}.")
+    problems: list[Problem] = []
+    given = _READ[part](request, problems)
+    try:
+        if problems:
+            raise Invalid("The guide has mistakes.", problems)
+        draft = guides.draft(brand=request.brand, by=request.user, seen=request.POST.get("seen", ""), **given)
+    except Invalid as refusal:
+        draft = _draft(request) or GuideVersion(brand=request.brand, number=1)
+        return _page(request, Typed(draft, given, refusal.problems, part), status=422)
+    messages.success(request, f"Saved in the draft v{draft.number}.")
+    return _to(request, part)
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def publish(request: BrandRequest) -> HttpResponseBase:
+    made = guides.publish(guide_id=_existing(request).pk, by=request.user, note=request.POST.get("note", ""))
+    messages.success(request, f"v{made.number} counts from now on. Runs planned before are still judged by theirs.")
+    return redirect("guide", request.brand.slug)
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def discard(request: BrandRequest) -> HttpResponseBase:
+    gone = _existing(request)
+    guides.discard(guide_id=gone.pk, by=request.user)
+    messages.success(request, f"The draft v{gone.number} is thrown away.")
+    return redirect("guide", request.brand.slug)
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def add_pictures(request: BrandRequest, use: str) -> HttpResponseBase:
+    given = [(file.name or "picture", file.read()) for file in request.FILES.getlist("file")]
+    draft = _existing(request)
+    try:
+        pictures.add_to_guide(guide_id=draft.pk, use=use, files_given=given, by=request.user)
+    except Invalid as refusal:
+        return _page(request, Typed(draft, {}, refusal.problems, f"pictures-{use}"), status=422)
+    return _to(request, f"pictures-{use}")
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def change_picture(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Save the caption; with `move` also its place, with `remove` it goes."""
+    picture = GuidePicture.objects.visible_to(request.user).filter(pk=pk, guide__brand=request.brand).first()
+    if picture is None:
+        raise NotFound(f"The guide has no picture {pk}.")
+    if "remove" in request.POST:
+        pictures.remove_from_guide(picture_id=pk, by=request.user)
+    else:
+        move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
+        pictures.change_in_guide(picture_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+    return _to(request, f"pictures-{picture.use}")
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def find_colours(request: BrandRequest) -> HttpResponseBase:
+    """The main colours of a picture, to be ticked; the picture itself is not kept."""
+    draft, file = _existing(request), request.FILES.get("file")
+    try:
+        if file is None:
+            raise Invalid("Choose a picture first.")
+        found = palettes.of_picture(intake.admit(file.read()).pixels)
+        if not found:
+            raise Invalid("Everything in this picture is transparent; it has no colours.")
+    except (Invalid, intake.Refused) as refusal:
+        context = {"found_problem": str(refusal), "found_name": file.name if file else ""}
+    else:
+        context = {"found": found, "found_name": file.name if file else ""}
+    if getattr(request, "htmx", False):
+        return render(request, "campaigns/guide_found.html", context)
+    return _page(request, Typed(draft), **context)
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def take_colours(request: BrandRequest) -> HttpResponseBase:
+    """Put the ticked colours of a picture behind the palette."""
+    draft = _existing(request)
+    ticked = [
+        {"name": request.POST.get(f"name_{place}", ""), "hex": request.POST.get(f"hex_{place}", "")}
+        for place in request.POST.getlist("take")
+    ]
+    given = {"palette": [*draft.palette, *ticked]}
+    try:
+        guides.draft(brand=request.brand, by=request.user, **given)
+    except Invalid as refusal:
+        return _page(request, Typed(draft, given, refusal.problems, "palette"), status=422)
+    messages.success(request, f"{len(ticked)} {'colour' if len(ticked) == 1 else 'colours'} taken over.")
+    return _to(request, "palette")
+
+
+def _draft(request: BrandRequest) -> GuideVersion | None:
+    return selectors.open_draft(selectors.history(request.user, request.brand))
+
+
+def _existing(request: BrandRequest) -> GuideVersion:
+    return _draft(request) or guides.draft(brand=request.brand, by=request.user)
+
+
+def _to(request: BrandRequest, part: str) -> HttpResponseBase:
+    return redirect(f"{reverse('guide_edit', args=[request.brand.slug])}#{part}")
+
+
+def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -> HttpResponseBase:
+    draft = typed.guide
+    versions = list(selectors.history(request.user, request.brand))
+    current = selectors.current(versions)
+    context = {
+        "guide": draft,
+        "current": current,
+        "changes": selectors.compare(current, draft) if current and draft.pk else [],
+        "typed": typed,
+        "failed": typed.part,
+        "problems": [one for one in typed.problems if "/" not in one.pointer],
+        "seen": {part: guides.token(draft, names) for part, names in PARTS.items()},
+        "lights": Light.choices,
+        "frames": FRAMES,
+        "palette_rows": typed.rows("palette", spare=2),
+        "backdrop_rows": typed.rows("backdrops", spare=1),
+        "setting": typed.setting(),
+        "backdrop_hex": backdrop_hex(draft),
+        "uses": [
+            {
+                "use": use.value,
+                "label": label,
+                "hint": hint,
+                "pictures": selectors.pictures(draft, use) if draft.pk else [],
+            }
+            for use, (label, hint) in USES.items()
+        ],
+        "remarks": [*palettes.look_alikes(draft.palette), *palettes.faint_pairs(draft.palette, draft.backdrops)],
+    }
+    return render(request, "campaigns/guide_edit.html", context | more, status=status)
+
+
+# -- what was typed ------------------------------------------------------------------------------------------------
+
+
+def _rows(request: BrandRequest, prefix: str) -> list[tuple[str, dict[str, str]]]:
+    """(row label, colour) of each row in which something was typed."""
+    names, hexes = request.POST.getlist(f"{prefix}_name"), request.POST.getlist(f"{prefix}_hex")
+    labels = request.POST.getlist(f"{prefix}_row") or [str(place) for place in range(len(names))]
+    typed = zip(labels, names, hexes, strict=False)
+    return [(label, {"name": name, "hex": colour}) for label, name, colour in typed if name.strip() or colour.strip()]
+
+
+def _palette(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
+    return {"palette": [colour for _, colour in _rows(request, "palette")]}
+
+
+def _backdrops(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
+    rows = _rows(request, "backdrops")
+    chosen = request.POST.get("default", "")
+    default = next((" ".join(colour["name"].split()) for label, colour in rows if label == chosen), "")
+    return {"backdrops": [colour for _, colour in rows], "backdrop": default}
+
+
+def _setting(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
+    shares = {
+        name: _number(request.POST.get(name, ""), name, problems, scale=100) for name in ("fill_ratio", "baseline")
+    }
+    return {"light": request.POST.get("light", ""), **shares}
+
+
+def _wording(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
+    return {name: lines(request.POST.get(name, "")) for name in guide_fields.WORDING}
+
+
+def _limits(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
+    thresholds: dict[str, dict[str, Any]] = {}
+    for one in selectors.shown_limits(None):
+        pointer = f"thresholds/{one.check}/{one.limit.name}"
+        text = request.POST.get(one.field, "")
+        if text.strip():
+            thresholds.setdefault(one.check, {})[one.limit.name] = _number(text, pointer, problems)
+    return {"thresholds": thresholds}
+
+
+def _number(text: str, pointer: str, problems: list[Problem], *, scale: float = 1) -> Any:
+    """The number that was typed, "80", "80 %" or "0,8" alike; what is none comes back as it was, with a problem."""
+    plain = text.strip().removesuffix("%").strip().replace(",", ".")
+    try:
+        return float(plain) / scale
+    except ValueError:
+        problems.append(Problem(pointer, "Give a number.", text[:100]))
+        return text
+
+
+_READ = {
+    "palette": _palette,
+    "backdrops": _backdrops,
+    "setting": _setting,
+    "wording": _wording,
+    "limits": _limits,
+}

@@ -1,0 +1,143 @@
+"""The brand guide as people read it: one version, how two differ, a sentence tried against its wording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from django.http import HttpResponseBase
+from django.shortcuts import render
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns import prompts
+from campaigns.access import Action, can
+from campaigns.choices import GuideStatus, PictureUse
+from campaigns.errors import NotFound
+from campaigns.models import GuideVersion
+from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.photos import colours, palettes
+from campaigns.prompts.pieces import Piece
+from campaigns.selectors import guides as selectors
+
+SENTENCE_LENGTH = 2000
+#: Width by height of the frames in which fill and baseline are drawn.
+FRAMES = ("1 / 1", "4 / 5")
+
+
+@dataclass(frozen=True)
+class Wording:
+    """Three lists of words, as `prompts.lint` wants them."""
+
+    required_wording: list[str]
+    approved_wording: list[str]
+    banned_wording: list[str]
+
+
+@require_safe
+@brand_page()
+def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
+    """One version of the guide; without a number the one that counts, or the draft where none does yet."""
+    versions = list(selectors.history(request.user, request.brand))
+    shown = _shown(versions, version, request)
+    if shown is None:
+        return render(request, "campaigns/guide_none.html", {"versions": versions})
+    return render(request, "campaigns/guide.html", _context(request, versions, shown))
+
+
+@require_safe
+@brand_page()
+def compare(request: BrandRequest, version: int) -> HttpResponseBase:
+    """What a version says differently from another: from `?with=`, else from the one before it."""
+    versions = list(selectors.history(request.user, request.brand))
+    newer = next((one for one in versions if one.number == version), None)
+    asked = number(request.GET.get("with", ""))
+    earlier = [one for one in versions if one.number == asked] or [one for one in versions if one.number < version]
+    if newer is None or not earlier:
+        raise NotFound(f"The guide of {request.brand.name} has nothing to compare version {version} with.")
+    older, newer = sorted((earlier[0], newer), key=lambda one: one.number)
+    changes = selectors.compare(older, newer)
+    return render(
+        request,
+        "campaigns/guide_compare.html",
+        {"versions": versions, "older": older, "newer": newer, "changes": changes},
+    )
+
+
+@require_POST
+@brand_page()
+def sentence(request: BrandRequest) -> HttpResponseBase:
+    """A sentence with what the guide's wording says of it; the wording typed beside it counts where it is sent."""
+    text = request.POST.get("sentence", "")[:SENTENCE_LENGTH]
+    versions = list(selectors.history(request.user, request.brand))
+    guide = _shown(versions, number(request.POST.get("version", "")), request)
+    wording: Any = guide or Wording([], [], [])
+    if "banned_wording" in request.POST:
+        wording = Wording(
+            *(lines(request.POST.get(f"{kind}_wording", "")) for kind in ("required", "approved", "banned"))
+        )
+    remarks = prompts.lint(text, wording) if text.strip() else []
+    context = {"pieces": marked(text, remarks), "remarks": remarks, "sentence": text}
+    return render(
+        request, "campaigns/guide_sentence.html", context | {"is_fine": not any(r.is_problem for r in remarks)}
+    )
+
+
+def lines(text: str) -> list[str]:
+    """The phrases of a field that holds one per line."""
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def marked(text: str, remarks: list[prompts.Lint]) -> list[Piece]:
+    """The text cut where the guide remarks on it; `kind` is "banned" or "approved"."""
+    placed = [one for one in remarks if one.end > one.start]
+    edges = sorted({0, len(text), *(edge for one in placed for edge in (one.start, one.end))})
+    found = []
+    for start, end in pairwise(edges):
+        remark = next((one for one in placed if one.start <= start and end <= one.end), None)
+        found.append(
+            Piece(text[start:end], kind=remark.kind, title=remark.message) if remark else Piece(text[start:end])
+        )
+    return found
+
+
+def painted(listed: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Colours with the ink that reads on them, for a template."""
+    return [{**one, "ink": colours.ink_on(one["hex"])} for one in listed]
+
+
+def backdrop_hex(guide: GuideVersion) -> str:
+    """The default backdrop as "#rrggbb"; white where the guide names one that it does not define."""
+    return selectors.colours_of(guide).get(guide.backdrop.casefold(), "#ffffff")
+
+
+def _shown(versions: list[GuideVersion], asked: int | None, request: BrandRequest) -> GuideVersion | None:
+    if asked is not None:
+        found = next((one for one in versions if one.number == asked), None)
+        if found is None:
+            raise NotFound(f"The guide of {request.brand.name} has no version {asked}.")
+        return found
+    return selectors.current(versions) or (versions[0] if versions else None)
+
+
+def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVersion) -> dict[str, Any]:
+    current, draft = selectors.current(versions), selectors.open_draft(versions)
+    return {
+        "guide": shown,
+        "versions": versions,
+        "current": current,
+        "draft": draft,
+        "is_draft": shown.status == GuideStatus.DRAFT,
+        "draft_changes": len(selectors.compare(current, draft)) if current and draft else 0,
+        "may_edit": can(request.user, Action.EDIT_BRAND, request.brand),
+        "palette": painted(shown.palette),
+        "backdrops": painted(shown.backdrops),
+        "backdrop_hex": backdrop_hex(shown),
+        "remarks": [*palettes.look_alikes(shown.palette), *palettes.faint_pairs(shown.palette, shown.backdrops)],
+        "logos": selectors.pictures(shown, PictureUse.LOGO),
+        "dos": selectors.pictures(shown, PictureUse.DO),
+        "donts": selectors.pictures(shown, PictureUse.DONT),
+        "references": selectors.pictures(shown, PictureUse.REFERENCE),
+        "limits": selectors.shown_limits(shown),
+        "frames": FRAMES,
+    }
