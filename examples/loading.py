@@ -16,7 +16,7 @@ from django.db import transaction
 
 from campaigns.choices import GuideStatus, PromptStatus
 from campaigns.models import Brand, Campaign, GuideVersion, PromptTemplate, StylePreset, User
-from campaigns.services import brands, campaigns, guides, prompts, styles
+from campaigns.services import brands, campaigns, guides, pictures, prompts, styles
 from campaigns.services.campaigns import SpecInput
 from generation.models import Endpoint
 from review.models import Checklist, Destination, Reason
@@ -84,7 +84,7 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
     people = {person["username"]: _person(brand, person, operator) for person in plain["people"]}
     lead = next(people[person["username"]] for person in plain["people"] if "lead" in person["roles"])
     author = next((people[person["username"]] for person in plain["people"] if "designer" in person["roles"]), lead)
-    _guide(brand, plain["guide"], lead)
+    _guide(brand, plain["guide"], lead, folder / "guide")
     for style in plain["styles"]:
         if not StylePreset.objects.filter(brand=brand, slug=style["slug"]).exists():
             styles.create(brand=brand, by=author, **style)
@@ -141,9 +141,15 @@ def _person(brand: Brand, plain: Plain, operator: User) -> User:
     return person
 
 
-def _guide(brand: Brand, plain: Plain, lead: User) -> None:
-    if not GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
-        guides.publish(guide_id=guides.draft(brand=brand, by=lead, **plain).pk, by=lead)
+def _guide(brand: Brand, plain: Plain, lead: User, folder: Path) -> None:
+    if GuideVersion.objects.filter(brand=brand, status=GuideStatus.PUBLISHED).exists():
+        return
+    fields = {name: value for name, value in plain.items() if name not in {"pictures", "note"}}
+    draft = guides.draft(brand=brand, by=lead, **fields)
+    for one in plain.get("pictures", ()):
+        given = [(one["file"], (folder / one["file"]).read_bytes())]
+        pictures.add_to_guide(guide_id=draft.pk, use=one["use"], files_given=given, by=lead, caption=one["caption"])
+    guides.publish(guide_id=draft.pk, by=lead, note=plain.get("note", ""))
 
 
 def _prompt(brand: Brand, plain: Plain, author: User, lead: User) -> None:
