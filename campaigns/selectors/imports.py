@@ -140,9 +140,10 @@ def applied_fixes(feed_import: FeedImport) -> list[Applied]:
 
 
 def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
-    """What an applied import did, subject by subject: new ones first. Each names its `subject`; new: `was` is null."""
-    rows = ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject")
-    return rows.order_by(Q(was__isnull=True).desc(), "id")
+    """What an applied import did, subject by subject; each names its `subject`. New: `was` is None."""
+    return (
+        ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject").order_by("id")
+    )
 
 
 @dataclass(frozen=True)
