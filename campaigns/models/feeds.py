@@ -32,6 +32,7 @@ class FeedSource(models.Model):
     every_minutes = models.PositiveIntegerField(default=1440)
     is_enabled = models.BooleanField(default=True)
     next_fetch_at = models.DateTimeField(null=True, blank=True)
+    fetching_since = models.DateTimeField(null=True, blank=True)
     fetched_at = models.DateTimeField(null=True, blank=True)
     etag = models.CharField(max_length=300, blank=True)
     last_modified = models.CharField(max_length=100, blank=True)
