@@ -5,7 +5,7 @@ No models here. What is done with the rows is decided in services/imports.py.
 
 from __future__ import annotations
 
-from campaigns.feeds import generic, pictures, shopify
+from campaigns.feeds import generic, magento, merchant, pictures, shopify, woocommerce
 from campaigns.feeds.base import (
     CAUSES,
     Binding,
@@ -30,8 +30,11 @@ __all__ = [
     "Mend",
     "Record",
     "generic",
+    "magento",
+    "merchant",
     "names",
     "open_feed",
     "pictures",
     "shopify",
+    "woocommerce",
 ]

@@ -19,6 +19,10 @@ MAX_PLACE = 200
 
 CAUSES = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
+    "json_broken": ("place where the JSON is broken", "places where the JSON is broken"),
+    "xml_broken": ("place where the XML is broken", "places where the XML is broken"),
+    "item_unusable": ("item that is no object", "items that are no objects"),
+    "header_below": ("row above the headings", "rows above the headings"),
     "column_missing": ("missing column", "missing columns"),
     "mapping": ("column that is mapped to what it cannot be", "columns that are mapped to what they cannot be"),
     "column_twice": ("heading used twice", "headings used twice"),
@@ -48,6 +52,7 @@ CAUSES = {
     "number_unreadable": ("position that is not a number", "positions that are not numbers"),
     "duplicate_key": ("key that stood before", "keys that stood before"),
     "duplicate_variant": ("variant that stood before", "variants that stood before"),
+    "parent_missing": ("variation without a product", "variations without a product"),
     "parent_unknown": ("row of a product that does not exist", "rows of products that do not exist"),
 }  # fmt: skip
 """cause -> what one such issue is called, and what several are."""
@@ -64,6 +69,9 @@ class Dated(str):
 
     __slots__ = ()
 
+
+UNPLACED = "\x1f"
+"""The parent of a variant whose product is named by another row of the file. No key can be this."""
 
 Cells = Sequence[str]
 Record = tuple[int, Cells]
@@ -214,10 +222,14 @@ class Binding(Protocol):
 
     attribute_names: every attribute that this feed speaks about (an empty cell means that it has none).
     columns: index of the columns "key", "name" and "variant", for issues that only the database can find.
+    groups: the feed has variants only, and a product is what they share. Both names and groups hold after `read`.
     """
 
-    attribute_names: frozenset[str]
+    @property
+    def attribute_names(self) -> Collection[str]: ...
+
     columns: Mapping[str, int]
+    groups: bool
 
     def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
         """One pass, a bounded number of rows in memory; a row with an issue may still be yielded."""

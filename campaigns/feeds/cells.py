@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
@@ -33,6 +34,10 @@ _NOTATIONS = [
 ]
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _WEB = re.compile(r"https?://[^\s/]+", re.IGNORECASE)
+
+
+_TAG = re.compile(r"<[^>]*>")
+_SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
 
 
 class Unreadable(ValueError):
@@ -182,6 +187,18 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
     if len(value) > limit:
         raise Unreadable("too_long", f"{len(value):,} characters; expected at most {limit:,}.")
     return value
+
+
+def plain(markup: str) -> str:
+    """The text of a description, without its HTML."""
+    if "<" in markup or "&" in markup:
+        markup = html.unescape(_TAG.sub(" ", markup))
+    return _SPACES.sub(" ", markup).strip()
+
+
+def described(cell: str) -> str:
+    """A description: HTML becomes text; Unreadable as `text` is."""
+    return plain(text(cell))
 
 
 def key(cell: str, limit: int = MAX_KEY) -> str:

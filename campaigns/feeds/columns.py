@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ FIELDS: tuple[Field, ...] = (
     Field(KIND, "Kind", "product, article or concept, if the file mixes them."),
     Field(LAYOUT, "As the shop's export means it", "Read by the rules of the export that this file comes from."),
     Field(IGNORE, "Leave out", "The column is not imported."),
+)
+# Where nested data keeps what a table has in columns.
+_INNER = re.compile(r"^(?:options|attributes)_")
+_PICTURE = re.compile(
+    r"(?:images?|photos?|pictures?|media)(?:_(?:image|photo|picture))?_(?:urls?|src|links?|href|file)"
 )
 _ONCE = {KEY, NAME, KIND, PARENT, ALT, HEX}
 _PLAIN = {field.name for field in FIELDS if not field.name.endswith(":")}
@@ -82,14 +88,19 @@ def _photo(name: str, has_front: bool) -> str:
         return PHOTOS_MORE
     if name[-1:].isdigit() and name.rstrip("0123456789").rstrip("_") in vocabulary.PHOTO:
         return PHOTO if name.endswith("1") and not has_front else PHOTOS_MORE
+    if _PICTURE.fullmatch(name):
+        return PHOTOS_MORE if has_front else PHOTO
     return ""
 
 
 def _detail(name: str, taken: set[str], *, has_variants: bool) -> str:
-    if has_variants and name in vocabulary.OPTIONS and (option := OPTION + vocabulary.OPTIONS[name]) not in taken:
-        taken.add(option)
-        return option
-    attribute = ATTRIBUTE + vocabulary.ATTRIBUTES.get(name, name)
+    bare = _INNER.sub("", name)
+    if has_variants and (bare in vocabulary.OPTIONS or name.startswith("options_")):
+        option = OPTION + vocabulary.OPTIONS.get(bare, bare.capitalize())
+        if option not in taken:
+            taken.add(option)
+            return option
+    attribute = ATTRIBUTE + vocabulary.ATTRIBUTES.get(bare, bare)
     attribute = ATTRIBUTE + name if attribute in taken else attribute
     taken.add(attribute)
     return attribute

@@ -22,9 +22,9 @@ _HEAD_LINES = 50
 def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
     """What was detected, and the records; raises FeedRefused while iterating where the text cannot be read on."""
     how = sniffing.text(stream)
-    lines = _lines(_decoded(stream, how), how)
+    every = lines(stream, how, MAX_LINE)
     head: list[str] = []
-    for line in lines:
+    for line in every:
         head.append(line)
         if line.strip() and len(head) >= _HEAD_LINES:
             break
@@ -37,10 +37,11 @@ def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
     else:
         delimiter = sniffing.delimiter(list(dropwhile(str.isspace, head)))
     dialect = {"format": "csv", "encoding": how.encoding, "delimiter": delimiter, "byte_order_mark": how.skip > 0}
-    return dialect, _records(chain(head, lines), delimiter)
+    return dialect, _records(chain(head, every), delimiter)
 
 
-def _decoded(stream: IO[bytes], how: sniffing.Text) -> io.TextIOWrapper:
+def decoded(stream: IO[bytes], how: sniffing.Text) -> io.TextIOWrapper:
+    """The stream as text from its beginning, with line ends as they are."""
     stream.seek(how.skip)
     buffered = io.BufferedReader(_Borrowed(stream), 1 << 16)
     return io.TextIOWrapper(buffered, encoding=how.encoding, errors=how.errors, newline="")
@@ -61,12 +62,14 @@ class _Borrowed(io.RawIOBase):
         return len(piece)
 
 
-def _lines(text: io.TextIOWrapper, how: sniffing.Text) -> Iterator[str]:
+def lines(stream: IO[bytes], how: sniffing.Text, limit: int) -> Iterator[str]:
+    """The text's lines with their ends; raises FeedRefused for one of more than `limit` characters."""
+    text = decoded(stream, how)
     number = 0
     while True:
         number += 1
         try:
-            line = text.readline(MAX_LINE)
+            line = text.readline(limit)
         except UnicodeDecodeError as error:
             raise refused(
                 "unreadable",
@@ -76,10 +79,10 @@ def _lines(text: io.TextIOWrapper, how: sniffing.Text) -> Iterator[str]:
             ) from None
         if not line:
             return
-        if len(line) >= MAX_LINE:
+        if len(line) >= limit:
             raise refused(
                 "cell_too_large",
-                f"Line {number} is longer than {MAX_LINE:,} characters; expected one line per row. "
+                f"Line {number} is longer than {limit:,} characters; expected one line per row. "
                 "Is this a table, and are its line ends intact?",
                 row=number,
                 value=line[:60],

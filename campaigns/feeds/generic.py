@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,11 @@ def slug(title: str) -> str:
     """A key made of a title: letters and digits of any script, joined by hyphens, at most 120 characters."""
     plain = unicodedata.normalize("NFKC", title)
     return normalised(plain).replace("_", "-")[: cells.MAX_KEY].strip("-")
+
+
+def attribute(option: str) -> str:
+    """The attribute that a product has instead of an option: `Colour` is `colour`."""
+    return vocabulary.ATTRIBUTES.get(normalised(option), normalised(option))
 
 
 def without_options(name: str, options: Iterable[str]) -> str:
@@ -71,7 +76,12 @@ class Columns:
 
 
 class Plain:
-    """The generic layout for one header. Raises FeedRefused when key or name have no column and the kind needs them."""
+    """A table with one row per product or variant. Other exports of that shape change what they read differently.
+
+    Raises FeedRefused when key or name have no column and the kind needs them.
+    """
+
+    groups = False
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
         found = Columns(fields)
@@ -87,13 +97,13 @@ class Plain:
         key = found.key if found.key is not None else found.name
         self.columns: Mapping[str, int] = {"key": key, "name": found.name, "variant": key}
         # Of a product, an option is an attribute; only its variants have options.
-        self.as_attributes = found.attributes | {
-            index: vocabulary.ATTRIBUTES.get(normalised(name), normalised(name))
-            for index, name in found.options.items()
-        }
+        self.as_attributes = found.attributes | {index: attribute(name) for index, name in found.options.items()}
         names = set(self.as_attributes.values()) | ({"hex"} if found.hex is not None else set())
-        priced = {"currency"} if names & vocabulary.PRICES else set()
-        self.attribute_names = frozenset(names | priced)
+        self.names = names | ({"currency"} if names & vocabulary.PRICES else set())
+
+    @property
+    def attribute_names(self) -> frozenset[str]:
+        return frozenset(self.names)
 
     def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         for record in cells.sound(self.header, records):
@@ -101,37 +111,41 @@ class Plain:
                 yield record
                 continue
             row = Row(self.header, record)
-            subject = self._subject(row)
+            found = list(self.rows_of(row))
             yield from row.issues
-            if subject:
-                yield subject
+            yield from found
 
-    def _subject(self, row: Row) -> FeedRow | None:
+    def rows_of(self, row: Row) -> Iterator[FeedRow]:
+        """What one row says: a subject, or a variant."""
         kind = self._kind(row)
-        parent = self._parent(row)
+        parent = self.parent_of(row)
         name = row.take(self.name, _name, "")
         if not name and not row.issues and not parent:
             row.blame(self.name, "name_missing", "the name is empty; expected one, such as “Mug, sage”.")
-        key = self._key(row, kind, name)
-        if parent and parent != key:
-            return self._variant(row, kind, parent, key, name)
-        attributes = self._attributes(row, self.as_attributes)
-        photos = self._photos(row)
-        return FeedRow(row.number, key, kind, name, attributes=attributes, photos=photos) if key else None
+        key = self.key_of(row, kind, name)
+        if parent and (parent != key or self.groups):
+            found = self.variant(row, kind, parent, key, name)
+        else:
+            found = self.subject(row, kind, key, name)
+        if key:
+            yield found
 
-    def _parent(self, row: Row) -> str:
+    def subject(self, row: Row, kind: str, key: str, name: str) -> FeedRow:
+        attributes, photos = self.attributes(row, self.as_attributes), self.photos(row)
+        return FeedRow(row.number, key, kind, name, attributes=attributes, photos=photos)
+
+    def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
+        attributes, options = self.attributes(row, self.found.attributes), self.options(row)
+        name = without_options(name, options.values())
+        return FeedRow(row.number, key, kind, name, parent, attributes, options, self.photos(row))
+
+    def parent_of(self, row: Row) -> str:
         index = self.found.parent
         return row.take(index, cells.key, "") if index is not None and row.has(index) else ""
 
-    def _variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow | None:
-        attributes = self._attributes(row, self.found.attributes)
-        options: dict[str, str] = {}
-        for index, option in self.found.options.items():
-            if value := row.take(index, cells.text, ""):
-                options[option] = value
-        photos = self._photos(row)
-        name = without_options(name, options.values())
-        return FeedRow(row.number, key, kind, name, parent, attributes, options, photos) if key else None
+    def options(self, row: Row) -> dict[str, str]:
+        taken = ((name, row.take(index, cells.text, "")) for index, name in self.found.options.items())
+        return {name: value for name, value in taken if value}
 
     def _kind(self, row: Row) -> str:
         index = self.found.kind
@@ -143,7 +157,7 @@ class Plain:
             return self.kind
         return kind
 
-    def _key(self, row: Row, kind: str, name: str) -> str:
+    def key_of(self, row: Row, kind: str, name: str) -> str:
         index = self.found.key
         if index is not None and row.has(index):
             return row.take(index, cells.key, "")
@@ -160,27 +174,41 @@ class Plain:
             )
         return ""
 
-    def _attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
+    def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
+        """Name -> text of the columns that are not empty."""
         found: dict[str, str] = {}
         for index, name in names.items():
             if not row.cells[index]:
                 continue
             if name in vocabulary.PRICES:
                 _money(row, index, name, found)
-            elif value := row.take(index, cells.text, ""):
+            elif value := row.take(index, self.reader(name), ""):
                 found[name] = value
         index_of_hex = self.found.hex
         if index_of_hex is not None and row.has(index_of_hex):
             found |= {"hex": value} if (value := row.take(index_of_hex, cells.hex_colour, "")) else {}
         return found
 
-    def _photos(self, row: Row) -> list[dict[str, Any]]:
+    def reader(self, name: str) -> Callable[[str], str]:
+        """How the text of an attribute is read."""
+        return cells.text
+
+    def sources(self, cell: str) -> tuple[str, ...]:
+        """The pictures that a cell names."""
+        return cells.photos(cell)
+
+    def photos(self, row: Row) -> list[dict[str, Any]]:
         alt = row.take(self.found.alt, _alt, "") if self.found.alt is not None else ""
         photos: list[dict[str, Any]] = []
+        seen: set[str] = set()
         for index, role in self.found.photos:
-            for source in row.take(index, cells.photos, cells.NO_PHOTOS):
+            for source in row.take(index, self.sources, cells.NO_PHOTOS):
+                if source in seen:
+                    continue
+                seen.add(source)
                 place = len(photos) + 1
-                photos.append({"source": source, "role": role, "position": place, "alt": alt if place == 1 else ""})
+                shown = role if place == 1 or role != "front" else "angle"
+                photos.append({"source": source, "role": shown, "position": place, "alt": alt if place == 1 else ""})
         return photos
 
 

@@ -14,6 +14,9 @@ from campaigns.feeds.columns import FIELDS, Field, is_field
 
 __all__ = ["FIELDS", "Field", "Peek", "header_sha256", "is_field", "peek", "suggest"]
 
+HEADINGS_FROM_ITEMS = 200
+"""How many items of JSON or XML a peek looks at for headings."""
+
 
 @dataclass(frozen=True)
 class Peek:
@@ -44,7 +47,7 @@ def header_sha256(header: Header) -> str:
 
 def peek(stream: IO[bytes], *, kind: str = "product", rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek:
     """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused for what is no table."""
-    source = opening.find(stream)
+    source = opening.find(stream, kind=kind, limit=HEADINGS_FROM_ITEMS)
     problem = ""
     try:
         fields = columns.chosen(source.header, source.layout.suggest(source.header), mapping or {})

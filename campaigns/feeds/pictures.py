@@ -20,6 +20,7 @@ class PictureRows:
     """The layout for one header; rows have no key of their own and point at a subject."""
 
     attribute_names: frozenset[str] = frozenset()
+    groups = False
 
     def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
         self.header, self.kind, self.found = header, kind, Columns(fields)

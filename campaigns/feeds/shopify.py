@@ -9,7 +9,6 @@ are left out.
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -71,19 +70,10 @@ MARKERS = {
 }
 COLOUR_OPTIONS = {"color", "colour", "farbe", "couleur", "colore", "kleur"}
 _METAFIELD = re.compile(r"\(product\.metafields\.([\w-]+)\.([\w-]+)\)", re.IGNORECASE)
-_TAG = re.compile(r"<[^>]*>")
-_SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
 _NOTHING = "Default Title"
 _MONEY = {"price", "compare_at_price"}
 _title = partial(cells.text, limit=cells.MAX_NAME)
 _variant_key = partial(cells.key, limit=200)
-
-
-def plain(markup: str) -> str:
-    """The text of a description, without its HTML."""
-    if "<" in markup or "&" in markup:
-        markup = html.unescape(_TAG.sub(" ", markup))
-    return _SPACES.sub(" ", markup).strip()
 
 
 @dataclass
@@ -104,6 +94,8 @@ class Products:
 
     extra: index of a column -> the attribute that people want of it.
     """
+
+    groups = False
 
     def __init__(self, header: Header, kind: str, extra: Mapping[int, str] | None = None) -> None:
         self.header, self.kind = header, kind
@@ -180,7 +172,7 @@ class Products:
             product.name = row.take(self.title, _title, "")
         for index, name in self.of_product.items():
             if name not in product.attributes and (value := row.take(index, cells.text, "")):
-                product.attributes[name] = plain(value) if name == "description" else value
+                product.attributes[name] = cells.plain(value) if name == "description" else value
         self._add_photos(product, row)
         self._add_variant(product, row)
 

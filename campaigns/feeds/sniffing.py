@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import csv
+import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,10 @@ from typing import IO
 from campaigns.feeds.base import normalised, refused
 from campaigns.feeds.vocabulary import KNOWN
 
-EXPECTED = "expected a CSV or XLSX file: a first row of headings, then one row per product"
+EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
 _CHUNK = 1 << 20
+_HEAD_BYTES = 1 << 15
 _MAGIC = {
     b"%PDF": "a PDF document",
     b"\x89PNG": "a PNG image",
@@ -29,7 +31,12 @@ _MAGIC = {
     b"PAR1": "a Parquet file",
     b"SQLite format 3": "a database",
 }
-_MARKUP = re.compile(rb"\s*(<!doctype html|<html|<\?xml|<head|<rss|<svg|<table)", re.IGNORECASE)
+_WEB_PAGE = re.compile(
+    r"<(?:!doctype html|html|head|body|table|div|p|h1)\b|<\?xml[^>]*>\s*<!doctype html", re.IGNORECASE
+)
+_DRAWING = re.compile(r"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", re.IGNORECASE | re.DOTALL)
+_ELEMENT = re.compile(r"<(?:\?xml|!--|!doctype|[a-z_][\w:.-]*[\s/>])", re.IGNORECASE)
+_CONTAINERS = ("products", "items", "data", "entries", "rows", "results", "feed", "articles", "concepts")
 _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
 
 
@@ -42,26 +49,59 @@ class Text:
     skip: int
 
 
-def is_workbook(stream: IO[bytes]) -> bool:
-    """True for a ZIP container, which is what an XLSX file is; raises FeedRefused for what is neither that nor text."""
+def form(stream: IO[bytes]) -> str:
+    """ "xlsx" (any ZIP container), "xml", "json", "jsonl" or "csv"; raises FeedRefused for what is none of them."""
     stream.seek(0)
-    head = stream.read(8192)
+    head = stream.read(_HEAD_BYTES)
     stream.seek(0)
     if not head.strip(b" \t\r\n\x00\xef\xbb\xbf\xff\xfe"):
         raise refused("unreadable", f"The file is empty; {EXPECTED}.")
     if head.startswith(b"PK\x03\x04"):
-        return True
+        return "xlsx"
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise refused("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
-    if match := _MARKUP.match(head.lstrip(codecs.BOM_UTF8)):
-        what = "a web page" if b"htm" in match.group().lower() or b"head" in match.group().lower() else "XML"
-        raise refused("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
-    if head.lstrip()[:1] in (b"{", b"["):
-        raise refused("unreadable", f"This looks like JSON, not a table; {EXPECTED}.", value=_printable(head))
+    beginning = _beginning(head)
+    if _WEB_PAGE.match(beginning):
+        raise refused(
+            "unreadable",
+            "This is a web page, not a table: a log-in or error page that was saved in the file's place looks like "
+            f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
+            value=_printable(beginning.encode("ascii", "replace")),
+        )
+    if _DRAWING.match(beginning):
+        raise refused("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
+    if _ELEMENT.match(beginning):
+        return "xml"
+    if beginning[:1] in ("{", "[") and (found := _json(beginning)):
+        return found
     if _is_binary(head):
         raise refused("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
-    return False
+    return "csv"
+
+
+def _beginning(head: bytes) -> str:
+    """The first characters, without byte-order mark and spaces."""
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return head[: len(head) & ~1].decode("utf-16", "replace").lstrip()
+    encoding = _utf16_without_mark(head) or "utf-8"
+    return head.decode(encoding, "replace").lstrip("\ufeff \t\r\n")
+
+
+def _json(beginning: str) -> str:
+    """ "json", "jsonl", or "" for a text that only begins like it."""
+    if beginning[0] == "[":
+        return "json" if re.match(r"\[\s*[\[{\"\]\d\-tfn]", beginning) else ""
+    if not re.match(r'\{\s*["}]', beginning):
+        return ""
+    first, _, rest = beginning.partition("\n")
+    try:
+        whole = json.loads(first)
+    except (ValueError, RecursionError):
+        # Of lines, the first may be the broken one: then the second is one.
+        return "jsonl" if re.match(r'\s*\{\s*"', rest) and first.rstrip().endswith("}") else "json"
+    holds_items = any(isinstance(whole.get(name), (list, dict)) for name in _CONTAINERS)
+    return "json" if holds_items and not rest.strip() else "jsonl"
 
 
 def _printable(head: bytes) -> str:

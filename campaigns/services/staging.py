@@ -6,19 +6,42 @@ Merging them and undoing that is in merging.py. Whether an import is applied is 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 from uuid import UUID
 
-from django.db import connection
+from django.db import connection, transaction
 
-from campaigns.feeds.base import FeedRow
+from campaigns.feeds.base import UNPLACED, FeedRow
 from campaigns.services.merging import Merged, Undone, merge, undo
 
 __all__ = [
     "Merged", "Mistake", "Undone", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",
 ]  # fmt: skip
+
+# A child that its product's row names too: what the child's own row says goes to that variant.
+_PLACE = (
+    """
+    UPDATE campaigns_stagedrow v SET attributes = c.attributes || v.attributes, photos = c.photos
+    FROM campaigns_stagedrow c
+    WHERE c.batch = %(batch)s AND c.parent_key = %(unplaced)s AND v.batch = c.batch AND v.kind = c.kind
+      AND v.key = c.key AND v.parent_key NOT IN ('', %(unplaced)s)
+    """,
+    """
+    DELETE FROM campaigns_stagedrow c
+    WHERE c.batch = %(batch)s AND c.parent_key = %(unplaced)s AND EXISTS (
+        SELECT 1 FROM campaigns_stagedrow v
+        WHERE v.batch = c.batch AND v.kind = c.kind AND v.key = c.key AND v.parent_key NOT IN ('', %(unplaced)s)
+    )
+    """,
+    "UPDATE campaigns_stagedrow SET parent_key = '' WHERE batch = %(batch)s AND parent_key = %(unplaced)s",
+)
+
+_ESCAPES = str.maketrans({"\\": "\\\\", "\t": "\\t", "\n": "\\n", "\r": "\\r"})
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+_quoted = json.encoder.encode_basestring
 
 CHUNK_ROWS = 5000
 """Rows per COPY: parsing happens between them, so that no statement waits for the parser."""
@@ -68,38 +91,45 @@ class Mistake:
 
 
 def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
-    """Copy the rows into the staging table, a chunk at a time, each committed; returns how many."""
+    """Copy the rows into the staging table, a chunk at a time, each committed; returns how many.
+
+    Children that came apart from the product that names them are put in their place at the end.
+    """
     count = 0
-    chunk: list[FeedRow] = []
-    for row in rows:
-        chunk.append(row)
-        if len(chunk) == CHUNK_ROWS:
-            _copy(batch, chunk)
-            count += len(chunk)
-            chunk = []
-    _copy(batch, chunk)
-    return count + len(chunk)
+    has_unplaced = False
+    prefix = f"{batch}\t"
+    everything = iter(rows)
+    while chunk := list(islice(everything, CHUNK_ROWS)):
+        text = "".join([prefix + _line(row) for row in chunk])
+        has_unplaced = has_unplaced or f"\t{UNPLACED}\t" in text
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(text)
+        count += len(chunk)
+    if has_unplaced:
+        _place(batch)
+    return count
 
 
-def _copy(batch: UUID, rows: Sequence[FeedRow]) -> None:
-    if not rows:
-        return
-    encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        for row in rows:
-            copy.write_row(
-                (
-                    batch,
-                    row.row,
-                    row.key,
-                    row.parent_key,
-                    row.name,
-                    row.kind,
-                    encode(row.attributes),
-                    encode(row.options),
-                    encode(row.photos),
-                )
-            )
+def _line(row: FeedRow) -> str:
+    """One row as COPY's text form takes it; JSON has no raw control characters, but backslashes."""
+    fields = (row.key, row.parent_key, row.name, row.kind, _object(row.attributes), _object(row.options))
+    photos = _encode(row.photos) if row.photos else "[]"
+    line = "\t".join(fields) + "\t" + photos
+    if "\\" in line or "\n" in line or "\r" in line or line.count("\t") != 6:
+        line = "\t".join([field.translate(_ESCAPES) for field in (*fields, photos)])
+    return f"{row.row}\t{line}\n"
+
+
+def _object(values: Mapping[str, str]) -> str:
+    if not values:
+        return "{}"
+    return "{" + ",".join([f"{_quoted(name)}:{_quoted(value)}" for name, value in values.items()]) + "}"
+
+
+def _place(batch: UUID) -> None:
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in _PLACE:
+            cursor.execute(statement, {"batch": batch, "unplaced": UNPLACED})
 
 
 def prepare(count: int) -> None:

@@ -1,0 +1,222 @@
+"""Reads JSON (an array of objects, alone or anywhere within an object) and JSON lines, an item at a time.
+
+Broken JSON is named by line and column. In JSON lines a broken line is a mistake of its own; in JSON nothing after the
+break can be read.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import IO, Any
+
+from campaigns.feeds import csv_file, items, sniffing
+from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, refused
+from campaigns.feeds.items import Item
+
+MAX_ITEM = 1 << 22
+"""Characters of one item: what is longer is no product, and must not fill the memory."""
+_CHUNK = 1 << 16
+_NEAR = 12
+"""Characters from the end of what was read within which an error may only mean that more is to be read."""
+_SPACES = " \t\r\n"
+_DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=str)
+_EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"}], or {"products": […]}'
+
+
+def read(
+    stream: IO[bytes], *, is_lines: bool, limit: int | None = None
+) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
+    """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
+    how = sniffing.text(stream)
+
+    def begin() -> Iterator[Item | Issue]:
+        return _lines(stream, how) if is_lines else _Array(stream, how, of_texts=of_texts).items()
+
+    of_texts = False
+    if is_lines:
+        path, place, what = "", "line {row}, {heading}", "JSON-lines file"
+    else:
+        path, of_texts = _found(stream, how)
+        place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
+        what = "JSON file"
+    header, records = items.table(begin, place=place, what=what, limit=limit)
+    dialect = {"format": "jsonl" if is_lines else "json", "encoding": how.encoding, "items": path}
+    return dialect, header, records
+
+
+def _found(stream: IO[bytes], how: sniffing.Text) -> tuple[str, bool]:
+    """Path of the first array of objects, else of the first of texts; and whether it is one of texts."""
+    for of_texts in (False, True):
+        path = _Array(stream, how, of_texts=of_texts).find()
+        if path is not None:
+            return path, of_texts
+    raise refused("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
+
+
+def _item(number: int, value: Any, cell: str) -> Iterator[Item | Issue]:
+    if type(value) is str and value.strip():
+        value = {"title": value}
+    if not isinstance(value, dict):
+        message = f"{cell}: this is {_kind(value)}; expected an object with named values."
+        yield Issue(number, cell, "", str(value)[:60], "item_unusable", message)
+        return
+    try:
+        yield from items.expanded(number, value)
+    except RecursionError:
+        message = f"{cell}: objects within objects more than {items.MAX_DEPTH} deep; expected less."
+        yield Issue(number, cell, "", "", "item_unusable", message)
+
+
+def _kind(value: Any) -> str:
+    names = {dict: "an object", list: "a list", Number: "a number", bool: "true or false", type(None): "null"}
+    return names.get(type(value), "a text")
+
+
+# -- lines -------------------------------------------------------------------------------------------------------------
+
+
+def _lines(stream: IO[bytes], how: sniffing.Text) -> Iterator[Item | Issue]:
+    for number, line in enumerate(csv_file.lines(stream, how, MAX_ITEM), start=1):
+        if not line.strip():
+            continue
+        try:
+            value = _DECODER.decode(line.strip())
+        except (json.JSONDecodeError, RecursionError) as error:
+            column = getattr(error, "colno", 1)
+            cell = f"line {number}, column {column}"
+            message = f"{cell}: {_reason(error)}; expected one JSON object per line."
+            yield Issue(number, cell, "", line.strip()[:60], "json_broken", message)
+        else:
+            yield from _item(number, value, f"line {number}")
+
+
+def _reason(error: Exception) -> str:
+    return f"the JSON is broken here ({getattr(error, 'msg', 'nested too deep').lower()})"
+
+
+# -- one array ---------------------------------------------------------------------------------------------------------
+
+
+class _Array:
+    """Walks through a text to the first array that holds objects, then decodes one element after the other."""
+
+    def __init__(self, stream: IO[bytes], how: sniffing.Text, *, of_texts: bool = False) -> None:
+        self._elements = ("{", '"') if of_texts else ("{",)
+        self._text = csv_file.decoded(stream, how)
+        self._buffer, self._at, self._is_end = "", 0, False
+        self._line, self._column = 1, 1
+
+    def find(self) -> str | None:
+        """The path of the array, such as `products` or `data.items`; stands on its first element afterwards."""
+        return self._descend("", 0)
+
+    def items(self) -> Iterator[Item | Issue]:
+        path = self.find() or ""
+        number = 0
+        while self._peek() != "]":
+            number += 1
+            yield from _item(number, self._value(), f"{path[-60:]}[{number - 1}]")
+            self._drop()
+            if self._peek() == ",":
+                self._at += 1
+                if self._peek() != "]":
+                    continue
+            if self._peek() != "]":
+                raise self._broken("expecting ',' or ']'")
+
+    def _descend(self, path: str, depth: int) -> str | None:
+        opening = self._peek()
+        if opening == "[":
+            self._at += 1
+            return path if self._peek() in '{"' or depth == 0 else None
+        if opening != "{" or depth > items.MAX_DEPTH:
+            self._value()
+            return None
+        self._at += 1
+        while self._peek() != "}":
+            key = self._value()
+            if not isinstance(key, str) or self._peek() != ":":
+                raise self._broken("expecting ':' after a name")
+            self._at += 1
+            inner = f"{path}.{key}" if path else key
+            if self._peek() == "{" or (self._peek() == "[" and self._holds_objects()):
+                found = self._descend(inner, depth + 1)
+                if found is not None:
+                    return found
+            else:
+                self._value()
+            self._drop()
+            if self._peek() == ",":
+                self._at += 1
+            elif self._peek() != "}":
+                raise self._broken("expecting ',' or '}'")
+        self._at += 1
+        return None
+
+    def _holds_objects(self) -> bool:
+        start = self._at
+        self._at += 1
+        answer = self._peek() in self._elements
+        self._at = start
+        return answer and self._peek() == "["
+
+    def _peek(self) -> str:
+        """The next character that is no space; stands on it. Raises FeedRefused at the end of the text."""
+        while True:
+            while self._at < len(self._buffer) and self._buffer[self._at] in _SPACES:
+                self._at += 1
+            if self._at < len(self._buffer):
+                return self._buffer[self._at]
+            if not self._more():
+                raise self._broken("the file ends here, before its end; it is cut off")
+
+    def _more(self) -> bool:
+        try:
+            piece = self._text.read(_CHUNK)
+        except UnicodeDecodeError as error:
+            raise self._broken(error.reason) from None
+        self._is_end = not piece
+        self._buffer += piece
+        return bool(piece)
+
+    def _drop(self) -> None:
+        """Forget what was read, and keep count of lines."""
+        gone = self._buffer[: self._at]
+        if newlines := gone.count("\n"):
+            self._line += newlines
+            self._column = len(gone) - gone.rfind("\n")
+        else:
+            self._column += len(gone)
+        self._buffer, self._at = self._buffer[self._at :], 0
+
+    def _value(self) -> Any:
+        self._peek()
+        while True:
+            try:
+                value, end = _DECODER.raw_decode(self._buffer, self._at)
+            except json.JSONDecodeError as error:
+                is_cut = error.msg.startswith("Unterminated") or error.pos + _NEAR >= len(self._buffer)
+                if is_cut and len(self._buffer) - self._at < MAX_ITEM and self._more():
+                    continue
+                self._at = max(error.pos, self._at)
+                raise self._broken(error.msg) from None
+            except RecursionError:
+                raise self._broken("nested too deep") from None
+            # A number that ends where the buffer does may go on.
+            if end == len(self._buffer) and self._more():
+                continue
+            self._at = end
+            return value
+
+    def _broken(self, reason: str) -> FeedRefused:
+        before = self._buffer[: self._at]
+        line = self._line + before.count("\n")
+        column = self._at - before.rfind("\n") if "\n" in before else self._column + self._at
+        cell = f"line {line}, column {column}"
+        return refused(
+            "json_broken",
+            f"{cell}: the JSON is broken here ({reason[:1].lower()}{reason[1:]}), and nothing after it can be read; "
+            "expected valid JSON. Export it again.",
+            row=line, value=self._buffer[self._at : self._at + 60], cell=cell,
+        )  # fmt: skip

@@ -1,0 +1,184 @@
+"""Magento's (Adobe Commerce's) product export, and tables of that kind with several lines in a cell.
+
+https://experienceleague.adobe.com/en/docs/commerce-admin/systems/data-transfer/data-attributes-product. A configurable
+product names its children in `configurable_variations`, usually after their own rows; a child that is not visible on
+its own is a variant and no product. `additional_attributes` packs attributes as `color=Blue,material=Cotton|Linen`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+
+from campaigns.feeds import cells, columns, vocabulary
+from campaigns.feeds.base import UNPLACED, FeedRow, Header, register
+from campaigns.feeds.cells import Row
+from campaigns.feeds.generic import Plain, attribute
+
+MARKERS = {
+    "additional_attributes",
+    "configurable_variations",
+    "attribute_set_code",
+    "attribute_set",
+    "product_websites",
+    "store_view_code",
+}
+STRUCTURE = (
+    "store_view_code",
+    "product_type",
+    "visibility",
+    "additional_attributes",
+    "configurable_variations",
+    "configurable_variation_labels",
+)
+LEFT_OUT = {
+    "attribute_set_code",
+    "attribute_set",
+    "product_websites",
+    "product_online",
+    "tax_class_name",
+    "small_image",
+    "small_image_label",
+    "thumbnail_image",
+    "thumbnail_image_label",
+    "swatch_image",
+    "swatch_image_label",
+    "additional_image_labels",
+    "qty",
+    "out_of_stock_qty",
+    "is_in_stock",
+    "min_cart_qty",
+    "max_cart_qty",
+    "website_id",
+    "created_at",
+    "updated_at",
+    "new_from_date",
+    "new_to_date",
+    "special_price_from_date",
+    "special_price_to_date",
+    "display_product_options_in",
+    "gift_message_available",
+    "hide_from_product_page",
+    "page_layout",
+    "custom_options",
+    "map_price",
+    "msrp_display_actual_price_type",
+}
+#: Beginnings of headings about stock and links between products.
+LEFT_OUT_BEGINNINGS = (
+    "use_config_", "related_", "crosssell_", "upsell_", "bundle_", "custom_design", "associated_", "notify_on",
+    "enable_qty", "qty_", "backorders", "allow_backorders", "manage_stock", "is_qty", "is_decimal",
+)  # fmt: skip
+_PACKED = re.compile(r'(?:^|,)\s*"?([A-Za-z]\w*)=')
+_BETWEEN_IMAGES = re.compile(r"[,|\n\r]+")
+_NO_IMAGE = "no_selection"
+_OF_PRODUCTS = {"description", "short_description"}
+_option_key = partial(cells.key, limit=200)
+
+
+def unpacked(packed: str) -> dict[str, str]:
+    """`color=Blue,size=S|M` as name -> text; a comma within a value is no border, and of several values a list."""
+    found = list(_PACKED.finditer(packed))
+    ends = [match.start() for match in found[1:]] + [len(packed)]
+    values = ((match[1], packed[match.end() : end]) for match, end in zip(found, ends, strict=True))
+    return {name.lower(): listed(value.strip().strip('"').replace("|", "\n")) for name, value in values}
+
+
+def listed(cell: str) -> str:
+    """Several lines of one cell, as a person would list them."""
+    lines = [line.strip() for line in cells.text(cell).splitlines()]
+    return ", ".join(line for line in lines if line)
+
+
+def _category(cell: str) -> str:
+    return listed(cell).replace("Default Category/", "")
+
+
+class Rows(Plain):
+    """The layout for one header."""
+
+    def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
+        super().__init__(header, kind, fields)
+        self.at = {name: header.find([name]) for name in STRUCTURE}
+
+    def _cell(self, row: Row, name: str) -> str:
+        index = self.at[name]
+        return row.cells[index].strip() if index is not None else ""
+
+    def rows_of(self, row: Row) -> Iterator[FeedRow]:
+        # The same product in another language.
+        if self._cell(row, "store_view_code"):
+            return
+        for found in super().rows_of(row):
+            yield found
+            if not found.parent_key and (index := self.at["configurable_variations"]) is not None:
+                yield from row.take(index, partial(self._variations, row, found), ())
+
+    def parent_of(self, row: Row) -> str:
+        if parent := super().parent_of(row):
+            return parent
+        is_child = self._cell(row, "visibility").casefold() == "not visible individually"
+        return UNPLACED if is_child else ""
+
+    def _variations(self, row: Row, product: FeedRow, cell: str) -> tuple[FeedRow, ...]:
+        labels = unpacked(self._cell(row, "configurable_variation_labels"))
+        found: list[FeedRow] = []
+        for packed in cell.split("|"):
+            options = unpacked(packed)
+            sku = _option_key(options.pop("sku", ""))
+            options = {
+                labels.get(name) or vocabulary.OPTIONS.get(name, name.replace("_", " ").capitalize()): value
+                for name, value in options.items()
+                if value and name != "display"
+            }
+            if sku:
+                found.append(FeedRow(product.row, sku, product.kind, parent_key=product.key, options=options))
+        return tuple(found)
+
+    def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
+        found = super().attributes(row, names)
+        index = self.at["additional_attributes"]
+        if index is not None and row.has(index):
+            packed = {attribute(name): value for name, value in row.take(index, unpacked, {}).items() if value}
+            self.names |= packed.keys()
+            found = packed | found
+        return found
+
+    def reader(self, name: str) -> Callable[[str], str]:
+        if name in _OF_PRODUCTS:
+            return cells.described
+        return _category if name == "category" else listed
+
+    def sources(self, cell: str) -> tuple[str, ...]:
+        parts = cells.photos(cell) if "://" in cell else _BETWEEN_IMAGES.split(cell)
+        return tuple(cells.photo(part) for part in parts if part.strip() and part.strip() != _NO_IMAGE)
+
+
+class MagentoLayout:
+    """SKU, name, and a heading that only Magento uses."""
+
+    name = "magento"
+
+    def matches(self, header: Header) -> bool:
+        names = set(header.names)
+        return {"sku", "name"} <= names and bool(MARKERS & names)
+
+    def suggest(self, header: Header) -> dict[int, str]:
+        fields = columns.suggest(header)
+        for index, name in enumerate(header.names):
+            if name in STRUCTURE:
+                fields[index] = columns.LAYOUT
+            elif name in LEFT_OUT or name.startswith(LEFT_OUT_BEGINNINGS):
+                fields[index] = columns.IGNORE
+            elif name == "base_image_label":
+                fields[index] = columns.ALT
+            elif name == "categories":
+                fields[index] = columns.ATTRIBUTE + "category"
+        return fields
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Rows:
+        return Rows(header, kind, fields)
+
+
+register(MagentoLayout())

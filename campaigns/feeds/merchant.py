@@ -1,0 +1,84 @@
+"""Google Merchant Center's product feed, as TSV, RSS 2.0 or Atom: one item per variant, joined by `item_group_id`.
+
+https://support.google.com/merchants/answer/7052112. An item without a group is a product of its own. A group has no
+item of its own: its name is its first variant's without the options, and it has the attributes that all variants share.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from campaigns.feeds import cells, columns
+from campaigns.feeds.base import Header, register
+from campaigns.feeds.generic import Plain
+
+MARKERS = {
+    "image_link",
+    "item_group_id",
+    "google_product_category",
+    "additional_image_link",
+    "availability",
+    "condition",
+    "gtin",
+    "mpn",
+    "identifier_exists",
+    "lifestyle_image_link",
+    "link",
+}
+#: Beginnings of headings that say nothing about a picture.
+LEFT_OUT = (
+    "shipping",
+    "tax",
+    "installment",
+    "loyalty",
+    "cost_of_goods",
+    "ads_",
+    "adwords_",
+    "availability_date",
+    "expiration_date",
+    "mobile_link",
+    "link_template",
+    "excluded_destination",
+    "included_destination",
+    "promotion_id",
+    "sale_price_effective_date",
+    "unit_pricing",
+    "min_handling",
+    "max_handling",
+    "transit_time",
+    "return_",
+)
+
+
+class Items(Plain):
+    """The layout for one header."""
+
+    groups = True
+
+    def reader(self, name: str) -> Callable[[str], str]:
+        return cells.described if name == "description" else cells.text
+
+
+class MerchantLayout:
+    """id, title, and at least two more of Google's attributes."""
+
+    name = "google-merchant"
+
+    def matches(self, header: Header) -> bool:
+        names = set(header.names)
+        return {"id", "title"} <= names and len(MARKERS & names) >= 2 and bool({"image_link", "availability"} & names)
+
+    def suggest(self, header: Header) -> dict[int, str]:
+        fields = columns.suggest(header)
+        for index, name in enumerate(header.names):
+            if name.startswith(LEFT_OUT):
+                fields[index] = columns.IGNORE
+            elif name == "lifestyle_image_link":
+                fields[index] = columns.PHOTOS_MORE
+        return fields
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Items:
+        return Items(header, kind, fields)
+
+
+register(MerchantLayout())

@@ -1,0 +1,58 @@
+"""A list of titles, one per line, with or without a heading, for articles and concepts. Commas belong to the titles."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import IO, Any
+
+from campaigns.feeds import csv_file, sniffing
+from campaigns.feeds.base import Header, Record, normalised
+
+KINDS = ("article", "concept")
+_LOOK_LINES = 30
+
+
+def read(stream: IO[bytes]) -> tuple[dict[str, Any], Header, Iterator[Record]] | None:
+    """What was detected, the header (row 0 if the file has none) and the records; None for a table of columns."""
+    how = sniffing.text(stream)
+    lines = list(islice(csv_file.lines(stream, how, csv_file.MAX_LINE), _LOOK_LINES))
+    full = [line.strip("\r\n") for line in lines if line.strip()]
+    if not full or full[0].lower().startswith("sep="):
+        return None
+    heading = normalised(full[0].strip().strip('"').lstrip("\ufeff"))
+    first = next(index for index, line in enumerate(lines, start=1) if line.strip())
+    if heading in sniffing.KNOWN:
+        header = Header(first, (full[0].strip().strip('"'),), (heading,))
+    elif _is_table(full):
+        return None
+    else:
+        header, first = Header(0, ("title",), ("title",)), 0
+    dialect = {"format": "titles", "encoding": how.encoding, "byte_order_mark": how.skip > 0}
+    return dialect, header, _records(csv_file.lines(stream, how, csv_file.MAX_LINE), first)
+
+
+def _is_table(full: Sequence[str]) -> bool:
+    """A known heading among several, or rows that agree on how many cells they have."""
+    delimiter = sniffing.delimiter(full)
+    try:
+        rows = list(csv.reader(full, delimiter=delimiter, strict=True))
+    except csv.Error:
+        return False
+    if len(rows[0]) > 1 and any(normalised(cell) in sniffing.KNOWN for cell in rows[0]):
+        return True
+    widths = {len(row) for row in rows}
+    # “Spring, at last” has a space where a table has none.
+    is_prose = delimiter == "," and any(", " in line for line in full)
+    return widths != {1} and len(widths) == 1 and len(rows) > 1 and not is_prose
+
+
+def _records(lines: Iterator[str], header_row: int) -> Iterator[Record]:
+    for row, line in enumerate(lines, start=1):
+        if row <= header_row:
+            continue
+        title = line.strip()
+        if len(title) > 1 and title[0] == title[-1] == '"':
+            title = title[1:-1].replace('""', '"')
+        yield row, [title]

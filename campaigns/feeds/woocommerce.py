@@ -1,0 +1,147 @@
+"""WooCommerce's product export: variable products and their variations in one file, attributes in numbered columns.
+
+https://woocommerce.com/document/product-csv-importer-exporter/. A variation names its product in `Parent`, by SKU or as
+`id:12`. A product without a SKU has the key `id:12` too. Of a variable product only the last are remembered while
+reading: one short pair each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+
+from campaigns.feeds import cells, columns
+from campaigns.feeds.base import FeedRow, Header, register
+from campaigns.feeds.cells import Row
+from campaigns.feeds.generic import Plain, attribute
+
+MARKERS = {"regular_price", "attribute_1_name", "is_featured", "visibility_in_catalog", "in_stock", "tax_status"}
+ATTRIBUTES = {
+    "regular_price": "price",
+    "sale_price": "sale_price",
+    "description": "description",
+    "short_description": "short_description",
+    "categories": "category",
+    "tags": "tags",
+    "brands": "brand",
+    "gtin_upc_ean_or_isbn": "gtin",
+}
+STATES = {"1": "published", "0": "private", "-1": "draft"}
+_IMAGES = re.compile(r"\s*,\s+|,(?=https?://)|[|\n\r]+")
+_VALUES = re.compile(r"(?<!\\),\s*")
+_FIELD = re.compile(r"attribute_(\d+)_(name|value_s)")
+
+
+class Rows(Plain):
+    """The layout for one header."""
+
+    def __init__(self, header: Header, kind: str, fields: Mapping[int, str]) -> None:
+        super().__init__(header, kind, fields)
+        self.type, self.id = header.find(["type"]), header.find(["id"])
+        self.published = header.find(["published"])
+        found = {match.groups(): i for i, name in enumerate(header.names) if (match := _FIELD.fullmatch(name))}
+        self.pairs = [
+            (index, found[number, "value_s"])
+            for (number, what), index in found.items()
+            if what == "name" and (number, "value_s") in found
+        ]
+        self.names |= {"status"} if self.published is not None else set()
+        self._keys: dict[str, str] = {}
+
+    def key_of(self, row: Row, kind: str, name: str) -> str:
+        number = row.cells[self.id].strip() if self.id is not None else ""
+        index = self.found.key
+        if index is not None and row.has(index):
+            key = row.take(index, cells.key, "")
+        elif number:
+            key = f"id:{number[:20]}"
+        else:
+            return super().key_of(row, kind, name)
+        if number and self._type(row) == "variable":
+            self._keys[number] = key
+        return key
+
+    def _type(self, row: Row) -> str:
+        return row.cells[self.type].strip().lower().partition(",")[0] if self.type is not None else ""
+
+    def parent_of(self, row: Row) -> str:
+        parent = super().parent_of(row)
+        if parent.startswith("id:"):
+            number = parent[3:].strip()
+            return self._keys.get(number, f"id:{number}")
+        return parent
+
+    def rows_of(self, row: Row) -> Iterator[FeedRow]:
+        index = self.found.parent
+        if index is not None and self._type(row) == "variation" and not row.has(index):
+            sentence = "a variation has no parent; expected the SKU of its product, or id: and its number."
+            row.blame(index, "parent_missing", sentence)
+            return
+        yield from super().rows_of(row)
+
+    def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
+        # Its product has a row of its own, which names it.
+        return super().variant(row, kind, parent, key, "")
+
+    def options(self, row: Row) -> dict[str, str]:
+        taken = ((row.take(n, cells.text, ""), row.take(v, cells.text, "")) for n, v in self.pairs)
+        return super().options(row) | {name: value for name, value in taken if name and value}
+
+    def attributes(self, row: Row, names: Mapping[int, str]) -> dict[str, str]:
+        found = super().attributes(row, names)
+        if self.published is not None and row.has(self.published):
+            state = row.cells[self.published].strip()
+            found["status"] = STATES.get(state, state)
+        if names is not self.as_attributes:
+            return found
+        for index, values in self.pairs:
+            name, value = row.take(index, cells.text, ""), row.take(values, cells.text, "")
+            several = [part.replace("\\,", ",") for part in _VALUES.split(value) if part]
+            # What its variations differ in is no attribute of a variable product.
+            if name and several and (len(several) == 1 or self._type(row) != "variable"):
+                found[attribute(name)] = ", ".join(several)
+            self.names |= {attribute(name)} if name else set()
+        return found
+
+    def reader(self, name: str) -> Callable[[str], str]:
+        return _described if name in ("description", "short_description") else cells.text
+
+    def sources(self, cell: str) -> tuple[str, ...]:
+        return tuple(cells.photo(part) for part in _IMAGES.split(cell.strip()) if part.strip())
+
+
+def _described(cell: str) -> str:
+    return cells.described(cell.replace("\\n", "\n"))
+
+
+class WooCommerceLayout:
+    """SKU or ID, type, name, and at least two more of WooCommerce's headings."""
+
+    name = "woocommerce"
+
+    def matches(self, header: Header) -> bool:
+        names = set(header.names)
+        return {"type", "name"} <= names and bool({"sku", "id"} & names) and len(MARKERS & names) >= 2
+
+    def suggest(self, header: Header) -> dict[int, str]:
+        fields: dict[int, str] = {}
+        known = {"sku": columns.KEY, "name": columns.NAME, "parent": columns.PARENT, "images": columns.PHOTO}
+        structure = {"id", "type", "published"}
+        for index, name in enumerate(header.names):
+            if name in known:
+                fields[index] = known[name]
+            elif name in structure or _FIELD.fullmatch(name):
+                fields[index] = columns.LAYOUT
+            elif name in ATTRIBUTES:
+                fields[index] = columns.ATTRIBUTE + ATTRIBUTES[name]
+            elif name:
+                fields[index] = columns.IGNORE
+        if "sku" not in header.names and (number := header.find(["id"])) is not None:
+            fields[number] = columns.KEY
+        return fields
+
+    def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Rows:
+        return Rows(header, kind, fields)
+
+
+register(WooCommerceLayout())

@@ -1,0 +1,198 @@
+"""Reads XML that repeats an element per item: Google Merchant's RSS and Atom, and catalogues of one element each.
+
+Expat reads it a piece at a time. A document type is refused before anything of it is used: no entities, no bombs, no
+addresses of elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import IO, Any
+from xml.parsers import expat
+
+from campaigns.feeds import items
+from campaigns.feeds.base import Header, Issue, Record, refused
+from campaigns.feeds.items import Item
+
+MAX_ITEM = 1 << 22
+MAX_DEPTH = 40
+_CHUNK = 1 << 16
+_LOOK_BYTES = 1 << 20
+"""How much is read to find out which element is repeated."""
+_NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
+
+
+def read(stream: IO[bytes], *, limit: int | None = None) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
+    """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
+    path = _repeated(stream)
+
+    def begin() -> Iterator[Item | Issue]:
+        return _Items(path).read(stream)
+
+    place = f"{path.rpartition('/')[2]}[{{row}}].{{heading}}"
+    header, records = items.table(begin, place=place, what="XML file", limit=limit)
+    return {"format": "xml", "items": path}, header, records
+
+
+def _local(name: str) -> str:
+    return name.rpartition(":")[2]
+
+
+class _Parser:
+    """Expat with a path, and without document types."""
+
+    def __init__(self) -> None:
+        self.path: list[str] = []
+        self.expat = expat.ParserCreate()
+        self.expat.buffer_text = True
+        self.expat.StartDoctypeDeclHandler = self._refuse
+        self.expat.EntityDeclHandler = self._refuse
+        self.expat.StartElementHandler = self._start
+        self.expat.EndElementHandler = self._end
+
+    def _refuse(self, *_: Any) -> None:
+        cell = f"line {self.expat.CurrentLineNumber}"
+        raise refused(
+            "unreadable",
+            f"{cell}: the XML declares a document type (DTD), which can hide entities that grow without end or fetch "
+            "other files; expected XML without <!DOCTYPE …>. Remove it or export without it.",
+            row=self.expat.CurrentLineNumber, value="<!DOCTYPE", cell=cell,
+        )  # fmt: skip
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        if len(self.path) >= MAX_DEPTH:
+            raise refused(
+                "unreadable", f"The XML has elements more than {MAX_DEPTH} deep; expected a list of products.",
+                row=self.expat.CurrentLineNumber,
+            )  # fmt: skip
+        self.path.append(_local(name))
+
+    def _end(self, name: str) -> None:
+        self.path.pop()
+
+    def feed(self, data: bytes, *, is_last: bool) -> None:
+        try:
+            self.expat.Parse(data, is_last)
+        except expat.ExpatError as error:
+            cell = f"line {error.lineno}, column {error.offset + 1}"
+            reason = expat.ErrorString(error.code) or "not well-formed"
+            raise refused(
+                "xml_broken",
+                f"{cell}: the XML is broken here ({reason}), and nothing after it can be read; expected well-formed "
+                "XML. Export it again.",
+                row=error.lineno, cell=cell,
+            ) from None  # fmt: skip
+
+
+class _Look(_Parser):
+    """Counts which paths occur, and which of them hold elements."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counts: Counter[str] = Counter()
+        self.holders: set[str] = set()
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self.holders.add("/".join(self.path))
+        super()._start(name, attributes)
+        path = "/".join(self.path)
+        self.counts[path] += 1
+        if attributes:
+            self.holders.add(path)
+
+
+def _repeated(stream: IO[bytes]) -> str:
+    """The path of the element that stands for an item: a known one, or the outermost that is repeated."""
+    look = _Look()
+    stream.seek(0)
+    read_bytes = 0
+    while (piece := stream.read(_CHUNK)) and read_bytes < _LOOK_BYTES:
+        look.feed(piece, is_last=False)
+        read_bytes += len(piece)
+    if not piece:
+        look.feed(b"", is_last=True)
+    known = next((path for path in _NAMED if look.counts[path]), None)
+    if known:
+        return known
+    inner = [path for path in look.counts if "/" in path and path in look.holders]
+    several = [path for path in inner if look.counts[path] > 1]
+    candidates = several or [path for path in inner if path.count("/") == 1]
+    if not candidates:
+        root = next(iter(look.counts), "")
+        raise refused(
+            "unreadable",
+            f"There is no list of products in this XML (its outermost element is <{root[:40]}>); expected one element "
+            "per product, such as <item> in a Google Merchant feed.",
+        )
+    return min(candidates, key=lambda path: path.count("/"))
+
+
+class _Items(_Parser):
+    """Gathers the texts within each element at one path."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__()
+        self._wanted = path.split("/")
+        self._depth = len(self._wanted)
+        self._number = self._size = 0
+        self._item: dict[str, str] | None = None
+        self._plain: dict[str, str] = {}
+        self._texts: list[list[str]] = []
+        self._done: list[Item] = []
+        self.expat.CharacterDataHandler = self._text
+
+    def read(self, stream: IO[bytes]) -> Iterator[Item | Issue]:
+        stream.seek(0)
+        place = 0
+        while True:
+            # Others read the same stream meanwhile: a peek, the digest of the whole.
+            stream.seek(place)
+            piece = stream.read(_CHUNK)
+            place += len(piece)
+            self.feed(piece, is_last=not piece)
+            yield from self._done
+            self._done.clear()
+            if not piece:
+                return
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        super()._start(name, attributes)
+        if self._item is None:
+            if len(self.path) != self._depth or self.path != self._wanted:
+                return
+            self._item, self._plain, self._size = {}, {}, 0
+            self._number += 1
+        heading = ".".join(self.path[self._depth :])
+        for attribute, text in attributes.items():
+            if not attribute.startswith(("xmlns", "xml:")):
+                self._put(f"{heading}.{_local(attribute)}".lstrip("."), text, is_prefixed=True)
+        self._texts.append([])
+
+    def _text(self, data: str) -> None:
+        if self._texts:
+            self._size += len(data)
+            if self._size > MAX_ITEM:
+                raise refused(
+                    "cell_too_large",
+                    f"Item {self._number} has more than {MAX_ITEM:,} characters; expected one product per "
+                    f"<{self._wanted[-1]}>.",
+                    row=self._number,
+                )
+            self._texts[-1].append(data)
+
+    def _end(self, name: str) -> None:
+        if self._item is not None:
+            text = "".join(self._texts.pop()).strip()
+            heading = ".".join(self.path[self._depth :])
+            if heading and text:
+                self._put(heading, text, is_prefixed=":" in name)
+            if not heading:
+                # <title> beside <g:title>: the one of the product feed's own namespace counts.
+                self._done.append((self._number, self._plain | self._item or {"": ""}))
+                self._item = None
+        super()._end(name)
+
+    def _put(self, heading: str, text: str, *, is_prefixed: bool) -> None:
+        assert self._item is not None
+        items.add(self._item if is_prefixed else self._plain, [(heading, text)])
