@@ -96,10 +96,7 @@ def _photo(name: str, has_front: bool) -> str:
 def _detail(name: str, taken: set[str], *, has_variants: bool) -> str:
     bare = _INNER.sub("", name)
     if has_variants and (bare in vocabulary.OPTIONS or name.startswith("options_")):
-        option = OPTION + vocabulary.OPTIONS.get(bare, bare.capitalize())
-        if option not in taken:
-            taken.add(option)
-            return option
+        return OPTION + vocabulary.OPTIONS.get(bare, bare.capitalize())
     attribute = ATTRIBUTE + vocabulary.ATTRIBUTES.get(bare, bare)
     attribute = ATTRIBUTE + name if attribute in taken else attribute
     taken.add(attribute)

@@ -80,7 +80,7 @@ _option_key = partial(cells.key, limit=200)
 def unpacked(packed: str) -> dict[str, str]:
     """`color=Blue,size=S|M` as name -> text; a comma within a value is no border, and of several values a list."""
     found = list(_PACKED.finditer(packed))
-    ends = [match.start() for match in found[1:]] + [len(packed)]
+    ends = [*(match.start() for match in found[1:]), len(packed)][: len(found)]
     values = ((match[1], packed[match.end() : end]) for match, end in zip(found, ends, strict=True))
     return {name.lower(): listed(value.strip().strip('"').replace("|", "\n")) for name, value in values}
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import IO
 
 from campaigns.feeds.base import normalised, refused
-from campaigns.feeds.vocabulary import KNOWN
+from campaigns.feeds.vocabulary import KEY, KNOWN, NAME
 
 EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
@@ -100,8 +100,11 @@ def _json(beginning: str) -> str:
     except (ValueError, RecursionError):
         # Of lines, the first may be the broken one: then the second is one.
         return "jsonl" if re.match(r'\s*\{\s*"', rest) and first.rstrip().endswith("}") else "json"
+    if rest.strip():
+        return "jsonl"
     holds_items = any(isinstance(whole.get(name), (list, dict)) for name in _CONTAINERS)
-    return "json" if holds_items and not rest.strip() else "jsonl"
+    is_item = any(normalised(name) in (*KEY, *NAME) for name in whole)
+    return "json" if holds_items or not is_item else "jsonl"
 
 
 def _printable(head: bytes) -> str:

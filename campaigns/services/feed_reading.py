@@ -187,16 +187,17 @@ def _blame(
 def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedImport:
     """Merge unless something is wrong, and write down what happened. A check's merge is rolled back on its own."""
     spoken = parsed.feed.binding.attribute_names if parsed.feed else ()
+    groups = parsed.feed is not None and parsed.feed.binding.groups
     is_sound = not parsed.report.total
     merged = _EMPTY
     if is_sound and not offered.is_to_apply:
         with transaction.atomic(durable=True):
-            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken)
+            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, groups=groups)
             transaction.set_rollback(True)
     with transaction.atomic(durable=True):
         _claim(offered)
         if is_sound and offered.is_to_apply:
-            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk)
+            merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
             events.publish(_happening(offered, merged), by=offered.requested_by)
