@@ -1,8 +1,8 @@
 """Pages of the campaigns app."""
 
-from django.urls import path
+from django.urls import include, path
 
-from campaigns.views import audit, campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, styles, subjects
+from campaigns.views import audit, campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, styles
 
 urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
@@ -10,13 +10,7 @@ urlpatterns = [
     path("brands/<slug:brand>/campaigns/<slug:slug>/brief/", campaigns.edit, name="campaign_edit"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/specs/", campaigns.specs, name="campaign_specs"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/subjects/", campaigns.add_subjects, name="campaign_subjects"),
-    path("brands/<slug:brand>/products/", subjects.index, name="products"),
-    path("brands/<slug:brand>/products/<int:pk>/", subjects.detail, name="product"),
-    path("brands/<slug:brand>/products/photos/", subjects.photos, name="photos"),
-    path("brands/<slug:brand>/products/<int:pk>/photo/", subjects.add_photo, name="add_photo"),
-    path(
-        "brands/<slug:brand>/products/<int:pk>/cutouts/<int:cutout_id>/", subjects.accept_cutout, name="accept_cutout"
-    ),
+    path("brands/<slug:brand>/", include("campaigns.subject_urls")),
     path("brands/<slug:brand>/import/", imports.offer, name="import"),
     path("brands/<slug:brand>/import/<int:import_id>/", imports.detail, name="import_detail"),
     path("brands/<slug:brand>/import/<int:import_id>/mistakes.csv", imports.errors, name="import_errors"),

@@ -79,9 +79,12 @@ def fetching(brand: Brand, user: User) -> Fetching:
     return Fetching(**counts)
 
 
-def get(*, photo_id: int, user: User) -> ReferencePhoto:
-    """One photo that `user` may see, with its subject and brand; NotFound otherwise."""
+def get(*, photo_id: int, user: User, brand: Brand | None = None) -> ReferencePhoto:
+    """One photo that `user` may see, with its subject and brand; NotFound otherwise, also for one of another brand than
+    the one asked for."""
     rows = ReferencePhoto.objects.visible_to(user).select_related("subject__brand")
+    if brand is not None:
+        rows = rows.filter(subject__brand=brand)
     photo: ReferencePhoto | None = rows.filter(pk=photo_id).first()
     if photo is None:
         raise NotFound(f"There is no photo {photo_id}.", photo=photo_id)

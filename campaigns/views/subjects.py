@@ -1,107 +1,181 @@
-"""Products: the list with photos, the sheet of cut-outs, one product."""
+"""Subjects: the list with their readiness, one subject, articles and concepts written by hand."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from django.contrib import messages
-from django.core.paginator import Paginator
-from django.db.models import Prefetch, Q
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
-from django.views.decorators.http import require_POST, require_safe
+from django.urls import reverse
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from campaigns.access import Action
+from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
 from campaigns.errors import Invalid, NotFound
-from campaigns.models import Cutout, ReferencePhoto, Subject
-from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.models import Campaign, ReferencePhoto, Subject
+from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
-from campaigns.services import archives, cutouts
-from campaigns.services import photos as services
+from campaigns.selectors import histories, readiness
+from campaigns.selectors import subjects as selectors
+from campaigns.services import campaigns as campaign_services
+from campaigns.services import subjects as services
 
-PAGE = 60
-SMALL_PHOTO_PX = 800
-SHOWN_REFUSALS = 8
+KINDS = ((SubjectKind.PRODUCT, "Products"), (SubjectKind.ARTICLE, "Articles"), (SubjectKind.CONCEPT, "Concepts"))
+SHOWN_KNOWN = 3
 
 
 @require_safe
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
-    """A brand's subjects by key. `?q=` searches, `?view=cutouts` shows the sheet on checkerboard."""
-    words = request.GET.get("q", "").strip()
-    found = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True)
-    for word in words.split():
-        found = found.filter(Q(key__icontains=word) | Q(name__icontains=word))
-    page = Paginator(found.prefetch_related(_photos()).order_by("key"), PAGE).get_page(request.GET.get("page"))
-    view = "cutouts" if request.GET.get("view") == "cutouts" else "list"
-    return render(
-        request,
-        "campaigns/products.html",
-        {
-            "page": page,
-            "words": words,
-            "view": view,
-            "small_px": SMALL_PHOTO_PX,
-            "campaigns": campaign_selectors.visible(request.user, brand_id=request.brand.pk),
-        },
+    """A brand's subjects of one kind by key. `?kind=`, `?q=` words, `?ready=` a state of readiness, `?campaign=` a slug
+    whose specs count and whose subjects are shown, `?retired=1`; `?after=`, `?before=` a key."""
+    if request.GET.get("view") == "cutouts":
+        return redirect("cutouts", request.brand.slug)
+    asked = _asked(request)
+    campaign = _campaign(request)
+    specs = readiness.specs_of(request.brand, campaign.pk if campaign else None)
+    fill = readiness.fill_of(request.brand)
+    rows = selectors.visible(
+        request.user, request.brand, kind=asked["kind"], is_active=not asked["retired"], words=asked["q"]
     )
+    if campaign:
+        rows = rows.filter(campaigns=campaign)
+    is_product = asked["kind"] == SubjectKind.PRODUCT
+    counts = {}
+    if is_product and not asked["retired"]:
+        counts = readiness.counts(request.brand, asked["kind"], specs=specs, fill=fill)
+        if asked["ready"]:
+            ids = readiness.ids(request.brand, asked["kind"], asked["ready"], specs=specs, fill=fill)
+            rows = rows.filter(pk__in=ids)
+    page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
+    needed = ("cutout",) if is_product else ()
+    ready = readiness.of(page.subjects, specs=specs, images_needed=needed, fill=fill)
+    context = {
+        **asked,
+        "page": page,
+        "lines": [(subject, ready[subject.pk], readiness.used(subject.photos.all())) for subject in page.subjects],
+        "count": selectors.capped(rows),
+        "most": selectors.COUNTED,
+        "kinds": KINDS,
+        "is_product": is_product,
+        "states": [(state, readiness.WORDS[state], readiness.TONES[state], counts.get(state, 0)) for state in counts],
+        "campaign": campaign,
+        "campaigns": campaign_selectors.visible(request.user, brand_id=request.brand.pk),
+    }
+    return render(request, "campaigns/products.html", context)
 
 
 @require_safe
 @brand_page()
 def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
-    rows = Subject.objects.visible_to(request.user).filter(brand=request.brand, pk=pk)
-    subject = rows.prefetch_related(_photos(), "variants", "campaigns").first()
-    if subject is None:
-        raise NotFound(f"There is no product {pk} in {request.brand.name}.")
+    subject = selectors.get(request.user, request.brand, pk)
+    shown = list(subject.photos.all())
     twins = ReferencePhoto.objects.visible_to(request.user).filter(
-        sha256__in=[photo.sha256 for photo in subject.photos.all() if photo.sha256]
+        sha256__in=[photo.sha256 for photo in shown if photo.sha256]
     )
-    twins = twins.exclude(subject=subject).filter(subject__brand=request.brand).select_related("subject")
-    return render(request, "campaigns/product.html", {"subject": subject, "twins": twins, "small_px": SMALL_PHOTO_PX})
+    twins = twins.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).filter(subject__brand=request.brand)
+    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.specs_of(request.brand, campaign.pk)]
+    needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
+    fill = readiness.fill_of(request.brand)
+    ready = readiness.of([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
+    removed = ReferencePhoto.objects.visible_to(request.user).filter(subject=subject, status=PhotoStatus.REMOVED)
+    context = {
+        "subject": subject,
+        "photos": [(photo, next(iter(photo.cutouts.all()), None)) for photo in shown],
+        "removed": removed.exclude(storage_key="").order_by("-id")[:12],
+        "ready": ready,
+        "twins": twins.select_related("subject"),
+        "roles": PhotoRole.choices,
+        "seen": services.version(subject),
+        "history": histories.of_subject(request.user, subject),
+    }
+    return render(request, "campaigns/product.html", context)
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@brand_page(Action.EDIT_CAMPAIGN)
+def new(request: BrandRequest) -> HttpResponseBase:
+    """Articles or concepts from a pasted list of titles, one per line; straight into a campaign if one is chosen."""
+    kind = request.POST.get("kind") or request.GET.get("kind") or SubjectKind.ARTICLE
+    context: dict[str, Any] = {
+        "kind": kind,
+        "kinds": KINDS,
+        "titles": request.POST.get("titles", ""),
+        "campaigns": campaign_selectors.visible(request.user, brand_id=request.brand.pk),
+        "chosen": request.POST.get("campaign", ""),
+    }
+    if request.method == "POST":
+        try:
+            return _created(request, kind)
+        except Invalid as refusal:
+            context |= {"refusal": refusal}
+    return render(request, "campaigns/subjects_new.html", context, status=422 if "refusal" in context else 200)
 
 
 @require_POST
-@brand_page(Action.IMPORT_FEED)
-def photos(request: BrandRequest) -> HttpResponseBase:
-    """A ZIP of photos, each given to the products whose feed row names it."""
-    file = request.FILES.get("photos")
-    if file is None:
-        raise Invalid("Choose a ZIP archive of photos first.")
-    report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
-    messages.success(
-        request,
-        f"{report.ready} photos are in, {report.cutouts} cut-outs made; {report.refused} refused, "
-        f"{len(report.unmatched)} files that no product names, {report.missing} photos still missing.",
+@brand_page(Action.EDIT_CAMPAIGN)
+def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Name and attributes of a subject: parallel lists `label` and `value`, empty values are dropped."""
+    _own(request, pk)
+    labels, values = request.POST.getlist("label"), request.POST.getlist("value")
+    attributes = {label: value for label, value in zip(labels, values, strict=False) if label.strip()}
+    services.edit(
+        subject_id=pk,
+        by=request.user,
+        name=request.POST.get("name"),
+        attributes=attributes,
+        seen=request.POST.get("seen", ""),
     )
-    for refusal in report.refusals[:SHOWN_REFUSALS]:
-        messages.error(request, f"{refusal.file}: {refusal.message}")
-    return redirect("products", request.brand.slug)
-
-
-@require_POST
-@brand_page(Action.IMPORT_FEED)
-def add_photo(request: BrandRequest, pk: int) -> HttpResponseBase:
-    """One photo of one product, or a better file for one that it has (`photo`)."""
-    file = request.FILES.get("file")
-    if file is None:
-        raise Invalid("Choose a photo first.")
-    chosen = request.POST.get("photo", "")
-    photo_id = number(chosen)
-    target: dict[str, Any] = {"photo_id": photo_id} if photo_id else {"subject_id": pk}
-    services.attach(data=file.read(), file_name=file.name or "photo", by=request.user, **target)
-    messages.success(request, "The photo is in and cut out.")
+    messages.success(request, "Changed. A later feed may change what it names again.")
     return redirect("product", request.brand.slug, pk)
 
 
 @require_POST
 @brand_page(Action.EDIT_CAMPAIGN)
-def accept_cutout(request: BrandRequest, pk: int, cutout_id: int) -> HttpResponseBase:
-    cutouts.accept(cutout_id=cutout_id, by=request.user)
-    messages.success(request, "This cut-out is used from now on.")
+def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
+    """Retire a subject, or bring it back."""
+    _own(request, pk)
+    act = services.retire if verb == "retire" else services.bring_back
+    subject = act(subject_id=pk, by=request.user)
+    said = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
+    messages.success(request, f"{subject.key} {said}.")
     return redirect("product", request.brand.slug, pk)
 
 
-def _photos() -> Prefetch[str]:
-    cutouts = Prefetch("cutouts", Cutout.objects.order_by("-is_accepted", "-id"))
-    return Prefetch("photos", ReferencePhoto.objects.prefetch_related(cutouts).order_by("position", "id"))
+def _asked(request: BrandRequest) -> dict[str, Any]:
+    kind = request.GET.get("kind", "")
+    state = request.GET.get("ready", "")
+    return {
+        "kind": kind if kind in SubjectKind.values else SubjectKind.PRODUCT.value,
+        "q": request.GET.get("q", "").strip()[:200].replace("\0", ""),
+        "ready": state if state in readiness.STATES else "",
+        "retired": request.GET.get("retired") == "1",
+    }
+
+
+def _campaign(request: BrandRequest) -> Campaign | None:
+    slug = request.GET.get("campaign", "")
+    return campaign_selectors.by_slug(request.user, request.brand.slug, slug) if slug else None
+
+
+def _own(request: BrandRequest, pk: int) -> None:
+    if not Subject.objects.visible_to(request.user).filter(brand=request.brand, pk=pk).exists():
+        raise NotFound(f"There is no subject {pk} in {request.brand.name}.")
+
+
+def _created(request: BrandRequest, kind: str) -> HttpResponseBase:
+    entries = services.read_titles(request.POST.get("titles", ""))
+    made = services.create(brand=request.brand, kind=kind, entries=entries, by=request.user)
+    slug = request.POST.get("campaign", "")
+    if slug and made.subjects:
+        campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+        ids = [subject.pk for subject in made.subjects]
+        campaign_services.add_subjects(campaign_id=campaign.pk, subject_ids=ids, by=request.user)
+    noun = SubjectKind(kind).label.lower()
+    said = f"{len(made.subjects)} {noun}{'' if len(made.subjects) == 1 else 's'} written."
+    if made.known:
+        names = ", ".join(f"“{name[:60]}”" for name in made.known[:SHOWN_KNOWN])
+        said += f" {len(made.known)} were there already: {names}{' …' if len(made.known) > SHOWN_KNOWN else ''}."
+    messages.success(request, said)
+    return redirect(f"{reverse('products', args=[request.brand.slug])}?kind={kind}")

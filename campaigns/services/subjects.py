@@ -1,0 +1,216 @@
+"""Subjects written by hand: articles and concepts from a list of titles, attributes of one, retired and brought back.
+
+What a feed says of products comes in by services/staging.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import transaction
+from django.utils.text import slugify
+
+from campaigns import clock, events
+from campaigns.access import Action, require
+from campaigns.choices import SubjectKind
+from campaigns.errors import Invalid, NotFound, Problem, Stale
+from campaigns.models import Brand, Subject, User
+
+MOST_AT_ONCE = 2000
+KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 120, 300, 2000
+MOST_ATTRIBUTES = 100
+_EVENT_KEYS = 100
+_NAME = re.compile(r"[^\W\d][\w ]{0,59}")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One subject to be. key: empty to make one of the name."""
+
+    name: str
+    key: str = ""
+    attributes: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Created:
+    """What became of a list: the new subjects, and the names that were there already (by their key)."""
+
+    subjects: list[Subject]
+    known: list[str]
+
+
+def read_titles(text: str) -> list[Entry]:
+    """One subject per line: a title, or `key | title`. Empty lines and list marks are passed over; of equal lines the
+    first counts."""
+    found: dict[str, Entry] = {}
+    for line in text.splitlines():
+        plain = re.sub(r"^\s*(?:[-*•]|\d{1,3}[.)])\s+", "", line).strip()
+        if not plain:
+            continue
+        key, bar, name = plain.partition("|")
+        entry = Entry(name.strip(), key.strip()) if bar and name.strip() else Entry(plain.strip("| "))
+        found.setdefault(f"{entry.key} {entry.name}".casefold(), entry)
+    return list(found.values())
+
+
+@transaction.atomic
+def create(*, brand: Brand, kind: str, entries: Sequence[Entry], by: User) -> Created:
+    """Write subjects of one kind. What is there already by its key, or by its title, stays as it is and is told.
+
+    Raises NotAllowed, and Invalid with the line for what cannot be a subject; nothing is written then.
+    """
+    require(by, Action.EDIT_CAMPAIGN, brand)
+    _check(kind, entries)
+    Brand.objects.select_for_update().get(pk=brand.pk)
+    rows = Subject.objects.filter(brand=brand, kind=kind)
+    wanted = [(entry, entry.key or _key(entry.name)) for entry in entries]
+    names = set(rows.filter(name__in=[entry.name for entry in entries]).values_list("name", flat=True))
+    taken = {key.casefold() for key in rows.filter(key__in=_likely(wanted)).values_list("key", flat=True)}
+    made: list[Subject] = []
+    known: list[str] = []
+    for entry, key in wanted:
+        if entry.name in names or (entry.key and entry.key.casefold() in taken):
+            known.append(entry.name)
+            continue
+        key = key if entry.key else _free(key, taken)
+        taken.add(key.casefold())
+        made.append(Subject(brand=brand, kind=kind, key=key, name=entry.name, attributes=dict(entry.attributes)))
+    Subject.objects.bulk_create(made)
+    if made:
+        payload = {"kind": kind, "count": len(made), "keys": [one.key for one in made[:_EVENT_KEYS]]}
+        events.publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return Created(made, known)
+
+
+@transaction.atomic
+def edit(
+    *, subject_id: int, by: User, name: str | None = None, attributes: Mapping[str, str] | None = None, seen: str = ""
+) -> Subject:
+    """Change a subject by hand; `attributes` are all of them, those left out or empty are dropped.
+
+    seen: `version` as the editor had it; Stale if somebody, or a feed, was faster. A later feed may change what it
+    names again. Raises NotFound, NotAllowed, Invalid.
+    """
+    subject = _locked(subject_id, by)
+    if seen and seen != version(subject):
+        raise Stale(f"{subject.key} was changed since you opened it. Load the page again, then change it.")
+    changes: dict[str, list[Any]] = {}
+    if name is not None and name.strip() != subject.name:
+        changes["name"] = [subject.name, _checked_name(name)]
+        subject.name = name.strip()
+    if attributes is not None:
+        fresh = _checked_attributes(attributes)
+        for label in sorted(fresh.keys() | subject.attributes.keys()):
+            was, now = subject.attributes.get(label), fresh.get(label)
+            if was != now:
+                changes[f"attributes.{label}"] = [was, now]
+        subject.attributes = fresh
+    if changes:
+        subject.save(update_fields=["name", "attributes", "updated_at"])
+        payload = {"changes": changes}
+        events.publish(events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+    return subject
+
+
+@transaction.atomic
+def retire(*, subject_id: int, by: User) -> Subject:
+    """Keep a subject out of new runs; what was made of it stays. Raises NotFound, NotAllowed."""
+    return _switch(subject_id, by, is_active=False)
+
+
+@transaction.atomic
+def bring_back(*, subject_id: int, by: User) -> Subject:
+    """Let a retired subject take part again. Raises NotFound, NotAllowed."""
+    return _switch(subject_id, by, is_active=True)
+
+
+def version(subject: Subject) -> str:
+    """What a form sends back as `seen`."""
+    return subject.updated_at.isoformat()
+
+
+def _switch(subject_id: int, by: User, *, is_active: bool) -> Subject:
+    subject = _locked(subject_id, by)
+    if subject.is_active != is_active:
+        subject.is_active = is_active
+        Subject.objects.filter(pk=subject.pk).update(is_active=is_active, updated_at=clock.now())
+        kind = events.SubjectReturned if is_active else events.SubjectRetired
+        payload = {"key": subject.key}
+        events.publish(kind(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+    return subject
+
+
+def _locked(subject_id: int, by: User) -> Subject:
+    found = Subject.objects.visible_to(by).select_related("brand").filter(pk=subject_id).first()
+    if found is None:
+        raise NotFound(f"There is no subject {subject_id}.", subject=subject_id)
+    require(by, Action.EDIT_CAMPAIGN, found.brand)
+    subject: Subject = Subject.objects.select_for_update().get(pk=subject_id)
+    return subject
+
+
+def _check(kind: str, entries: Sequence[Entry]) -> None:
+    if kind not in SubjectKind.values:
+        raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
+    if not entries:
+        raise Invalid("Write at least one title, each on a line of its own.", [Problem("titles", "There is no title.")])
+    if len(entries) > MOST_AT_ONCE:
+        raise Invalid(f"{len(entries):,} titles at once are too many; take {MOST_AT_ONCE:,}, or import a file.")
+    problems = []
+    for line, entry in enumerate(entries, start=1):
+        if not entry.name.strip() or len(entry.name) > NAME_LENGTH:
+            said = f"Title {line} has {len(entry.name)} characters; 1 to {NAME_LENGTH} are accepted."
+            problems.append(Problem("titles", said, entry.name[:80]))
+        if len(entry.key) > KEY_LENGTH:
+            said = f"The key of title {line} has {len(entry.key)} characters; at most {KEY_LENGTH} are accepted."
+            problems.append(Problem("titles", said, entry.key[:80]))
+        _checked_attributes(entry.attributes)
+    if problems:
+        raise Invalid(problems[0].message, problems)
+
+
+def _checked_name(name: str) -> str:
+    if not name.strip() or len(name.strip()) > NAME_LENGTH:
+        said = f"A name has 1 to {NAME_LENGTH} characters."
+        raise Invalid(said, [Problem("name", said)])
+    return name.strip()
+
+
+def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
+    problems, kept = [], {}
+    for label, value in given.items():
+        label, value = label.strip(), str(value).strip()
+        if not value:
+            continue
+        if not _NAME.fullmatch(label):
+            said = f"“{label[:60]}” cannot name an attribute: a letter first, then letters, digits, spaces or _."
+            problems.append(Problem("attributes", said, label[:80]))
+        if len(value) > VALUE_LENGTH:
+            said = f"{label} has {len(value):,} characters; at most {VALUE_LENGTH:,} are accepted."
+            problems.append(Problem("attributes", said, value[:80]))
+        kept[label] = value
+    if len(kept) > MOST_ATTRIBUTES:
+        problems.append(Problem("attributes", f"{len(kept)} attributes are too many; at most {MOST_ATTRIBUTES}."))
+    if problems:
+        raise Invalid(problems[0].message, problems)
+    return kept
+
+
+def _key(name: str) -> str:
+    return slugify(name, allow_unicode=True)[: KEY_LENGTH - 5].strip("-") or "untitled"
+
+
+def _likely(wanted: Sequence[tuple[Entry, str]]) -> list[str]:
+    """Keys that may be taken: those asked for, and the numbered ones that follow a made one."""
+    return [key if at == 1 else f"{key}-{at}" for _, key in wanted for at in range(1, 21)]
+
+
+def _free(key: str, taken: set[str]) -> str:
+    if key.casefold() not in taken:
+        return key
+    at = next(at for at in range(2, len(taken) + 3) if f"{key}-{at}".casefold() not in taken)
+    return f"{key}-{at}"

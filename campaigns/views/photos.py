@@ -1,0 +1,138 @@
+"""Reference photos of a subject: dropped or pasted, given a role and a place, removed and brought back; and by ZIP."""
+
+from __future__ import annotations
+
+from django.contrib import messages
+from django.http import HttpResponseBase, JsonResponse
+from django.shortcuts import redirect
+from django.urls import reverse
+from django.views.decorators.http import require_POST
+
+from campaigns.access import Action
+from campaigns.choices import PhotoRole
+from campaigns.errors import Invalid
+from campaigns.models import ReferencePhoto
+from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.photos import intake
+from campaigns.selectors import photos as selectors
+from campaigns.selectors import subjects as subject_selectors
+from campaigns.services import archives
+from campaigns.services import photos as services
+from campaigns.views.uploads import received, several
+
+SHOWN = 8
+MAX_ARCHIVE_BYTES = archives.MAX_ZIP_BYTES
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def archive(request: BrandRequest) -> HttpResponseBase:
+    """A ZIP of photos, each given to the subject that the feed's row, or the SKU in its own name, says."""
+    file = received(request, "photos", most=MAX_ARCHIVE_BYTES, what="a ZIP archive of photos")
+    report = archives.attach_zip(brand=request.brand, file=file, by=request.user)
+    messages.success(request, _summary(report))
+    for one in [*report.ambiguous[:SHOWN], *report.refusals[:SHOWN]]:
+        messages.error(request, f"{one.file}: {one.message}")
+    for one in report.remarks[:SHOWN]:
+        messages.warning(request, f"{one.file}: {one.message}")
+    if report.unmatched:
+        names = ", ".join(report.unmatched[:SHOWN])
+        messages.warning(
+            request, f"These files name no SKU of yours: {names}{' …' if len(report.unmatched) > SHOWN else ''}"
+        )
+    return redirect("products", request.brand.slug)
+
+
+@require_POST
+@brand_page(Action.EDIT_PHOTO)
+def add(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Photos of one subject (`file`, several; `role`), or a better file for one that it has (`photo`)."""
+    subject = subject_selectors.get(request.user, request.brand, pk)
+    offered = several(request, "file", most=intake.MAX_BYTES, what="a photo")
+    photo_id = number(request.POST.get("photo", ""))
+    if photo_id is not None:
+        photo_id = selectors.get(photo_id=photo_id, user=request.user, brand=request.brand).pk
+    role = request.POST.get("role") or PhotoRole.FRONT
+    refused, done = [], 0
+    for file in offered[:1] if photo_id else offered:
+        target = {"photo_id": photo_id} if photo_id else {"subject_id": subject.pk}
+        try:
+            services.attach(data=file.read(), file_name=file.name or "photo", by=request.user, role=role, **target)
+            done += 1
+        except Invalid as error:
+            refused.append(f"{file.name}: {error.message}")
+    said = f"{done} {'photo is' if done == 1 else 'photos are'} in and cut out."
+    if done:
+        messages.success(request, said)
+    for sentence in refused:
+        messages.error(request, sentence)
+    return _back(request, pk, said=said if done else refused[0], done=done)
+
+
+@require_POST
+@brand_page(Action.EDIT_PHOTO)
+def change(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+    photo = _own(request, photo_id)
+    services.change(
+        photo_id=photo.pk, by=request.user, role=request.POST.get("role"), alt_text=request.POST.get("alt_text")
+    )
+    messages.success(request, "The photo is changed.")
+    return _back(request, photo.subject_id)
+
+
+@require_POST
+@brand_page(Action.EDIT_PHOTO)
+def move(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+    """One place up or down (`by`, -1 or 1) in the row of its subject's photos."""
+    photo = _own(request, photo_id)
+    subject = subject_selectors.get(request.user, request.brand, photo.subject_id)
+    order = [one.pk for one in subject.photos.all()]
+    if photo.pk in order:
+        at = order.index(photo.pk)
+        to = max(0, min(len(order) - 1, at + (-1 if request.POST.get("by") == "-1" else 1)))
+        order.insert(to, order.pop(at))
+        services.arrange(subject_id=subject.pk, order=order, by=request.user)
+    return _back(request, subject.pk)
+
+
+@require_POST
+@brand_page(Action.EDIT_PHOTO)
+def remove(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+    photo = services.remove(photo_id=_own(request, photo_id).pk, by=request.user)
+    messages.success(
+        request, "The photo is removed. Runs that were planned with it still find it; bring it back below."
+    )
+    return _back(request, photo.subject_id)
+
+
+@require_POST
+@brand_page(Action.EDIT_PHOTO)
+def restore(request: BrandRequest, photo_id: int) -> HttpResponseBase:
+    photo = services.restore(photo_id=_own(request, photo_id).pk, by=request.user)
+    messages.success(request, "The photo is back.")
+    return _back(request, photo.subject_id)
+
+
+def _own(request: BrandRequest, photo_id: int) -> ReferencePhoto:
+    return selectors.get(photo_id=photo_id, user=request.user, brand=request.brand)
+
+
+def _back(request: BrandRequest, subject_id: int, **facts: object) -> HttpResponseBase:
+    address = reverse("product", args=[request.brand.slug, subject_id])
+    if "json" in request.headers.get("Accept", ""):
+        return JsonResponse({"href": address, **facts})
+    return redirect(address)
+
+
+def _summary(report: archives.Report) -> str:
+    """`12 photos are in (9 by the SKU in their name), 12 cut-outs made; 1 refused; 3 still missing.`"""
+    ready = f"{report.ready} {'photo is' if report.ready == 1 else 'photos are'} in"
+    parts = [f"{ready} ({report.by_sku} by the SKU in their name), {report.cutouts} cut-outs made"]
+    for count, words in (
+        (report.unchanged, "were here already"),
+        (len(report.ambiguous), "could be of several products and were left"),
+        (len(report.refusals), "refused"),
+        (report.missing, "still missing"),
+    ):
+        parts += [f"{count} {words}"] if count else []
+    return "; ".join(parts) + "."
