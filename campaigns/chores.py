@@ -9,7 +9,7 @@ from django.utils import timezone
 from campaigns import background
 from campaigns.housekeeping import periodic
 from campaigns.models import StoredResponse
-from campaigns.services import audit, imports, photo_loading
+from campaigns.services import audit, imports, notice_mail, photo_loading, sources
 
 
 @periodic(every_seconds=2)
@@ -33,6 +33,16 @@ def load_photos() -> int:
     return photo_loading.work(seconds=1.0)
 
 
+@periodic(every_seconds=5)
+def fetch_sources() -> int:
+    return sources.fetch_due()
+
+
 @periodic(every_seconds=3600)
 def forget_feed_files() -> int:
     return imports.forget_files()
+
+
+@periodic(every_seconds=30)
+def mail_notices() -> int:
+    return notice_mail.mail_due()

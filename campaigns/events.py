@@ -311,6 +311,15 @@ class MappingRemembered(Happening):
 
 
 @declare
+class FeedSourceSaved(Happening):
+    """A feed source was set up, changed, stopped, resumed or asked for anew. payload: {"slug", "name", "kind", "host",
+    "subject_kind", "every_minutes", "is_enabled"}; not its address, which may carry a key."""
+
+    type = "campaigns.feed_source.saved"
+    object_type = "feed_source"
+
+
+@declare
 class FeedSourceFailing(Happening):
     """A feed source could not be read, and trying again has not helped. payload: {"name", "slug", "failures",
     "message"}."""

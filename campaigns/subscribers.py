@@ -65,6 +65,6 @@ def tell_who_feeds_us(happening: FeedSourceFailing) -> None:
         users=[user for user in told if user != doer()],
         kind="feed_source_failing",
         sentence=f"The feed {source.name} could not be read: {happening.payload.get('message', '')}",
-        href=reverse("import", args=[brand.slug]),
+        href=reverse("sources", args=[brand.slug]),
         is_repetitive=True,
     )

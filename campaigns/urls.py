@@ -2,12 +2,28 @@
 
 from django.urls import include, path
 
-from campaigns.views import audit, campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, styles
+from campaigns.views import (
+    audit,
+    campaigns,
+    guide_draft,
+    guides,
+    import_mapping,
+    imports,
+    notices,
+    palette,
+    prompts,
+    sources,
+    styles,
+)
 
 urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
     path("brands/<slug:brand>/campaigns/new/", campaigns.new, name="campaign_new"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/brief/", campaigns.edit, name="campaign_edit"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/pictures/", campaigns.add_pictures, name="brief_pictures"),
+    path(
+        "brands/<slug:brand>/campaigns/<slug:slug>/pictures/<int:pk>/", campaigns.change_picture, name="brief_picture"
+    ),
     path("brands/<slug:brand>/campaigns/<slug:slug>/specs/", campaigns.specs, name="campaign_specs"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/subjects/", campaigns.add_subjects, name="campaign_subjects"),
     path("brands/<slug:brand>/", include("campaigns.subject_urls")),
@@ -20,6 +36,10 @@ urlpatterns = [
     path("brands/<slug:brand>/import/<int:import_id>/undo/", imports.undo, name="import_undo"),
     path("brands/<slug:brand>/import/<int:import_id>/columns/", import_mapping.mapping, name="import_mapping"),
     path("brands/<slug:brand>/import/<int:import_id>/columns/preview/", import_mapping.preview, name="import_preview"),
+    path("brands/<slug:brand>/sources/", sources.index, name="sources"),
+    path("brands/<slug:brand>/sources/<slug:slug>/", sources.detail, name="source"),
+    path("brands/<slug:brand>/sources/<slug:slug>/state/", sources.state, name="source_state"),
+    path("brands/<slug:brand>/sources/<slug:slug>/<slug:verb>/", sources.act, name="source_act"),
     path("brands/<slug:brand>/prompts/", prompts.index, name="prompts"),
     path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/ask/", prompts.ask, name="prompt_ask"),
     path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/approve/", prompts.approve, name="prompt_approve"),
@@ -45,5 +65,9 @@ urlpatterns = [
     path("brands/<slug:brand>/guide/draft/colours/take/", guide_draft.take_colours, name="guide_take_colours"),
     path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_pictures, name="guide_add_pictures"),
     path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_picture, name="guide_picture"),
+    path("brands/<slug:brand>/notices/", notices.index, name="notices"),
+    path("brands/<slug:brand>/notices/unread/", notices.unread, name="notices_unread"),
+    path("brands/<slug:brand>/notices/<int:notice_id>/", notices.follow, name="notice"),
+    path("brands/<slug:brand>/notices/<slug:verb>/", notices.act, name="notices_act"),
     path("brands/<slug:brand>/palette/", palette.search, name="palette"),
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timedelta
 from functools import wraps
 from typing import Any
@@ -93,7 +93,8 @@ def _digest(request: Request) -> str:
         for chunk in file.chunks():
             whole.update(chunk)
         file.seek(0)
-    plain = {name: value for name, value in dict(request.data).items() if name not in request.FILES}
+    given = request.data if isinstance(request.data, Mapping) else {"": request.data}
+    plain = {name: value for name, value in dict(given).items() if name not in request.FILES}
     whole.update(json.dumps(plain, sort_keys=True, default=str).encode())
     return whole.hexdigest()
 

@@ -1,0 +1,104 @@
+"""Pushing rows of a feed: JSON, or JSON lines, through the same import as a file."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import IO, Any
+
+from django.urls import reverse
+from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework.exceptions import ParseError
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from campaigns.api import serializers
+from campaigns.api.conventions import caller, idempotent
+from campaigns.errors import Invalid, Problem
+from campaigns.selectors import brands as brand_rows
+from campaigns.services import pushes
+
+MAX_BODY_BYTES = 20 * 1024 * 1024
+
+
+def _body(stream: IO[bytes]) -> str:
+    data = stream.read(MAX_BODY_BYTES + 1)
+    if len(data) > MAX_BODY_BYTES:
+        raise Invalid(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send the rows in parts.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise Invalid(f"The body is not UTF-8 (byte {error.start}).") from None
+
+
+class Rows(BaseParser):
+    """A JSON array of rows, or {"rows": [...]}."""
+
+    media_type = "application/json"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        try:
+            return json.loads(_body(stream))
+        except (ValueError, RecursionError) as error:
+            raise ParseError(f"The body is no JSON: {error}.") from None
+
+
+class RowLines(BaseParser):
+    """JSON lines: one row per line."""
+
+    media_type = "application/x-ndjson"
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        rows = []
+        for place, line in enumerate(_body(stream).splitlines(), start=1):
+            if not line.strip():
+                continue
+            try:
+                rows.append(json.loads(line))
+            except (ValueError, RecursionError) as error:
+                message = f"Line {place} is no JSON: {error}."
+                raise Invalid(message, [Problem(f"/{place - 1}", message, line[:100])]) from None
+        return rows
+
+
+class OtherRowLines(RowLines):
+    """The other name that JSON lines go by."""
+
+    media_type = "application/jsonl"
+
+
+class SourceRowsView(APIView):
+    """Send rows to a feed source of the kind “pushed”: all of them are taken over, or none."""
+
+    parser_classes = [Rows, RowLines, OtherRowLines]
+
+    @extend_schema(
+        request={
+            "application/json": {"type": "array", "maxItems": pushes.MAX_ROWS, "items": {"type": "object"}},
+            "application/x-ndjson": {"type": "string"},
+        },
+        parameters=[
+            OpenApiParameter("dry_run", OpenApiTypes.BOOL, description="Only check the rows."),
+            OpenApiParameter("Idempotency-Key", OpenApiTypes.STR, OpenApiParameter.HEADER),
+        ],
+        responses={201: serializers.ImportSerializer},
+    )
+    @idempotent
+    def post(self, request: Request, brand: str, source: str) -> Response:
+        """Up to 10,000 rows, objects of column and value. A 422 names row and column of every mistake (the first 200):
+        `/13/price` is the column "price" of the 14th row; `import` is the refused import."""
+        given = request.data
+        rows = given.get("rows") if isinstance(given, Mapping) else given
+        if not isinstance(rows, list):
+            raise Invalid("Send a list of rows, or {“rows”: […]}.", [Problem("/", "no list")])
+        done = pushes.push(
+            brand=brand_rows.get(caller(request), brand),
+            source_slug=source,
+            rows=rows,
+            by=caller(request),
+            dry_run=request.query_params.get("dry_run", "").lower() in ("1", "true", "yes"),
+        )
+        address = reverse("api:import-detail", args=[done.pk])
+        return Response(serializers.ImportSerializer(done).data, status=201, headers={"Location": address})

@@ -1,0 +1,92 @@
+"""Reads about feed sources: how each stands, what came last, what comes next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from urllib.parse import urlsplit
+
+from django.db.models import Count, OuterRef, QuerySet, Subquery
+from django.utils import timezone
+
+from campaigns.choices import SourceKind
+from campaigns.errors import NotFound
+from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.services.sources import LEASE
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One source as its page tells it. last: its newest import, None before the first."""
+
+    source: FeedSource
+    last: FeedImport | None
+
+    @property
+    def host(self) -> str:
+        """Where it is fetched from; the rest of the address may hold a key."""
+        return urlsplit(self.source.url).hostname or ""
+
+    @property
+    def is_fetching(self) -> bool:
+        """True while somebody fetches or reads it."""
+        since = self.source.fetching_since
+        return since is not None and timezone.now() - since < LEASE
+
+    @property
+    def is_due(self) -> bool:
+        """True when the next pass of the housekeeping fetches it."""
+        at = self.source.next_fetch_at
+        return bool(self.source.is_enabled and at and at <= timezone.now() + timedelta(seconds=5))
+
+    @property
+    def state(self) -> str:
+        """A word of the page language: its shape and colour follow from it."""
+        if not self.source.is_enabled:
+            return "paused"
+        if self.source.error:
+            return "failed"
+        return "waiting" if self.last is None else "ready"
+
+    @property
+    def word(self) -> str:
+        """The state in a word or two."""
+        words = {"paused": "stopped", "failed": "failing", "waiting": "nothing came yet", "ready": "in order"}
+        return words[self.state]
+
+
+def all_of(brand: Brand, user: User) -> list[Standing]:
+    """The brand's sources that bring feeds by themselves, by name. Two queries."""
+    rows = _visible(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD).order_by("name")
+    return _standings(list(rows), user)
+
+
+def remembered(brand: Brand, user: User) -> QuerySet[FeedSource]:
+    """Columns that people saved for files they drop, with how many imports used them (`used`)."""
+    rows = FeedSource.objects.visible_to(user).filter(brand=brand, kind=SourceKind.UPLOAD)
+    return rows.annotate(used=Count("imports")).order_by("name")
+
+
+def get(brand: Brand, user: User, slug: str) -> Standing:
+    """One source of the brand. Raises NotFound."""
+    found = _visible(user).filter(brand=brand, slug=slug).first()
+    if found is None:
+        raise NotFound(f"There is no feed source {slug!r} in {brand.name}.")
+    return _standings([found], user)[0]
+
+
+def with_columns(brand: Brand, user: User) -> QuerySet[FeedImport]:
+    """Imports of the brand whose columns people assigned, the newest first."""
+    return FeedImport.objects.visible_to(user).filter(brand=brand).exclude(mapping={}).order_by("-pk")[:20]
+
+
+def _visible(user: User) -> QuerySet[FeedSource]:
+    newest = FeedImport.objects.filter(source=OuterRef("pk")).order_by("-pk").values("pk")[:1]
+    rows: QuerySet[FeedSource] = FeedSource.objects.visible_to(user).select_related("brand", "created_by")
+    return rows.annotate(last_id=Subquery(newest))
+
+
+def _standings(rows: list[FeedSource], user: User) -> list[Standing]:
+    ids = [getattr(row, "last_id", None) for row in rows]
+    last = FeedImport.objects.visible_to(user).in_bulk([one for one in ids if one])
+    return [Standing(row, last.get(one)) for row, one in zip(rows, ids, strict=True)]

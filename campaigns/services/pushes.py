@@ -1,0 +1,89 @@
+"""Rows of a feed that another system sends by API: read by the same import, with the same words for mistakes."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from campaigns import access, clock
+from campaigns.access import Action
+from campaigns.choices import ImportStatus, SourceKind
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, FeedImport, FeedSource, ImportIssue, User
+from campaigns.services import imports
+
+MAX_ROWS = 10_000
+SHOWN_PROBLEMS = 200
+
+
+def push(*, brand: Brand, source_slug: str, rows: Sequence[Any], by: User, dry_run: bool = False) -> FeedImport:
+    """Import up to 10,000 rows, objects of column and value, through a source of kind push: all of them or none.
+
+    Raises NotFound, NotAllowed, Conflict (fetched or stopped source), and Invalid that names row and column of what is
+    wrong; `import` in it is the refused import, where all mistakes stand.
+    """
+    source = FeedSource.objects.visible_to(by).select_related("brand").filter(brand=brand, slug=source_slug).first()
+    if source is None:
+        raise NotFound(f"There is no feed source {source_slug!r} in {brand.name}.")
+    access.require(by, Action.IMPORT_FEED, brand)
+    if source.kind != SourceKind.PUSH:
+        raise Conflict(f"{source.name} is not one that rows are pushed to.", kind=source.kind)
+    if not source.is_enabled:
+        raise Conflict(f"{source.name} is stopped.")
+    _ensure_rows(rows)
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in rows) + "\n"
+    done = imports.import_feed(
+        brand=brand,
+        file=io.BytesIO(lines.encode("utf-8", "surrogatepass")),
+        file_name=f"{source.slug}-{clock.now():%Y%m%d-%H%M%S}.jsonl",
+        by=by,
+        dry_run=dry_run,
+        kind=source.subject_kind,
+        mapping=source.mapping or None,
+        source=source,
+    )
+    FeedSource.objects.filter(pk=source.pk).update(fetched_at=clock.now(), error=_mistakes(done)[:500])
+    if done.error_count:
+        raise Invalid(_mistakes(done), _problems(done), error_count=done.error_count, **{"import": done.pk})
+    return done
+
+
+def _ensure_rows(rows: Sequence[Any]) -> None:
+    if not rows:
+        raise Invalid("There are no rows.", [Problem("/", "Send at least one row.")])
+    if len(rows) > MAX_ROWS:
+        raise Invalid(
+            f"There are {len(rows):,} rows; at most {MAX_ROWS:,} at once. Send them in parts.",
+            [Problem("/", "too many rows", str(len(rows)))],
+        )
+    wrong = [
+        Problem(f"/{place}", "A row is an object: {“sku”: “…”, “title”: “…”}.", str(row)[:100])
+        for place, row in enumerate(rows)
+        if not isinstance(row, Mapping) or not row
+    ]
+    if wrong:
+        raise Invalid(f"{len(wrong):,} of the rows are no objects.", wrong[:SHOWN_PROBLEMS])
+
+
+def _mistakes(done: FeedImport) -> str:
+    if not done.error_count:
+        return ""
+    count = "1 mistake" if done.error_count == 1 else f"{done.error_count:,} mistakes"
+    ended = "nothing of them was taken over" if done.status == ImportStatus.REFUSED else "they cannot be taken over"
+    return f"The rows have {count}; {ended}."
+
+
+def _problems(done: FeedImport) -> list[Problem]:
+    """Issues count rows from 1, as lines; pointers count from 0, as JSON does."""
+    found = ImportIssue.objects.filter(feed_import=done).order_by("row", "id")[:SHOWN_PROBLEMS]
+    return [
+        Problem(f"/{issue.row - 1}/{_escaped(issue.column)}" if issue.row else "/", issue.message, issue.value)
+        for issue in found
+    ]
+
+
+def _escaped(column: str) -> str:
+    """A heading as parts of a JSON pointer: nested values are headed "price.value"."""
+    return "/".join(part.replace("~", "~0").replace("/", "~1") for part in column.split("."))

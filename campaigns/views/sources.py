@@ -1,0 +1,132 @@
+"""Feed sources: how each stands, set up, changed, fetched now, stopped; for pushed ones, how to push."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns.access import Action
+from campaigns.choices import SourceKind, SubjectKind
+from campaigns.errors import Invalid, NotFound
+from campaigns.forms import add_problems
+from campaigns.models import FeedImport
+from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.selectors import sources as selectors
+from campaigns.services import sources as services
+
+INTERVALS = [
+    (15, "every 15 minutes"),
+    (60, "every hour"),
+    (360, "every 6 hours"),
+    (1440, "every day"),
+    (10080, "every week"),
+]
+KINDS = [(SubjectKind.PRODUCT, "products"), (SubjectKind.ARTICLE, "articles"), (SubjectKind.CONCEPT, "concepts")]
+SHOWN_IMPORTS = 20
+
+
+class SourceForm(forms.Form):
+    """What a source is. A pushed one has neither address nor interval."""
+
+    name = forms.CharField(max_length=120, label="Name")
+    url = forms.CharField(max_length=2000, label="Address", widget=forms.URLInput(attrs={"placeholder": "https://"}))
+    every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label="Fetch it")
+    subject_kind = forms.ChoiceField(choices=KINDS, label="Its rows are")
+
+    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
+        super().__init__(*args, prefix=kind, **kwargs)
+        self.kind = kind
+        if kind == SourceKind.PUSH:
+            del self.fields["url"], self.fields["every_minutes"]
+        else:
+            self.fields["url"].help_text = "CSV, TSV, XLSX, JSON or XML; also packed with gzip."
+            every = self.initial.get("every_minutes")
+            if every and every not in dict(INTERVALS):
+                self.fields["every_minutes"].choices = [*INTERVALS, (every, f"every {every} minutes")]  # type: ignore[attr-defined]
+
+
+@brand_page(Action.IMPORT_FEED)
+def index(request: BrandRequest) -> HttpResponseBase:
+    """All sources with their state, and the forms for a new one."""
+    asked = SourceKind.PUSH if "push-name" in request.POST else SourceKind.URL
+    posted = SourceForm(request.POST, kind=asked) if request.method == "POST" else None
+    if posted is not None and posted.is_valid():
+        try:
+            made = services.create(brand=request.brand, by=request.user, kind=asked, **posted.cleaned_data)
+        except Invalid as refusal:
+            add_problems(posted, refusal)
+        else:
+            words = "It is being fetched now." if asked == SourceKind.URL else "Rows can be sent to it now."
+            messages.success(request, f"{made.name} is set up. {words}")
+            return redirect("source", request.brand.slug, made.slug)
+    form = {kind: posted if posted and asked == kind else SourceForm(kind=kind) for kind in ("url", "push")}
+    context = {
+        "standings": selectors.all_of(request.brand, request.user),
+        "remembered": selectors.remembered(request.brand, request.user),
+        "url_form": form["url"],
+        "push_form": form["push"],
+    }
+    return render(request, "campaigns/sources.html", context, status=422 if posted else 200)
+
+
+@brand_page(Action.IMPORT_FEED)
+def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """One source: what came, what is wrong, its settings. Posting changes it."""
+    found = selectors.get(request.brand, request.user, slug)
+    source = found.source
+    initial = {name: getattr(source, name) for name in ("name", "url", "every_minutes", "subject_kind")}
+    form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.change(source_id=source.pk, by=request.user, **form.cleaned_data)
+        except Invalid as refusal:
+            add_problems(form, refusal)
+        else:
+            messages.success(request, f"{source.name} is changed.")
+            return redirect("source", request.brand.slug, source.slug)
+    imports = FeedImport.objects.visible_to(request.user).filter(source=source).order_by("-pk")[:SHOWN_IMPORTS]
+    context = {
+        "one": found,
+        "form": form,
+        "imports": imports,
+        "with_columns": selectors.with_columns(request.brand, request.user),
+        "push_address": settings.SITE_URL + reverse("api:source-rows", args=[request.brand.slug, source.slug]),
+    }
+    return render(request, "campaigns/source.html", context, status=422 if form.errors else 200)
+
+
+@require_safe
+@brand_page(Action.IMPORT_FEED)
+def state(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """The head of one source, asked for again while it is being fetched."""
+    found = selectors.get(request.brand, request.user, slug)
+    return render(request, "campaigns/source_state.html", {"one": found, "is_live": True})
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
+    """fetch, stop, resume, or columns (those of the import `import`)."""
+    source = selectors.get(request.brand, request.user, slug).source
+    if verb == "fetch":
+        services.fetch_now(source_id=source.pk, by=request.user)
+        messages.success(request, f"{source.name} is being fetched.")
+    elif verb in ("stop", "resume"):
+        services.set_enabled(source_id=source.pk, by=request.user, is_enabled=verb == "resume")
+        messages.success(request, f"{source.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
+    elif verb == "columns":
+        chosen = number(request.POST.get("import", ""))
+        if chosen is None:
+            raise Invalid("Choose the import whose columns count from now on.")
+        services.take_columns(source_id=source.pk, import_id=chosen, by=request.user)
+        messages.success(request, f"{source.name} is read with these columns from now on.")
+    else:
+        raise NotFound(f"There is nothing called {verb!r} to do with a source.")
+    return redirect("source", request.brand.slug, source.slug)
