@@ -37,9 +37,13 @@ def can_return(found: FeedImport) -> bool:
 
 
 def as_text(user: User, found: FeedImport, *, only_wrong: bool) -> Iterator[str]:
-    """The file as delimited text, a piece at a time; its own delimiter if it has one."""
+    """The file as delimited text, a piece at a time; its own delimiter if it has one. Raises Conflict."""
+    return _pieces(user, found, _open(found), only_wrong)
+
+
+def _pieces(user: User, found: FeedImport, file: IO[bytes], only_wrong: bool) -> Iterator[str]:
     delimiter = found.dialect.get("delimiter") or ","
-    with _open(found) as stream:
+    with file as stream:
         feed = _feed(stream, found)
         rows = returning.rows(feed, _of_sets(user, found), only_wrong=only_wrong)
         yield from returning.as_text(feed.header, rows, delimiter=delimiter)
