@@ -127,7 +127,7 @@ def _open(data: bytes) -> _Table | Issue:
     if start in (b"{", b"["):
         return _open_json(data)
     stream = io.BytesIO(data)
-    _, records = (xlsx_file if sniffing.is_workbook(stream) else csv_file).read(stream)
+    _, records = (xlsx_file if sniffing.form(stream) == "xlsx" else csv_file).read(stream)
     filled = ((row, cells) for row, cells in records if any(map(str.strip, cells)))
     row, headings = next(filled, (1, []))
     return _Table([str(one).strip().lstrip("\ufeff") for one in headings], row, filled)
