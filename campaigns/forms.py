@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from django import forms
 from django.utils.text import slugify
 
-from campaigns.choices import ImageFormat, SeedStrategy
+from campaigns.choices import ImageFormat
 from campaigns.errors import Invalid
-from campaigns.models import Brand, Campaign, StylePreset, User
+from campaigns.models import Brand, Campaign, User
 
 
 def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
@@ -75,64 +74,24 @@ class SpecForm(forms.Form):
     image_format = forms.ChoiceField(label="Format", choices=ImageFormat.choices, initial=ImageFormat.JPEG)
     max_bytes = forms.IntegerField(label="At most, bytes", required=False, min_value=1000)
     background = forms.CharField(label="Background", required=False, max_length=9, help_text="#ffffff, or empty")
+    asset_type = forms.SlugField(
+        label="Kind of picture", max_length=40, initial="packshot", help_text="Such as packshot, social or header"
+    )
     name_pattern = forms.CharField(
         label="File name", max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
     )
 
 
-class PromptForm(forms.Form):
-    """One prompt version. Axes are written one per line: "backdrop: white, clay"; parameters as JSON."""
+class StyleForm(forms.Form):
+    """One style preset: words that are added to a prompt as they stand."""
 
+    name = forms.CharField(label="Name", max_length=80)
     text = forms.CharField(
-        label="Prompt", widget=forms.Textarea(attrs={"rows": 6, "spellcheck": "true"}), required=False
+        label="Words added to the prompt", max_length=2000, widget=forms.Textarea(attrs={"rows": 4}), required=False
     )
-    negative = forms.CharField(label="Not in the picture", widget=forms.Textarea(attrs={"rows": 2}), required=False)
-    style = forms.ModelChoiceField(StylePreset.objects.none(), required=False, empty_label="No style preset")
-    axes = forms.CharField(
-        label="Axes",
+    negative = forms.CharField(
+        label="Added to what must not be in the picture",
+        max_length=2000,
+        widget=forms.Textarea(attrs={"rows": 2}),
         required=False,
-        widget=forms.Textarea(attrs={"rows": 3, "class": "mono"}),
-        help_text="One per line, such as “backdrop: white, clay”. Each combination is one picture.",
     )
-    parameters = forms.CharField(
-        label="Engine parameters",
-        required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "mono"}),
-        help_text='JSON; strings may hold placeholders, such as {"backdrop": "{backdrop}"}.',
-    )
-    engine = forms.ChoiceField(label="Engine", required=False)
-    seed_strategy = forms.ChoiceField(label="Seed", choices=SeedStrategy.choices, initial=SeedStrategy.PER_SUBJECT)
-    seed = forms.IntegerField(label="Seed number", initial=0, min_value=0)
-    candidates = forms.IntegerField(label="Candidates per picture", initial=1, min_value=1, max_value=8)
-
-    def __init__(self, *args: Any, brand: Brand, engines: list[str], **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.fields["style"].queryset = StylePreset.objects.filter(brand=brand)  # type: ignore[attr-defined]
-        self.fields["engine"].choices = [("", "Any")] + [(name, name) for name in engines]  # type: ignore[attr-defined]
-
-    def clean_axes(self) -> dict[str, list[str]]:
-        axes: dict[str, list[str]] = {}
-        for line in self.cleaned_data["axes"].splitlines():
-            if not line.strip():
-                continue
-            name, colon, values = line.partition(":")
-            given = [value.strip() for value in values.split(",") if value.strip()]
-            if not colon or not given:
-                raise forms.ValidationError(f"“{line.strip()}” is not an axis; write “name: value, value”.")
-            axes[name.strip()] = given
-        return axes
-
-    def clean_parameters(self) -> dict[str, Any]:
-        try:
-            parameters = json.loads(self.cleaned_data["parameters"] or "{}")
-        except ValueError as error:
-            raise forms.ValidationError(f"This is not JSON: {error}.") from None
-        if not isinstance(parameters, dict):
-            raise forms.ValidationError('Write an object, such as {"fill": 0.8}.')
-        return parameters
-
-    def version_fields(self) -> dict[str, Any]:
-        """The cleaned fields as the prompt services take them."""
-        given = dict(self.cleaned_data)
-        engine = given.pop("engine")
-        return given | {"needs": {"engine": engine} if engine else {}}

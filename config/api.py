@@ -4,7 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import sources
+from campaigns.api import guides, sources
 from campaigns.api import views as campaigns
 from generation.api import views as generation
 from review.api import views as review
@@ -32,6 +32,8 @@ urlpatterns = [
     path("tokens/", campaigns.TokenView.as_view(), name="token"),
     path("photos/", campaigns.PhotosView.as_view(), name="photos"),
     path("brands/<slug:brand>/sources/<slug:source>/rows/", sources.SourceRowsView.as_view(), name="source-rows"),
+    path("brands/<slug:slug>/guide/", guides.GuideView.as_view(), name="guide"),
+    path("brands/<slug:slug>/guide/publish/", guides.PublishGuideView.as_view(), name="guide-publish"),
     path("campaigns/<int:pk>/approved/", review.ApprovedView.as_view(), name="approved"),
     path("changes/", review.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),

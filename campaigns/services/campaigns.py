@@ -17,6 +17,7 @@ from campaigns.access import Action, require
 from campaigns.choices import ImageFormat
 from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
 from campaigns.models import Brand, Campaign, OutputSpec, Subject, User
+from campaigns.photos.colours import HEX
 
 BRIEF_FIELDS = frozenset(
     {
@@ -221,6 +222,9 @@ def _ensure_specs(specs: list[SpecInput]) -> None:
         if spec.image_format not in ImageFormat.values:
             known = ", ".join(ImageFormat.values)
             problems.append(Problem(f"specs/{index}/image_format", f"Known are {known}.", spec.image_format))
+        if spec.background and not HEX.fullmatch(spec.background.lower()):
+            message = "Write a colour as # and six hexadecimal digits, such as #ffffff, or leave it empty."
+            problems.append(Problem(f"specs/{index}/background", message, spec.background))
         if spec.max_bytes is not None and spec.max_bytes < 1000:
             problems.append(
                 Problem(f"specs/{index}/max_bytes", "No image fits; give 1000 or more.", str(spec.max_bytes))

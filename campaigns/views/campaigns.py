@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
+from campaigns import channels
 from campaigns.access import Action
-from campaigns.errors import Invalid
+from campaigns.errors import Conflict, Invalid, NotFound, Stale
 from campaigns.forms import BriefForm, SpecForm, add_problems
 from campaigns.models import Campaign
 from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
+from campaigns.services import pictures
 from campaigns.services.campaigns import SpecInput
 
 
@@ -37,6 +42,8 @@ def new(request: BrandRequest) -> HttpResponseBase:
             )
         except Invalid as refusal:
             add_problems(form, refusal)
+        except Conflict:
+            form.add_error("name", "There already is a campaign of this name; give this one another.")
         else:
             messages.success(request, f"{campaign.name} is there. Next: say what its channels want.")
             return redirect("campaign", request.brand.slug, campaign.slug)
@@ -45,38 +52,133 @@ def new(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """Change the brief. Refused or overtaken by somebody else, what was typed stays on the page."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     form = BriefForm(request.POST or None, brand=request.brand, instance=Campaign.objects.get(pk=campaign.pk))
+    seen = request.POST.get("seen_at", "") or campaign.updated_at.isoformat()
     if request.method == "POST" and form.is_valid():
         try:
-            services.update_campaign(campaign_id=campaign.pk, by=request.user, **form.cleaned_data)
+            services.update_campaign(
+                campaign_id=campaign.pk, by=request.user, seen_at=_moment(seen), **form.cleaned_data
+            )
         except Invalid as refusal:
             add_problems(form, refusal)
+        except Stale:
+            form.add_error(None, _overtaken(campaign, form))
+            seen = campaign.updated_at.isoformat()  # told of it, the next save may stand
         else:
             messages.success(request, "The brief is saved.")
             return redirect("campaign", request.brand.slug, campaign.slug)
-    return render(request, "campaigns/brief.html", {"form": form, "campaign": campaign})
+    context = {"form": form, "campaign": campaign, "pictures": campaign.pictures.all(), "seen_at": seen}
+    return render(request, "campaigns/brief.html", context)
+
+
+def _moment(text: str) -> datetime | None:
+    try:
+        return parse_datetime(text)
+    except ValueError:
+        return None
+
+
+def _overtaken(campaign: Campaign, form: BriefForm) -> str:
+    """Which of the fields say something else in the brief by now than what is typed."""
+    differ = [str(form.fields[name].label or name) for name in form.fields if _differs(campaign, form, name)]
+    return (
+        "Somebody changed this brief after you opened it. What you typed is still here and differs from theirs in: "
+        f"{', '.join(differ) or 'nothing'}. Save again to let yours stand."
+    )
+
+
+def _differs(campaign: Campaign, form: BriefForm, name: str) -> bool:
+    there, typed = getattr(campaign, name), form.cleaned_data.get(name)
+    return (there or None) != (typed or None)
 
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """What the channels want; one form adds a spec, a button takes one away."""
+    """What the channels want; one form adds a spec, a button takes one away, a channel's preset is one click."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     there = [_as_input(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)
+    refused = ""
     if request.method == "POST":
-        gone = request.POST.get("remove", "")
-        wanted = [spec for spec in there if spec.slug != gone]
-        if not gone and form.is_valid():
-            wanted = [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [_spec(form.cleaned_data)]
-        if gone or form.is_valid():
-            try:
+        wanted = _wanted_specs(request, there, form)
+        try:
+            if wanted is not None:
                 services.set_output_specs(campaign_id=campaign.pk, specs=wanted, by=request.user)
-            except Invalid as refusal:
-                add_problems(form, refusal)
-            else:
                 return redirect("campaign_specs", request.brand.slug, campaign.slug)
-    return render(request, "campaigns/specs.html", {"form": form, "campaign": campaign, "specs": there})
+        except Invalid as refusal:
+            _add_spec_problems(form, refusal, len(wanted or ()) - 1)
+        except Conflict as refusal:
+            refused = refusal.message
+    known = {spec.slug for spec in there}
+    context = {
+        "form": form,
+        "campaign": campaign,
+        "specs": there,
+        "refused": refused,
+        "presets": [(one, one.slug in known) for one in channels.PRESETS],
+        "remarks": channels.remarks(there, channel=campaign.channel),
+    }
+    return render(request, "campaigns/specs.html", context)
+
+
+def _wanted_specs(request: BrandRequest, there: list[SpecInput], form: SpecForm) -> list[SpecInput] | None:
+    """The specs as they should be after this post; None where what was typed has mistakes."""
+    if gone := request.POST.get("remove", ""):
+        return [spec for spec in there if spec.slug != gone]
+    if chosen := channels.preset(request.POST.get("preset", "")):
+        given = {name: getattr(chosen, name) for name in SpecInput.__dataclass_fields__ if hasattr(chosen, name)}
+        return there if chosen.slug in {spec.slug for spec in there} else [*there, SpecInput(**given)]
+    if not form.is_valid():
+        return None
+    return [spec for spec in there if spec.slug != form.cleaned_data["slug"]] + [_spec(form.cleaned_data)]
+
+
+def _add_spec_problems(form: SpecForm, refusal: Invalid, last: int) -> None:
+    """Each problem at the field of the spec that was being added; others on top, with their place."""
+    for problem in refusal.problems:
+        name = problem.pointer.rsplit("/", 1)[-1]
+        is_own = problem.pointer.startswith(f"specs/{last}/") and name in form.fields
+        form.add_error(name if is_own else None, problem.message if is_own else f"{problem.value}: {problem.message}")
+
+
+@require_POST
+@brand_page(Action.EDIT_CAMPAIGN)
+def add_pictures(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """Put pictures beside the brief; sent by htmx, only their part of the page changes and nothing typed is lost."""
+    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    given = [(file.name or "picture", file.read()) for file in request.FILES.getlist("file")]
+    try:
+        pictures.add_to_brief(campaign_id=campaign.pk, files_given=given, by=request.user)
+    except Invalid as refusal:
+        return _pictures(request, campaign, refusal)
+    return _pictures(request, campaign)
+
+
+@require_POST
+@brand_page(Action.EDIT_CAMPAIGN)
+def change_picture(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
+    """Save the caption; with `move` also its place, with `remove` it goes."""
+    campaign = selectors.by_slug(request.user, request.brand.slug, slug)
+    if not campaign.pictures.filter(pk=pk).exists():
+        raise NotFound(f"The brief of {campaign.name} has no picture {pk}.")
+    if "remove" in request.POST:
+        pictures.remove_from_brief(picture_id=pk, by=request.user)
+    else:
+        move = {"earlier": -1, "later": 1}.get(request.POST.get("move", ""), 0)
+        pictures.change_in_brief(picture_id=pk, by=request.user, caption=request.POST.get("caption"), move=move)
+    return _pictures(request, campaign)
+
+
+def _pictures(request: BrandRequest, campaign: Campaign, refusal: Invalid | None = None) -> HttpResponseBase:
+    problems = [one.message for one in refusal.problems] if refusal else []
+    if getattr(request, "htmx", False):
+        context = {"campaign": campaign, "pictures": campaign.pictures.all(), "problems": problems}
+        return render(request, "campaigns/brief_pictures.html", context)
+    for problem in problems:
+        messages.error(request, problem)
+    return redirect(f"{reverse('campaign_edit', args=[request.brand.slug, campaign.slug])}#pictures")
 
 
 @require_POST

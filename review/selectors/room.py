@@ -22,6 +22,8 @@ from generation.models import AssetVersion, Finding, JobSpec, Rendition
 from review import pins
 from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
+from review.selectors import guide_beside
+from review.selectors.guide_beside import GuideBeside
 
 #: Long edge of the picture in the filmstrip and in the sheet, in device pixels.
 STRIP_PX = 192
@@ -67,6 +69,7 @@ class Story:
     seed: int | None
     dials: Sequence[Dial]
     history: Sequence[Decision]
+    beside: GuideBeside | None = None
     items_asked: list[dict[str, str]] = field(default_factory=list)
     items_by_exception: list[dict[str, str]] = field(default_factory=list)
 
@@ -243,6 +246,12 @@ def story(*, task: ReviewTask, user: User) -> Story:
             .filter(task__asset=asset)
             .select_related("decided_by", "reason", "version", "voids")
             .order_by("-id")[:12]
+        ),
+        beside=guide_beside.beside(
+            run,
+            brand_id=task.brand_id,
+            prompt=spec.get("prompt", ""),
+            backdrop=str(spec.get("parameters", {}).get("backdrop", "")),
         ),
         items_asked=[item for item in items if item["mode"] == "ask"],
         items_by_exception=[item for item in items if item["mode"] != "ask"],

@@ -1,0 +1,113 @@
+"""The brand guide over the API: what counts and the open draft, changing the draft, publishing it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
+from campaigns.errors import Conflict
+from campaigns.models import Brand, GuidePicture, GuideVersion, User
+from campaigns.selectors import brands, guides
+from campaigns.services import guides as services
+
+
+class GuidePictureSerializer(serializers.ModelSerializer[GuidePicture]):
+    class Meta:
+        model = GuidePicture
+        fields = ["id", "use", "caption", "position", "sha256", "width", "height"]
+
+
+class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
+    """What is sent replaces the draft's field; colours are {"name", "hex"}, thresholds {check: {limit: number}}."""
+
+    pictures = GuidePictureSerializer(many=True, read_only=True)
+    palette = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
+    backdrops = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
+    required_wording = serializers.ListField(child=serializers.CharField(), required=False)
+    approved_wording = serializers.ListField(child=serializers.CharField(), required=False)
+    banned_wording = serializers.ListField(child=serializers.CharField(), required=False)
+    thresholds = serializers.DictField(child=serializers.DictField(child=serializers.FloatField()), required=False)
+
+    class Meta:
+        model = GuideVersion
+        fields = [
+            "number",
+            "status",
+            "palette",
+            "backdrops",
+            "backdrop",
+            "light",
+            "fill_ratio",
+            "baseline",
+            "required_wording",
+            "approved_wording",
+            "banned_wording",
+            "thresholds",
+            "pictures",
+            "note",
+            "created_at",
+            "published_at",
+        ]
+        read_only_fields = ["number", "status", "note", "created_at", "published_at"]
+
+
+class GuideSerializer(serializers.Serializer[Any]):
+    """`current` counts; `draft` is open. Either may be null."""
+
+    current = GuideVersionSerializer(allow_null=True)
+    draft = GuideVersionSerializer(allow_null=True)
+
+
+class PublishSerializer(serializers.Serializer[Any]):
+    note = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+
+
+class GuideView(APIView):
+    """The guide of one brand."""
+
+    @extend_schema(responses=GuideSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        """What counts, and the open draft if there is one."""
+        return tagged(_shown(caller(request), brands.get(caller(request), slug)))
+
+    @extend_schema(request=GuideVersionSerializer, responses=GuideSerializer)
+    def patch(self, request: Request, slug: str) -> Response:
+        """Change fields of the draft; where none is open, one is begun as a copy of what counts. Needs If-Match."""
+        brand = brands.get(caller(request), slug)
+        asked = GuideVersionSerializer(data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        with transaction.atomic():
+            Brand.objects.select_for_update().get(pk=brand.pk)
+            ensure_match(request, _shown(caller(request), brand))
+            services.draft(brand=brand, by=caller(request), **asked.validated_data)
+        return tagged(_shown(caller(request), brand))
+
+
+class PublishGuideView(APIView):
+    """The moment from which a draft counts."""
+
+    @extend_schema(request=PublishSerializer, responses=GuideSerializer)
+    @idempotent
+    def post(self, request: Request, slug: str) -> Response:
+        """Let the open draft count from now on; it is frozen then. 409 where no draft is open."""
+        brand = brands.get(caller(request), slug)
+        asked = PublishSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        draft = guides.open_draft(guides.history(caller(request), brand))
+        if draft is None:
+            raise Conflict(f"The guide of {brand.name} has no open draft.")
+        services.publish(guide_id=draft.pk, by=caller(request), note=asked.validated_data.get("note", ""))
+        return tagged(_shown(caller(request), brand))
+
+
+def _shown(user: User, brand: Brand) -> dict[str, Any]:
+    versions = list(guides.history(user, brand))
+    both = {"current": guides.current(versions), "draft": guides.open_draft(versions)}
+    return {name: GuideVersionSerializer(one).data if one else None for name, one in both.items()}

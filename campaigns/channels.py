@@ -1,0 +1,92 @@
+"""What well-known channels want of a picture: presets that become output specs with one click. Plain data.
+
+Numbers are the channels' own where `rule` says so, else what we advise; a preset is a beginning, every field of the
+spec can be changed afterwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+MB: Final = 1_000_000
+GOOGLE_LEAST: Final = 500
+"""Pixels a side that Google Merchant asks of every product's picture from 31 January 2027 on."""
+GOOGLE_ADVISED: Final = 1500
+_GOOGLE: Final = ("google", "merchant", "shopping")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One output of one channel. rule: where its numbers come from, in a sentence."""
+
+    slug: str
+    channel: str
+    label: str
+    width: int
+    height: int
+    image_format: str
+    max_bytes: int
+    asset_type: str
+    rule: str
+    background: str = ""
+
+
+PRESETS: Final = (
+    Preset(
+        "shopify", "Shopify", "Shop square", 2048, 2048, "jpeg", 20 * MB, "packshot",
+        "Shopify takes up to 4472 × 4472 px and 20 MB and asks for 2048 × 2048 so that zoom works.",
+    ),
+    Preset(
+        "google-merchant", "Google Merchant", "Product feed", 1500, 1500, "jpeg", 16 * MB, "packshot",
+        "Google advises 1500 × 1500 px and takes 16 MB; from 31 January 2027 it refuses less than 500 × 500.",
+        background="#ffffff",
+    ),
+    Preset(
+        "instagram", "Instagram", "Post 4:5", 1080, 1350, "jpeg", 8 * MB, "social",
+        "The tallest post that is shown uncut; JPEG up to 8 MB.",
+    ),
+    Preset(
+        "story", "Stories", "Story 9:16", 1080, 1920, "jpeg", 8 * MB, "social",
+        "Fills a phone; keep words out of the top and bottom 250 px, where the app draws its own.",
+    ),
+    Preset(
+        "blog-header", "Blog", "Header 1200 × 630", 1200, 630, "jpeg", 300_000, "header",
+        "The shape that link previews show uncut; 300 KB is our advice for fast pages.",
+    ),
+    Preset(
+        "amazon-main", "Amazon", "Main picture", 2000, 2000, "jpeg", 10 * MB, "packshot",
+        "Amazon wants pure white behind the product and at least 1600 px for zoom; 10 MB at most.",
+        background="#ffffff",
+    ),
+    Preset(
+        "marketplace-thumb", "Marketplaces", "Thumbnail", 500, 500, "webp", 60_000, "thumbnail",
+        "500 px is the least that Google takes from 2027 on; 60 KB is our advice for lists of many.",
+    ),
+)  # fmt: skip
+
+
+class Sized(Protocol):
+    slug: str
+    width: int
+    height: int
+
+
+def preset(slug: str) -> Preset | None:
+    return next((one for one in PRESETS if one.slug == slug), None)
+
+
+def remarks(specs: Iterable[Sized], *, channel: str = "") -> dict[str, str]:
+    """Spec slug -> what its channel will say about its size, for those that go to Google by their own name or by the
+    campaign's channel; nothing for sizes that are fine."""
+    is_google = any(word in channel.lower() for word in _GOOGLE)
+    found = {}
+    for spec in specs:
+        if not is_google and not any(word in spec.slug for word in _GOOGLE):
+            continue
+        if min(spec.width, spec.height) < GOOGLE_LEAST:
+            found[spec.slug] = "Google Merchant refuses less than 500 × 500 px from 31 January 2027 on."
+        elif min(spec.width, spec.height) < GOOGLE_ADVISED:
+            found[spec.slug] = "Google Merchant advises 1500 × 1500 px or more."
+    return found
