@@ -9,6 +9,7 @@ from django.utils.functional import SimpleLazyObject
 
 from campaigns.access import PERMISSIONS, Action
 from campaigns.models import Brand, Membership
+from campaigns.selectors import notices
 
 
 def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
@@ -28,6 +29,7 @@ def navigation(request: HttpRequest) -> dict[str, Any]:
     return {
         "brand": brand,
         "brands": Brand.objects.visible_to(user),
+        "unread_notices": SimpleLazyObject(lambda: notices.unread(user=user, brand=brand) if brand else 0),
         "may": SimpleLazyObject(lambda: _rights(request, brand) if brand else {}),
         "section": getattr(request.resolver_match, "url_name", "") if request.resolver_match else "",
     }

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ipaddress
 import os
 from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -57,6 +59,31 @@ def ports(name: str) -> list[int]:
     if wrong := [part for part in found if not (part.isdecimal() and 0 < int(part) < 65536)]:
         raise ValueError(f"{name}={wrong[0]!r}: expected a port number from 1 to 65535")
     return [int(part) for part in found]
+
+
+def mail(url: str) -> dict[str, Any]:
+    """Django's EMAIL_ settings out of one address: smtp://user:password@host:25 in the clear, smtp+tls:// with STARTTLS
+    (587), smtps:// encrypted from the start (465), console:// for the log; "" sends nothing. Raises ValueError."""
+    backend = "django.core.mail.backends."
+    if not url:
+        return {"EMAIL_BACKEND": f"{backend}dummy.EmailBackend"}
+    parts = urlsplit(url)
+    if parts.scheme == "console":
+        return {"EMAIL_BACKEND": f"{backend}console.EmailBackend"}
+    ports = {"smtp": 25, "smtp+tls": 587, "smtps": 465}
+    if parts.scheme not in ports or not parts.hostname or parse_qs(parts.query):
+        raise ValueError(
+            f"EMAIL_URL={parts.scheme}://…: expected one of smtp, smtp+tls, smtps, as in smtps://user:password@host"
+        )
+    return {
+        "EMAIL_BACKEND": f"{backend}smtp.EmailBackend",
+        "EMAIL_HOST": parts.hostname,
+        "EMAIL_PORT": parts.port or ports[parts.scheme],
+        "EMAIL_HOST_USER": unquote(parts.username or ""),
+        "EMAIL_HOST_PASSWORD": unquote(parts.password or ""),
+        "EMAIL_USE_TLS": parts.scheme == "smtp+tls",
+        "EMAIL_USE_SSL": parts.scheme == "smtps",
+    }
 
 
 def var_dir() -> Path:

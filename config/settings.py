@@ -5,6 +5,7 @@ from __future__ import annotations
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import dj_database_url
 import django_stubs_ext
@@ -179,6 +180,14 @@ SPECTACULAR_SETTINGS = {
     "REDOC_DIST": "SIDECAR",
 }
 
+# -- mail ----------------------------------------------------------------------------------------------------------
+
+_EMAIL_URL = env.text("EMAIL_URL")
+globals().update(env.mail(_EMAIL_URL))
+EMAIL_TIMEOUT = 10  # housekeeping has more to do than wait for it
+DEFAULT_FROM_EMAIL = env.text("EMAIL_FROM", f"Proofline <proofline@{urlsplit(SITE_URL).hostname}>")
+SERVER_EMAIL = DEFAULT_FROM_EMAIL
+
 # -- the rest ------------------------------------------------------------------------------------------------------
 
 LANGUAGE_CODE = "en"
@@ -196,6 +205,7 @@ PROOFLINE: dict[str, Any] = {
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
     "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # own networks that feeds and photos may come from
     "source_ports": env.ports("PROOFLINE_SOURCE_PORTS"),  # besides 80 and 443
+    "mails_notices": bool(_EMAIL_URL),
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
 }
 

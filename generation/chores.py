@@ -9,7 +9,7 @@ from django.utils import timezone
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
-from generation.services import dispatch, nudges, outcomes, runs, schedules, sweeper
+from generation.services import dispatch, nudges, outcomes, regenerations, runs, schedules, sweeper
 
 
 @periodic(every_seconds=5)
@@ -36,6 +36,12 @@ def finish_runs() -> int:
 def release_scheduled_runs() -> int:
     """Release planned runs whose time has come."""
     return schedules.release_due()
+
+
+@periodic(every_seconds=30)
+def regenerate_left_behind() -> int:
+    """Pictures whose process died between their failed checks and the next try."""
+    return regenerations.regenerate_left_behind()
 
 
 @periodic(every_seconds=600)

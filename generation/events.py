@@ -40,6 +40,25 @@ class JobLost(Happening):
 
 
 @declare
+class ChecksFailed(Happening):
+    """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id is the
+    asset's; payload: {"round", "version_ids"}."""
+
+    type = "generation.round.checks_failed"
+    object_type = "asset"
+    needs_subscriber = True
+
+
+@declare
+class CandidateAdded(Happening):
+    """The line tries a failed picture with another seed. object_id is the asset's; payload: {"round", "candidate",
+    "job", "seed", "left"}."""
+
+    type = "generation.round.candidate_added"
+    object_type = "asset"
+
+
+@declare
 class AssetMoved(Happening):
     """An asset changed its state. payload: {"from", "to", "version"}."""
 

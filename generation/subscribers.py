@@ -1,10 +1,11 @@
-"""Whom this app tells, in the same transaction, when a run ends, stands still or eats up its budget."""
+"""What this app does when it hears its own news: whom it tells of a run's end or pause, what it tries again."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
 
+from django.db import transaction
 from django.urls import reverse
 
 from campaigns.choices import Role
@@ -12,11 +13,20 @@ from campaigns.events import Happening, doer, subscribe
 from campaigns.models import Campaign, User
 from campaigns.services import notices
 from generation.choices import Stage
-from generation.events import BudgetReached, RunFinished, RunPaused, RunReleaseRefused
+from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
+from generation.services import regenerations
 
 #: A try-out shorter than this is still on its designer's screen.
 WORTH_TELLING = timedelta(minutes=2)
+
+
+@subscribe(ChecksFailed)
+def try_another_seed(happening: ChecksFailed) -> None:
+    """After commit, because it locks campaign and run, and whoever says this holds the asset. Housekeeping looks after
+    those that a killed process leaves behind."""
+    asset_id = happening.object_id
+    transaction.on_commit(lambda: regenerations.regenerate(asset_id))
 
 
 @subscribe(RunFinished)
@@ -65,7 +75,7 @@ def tell_about_the_budget(happening: BudgetReached) -> None:
         brand=campaign.brand,
         users=[campaign.owner, *notices.people(campaign.brand, Role.LEAD)],
         kind=f"budget_{percent}",
-        sentence=f"The budget of {campaign.name} {words}: {committed:.2f} of {budget:.2f} {currency} spent or promised.",
+        sentence=f"The budget of {campaign.name} {words}: {committed:.2f} of {budget:.2f} {currency} are committed.",
         href=reverse("campaign", args=[campaign.brand.slug, campaign.slug]),
     )
 

@@ -12,7 +12,7 @@ from campaigns.models import User
 from generation import events
 from generation.checks.base import Verdict
 from generation.choices import AssetState, JobState, Outcome, VersionSource
-from generation.models import Asset, AssetVersion, Finding, Job, Master, Rendition
+from generation.models import Asset, AssetVersion, Finding, Job, JobSpec, Master, Rendition
 from generation.states import ASSET
 
 #: Job states in which a round may still get another candidate.
@@ -160,10 +160,12 @@ def add_version(
     return version
 
 
-def settle_round(asset: Asset, *, label: str) -> None:
+def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     """If no job of the asset's round can bring another candidate, hand what there is to review, or fail the asset.
 
-    The caller holds the asset's lock, so of two workers finishing its last candidates exactly one gets here last.
+    Where every candidate failed its checks and the prompt's policy asks for another one, that is said instead and the
+    asset stays as it is (services/regenerations.py goes on), unless `is_final`. The caller holds the asset's lock, so
+    of two workers finishing its last candidates exactly one gets here last.
     """
     jobs = Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round)
     if jobs.filter(status__in=UNDECIDED).exists():
@@ -175,7 +177,12 @@ def settle_round(asset: Asset, *, label: str) -> None:
         return
     if not ASSET.allows(asset.state, AssetState.IN_REVIEW):
         return
-    asset.current_version = best(versions)
+    shown = best(versions)
+    if not is_final and shown.worst_outcome == Outcome.FAIL and regenerations_left(asset):
+        payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
+        spine.publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        return
+    asset.current_version = shown
     move(asset, AssetState.IN_REVIEW, label=label)
     spine.publish(
         events.VersionReady(
@@ -190,6 +197,15 @@ def settle_round(asset: Asset, *, label: str) -> None:
         ),
         label=label,
     )
+
+
+def regenerations_left(asset: Asset) -> int:
+    """How many further candidates its prompt's policy allows after failed checks; none once a person has seen it."""
+    version = asset.cell.run.prompt_version
+    if asset.state != AssetState.MAKING or version.policy.get("on_fail") != "regenerate":
+        return 0
+    there = JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round).count()
+    return max(0, version.candidates + int(version.policy.get("max_regenerations") or 0) - there)
 
 
 def best(versions: list[AssetVersion]) -> AssetVersion:

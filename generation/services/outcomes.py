@@ -47,7 +47,7 @@ class Made:
 def _hold(job_id: int, token: uuid.UUID) -> Job | None:
     """The job, locked, if it still runs under this lease."""
     held = Job.objects.select_for_update(of=("self",)).filter(pk=job_id, lease_token=token, status=JobState.RUNNING)
-    return held.select_related("campaign").first()
+    return held.select_related("campaign", "endpoint").first()
 
 
 def _end(job: Job, status: str, **fields: Any) -> None:
@@ -96,7 +96,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             run_id=job.run_id,
             job_id=job.id,
             kind=LedgerKind.SETTLE,
-            amount=Decimal(str(made.cost)),
+            amount=_cost(held, made),
         )
         spine.publish(
             events.JobSucceeded(
@@ -116,6 +116,13 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         assets.settle_round(asset, label=worker)
         faults.point("finish.written")
     return True
+
+
+def _cost(job: Job, made: Made) -> Decimal:
+    """What the engine says that it took; one that keeps no account takes the price that its operator set for it."""
+    if made.is_reused:
+        return Decimal(0)
+    return Decimal(str(made.cost)) or job.endpoint.price_per_image
 
 
 def _with_twin(asset: Asset, made: Made) -> tuple[tuple[Verdict, ...], dict[str, int]]:

@@ -138,7 +138,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     if version is None:
         raise NotFound("There is no version to start the next round from.")
     change = ensure_changed(version=version, controls=controls)
-    status, hold_reason = _wake(run)
+    status, hold_reason = wake(run)
     asset.round += 1
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = _insert(asset, run, change, status, hold_reason)
@@ -168,7 +168,7 @@ def lock_run_of(asset_id: int) -> Run:
     return run
 
 
-def _wake(run: Run) -> tuple[str, str]:
+def wake(run: Run) -> tuple[str, str]:
     """The state in which the new job begins; a finished run works again."""
     if run.state == RunState.CANCELLED:
         raise Conflict(f"The run {run.name} was cancelled; plan a new one for this image.")

@@ -93,8 +93,10 @@ def load_sheet(run: Run, *, after: int = -1, only_problems: bool = False) -> She
     for row in rows:
         squares = _listed(row, width) if is_list else _placed(row, places)
         lines.append(Line(row.subject_id, row.subject_key, row.subject_name, shown.get(row.subject_id), squares))
+    has_aspects = len({column.aspect for column in known}) > 1
     return Sheet(
-        columns=[_words(column.values, column.aspect) for column in known] or [()] * width,
+        columns=[_words(one.values, one.aspect if has_aspects or not one.values else "") for one in known]
+        or [()] * width,
         lines=lines,
         after=rows[-1].place if more else None,
         only_problems=only_problems,

@@ -1,0 +1,123 @@
+"""Another try by itself: a picture that failed its checks is made again with a new seed where its prompt says so.
+
+`{"on_fail": "regenerate", "max_regenerations": 2}` allows two further candidates in the round, each with its own job,
+its own money and its own place in the trail. The failed ones stay: whoever reviews the picture sees them beside it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+from django.db import connection, transaction
+
+from campaigns import events as spine
+from campaigns.errors import Conflict
+from campaigns.prompts.seeds import MAX_SEED
+from generation import events
+from generation.choices import AssetState, JobState
+from generation.engines import base as engines
+from generation.engines.base import Engine, Spec
+from generation.models import Asset, AssetVersion, Job, JobSpec, Run
+from generation.services import assets, budget, dispatch, fingerprints, nudges, rounds
+
+_LABEL = "the line"
+
+_LEFT_BEHIND = """
+SELECT a.id FROM generation_run r JOIN campaigns_promptversion p ON p.id = r.prompt_version_id
+JOIN generation_cell c ON c.run_id = r.id JOIN generation_asset a ON a.cell_id = c.id
+WHERE p.policy ->> 'on_fail' = 'regenerate' AND a.state = 'making'
+  AND (r.state IN ('running', 'paused') OR r.finished_at > now() - interval '1 hour')
+  AND EXISTS (SELECT 1 FROM generation_assetversion v WHERE v.asset_id = a.id AND v.round = a.round)
+  AND NOT EXISTS (
+      SELECT 1 FROM generation_job j WHERE j.cell_id = c.id AND j.status IN ('queued', 'running', 'waiting', 'held')
+  )
+LIMIT 200
+"""
+
+
+@transaction.atomic
+def regenerate(asset_id: int) -> bool:
+    """Queue one more candidate of the asset's round, or hand the asset to review when nothing more may be tried.
+
+    Nothing more: the policy's tries are used up, the engine does not read a seed, the run was cancelled, the budget
+    cannot bear it. True if a candidate was added. Safe to call twice.
+    """
+    run = rounds.lock_run_of(asset_id)
+    asset = assets.lock(asset_id)
+    if asset.state != AssetState.MAKING or not AssetVersion.objects.filter(asset=asset, round=asset.round).exists():
+        return False
+    specs = list(
+        JobSpec.objects.filter(cell_id=asset.cell_id, round=asset.round)
+        .select_related("job__endpoint")
+        .order_by("candidate")
+    )
+    if any(frozen.job.status in assets.UNDECIDED for frozen in specs):
+        return False
+    left = assets.regenerations_left(asset)
+    engine = engines.build(specs[0].job.endpoint.engine, specs[0].job.endpoint.config)
+    if left and "seed" in engine.capabilities().obeys:
+        try:
+            with transaction.atomic():
+                _add(asset, run, specs, engine, left - 1)
+        except Conflict:  # cancelled meanwhile, or no money left: people look at what there is
+            pass
+        else:
+            return True
+    assets.settle_round(asset, label=_LABEL, is_final=True)
+    return False
+
+
+def regenerate_left_behind() -> int:
+    """`regenerate` for every asset that waits for it although nothing of it is under way; returns how many were."""
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_BEHIND)
+        ids = [row[0] for row in cursor.fetchall()]
+    for asset_id in ids:
+        regenerate(asset_id)
+    return len(ids)
+
+
+def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int) -> Job:
+    parent, candidate = specs[0], specs[-1].candidate + 1
+    spec: dict[str, Any] = {
+        **parent.spec, "candidate": candidate, "seed": seed_after(int(parent.spec["seed"]), candidate)
+    }  # fmt: skip
+    endpoint = parent.job.endpoint
+    status, hold_reason = rounds.wake(run)
+    job = Job.objects.create(
+        run=run,
+        cell_id=asset.cell_id,
+        campaign_id=asset.campaign_id,
+        endpoint=endpoint,
+        lane=endpoint.lane,
+        batch_key=engine.batch_key(Spec.from_json(spec)),
+        priority=parent.job.priority,
+        status=status,
+        hold_reason=hold_reason,
+    )
+    JobSpec.objects.create(
+        job=job,
+        brand_id=asset.brand_id,
+        cell_id=asset.cell_id,
+        round=asset.round,
+        candidate=candidate,
+        fingerprint=fingerprints.of_spec(brand_id=asset.brand_id, endpoint=endpoint, engine=engine, spec=spec),
+        quoted_cost=parent.quoted_cost,
+        spec=spec,
+    )
+    budget.cover(run=run, campaign=run.campaign)
+    payload = {
+        "round": asset.round, "candidate": candidate, "job": job.pk, "seed": spec["seed"], "left": left
+    }  # fmt: skip
+    spine.publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
+    if status == JobState.QUEUED:
+        dispatch.activate(lane=job.lane, campaign_id=job.campaign_id)
+        nudges.wake(job.lane)
+    return job
+
+
+def seed_after(seed: int, candidate: int) -> int:
+    """Another seed, 0 … MAX_SEED, that is the same whenever the same picture is tried again."""
+    text = f"{seed}/{candidate}"
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") % (MAX_SEED + 1)
