@@ -162,3 +162,12 @@ class BudgetReached(Happening):
 
     type = "generation.budget.reached"
     object_type = "campaign"
+
+
+@declare
+class StandingOrderSaved(Happening):
+    """A standing order was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
+    "endpoint", "source": its name or "", "daily_budget", "daily_pictures", "is_enabled"}."""
+
+    type = "generation.standing_order.saved"
+    object_type = "standing_order"

@@ -56,6 +56,7 @@ ELSEWHERE = {
     "generation.Rendition": ON_PAGES,
     "generation.Run": ON_PAGES,
     "generation.StandingOrder": ON_PAGES,
+    "generation.StandingSubject": "what a standing order remembers to tell a change by",
     "review.DecisionSlot": "shown as the decision that fills it",
     "review.DeliveryAttempt": "shown with its delivery",
 }

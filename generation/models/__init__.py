@@ -4,7 +4,7 @@ from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendi
 from generation.models.endpoints import Endpoint
 from generation.models.jobs import Attempt, Job, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
-from generation.models.standing import StandingOrder
+from generation.models.standing import StandingOrder, StandingSubject
 
 __all__ = [
     "Asset",
@@ -21,5 +21,6 @@ __all__ = [
     "Rendition",
     "Run",
     "StandingOrder",
+    "StandingSubject",
     "Worker",
 ]

@@ -6,16 +6,19 @@ from django.db import models
 
 from campaigns.access import BrandOwned
 from campaigns.clock import MomentField
-from campaigns.models import Campaign, FeedSource, PromptVersion, User
+from campaigns.models import Campaign, FeedSource, PromptVersion, Subject, User
 from generation.models.endpoints import Endpoint
 
 
 class StandingOrder(models.Model):
     """New or changed products of a campaign are planned and released by the clock, inside a daily budget; their
-    pictures always go into review. `looked_until` is how far changes (Subject.updated_at) were taken up.
+    pictures always go into review. Written by services/standing.py; stopped, never deleted.
+
+    What was taken up stands in StandingSubject; `looked_until` is when the clock last looked.
     """
 
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="standing_orders")
+    name = models.CharField(max_length=120, default="Standing order")
     source = models.ForeignKey(
         FeedSource, on_delete=models.PROTECT, null=True, blank=True, related_name="standing_orders"
     )
@@ -36,3 +39,27 @@ class StandingOrder(models.Model):
 
     def __str__(self) -> str:
         return f"standing order {self.pk} of {self.campaign}"
+
+
+class StandingSubject(models.Model):
+    """What a subject was like when a standing order last took it up, so that only a change of it counts as one.
+
+    Written with the run that was planned of it, and for all subjects of the campaign when an order counts from now on.
+    digest: md5 of name, attributes, photos and accepted cut-outs, as the service's SQL makes it.
+    """
+
+    order = models.ForeignKey(StandingOrder, on_delete=models.CASCADE, related_name="taken")
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="+")
+    digest = models.CharField(max_length=32)
+
+    objects = BrandOwned.through("order__campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["order", "subject"]
+        constraints = [
+            # The look's question: was this subject taken up as it is now?
+            models.UniqueConstraint(fields=["order", "subject"], name="standing_subject_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.subject_id} of standing order {self.order_id}"
