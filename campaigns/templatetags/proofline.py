@@ -72,6 +72,13 @@ def seconds(value: float | None) -> str:
 
 
 @register.filter
+def between(low: float, high: float) -> str:
+    """Two lengths of time: "20 s to 1 min 15 s", one where both read the same."""
+    first, last = seconds(low), seconds(high)
+    return first if first == last else f"{first} to {last}"
+
+
+@register.filter
 def ago(value: datetime | None) -> str:
     """How long since, in one unit: "4 s ago", "3 days ago"."""
     if value is None:

@@ -30,11 +30,12 @@ class Card:
 def of_campaign(user: User, campaign: Campaign, *, limit: int, offset: int = 0) -> list[Card]:
     """Newest first. Two queries, however many runs."""
     listed: Sequence[Run] = list(runs.visible(user, campaign_id=campaign.pk)[offset : offset + limit])
-    funnels = _funnels([run.pk for run in listed])
-    return [Card(run, funnels[run.pk]) for run in listed]
+    counted = funnels([run.pk for run in listed])
+    return [Card(run, counted[run.pk]) for run in listed]
 
 
-def _funnels(run_ids: Sequence[int]) -> Mapping[int, runs.Funnel]:
+def funnels(run_ids: Sequence[int]) -> Mapping[int, runs.Funnel]:
+    """Run id -> counts, in one query."""
     jobs = {pk: dict.fromkeys(JobState.values, 0) for pk in run_ids}
     assets = {pk: dict.fromkeys(AssetState.values, 0) for pk in run_ids}
     with connection.cursor() as cursor:

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
-
 from campaigns import prompts
 from campaigns.models import Campaign, OutputSpec, PromptVersion, Subject
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import readiness
-from generation.engines import base as engines
 from generation.models import Endpoint, Run
+from generation.selectors import endpoints
 
 
 @dataclass(frozen=True)
@@ -34,29 +32,24 @@ class Verdict:
         return (*lacking, *self.photos.findings)
 
 
-def usable_endpoints(brand_id: int) -> QuerySet[Endpoint]:
-    """Switched on, and for this brand or for all."""
-    return Endpoint.objects.filter(Q(brand=None) | Q(brand_id=brand_id), is_enabled=True).order_by("name")
-
-
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
     """Where the version ran last in this campaign, else the first one of the engine that it was written for."""
     run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
     last = run.select_related("endpoint").first()
     if last is not None:
         return last.endpoint
-    fitting = usable_endpoints(campaign.brand_id)
+    fitting = endpoints.usable(campaign.brand)
     wanted = version.needs.get("engine")
-    return (fitting.filter(engine=wanted) if wanted else fitting).first()
+    found: Endpoint | None = (fitting.filter(engine=wanted) if wanted else fitting).first()
+    return found
 
 
 def images_needed(version: PromptVersion, endpoint: Endpoint | None) -> frozenset[str]:
     """Input images that each picture gets; none where the engine cannot say."""
     if endpoint is None:
         return frozenset()
-    try:
-        capabilities = engines.build(endpoint.engine, endpoint.config).capabilities()
-    except (ValueError, TypeError, KeyError, OSError, engines.EngineError):
+    capabilities = endpoints.offer(endpoint).capabilities
+    if capabilities is None:
         return frozenset()
     return capabilities.needs_images | (set(version.needs.get("images", ())) & capabilities.optional_images)
 

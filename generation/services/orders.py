@@ -140,7 +140,7 @@ def load(
     require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
     listed = tuple(rows or ())
     used_axes = {} if shape == RunShape.LIST else dict(prompt_version.axes if axes is None else axes)
-    engine = _engine(endpoint)
+    engine = open_engine(endpoint)
     capabilities = engine.capabilities()
     source = prompt_selectors.source(prompt_version)
     names = list(used_axes) if shape == RunShape.MATRIX else _listed_names(listed)
@@ -203,7 +203,8 @@ def _id(subject: Any) -> int:
     return subject if isinstance(subject, int) else int(subject.pk)
 
 
-def _engine(endpoint: Endpoint) -> engines.Engine:
+def open_engine(endpoint: Endpoint) -> engines.Engine:
+    """The endpoint's engine, no model loaded. Raises Invalid, with the reason."""
     try:
         return engines.build(endpoint.engine, endpoint.config)
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:

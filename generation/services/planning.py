@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
-from typing import Unpack
+from typing import Any, Unpack
 
 from django.db import transaction
 
 from campaigns import events as spine
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Subject, User
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
 from generation import events
@@ -91,6 +92,54 @@ def plan(
         payload["release_at"] = release_at.isoformat()
     spine.publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
     return run
+
+
+@dataclass(frozen=True)
+class Copy:
+    """A run as it was asked, to be planned again. subjects: keys, None for all of the campaign. rows: a list run's."""
+
+    run: Run
+    prompt_version_id: int
+    endpoint_id: int
+    stage: str
+    shape: str
+    name: str
+    job_template: str
+    subjects: list[str] | None
+    axes: dict[str, list[Any]] | None
+    rows: list[dict[str, Any]]
+    sample: int | None
+    aspects: list[str] | None
+    missing_only: bool
+
+
+def clone(*, run_id: int, by: User) -> Copy:
+    """What a run was asked for, with keys for ids. Raises NotFound, also for what the person must not know of."""
+    run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
+    asked = run.definition
+    ids = asked.get("subjects", "all")
+    rows = [dict(row) for row in asked.get("rows", [])]
+    named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
+    keys = dict(Subject.objects.filter(pk__in=[one for one in named if isinstance(one, int)]).values_list("pk", "key"))
+    for row in rows:
+        row["subject"] = keys.get(row["subject"], row["subject"])
+    return Copy(
+        run=run,
+        prompt_version_id=run.prompt_version_id,
+        endpoint_id=run.endpoint_id,
+        stage=run.stage,
+        shape=run.shape,
+        name=run.name,
+        job_template=run.job_template,
+        subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
+        axes=asked.get("axes"),
+        rows=rows,
+        sample=asked.get("sample"),
+        aspects=asked.get("aspects"),
+        missing_only=bool(asked.get("missing_only")),
+    )
 
 
 # -- plan ----------------------------------------------------------------------------------------------------------

@@ -10,3 +10,23 @@ for (const time of document.querySelectorAll("time[data-moment]")) {
   time.textContent = at.toLocaleString(undefined, { weekday: "short", day: "numeric", month: "short", hour: "2-digit", minute: "2-digit" });
   time.title = zone;
 }
+
+// The new-run form shows the fields of what is chosen. Without this script it shows them all, and works.
+const plan = document.querySelector("form[data-plan]");
+
+function chosen(name) {
+  const field = plan.elements[name];
+  return field instanceof RadioNodeList ? field.value : field?.value;
+}
+
+function showWhatIsChosen() {
+  for (const part of plan.querySelectorAll("[data-shown-for]")) {
+    const [name, value] = part.dataset.shownFor.split("=");
+    part.hidden = chosen(name) !== value;
+  }
+}
+
+if (plan) {
+  plan.addEventListener("change", showWhatIsChosen);
+  showWhatIsChosen();
+}

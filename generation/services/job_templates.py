@@ -1,0 +1,162 @@
+"""The common jobs: what each begins with and which outputs it needs. A template prefills a plan, it decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields, replace
+
+from django.db import transaction
+
+from campaigns.choices import SubjectKind
+from campaigns.errors import Conflict, NotFound
+from campaigns.models import OutputSpec, User
+from campaigns.services import campaigns
+from campaigns.services.campaigns import SpecInput
+from generation.choices import Stage
+
+PILOT_SAMPLE = 10
+
+
+@dataclass(frozen=True)
+class JobTemplate:
+    """A common job. specs: outputs that it needs and makes, none: all of the campaign's. axes: what it varies, where
+    the prompt or the engine heeds it. sample: so many subjects to begin with, None for all."""
+
+    slug: str
+    name: str
+    text: str
+    icon: str = "image"
+    kind: str = SubjectKind.PRODUCT
+    stage: str = Stage.PILOT
+    sample: int | None = PILOT_SAMPLE
+    specs: tuple[SpecInput, ...] = ()
+    axes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    missing_only: bool = False
+    is_pair: bool = False
+
+
+def _spec(slug: str, width: int, height: int, asset_type: str) -> SpecInput:
+    return SpecInput(slug=slug, width=width, height=height, asset_type=asset_type)
+
+
+MISSING = JobTemplate(
+    "missing",
+    "What is missing",
+    "Exactly the products and outputs of which nothing is there or on its way.",
+    "check",
+    stage=Stage.FULL,
+    sample=None,
+    missing_only=True,
+)
+ALL: tuple[JobTemplate, ...] = (
+    MISSING,
+    JobTemplate(
+        "packshots",
+        "Catalogue packshots",
+        "Each product alone on its backdrop, square, for shop and marketplace.",
+        "product",
+        specs=(_spec("shop", 1600, 1600, "packshot"),),
+    ),
+    JobTemplate(
+        "seasonal",
+        "Seasonal scenes",
+        "Each product in spring, summer, autumn and winter; the prompt names {season}.",
+        "sun",
+        specs=(_spec("scene", 1600, 1200, "scene"),),
+        axes={"season": ("spring", "summer", "autumn", "winter")},
+    ),
+    JobTemplate(
+        "social",
+        "Social set in four aspects",
+        "Square, portrait, story and wide from one prompt.",
+        "context",
+        specs=(
+            _spec("social-square", 1080, 1080, "social"),
+            _spec("social-portrait", 1080, 1350, "social"),
+            _spec("social-story", 1080, 1920, "social"),
+            _spec("social-wide", 1920, 1080, "social"),
+        ),
+    ),
+    JobTemplate(
+        "blog",
+        "Blog headers",
+        "One wide picture per article, made from its title.",
+        "file",
+        kind=SubjectKind.ARTICLE,
+        specs=(_spec("blog-header", 1200, 630, "blog"),),
+    ),
+    JobTemplate(
+        "ads",
+        "Ad concepts",
+        "Every concept in the aspects that ads are booked in.",
+        "campaign",
+        kind=SubjectKind.CONCEPT,
+        specs=(
+            _spec("ad-square", 1080, 1080, "ad"),
+            _spec("ad-portrait", 1080, 1350, "ad"),
+            _spec("ad-wide", 1200, 628, "ad"),
+        ),
+    ),
+    JobTemplate(
+        "ab",
+        "A/B of two prompts",
+        "Two versions on the same products and seeds, then side by side.",
+        "compare",
+        is_pair=True,
+    ),
+)
+BY_SLUG: Mapping[str, JobTemplate] = {one.slug: one for one in ALL}
+
+
+def get(slug: str) -> JobTemplate:
+    """Raises NotFound, with the known ones."""
+    if slug not in BY_SLUG:
+        raise NotFound(f"There is no job template {slug!r}; known are {', '.join(BY_SLUG)}.")
+    return BY_SLUG[slug]
+
+
+def lacking(template: JobTemplate, specs: Iterable[OutputSpec]) -> list[SpecInput]:
+    """Outputs that the template needs and the campaign does not have: none of that aspect is at least as wide."""
+    there = list(specs)
+    return [
+        wanted
+        for wanted in template.specs
+        if not any(
+            one.width * wanted.height == wanted.width * one.height and one.width >= wanted.width for one in there
+        )
+    ]
+
+
+def aspects(template: JobTemplate) -> list[str]:
+    """The aspects that the template makes; empty for all of the campaign's."""
+    return list(dict.fromkeys(OutputSpec(width=one.width, height=one.height).aspect for one in template.specs))
+
+
+@transaction.atomic
+def add_outputs(*, campaign_id: int, slug: str, by: User) -> list[OutputSpec]:
+    """Give the campaign the outputs that the template needs and it lacks; those that are there stay as they are.
+
+    Returns all of the campaign's. Raises NotAllowed, NotFound, and Conflict when it has them already.
+    """
+    template = get(slug)
+    campaign = campaigns.lock(campaign_id)
+    there = list(campaign.output_specs.order_by("id"))
+    new = lacking(template, there)
+    if not new:
+        raise Conflict(f"{campaign.name} has all outputs of {template.name} already.")
+    taken = {spec.slug for spec in there}
+    named = [replace(one, slug=_free(one.slug, taken)) for one in new]
+    return campaigns.set_output_specs(campaign_id=campaign.pk, specs=[*map(_as_input, there), *named], by=by)
+
+
+def _free(slug: str, taken: set[str]) -> str:
+    number = 2
+    free = slug
+    while free in taken:
+        free, number = f"{slug}-{number}", number + 1
+    taken.add(free)
+    return free
+
+
+def _as_input(spec: OutputSpec) -> SpecInput:
+    return SpecInput(**{one.name: getattr(spec, one.name) for one in fields(SpecInput)})

@@ -1,0 +1,260 @@
+"""The new-run form: what it begins with (a template, an earlier run, the address), and what it says when it is sent."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from django.http import QueryDict
+
+from campaigns.choices import SubjectKind
+from campaigns.errors import Invalid, Problem
+from campaigns.models import Campaign, PromptVersion
+from campaigns.pages import number
+from campaigns.prompts import listing
+from generation.choices import RunShape, Stage
+from generation.selectors import picking
+from generation.services import job_templates
+from generation.services.job_templates import JobTemplate
+from generation.services.planning import Copy
+
+ALL, MISSING, SOME, NAMED = "all", "missing", "some", "named"
+PICKS = (
+    (ALL, "All of the campaign"),
+    (MISSING, "Only what is missing"),
+    (SOME, "Some, by words, kind or attribute"),
+    (NAMED, "A list of SKUs"),
+)
+LIST_ROWS_SHOWN = 5
+MOST_FILE_BYTES = 10 * 1024 * 1024
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+@dataclass(frozen=True)
+class Form:
+    """The fields as people fill them. axes: (name, values as text) rows, None to take the prompt's own; aspects: ticked
+    ones, None for all; release: "hand" or "at"."""
+
+    template: str = ""
+    clone: str = ""
+    stage: str = Stage.PILOT
+    prompt: str = ""
+    other: str = ""
+    endpoint: str = ""
+    shape: str = RunShape.MATRIX
+    pick: str = ALL
+    words: str = ""
+    kind: str = ""
+    attribute: str = ""
+    value: str = ""
+    skus: str = ""
+    sample: str = str(job_templates.PILOT_SAMPLE)
+    axes: Sequence[tuple[str, str]] | None = None
+    aspects: Sequence[str] | None = None
+    table: str = ""
+    name: str = ""
+    release: str = "hand"
+    release_at: str = ""
+    zone: str = "UTC"
+    listing: listing.Listing | None = field(default=None, compare=False)
+
+    @property
+    def is_pair(self) -> bool:
+        return self.template in job_templates.BY_SLUG and job_templates.BY_SLUG[self.template].is_pair
+
+    @property
+    def list_columns(self) -> list[str]:
+        shown = self.listing.rows[:LIST_ROWS_SHOWN] if self.listing else ()
+        return list(dict.fromkeys(name for row in shown for name in row))
+
+    @property
+    def list_rows(self) -> list[tuple[int, list[Any]]]:
+        """The first rows, each with its number in the file."""
+        if not self.listing:
+            return []
+        pairs = zip(self.listing.numbers, self.listing.rows[:LIST_ROWS_SHOWN], strict=False)
+        return [(at, [row.get(name, "") for name in self.list_columns]) for at, row in pairs]
+
+
+def begun(given: QueryDict, copy: Copy | None) -> Form:
+    """What the page opens with: an earlier run, else a template, else the address itself."""
+    if copy is not None:
+        return _of_copy(copy)
+    template = job_templates.BY_SLUG.get(given.get("template", ""))
+    form = _of_template(template) if template else Form()
+    stage = given.get("stage", "")
+    if stage in Stage.values:
+        sample = form.sample if stage in (Stage.SANDBOX, Stage.PILOT) else "0"
+        form = replace(form, stage=stage, sample=sample if form.template != "missing" else "0")
+    skus = "\n".join(given.getlist("sku"))
+    if skus:
+        form = replace(form, pick=NAMED, skus=skus, sample="0")
+    return replace(form, prompt=given.get("prompt", ""), other=given.get("other", ""))
+
+
+def sent(given: QueryDict, files: Any = None) -> Form:
+    """What was filled in."""
+    axes = None
+    if "axes_shown" in given:
+        axes = [
+            (name.strip(), values)
+            for name, values in zip(given.getlist("axis"), given.getlist("values"), strict=False)
+            if name.strip() or values.strip()
+        ]
+    texts = {
+        name: given.get(name, "").strip()
+        for name in (
+            *("template", "clone", "stage", "prompt", "other", "endpoint", "shape", "pick", "words", "kind"),
+            *("attribute", "value", "skus", "sample", "table", "name", "release", "release_at", "zone"),
+        )
+    }
+    form = Form(axes=axes, aspects=given.getlist("aspect") if "aspects_shown" in given else None, **texts)
+    file = files.get("file") if files else None
+    if form.shape != RunShape.LIST:
+        return form
+    if file is not None:
+        if file.size > MOST_FILE_BYTES:
+            message = f"{file.name} is larger than {MOST_FILE_BYTES // 2**20} MB; make two lists."
+            raise Invalid("This list is too large.", [Problem("file", message)])
+        read = listing.read(file.read())
+        return replace(form, listing=read, table=_as_table(read.rows) if read.is_sound else form.table)
+    return replace(form, listing=listing.read(form.table))
+
+
+def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, Any]:
+    """The form as planning takes it, without campaign, prompt, endpoint and person. Raises Invalid."""
+    plain: dict[str, Any] = {"stage": form.stage, "aspects": None if form.aspects is None else list(form.aspects)}
+    if form.shape == RunShape.LIST:
+        read = form.listing or listing.read(form.table)
+        if not read.is_sound:
+            raise _bad_list(read)
+        return plain | {"shape": RunShape.LIST, "rows": read.rows}
+    plain["sample"] = number(form.sample) or None
+    if form.axes is not None:
+        plain["axes"] = parsed_axes(form.axes, version.axes)
+    if form.pick == MISSING:
+        plain["missing_only"] = True
+    elif form.pick == NAMED:
+        plain["subjects"] = picking.named(campaign, form.skus)
+    elif form.pick == SOME:
+        found = picking.matching(campaign, words=form.words, kind=form.kind, attribute=form.attribute, value=form.value)
+        plain["subjects"] = list(found.values_list("pk", flat=True))
+        if not plain["subjects"]:
+            raise Invalid("No product of the campaign is like that.", [Problem("pick", "Choose others.")])
+    return plain
+
+
+def release_at(form: Form) -> datetime | None:
+    """The time at which the run is to begin, from the person's own clock; None for by hand. Raises Invalid."""
+    if form.release != "at":
+        return None
+    return moment(form.release_at, form.zone)
+
+
+def moment(text: str, zone: str) -> datetime:
+    """What a browser's field says ("2026-11-24T08:00") in a zone ("Europe/Berlin"), in UTC. Raises Invalid."""
+    try:
+        return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
+    except (ValueError, ZoneInfoNotFoundError, OSError):
+        message = "Give a date and a time, such as 2026-11-24 08:00." if zone else "Say in which time zone."
+        raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, text)]) from None
+
+
+def axis_rows(form: Form, version: PromptVersion | None) -> list[tuple[str, str]]:
+    """The axes as the editor shows them, with an empty row to add one."""
+    shown = list(form.axes) if form.axes is not None else []
+    if form.axes is None and version is not None:
+        shown = [(name, as_text(values)) for name, values in version.axes.items()]
+    return [*shown, ("", "")]
+
+
+def as_text(values: Sequence[Any]) -> str:
+    """Axis values as one line: "white, clay"; with semicolons where a value has a comma of its own."""
+    texts = [_text(value) for value in values]
+    return ("; " if any("," in text for text in texts) else ", ").join(texts)
+
+
+def parsed_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
+    """Axis name -> values. A value that the prompt's own axis has stays of its type. Raises Invalid."""
+    axes: dict[str, list[Any]] = {}
+    problems = []
+    for name, text in rows:
+        values = [one.strip() for one in text.split(";" if ";" in text else ",") if one.strip()]
+        if not name:
+            problems.append(Problem("axes", f"Name the axis of “{text.strip()[:40]}”."))
+        elif name in axes:
+            problems.append(Problem("axes", f"The axis “{name}” stands here twice.", name))
+        else:
+            known = {_text(value): value for value in own.get(name, ())}
+            are_texts = bool(known) and all(isinstance(value, str) for value in known.values())
+            axes[name] = [known.get(one, one if are_texts else _typed(one)) for one in values]
+    if problems:
+        raise Invalid("The axes cannot be read.", problems)
+    return axes
+
+
+def _typed(text: str) -> Any:
+    if not _NUMBER.fullmatch(text):
+        return text
+    return float(text) if "." in text else int(text)
+
+
+def _text(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _of_template(template: JobTemplate) -> Form:
+    return Form(
+        template=template.slug,
+        stage=template.stage,
+        pick=MISSING if template.missing_only else ALL if template.kind == SubjectKind.PRODUCT else SOME,
+        kind="" if template.kind == SubjectKind.PRODUCT else template.kind,
+        sample=str(template.sample or 0),
+        axes=[(name, as_text(values)) for name, values in template.axes.items()] or None,
+        aspects=job_templates.aspects(template) or None,
+        name="" if template.missing_only or template.is_pair else template.name,
+    )
+
+
+def _of_copy(copy: Copy) -> Form:
+    return Form(
+        template=copy.job_template if copy.job_template in job_templates.BY_SLUG else "",
+        clone=str(copy.run.pk),
+        stage=copy.stage,
+        prompt=str(copy.prompt_version_id),
+        endpoint=str(copy.endpoint_id),
+        shape=copy.shape,
+        pick=MISSING if copy.missing_only else NAMED if copy.subjects is not None else ALL,
+        skus="\n".join(copy.subjects or ()),
+        sample=str(copy.sample or 0),
+        axes=None if copy.axes is None else [(name, as_text(values)) for name, values in copy.axes.items()],
+        aspects=copy.aspects,
+        table=_as_table(copy.rows) if copy.rows else "",
+        name=copy.name,
+    )
+
+
+def _as_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of a list run as the text that would be pasted."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    lines = io.StringIO()
+    table = csv.writer(lines, delimiter="\t", lineterminator="\n")
+    table.writerow(["sku" if name == "subject" else name for name in names])
+    table.writerows([row.get(name, "") for name in names] for row in rows)
+    return lines.getvalue()
+
+
+def _bad_list(read: listing.Listing) -> Invalid:
+    problems = [
+        Problem(issue.cell or (f"row {issue.row}" if issue.row else ""), issue.message, issue.value)
+        for issue in read.issues
+    ]
+    if read.issue_count == 1 and not read.rows:
+        return Invalid("The list cannot be read yet.", problems)
+    return Invalid(f"{read.issue_count} of the list's cells cannot be used.", problems)
