@@ -125,10 +125,8 @@ def _next(request: HttpRequest) -> str:
 
 
 def _backdrop(brand: Brand) -> dict[str, str]:
-    """The brand's standard backdrop, else its first one, as {"name", "hex"}; empty without a guide."""
+    """The brand's standard backdrop as {"name", "hex"}, or, as white is there anyhow, its first that is not white."""
     guide = brands.current_guide(brand.pk)
-    known = [one for one in (guide.backdrops if guide else []) if one.get("hex")]
-    standard = next(
-        (one for one in known if guide and one.get("name", "").casefold() == guide.backdrop.casefold()), None
-    )
-    return standard or next(iter(known), {})
+    known = [one for one in (guide.backdrops if guide else []) if one.get("hex", "").casefold() not in ("", "#ffffff")]
+    names = {one.get("name", "").casefold(): one for one in known}
+    return (names.get(guide.backdrop.casefold()) if guide else None) or next(iter(known), {})

@@ -79,10 +79,11 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
     fill = readiness.fill_of(request.brand)
     ready = readiness.of([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
+    pairs = [(photo, next(iter(photo.cutouts.all()), None)) for photo in shown]
     removed = ReferencePhoto.objects.visible_to(request.user).filter(subject=subject, status=PhotoStatus.REMOVED)
     context = {
         "subject": subject,
-        "photos": [(photo, next(iter(photo.cutouts.all()), None)) for photo in shown],
+        "photos": [(photo, cutout, readiness.needs_look(cutout)) for photo, cutout in pairs],
         "removed": removed.exclude(storage_key="").order_by("-id")[:12],
         "ready": ready,
         "twins": twins.select_related("subject"),

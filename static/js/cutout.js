@@ -152,7 +152,7 @@ class Bench {
 
   // Size 0 … 100 is a radius from 1 px to a sixth of the photo, evenly felt.
   #brush() {
-    const size = Number(bench.querySelector("[data-set=size]")?.value ?? 45) / 100;
+    const size = Number(bench.querySelector("[data-set=size]")?.value ?? 60) / 100;
     this.softness = Number(bench.querySelector("[data-set=softness]")?.value ?? 15) / 100;
     const most = Math.max(this.width, this.height) / 6;
     this.radius = Math.max(1, most ** size);
