@@ -9,7 +9,7 @@ from django.utils import timezone
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
-from generation.services import dispatch, nudges, outcomes, regenerations, runs, schedules, sweeper
+from generation.services import dispatch, nudges, outcomes, regenerations, runs, schedules, standing, sweeper
 
 
 @periodic(every_seconds=5)
@@ -42,6 +42,12 @@ def release_scheduled_runs() -> int:
 def regenerate_left_behind() -> int:
     """Pictures whose process died between their failed checks and the next try."""
     return regenerations.regenerate_left_behind()
+
+
+@periodic(every_seconds=30)
+def look_at_standing_orders() -> int:
+    """Begin runs of what is new or changed, where people ordered so."""
+    return standing.look_at_all()
 
 
 @periodic(every_seconds=600)

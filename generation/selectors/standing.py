@@ -1,0 +1,162 @@
+"""Reads about standing orders: what they would take up, what they did today and lately, what is not ready."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Count, Q, QuerySet, Sum
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.choices import ImportStatus
+from campaigns.errors import NotFound
+from campaigns.models import Campaign, ImportChange, Subject, User
+from campaigns.selectors import readiness
+from generation.choices import AssetState
+from generation.models import Asset, Run, StandingOrder
+
+RECENT_DAYS = 7
+NOT_READY_SHOWN = 50
+CONSIDERED = 2000
+"""Changed subjects looked at in one go, the ones that waited longest first."""
+
+# What decides a subject's pictures, as one text. An engine that takes no picture does not care for photos.
+_SIGNED = """
+    SELECT s.id,
+           md5(concat_ws(chr(31), s.name, s.attributes::text, CASE WHEN %(images)s THEN pictures.shown END)) AS digest
+    FROM campaigns_campaign_subjects m
+    JOIN campaigns_subject s ON s.id = m.subject_id
+    LEFT JOIN LATERAL (
+        SELECT string_agg(concat_ws(':', p.role, p.sha256, c.sha256), ',' ORDER BY p.role, p.sha256) AS shown
+        FROM campaigns_referencephoto p
+        LEFT JOIN campaigns_cutout c ON c.photo_id = p.id AND c.is_accepted
+        WHERE p.subject_id = s.id AND p.status = 'ready'
+    ) AS pictures ON true
+    WHERE m.campaign_id = %(campaign)s AND s.is_active
+"""
+
+_CHANGED = f"""
+    SELECT signed.id, signed.digest FROM ({_SIGNED}) AS signed
+    WHERE NOT EXISTS (
+        SELECT 1 FROM generation_standingsubject t
+        WHERE t.order_id = %(order)s AND t.subject_id = signed.id AND t.digest = signed.digest
+    )
+    ORDER BY signed.id LIMIT %(limit)s
+"""  # noqa: S608 (our own text only)
+
+
+@dataclass(frozen=True)
+class Today:
+    """What an order may still make today, and what it has made."""
+
+    pictures: int
+    cost: Decimal
+    pictures_left: int
+    budget_left: Decimal
+
+
+@dataclass(frozen=True)
+class NotReady:
+    """A changed subject of which nothing can be made yet, and why."""
+
+    subject: Subject
+    reason: str
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An order as its page tells it. waiting: changed subjects that are ready; recent: its runs of the last days."""
+
+    order: StandingOrder
+    today: Today
+    recent: list[Run]
+    approved: int
+    waiting: int
+    not_ready: list[NotReady]
+    not_ready_count: int
+
+
+def digests(order: StandingOrder, *, with_images: bool) -> dict[int, str]:
+    """Subject id -> digest, for every active subject of the order's campaign."""
+    with connection.cursor() as cursor:
+        cursor.execute(_SIGNED, {"campaign": order.campaign_id, "images": with_images})
+        return dict(cursor.fetchall())
+
+
+def changed(order: StandingOrder, *, with_images: bool, limit: int = CONSIDERED) -> dict[int, str]:
+    """Subject id -> digest of those that are new or were changed since the order last took them up. One query."""
+    values = {"campaign": order.campaign_id, "order": order.pk, "images": with_images, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(_CHANGED, values)
+        return dict(cursor.fetchall())
+
+
+def new_from_source(order: StandingOrder) -> list[int]:
+    """Active subjects that imports of the order's source have made since the order exists, and that are not in the
+    campaign; one that somebody took out of it before the order last looked stays out."""
+    if order.source_id is None:
+        return []
+    made = ImportChange.objects.filter(
+        feed_import__source=order.source_id, feed_import__status=ImportStatus.APPLIED, was__isnull=True
+    )
+    fresh = Subject.objects.filter(brand_id=order.campaign.brand_id, is_active=True, created_at__gte=order.created_at)
+    fresh = fresh.filter(pk__in=made.values("subject_id")).exclude(campaigns=order.campaign_id)
+    return list(fresh.exclude(pk__in=order.taken.values("subject_id")).order_by("pk").values_list("pk", flat=True))
+
+
+def today(order: StandingOrder) -> Today:
+    """By the site's own midnight. What a run was quoted counts, whether it has been made yet or not."""
+    midnight = timezone.localtime(clock.now()).replace(hour=0, minute=0, second=0, microsecond=0)
+    sums = Run.objects.filter(standing_order=order, created_at__gte=midnight).aggregate(
+        pictures=Sum("job_count"), cost=Sum("quoted_cost")
+    )
+    pictures, cost = sums["pictures"] or 0, sums["cost"] or Decimal(0)
+    return Today(pictures, cost, max(0, order.daily_pictures - pictures), max(Decimal(0), order.daily_budget - cost))
+
+
+def unready(ids: Collection[int], order: StandingOrder, images: Collection[str]) -> dict[int, str]:
+    """Subject id -> why its photos do not suffice; those that do are left out. Two queries."""
+    brand = order.campaign.brand
+    judged = readiness.of(
+        ids,
+        specs=readiness.specs_of(brand, order.campaign_id),
+        images_needed=images,
+        fill=readiness.fill_of(brand),
+    )
+    return {pk: one.findings[0] if one.findings else one.word for pk, one in judged.items() if not one.is_ready}
+
+
+def of_campaign(campaign: Campaign, user: User) -> QuerySet[StandingOrder]:
+    """The campaign's orders that `user` may see, running ones first."""
+    rows: QuerySet[StandingOrder] = StandingOrder.objects.visible_to(user).filter(campaign=campaign)
+    rows = rows.select_related("campaign__brand", "source", "prompt_version__template__brand", "endpoint", "created_by")
+    return rows.order_by("-is_enabled", "pk")
+
+
+def get(campaign: Campaign, user: User, order_id: int) -> StandingOrder:
+    """Raises NotFound."""
+    found = of_campaign(campaign, user).filter(pk=order_id).first()
+    if found is None:
+        raise NotFound(f"There is no standing order {order_id} in {campaign.name}.")
+    return found
+
+
+def shown(order: StandingOrder, user: User, reasons: Mapping[int, str], waiting: int) -> Shown:
+    """Everything about one order. reasons: subject id -> why nothing of it can be made yet."""
+    since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
+    runs = Run.objects.visible_to(user).filter(standing_order=order, created_at__gte=since).order_by("-pk")
+    recent = list(
+        runs.annotate(
+            in_review=Count("cells__asset", filter=Q(cells__asset__state=AssetState.IN_REVIEW), distinct=True),
+            approved_count=Count("cells__asset", filter=Q(cells__asset__state=AssetState.APPROVED), distinct=True),
+        )[:30]
+    )
+    first = dict(list(reasons.items())[:NOT_READY_SHOWN])
+    subjects = Subject.objects.visible_to(user).in_bulk(list(first))
+    listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
+    approved = Asset.objects.filter(cell__run__standing_order=order, state=AssetState.APPROVED).count()
+    return Shown(order, today(order), recent, approved, waiting, listed, len(reasons))
