@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import threading
+import uuid
 from collections.abc import Callable
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, connections
 from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
 
 from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Brand, Campaign, Event, PromptVersion, User
+from campaigns.models import Brand, Campaign, Event, PromptVersion, Subject, User
 from campaigns.services import prompts as prompt_services
 from generation.engines.base import Capabilities, Spec, register
-from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Master, Run
+from generation.models import Asset, Attempt, Cell, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
 from generation.services import fingerprints, planning
 from tests import engines, factories
 
@@ -289,11 +293,204 @@ def test_wording_is_counted_and_marked_in_the_first_prompt(ask: Callable[..., di
     assert seen.can_be_planned
 
 
-def test_files_that_would_share_a_name_are_told(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+def test_files_that_would_share_a_name_are_refused_with_the_missing_placeholder(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign, count_rows: Callable[[], Any]
+) -> None:
     campaign.output_specs.filter(slug="shop").update(name_pattern="{sku}")
     campaign.output_specs.filter(slug="thumb").update(name_pattern="{sku}_{variation}_small")
+    seen = planning.preview(**ask())
+    [collision] = seen.collisions
+    assert (collision.spec, collision.count, collision.name, collision.lacking) == ("shop", 3, "MUG-1.jpg", "variation")
+    assert not seen.can_be_planned
+    with pytest.raises(Invalid, match=r"add \{variation\} to the file name") as refusal:
+        planning.plan(**ask())
+    assert refusal.value.problems[0].pointer == "output_specs/shop/name_pattern"
+    assert count_rows() == (0, 0, 0, 0, 0)
+    assert planning.plan(**ask(stage="sandbox")).cell_count == 6
+    assert planning.plan(**ask(axes={"backdrop": ["white"]})).cell_count == 3
+
+
+def test_names_collide_as_they_are_written_on_a_disk(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+    campaign.output_specs.filter(slug="thumb").delete()
+    campaign.output_specs.update(name_pattern="{sku}_{variation}")
+    Subject.objects.filter(key="MUG-2").update(key="mug 1")
+    seen = planning.preview(**ask(axes={"backdrop": ["Off White", "off-white"]}))
+    [collision] = seen.collisions
+    assert (collision.count, collision.lacking) == (4, "")
+    assert "lost in a file's name" in collision.message
+
+
+def test_two_outputs_of_one_picture_may_not_share_a_name(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign
+) -> None:
+    campaign.output_specs.update(name_pattern="{sku}_{asset_type}_{variation}")
     [collision] = planning.preview(**ask()).collisions
-    assert (collision.spec, collision.count) == ("shop", 3)
+    assert (collision.spec, collision.count, collision.lacking) == ("thumb", 6, "spec")
+    campaign.output_specs.filter(slug="thumb").update(image_format="webp")
+    assert planning.preview(**ask()).can_be_planned
+
+
+def test_a_name_pattern_that_cannot_be_filled_is_refused_before_anything_is_made(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign
+) -> None:
+    campaign.output_specs.filter(slug="shop").update(name_pattern="{sku}_{colour}")
+    with pytest.raises(Invalid) as refusal:
+        planning.preview(**ask())
+    assert "There is no {colour}" in refusal.value.problems[0].message
+
+
+# -- how long and how dear -----------------------------------------------------------------------------------------
+
+
+def attempts(endpoint: Endpoint, seconds: list[float], *, batch_key: str = "old", paid: str | None = None) -> None:
+    """Succeeded attempts, one after the other on one worker, each as long as it says."""
+    run = factories.RunFactory(endpoint=endpoint)
+    at = timezone.now()
+    for number, took in enumerate(seconds):
+        frozen = factories.JobSpecFactory(
+            job__run=run, job__batch_key=batch_key, job__status="succeeded", quoted_cost=Decimal("0.04"),
+            candidate=number + 1,
+        )  # fmt: skip
+        started, at = at, at + timedelta(seconds=took)
+        # Claimed while the one before was at work, as claims are: only the time since that one's end counts.
+        claimed = started - timedelta(seconds=30) if number else started
+        Attempt.objects.create(
+            job=frozen.job, number=1, lease_token=uuid.uuid4(), endpoint=endpoint, worker="gpu-1", outcome="succeeded",
+            started_at=claimed, ended_at=at,
+        )  # fmt: skip
+        if paid is not None:
+            LedgerEntry.objects.create(
+                campaign=run.campaign, run=run, job=frozen.job, kind="settle", amount=Decimal(paid)
+            )
+
+
+def test_without_history_a_preview_says_so(ask: Callable[..., dict[str, Any]]) -> None:
+    seen = planning.preview(**ask())
+    assert (seen.measured, seen.seconds_low, seen.cost_high) == (0, None, None)
+    attempts(factories.EndpointFactory(), [1.0] * 3)
+    assert planning.preview(**ask()).measured == 0
+
+
+def test_time_and_cost_lie_between_what_the_endpoints_pictures_took_lately(
+    ask: Callable[..., dict[str, Any]], endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [float(seconds) for seconds in range(1, 12)], paid="0.06")
+    seen = planning.preview(**ask())
+    assert seen.measured == 11
+    assert seen.seconds_low == pytest.approx(6 * 2.0)
+    assert seen.seconds_high == pytest.approx(6 * 10.0)
+    assert (seen.cost_low, seen.cost_high) == (Decimal("0.24"), Decimal("0.36"))
+
+
+def test_workers_share_the_work_and_what_is_queued_may_go_first(
+    ask: Callable[..., dict[str, Any]], endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [2.0] * 10)
+    now = timezone.now()
+    for name in ("gpu-1", "gpu-2"):
+        Worker.objects.create(name=name, lanes=["gpu"], host="h", pid=1, started_at=now, seen_at=now)
+    factories.JobFactory.create_batch(4)
+    seen = planning.preview(**ask())
+    assert (seen.workers, seen.ahead) == (2, 4)
+    assert seen.seconds_low == pytest.approx(6 * 2.0 / 2)
+    assert seen.seconds_high == pytest.approx((6 + 4) * 2.0 / 2)
+
+
+def test_a_size_made_often_enough_counts_for_itself(ask: Callable[..., dict[str, Any]], endpoint: Endpoint) -> None:
+    planning.plan(**ask())
+    own = Job.objects.values_list("batch_key", flat=True).first()
+    attempts(endpoint, [9.0] * 20, batch_key="another size")
+    assert planning.preview(**ask()).seconds_low == pytest.approx(6 * 9.0)
+    attempts(endpoint, [1.0] * 8, batch_key=own)
+    seen = planning.preview(**ask())
+    assert (seen.measured, seen.seconds_high) == (8, pytest.approx(6 * 1.0))
+
+
+def test_a_budget_that_only_the_dearest_would_exceed_is_told(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign, endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [1.0] * 10, paid="0.08")
+    Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("0.30"))
+    campaign.refresh_from_db()
+    seen = planning.preview(**ask())
+    assert (seen.fits_budget, seen.may_exceed_budget) == (True, True)
+    Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("0.20"))
+    campaign.refresh_from_db()
+    assert not planning.preview(**ask()).fits_budget
+
+
+def test_cells_with_an_approved_picture_are_counted(ask: Callable[..., dict[str, Any]]) -> None:
+    run = planning.plan(**ask())
+    Asset.objects.filter(cell__run=run, subject__key="MUG-1").update(state="approved")
+    assert planning.preview(**ask()).approved_before == 2
+    assert planning.preview(**ask(missing_only=True)).cells == 0
+
+
+# -- what of the campaign ------------------------------------------------------------------------------------------
+
+
+def test_only_chosen_aspects_are_planned(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+    factories.OutputSpecFactory(campaign=campaign, slug="story", width=900, height=1600)
+    run = planning.plan(**ask(aspects=["9:16"]))
+    assert set(Cell.objects.filter(run=run).values_list("aspect", flat=True)) == {"9:16"}
+    assert run.definition["aspects"] == ["9:16"]
+    for wrong in (["3:2"], []):
+        with pytest.raises(Invalid):
+            planning.preview(**ask(aspects=wrong))
+
+
+def test_what_is_missing_is_planned_once(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
+    factories.OutputSpecFactory(campaign=campaign, slug="story", width=900, height=1600)
+    first = planning.plan(**ask(aspects=["1:1"], sample=1))
+    rest = planning.plan(**ask(missing_only=True))
+    pairs = [set(Cell.objects.filter(run=run).values_list("subject", "aspect")) for run in (first, rest)]
+    assert not pairs[0] & pairs[1]
+    assert len(pairs[0] | pairs[1]) == 6
+    with pytest.raises(Invalid, match="Nothing is missing"):
+        planning.plan(**ask(missing_only=True))
+
+
+def test_a_sample_of_what_is_missing_takes_subjects_that_lack_something(ask: Callable[..., dict[str, Any]]) -> None:
+    planning.plan(**ask(sample=1))
+    assert planning.preview(**ask(missing_only=True, sample=2)).subjects == 2
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(ask: Callable[..., dict[str, Any]]) -> None:
+    start = threading.Barrier(2)
+    answers: list[str] = []
+
+    def plan() -> None:
+        start.wait()
+        try:
+            answers.append(planning.plan(**ask(missing_only=True)).state)
+        except Invalid as refusal:
+            answers.append(str(refusal)[:18])
+        finally:
+            connections.close_all()
+
+    people = [threading.Thread(target=plan) for _ in range(2)]
+    for one in people:
+        one.start()
+    for one in people:
+        one.join()
+    assert sorted(answers) == ["Nothing is missing", "planned"]
+    assert Cell.objects.count() == 6
+
+
+def test_a_run_is_planned_again_with_another_version_and_stage(
+    ask: Callable[..., dict[str, Any]], version: PromptVersion, manager: User
+) -> None:
+    first = planning.plan(**ask(sample=2, axes={"backdrop": ["ink"]}, name="First"))
+    other = factories.PromptVersionFactory(
+        template=version.template, number=version.number + 1, text="{name} near {backdrop}", parameters={}, needs={}
+    )
+    again = planning.plan_again(run_id=first.pk, by=manager, prompt_version=other, stage="partial")
+    assert (again.cloned_from, again.prompt_version, again.stage, again.name) == (first, other, "partial", "First")
+    cells = [
+        list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (first, again)
+    ]
+    assert cells[0] == cells[1]
 
 
 def test_a_sample_is_the_same_every_time_and_spread_over_the_subjects(ask: Callable[..., dict[str, Any]]) -> None:

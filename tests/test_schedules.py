@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -183,3 +184,29 @@ def test_the_zone_of_a_time_does_not_matter(planned: Callable[..., Run], manager
     run = schedules.schedule(run_id=planned().pk, by=manager, at=at)
     run.refresh_from_db()
     assert run.release_at == at
+
+
+# -- over the API --------------------------------------------------------------------------------------------------
+
+
+def test_a_run_is_planned_for_a_time_cloned_and_rescheduled_over_the_api(
+    planned: Callable[..., Run], manager: User, api_client: Callable[[User], Any]
+) -> None:
+    earlier, client = planned(), api_client(manager)
+    order = {
+        "campaign": earlier.campaign_id, "prompt_version": earlier.prompt_version_id, "stage": "pilot",
+        "endpoint": earlier.endpoint.slug, "release_at": soon().isoformat(), "job_template": "packshots",
+        "aspects": ["1:1"],
+    }  # fmt: skip
+    made = client.post("/api/v1/runs/", order, format="json").json()
+    assert (made["job_template"], made["definition"]["aspects"]) == ("packshots", ["1:1"])
+    assert made["release_at"] is not None
+    address = f"/api/v1/runs/{made['id']}/"
+    assert client.post(f"{address}schedule/", {"release_at": None}, format="json").json()["release_at"] is None
+    late = client.post(f"{address}schedule/", {"release_at": soon(-9).isoformat()}, format="json")
+    assert late.status_code == 422
+    copy = client.post(f"{address}clone/", {"name": "Again"}, format="json")
+    assert (copy.status_code, copy.json()["cloned_from"], copy.json()["name"]) == (201, made["id"], "Again")
+    missing = client.post("/api/v1/runs/preview/", order | {"missing_only": True}, format="json").json()
+    assert missing["cells"] == 0
+    assert missing["pilot"]["decisions_needed"] == 10

@@ -10,6 +10,7 @@ from campaigns.api.fields import OwnKey, OwnSlug
 from campaigns.models import Campaign, PromptVersion
 from generation.choices import RunShape, Stage
 from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
+from generation.services.job_templates import BY_SLUG
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
@@ -43,11 +44,35 @@ class RunOrder(serializers.Serializer[Any]):
     axes = serializers.DictField(child=serializers.ListField(), required=False)
     rows = serializers.ListField(child=serializers.DictField(), required=False)
     sample = serializers.IntegerField(min_value=1, required=False, help_text="only so many subjects, spread over all")
+    aspects = serializers.ListField(
+        child=serializers.CharField(), required=False, help_text='only these of the campaign\'s, such as ["4:5"]'
+    )
+    missing_only = serializers.BooleanField(
+        default=False, help_text="only subjects × aspects of which no picture is there or on its way"
+    )
 
 
 class RunPlan(RunOrder):
     name = serializers.CharField(max_length=160, required=False)
     priority = serializers.IntegerField(min_value=-100, max_value=100, default=0)
+    job_template = serializers.ChoiceField(choices=list(BY_SLUG), required=False, help_text="the common job it is")
+    release_at = serializers.DateTimeField(
+        required=False, help_text="the clock releases it then, gate and budget allowing"
+    )
+
+
+class RunAgain(serializers.Serializer[Any]):
+    """What should differ from the run that is planned again."""
+
+    prompt_version = OwnKey(queryset=PromptVersion.objects.all(), required=False)
+    endpoint = OwnSlug(slug_field="slug", or_shared=True, queryset=Endpoint.objects.all(), required=False)
+    stage = serializers.ChoiceField(choices=Stage.choices, required=False)
+    name = serializers.CharField(max_length=160, required=False)
+    release_at = serializers.DateTimeField(required=False)
+
+
+class ScheduleOrder(serializers.Serializer[Any]):
+    release_at = serializers.DateTimeField(allow_null=True, help_text="null: not by itself any more")
 
 
 class RunSerializer(serializers.ModelSerializer[Run]):
@@ -71,6 +96,9 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "job_count",
             "quoted_cost",
             "override_reason",
+            "job_template",
+            "cloned_from",
+            "release_at",
             "created_at",
             "released_at",
             "finished_at",

@@ -23,7 +23,7 @@ from generation.api import serializers
 from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import runs as run_rows
-from generation.services import planning, retries, runs
+from generation.services import planning, retries, runs, schedules
 
 
 class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
@@ -85,6 +85,30 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         run = planning.plan(**self._order(request, serializers.RunPlan))
         address = reverse("api:run-detail", args=[run.pk])
         return tagged(self._shown(run), status=201, headers={"Location": address})
+
+    @extend_schema(request=serializers.RunAgain, responses={201: serializers.RunSerializer})
+    @action(detail=True, methods=["post"])
+    @idempotent
+    def clone(self, request: Request, pk: str) -> Response:
+        """Plan this run again, with another version, engine or stage where you name one."""
+        asked = serializers.RunAgain(data=request.data, context={"request": request})
+        asked.is_valid(raise_exception=True)
+        earlier, user, order = self.get_object(), caller(request), dict(asked.validated_data)
+        if "prompt_version" in order:
+            order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
+        run = planning.plan_again(run_id=earlier.pk, by=user, **order)
+        return tagged(self._shown(run), status=201, headers={"Location": reverse("api:run-detail", args=[run.pk])})
+
+    @extend_schema(request=serializers.ScheduleOrder, responses={200: serializers.RunSerializer})
+    @action(detail=True, methods=["post"])
+    def schedule(self, request: Request, pk: str) -> Response:
+        """Have a planned run released at a time, in your name; null takes the time away."""
+        asked = serializers.ScheduleOrder(data=request.data)
+        asked.is_valid(raise_exception=True)
+        run, user, at = self.get_object(), caller(request), asked.validated_data["release_at"]
+        if at is None:
+            return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
+        return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
 
     @extend_schema(request=serializers.ReleaseOrder, responses={202: serializers.RunSerializer})
     @action(detail=True, methods=["post"])

@@ -73,8 +73,12 @@ class Summary:
         return {state: count for state, count in totals.items() if count}
 
     @property
-    def percent(self) -> int:
-        return int(100 * self.complete / self.subjects) if self.subjects else 0
+    def shares(self) -> tuple[float, float]:
+        """Percent of the cells that are approved or live, and of those that are made or judged."""
+        cells = max(1, self.subjects * len(self.specs))
+        done = sum(count for state, count in self.states.items() if state in DONE)
+        gone = sum(count for state, count in self.states.items() if state in GONE)
+        return round(100 * done / cells, 1), round(100 * (sum(self.states.values()) - done - gone) / cells, 1)
 
 
 @dataclass(frozen=True)

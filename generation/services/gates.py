@@ -64,9 +64,10 @@ class Pilot:
 
     @property
     def message(self) -> str:
+        approved = f", {self.percent:.0f} % approved" if self.decided else ""
         return (
-            f"The pilot of {self.version} has {self.decided} of {self.decisions_needed} decisions, "
-            f"{self.percent:.0f} % approved; a full run needs {self.percent_needed} %."
+            f"The pilot of {self.version} has {self.decided} of {self.decisions_needed} decisions{approved}; "
+            f"a full run needs {self.percent_needed} %."
         )
 
 

@@ -13,12 +13,12 @@ from django.db import transaction
 
 from campaigns import events as spine
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Subject, User
+from campaigns.models import PromptVersion, Subject, User
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
 from generation import events
-from generation.choices import HoldReason, JobState, RunState, Stage
-from generation.models import Asset, Cell, Job, JobSpec, Run, StandingOrder
+from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
+from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run, StandingOrder
 from generation.services import copying, names, orders, previews, schedules
 from generation.services.drafts import Draft, Drafter
 from generation.services.orders import Asked, Order
@@ -96,7 +96,10 @@ def plan(
 
 @dataclass(frozen=True)
 class Copy:
-    """A run as it was asked, to be planned again. subjects: keys, None for all of the campaign. rows: a list run's."""
+    """A run as it was asked, to be planned again. rows: a list run's.
+
+    subjects, subject_ids: keys and ids of those that are still active, None for all of the campaign.
+    """
 
     run: Run
     prompt_version_id: int
@@ -106,6 +109,7 @@ class Copy:
     name: str
     job_template: str
     subjects: list[str] | None
+    subject_ids: list[int] | None
     axes: dict[str, list[Any]] | None
     rows: list[dict[str, Any]]
     sample: int | None
@@ -115,14 +119,15 @@ class Copy:
 
 def clone(*, run_id: int, by: User) -> Copy:
     """What a run was asked for, with keys for ids. Raises NotFound, also for what the person must not know of."""
-    run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
+    run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")
     asked = run.definition
     ids = asked.get("subjects", "all")
     rows = [dict(row) for row in asked.get("rows", [])]
     named = [*(ids if isinstance(ids, list) else []), *(row["subject"] for row in rows)]
-    keys = dict(Subject.objects.filter(pk__in=[one for one in named if isinstance(one, int)]).values_list("pk", "key"))
+    there = Subject.objects.filter(pk__in=[one for one in named if isinstance(one, int)], is_active=True)
+    keys = dict(there.values_list("pk", "key"))
     for row in rows:
         row["subject"] = keys.get(row["subject"], row["subject"])
     return Copy(
@@ -134,11 +139,49 @@ def clone(*, run_id: int, by: User) -> Copy:
         name=run.name,
         job_template=run.job_template,
         subjects=[keys[pk] for pk in ids if pk in keys] if isinstance(ids, list) else None,
+        subject_ids=[pk for pk in ids if pk in keys] if isinstance(ids, list) else None,
         axes=asked.get("axes"),
         rows=rows,
         sample=asked.get("sample"),
         aspects=asked.get("aspects"),
         missing_only=bool(asked.get("missing_only")),
+    )
+
+
+@transaction.atomic
+def plan_again(
+    *,
+    run_id: int,
+    by: User,
+    prompt_version: PromptVersion | None = None,
+    endpoint: Endpoint | None = None,
+    stage: str = "",
+    name: str = "",
+    release_at: datetime | None = None,
+) -> Run:
+    """Plan a run as it was asked before, with another version, engine or stage where given. Raises what `plan` does.
+
+    Subjects that are gone since are left out; "all" means all of the campaign now.
+    """
+    copy = clone(run_id=run_id, by=by)
+    version = prompt_version or prompt_services.lock(copy.prompt_version_id)
+    asked: Asked = {
+        "campaign": copy.run.campaign,
+        "prompt_version": version,
+        "endpoint": endpoint or copy.run.endpoint,
+        "stage": stage or copy.stage,
+        "by": by,
+        "shape": copy.shape,
+        "aspects": copy.aspects,
+        "missing_only": copy.missing_only,
+    }
+    if copy.shape == RunShape.LIST:
+        asked["rows"] = copy.rows
+    else:
+        asked["axes"], asked["sample"] = copy.axes, copy.sample
+        asked["subjects"] = copy.subject_ids
+    return plan(
+        name=name or copy.name, job_template=copy.job_template, cloned_from=copy.run, release_at=release_at, **asked
     )
 
 

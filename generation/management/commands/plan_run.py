@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import json
 import sys
 from argparse import ArgumentParser
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
+from campaigns.errors import Invalid, Problem
 from campaigns.management import acting
 from campaigns.models import PromptVersion, User
+from campaigns.prompts import listing
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import subjects as subject_selectors
 from generation.choices import RunShape, Stage
@@ -35,7 +37,14 @@ class Command(BaseCommand):
         parser.add_argument("--subjects", help="SKUs, comma-separated; without it all of the campaign")
         parser.add_argument("--sample", type=int, help="only so many subjects, spread over them")
         parser.add_argument("--axes", type=json.loads, help='instead of the prompt\'s own: \'{"backdrop": ["white"]}\'')
-        parser.add_argument("--rows", type=Path, help="a list instead of a matrix: CSV with a column `subject`")
+        parser.add_argument(
+            "--rows", type=Path, help="a list instead of a matrix: a table (CSV, XLSX, JSON) with a column `sku`"
+        )
+        parser.add_argument("--aspects", help='only these of the campaign\'s, comma-separated, such as "1:1,4:5"')
+        parser.add_argument("--missing", action="store_true", help="only what is neither there nor on its way")
+        parser.add_argument(
+            "--release-at", type=datetime.fromisoformat, metavar="TIME", help="such as 2026-11-24T08:00+01:00"
+        )
         parser.add_argument("--name", default="", help="the run's name")
         parser.add_argument("--priority", type=int, default=0)
         parser.add_argument("--preview", action="store_true", help="only look: count, cost, first prompts, problems")
@@ -57,11 +66,14 @@ class Command(BaseCommand):
         if options["preview"]:
             seen = planning.preview(**asked)
             return {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
-        run = planning.plan(**asked, name=options["name"], priority=options["priority"])
+        run = planning.plan(
+            **asked, name=options["name"], priority=options["priority"], release_at=options["release_at"]
+        )
         return {
             "run": run.pk,
             "name": run.name,
             "state": run.state,
+            "release_at": run.release_at and run.release_at.isoformat(),
             "stage": run.stage,
             "cells": run.cell_count,
             "jobs": run.job_count,
@@ -82,11 +94,17 @@ def _asked(by: User, options: dict[str, Any]) -> dict[str, Any]:
         "subjects": subject_selectors.ids_by_key(campaign.brand, keys) if keys else None,
         "axes": options["axes"],
         "sample": options["sample"],
+        "aspects": [one.strip() for one in options["aspects"].split(",")] if options["aspects"] else None,
+        "missing_only": options["missing"],
     }
     if options["rows"]:
-        with options["rows"].open(encoding="utf-8-sig", newline="") as file:
-            rows = [{name: value for name, value in row.items() if value} for row in csv.DictReader(file)]
-        asked |= {"shape": RunShape.LIST, "rows": rows}
+        read = listing.read(options["rows"].read_bytes())
+        if not read.is_sound:
+            raise Invalid(
+                f"{options['rows'].name} has mistakes.",
+                [Problem(one.cell or f"row {one.row}", one.message, one.value) for one in read.issues],
+            )
+        asked |= {"shape": RunShape.LIST, "rows": read.rows}
     return asked
 
 
