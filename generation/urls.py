@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from generation.views import coverage, files, planning, runs
+from generation.views import coverage, files, planning, prompt_editor, runs, standing
 
 urlpatterns = [
     path("files/<slug:kind>/<int:pk>/", files.picture, name="file"),
@@ -10,8 +10,26 @@ urlpatterns = [
     path("brands/<slug:brand>/campaigns/<slug:slug>/", coverage.campaign, name="campaign"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/runs/new/", planning.new, name="run_new"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/runs/preview/", planning.preview, name="run_preview"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/runs/axes/", planning.axes, name="run_axes"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/runs/new/outputs/", planning.outputs, name="run_outputs"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/standing/", standing.index, name="standing"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/standing/<int:pk>/", standing.edit, name="standing_edit"),
+    path("brands/<slug:brand>/campaigns/<slug:slug>/standing/<int:pk>/<slug:verb>/", standing.act, name="standing_act"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/", prompt_editor.editor, name="prompt"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/", prompt_editor.editor, name="prompt_version"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/preview/", prompt_editor.preview, name="prompt_preview"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/engine/", prompt_editor.engine_part, name="prompt_engine"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/try/", prompt_editor.try_out, name="prompt_try"),
+    path("brands/<slug:brand>/prompts/<slug:slug>/subjects/", prompt_editor.subjects, name="prompt_subjects"),
+    path(
+        "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/pictures/",
+        prompt_editor.pictures,
+        name="prompt_pictures",
+    ),
     path("brands/<slug:brand>/runs/<int:run_id>/", runs.detail, name="run"),
     path("brands/<slug:brand>/runs/<int:run_id>/live/", runs.live, name="run_live"),
     path("brands/<slug:brand>/runs/<int:run_id>/rows/", runs.rows, name="run_rows"),
+    path("brands/<slug:brand>/runs/<int:run_id>/schedule/", planning.schedule, name="run_schedule"),
+    path("brands/<slug:brand>/runs/<int:run_id>/compare/<int:other_id>/", planning.compare, name="run_compare"),
     path("brands/<slug:brand>/runs/<int:run_id>/<slug:verb>/", runs.act, name="run_act"),
 ]

@@ -22,7 +22,7 @@ from generation.models import Asset, Run, StandingOrder
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50
 CONSIDERED = 2000
-"""Changed subjects looked at in one go, the ones that waited longest first."""
+"""Changed subjects looked at in one go, the ones that exist longest first."""
 
 # What decides a subject's pictures, as one text. An engine that takes no picture does not care for photos.
 _SIGNED = """
@@ -69,7 +69,8 @@ class NotReady:
 
 @dataclass(frozen=True)
 class Shown:
-    """An order as its page tells it. waiting: changed subjects that are ready; recent: its runs of the last days."""
+    """An order as its page tells it. waiting: changed subjects that are ready; recent: its runs of the last days;
+    refusal: why it could make nothing at all now, or ""."""
 
     order: StandingOrder
     today: Today
@@ -78,6 +79,7 @@ class Shown:
     waiting: int
     not_ready: list[NotReady]
     not_ready_count: int
+    refusal: str = ""
 
 
 def digests(order: StandingOrder, *, with_images: bool) -> dict[int, str]:
@@ -145,7 +147,9 @@ def get(campaign: Campaign, user: User, order_id: int) -> StandingOrder:
     return found
 
 
-def shown(order: StandingOrder, user: User, reasons: Mapping[int, str], waiting: int) -> Shown:
+def shown(
+    order: StandingOrder, user: User, *, reasons: Mapping[int, str], waiting: int = 0, refusal: str = ""
+) -> Shown:
     """Everything about one order. reasons: subject id -> why nothing of it can be made yet."""
     since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(standing_order=order, created_at__gte=since).order_by("-pk")
@@ -159,4 +163,4 @@ def shown(order: StandingOrder, user: User, reasons: Mapping[int, str], waiting:
     subjects = Subject.objects.visible_to(user).in_bulk(list(first))
     listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
     approved = Asset.objects.filter(cell__run__standing_order=order, state=AssetState.APPROVED).count()
-    return Shown(order, today(order), recent, approved, waiting, listed, len(reasons))
+    return Shown(order, today(order), recent, approved, waiting, listed, len(reasons), refusal)

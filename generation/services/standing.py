@@ -165,10 +165,13 @@ class Picked:
     cost: Decimal = Decimal(0)
 
 
-def pick(order: StandingOrder) -> Picked:
-    """What of an order is new or changed, ready, and within today's limits. Reads only; raises as planning does."""
+def pick(order: StandingOrder, *, limit: int = selectors.CONSIDERED) -> Picked:
+    """What of an order is new or changed, ready, and within today's limits. Reads only; raises as planning does.
+
+    limit: changed subjects looked at, the ones that exist longest first.
+    """
     asked = _asked(order, order.created_by)
-    found = selectors.changed(order, with_images=bool(asked.image_roles))
+    found = selectors.changed(order, with_images=bool(asked.image_roles), limit=limit)
     picked = Picked(found)
     if not found:
         return picked

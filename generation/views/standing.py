@@ -1,0 +1,157 @@
+"""Standing orders of a campaign: what each does by itself, what waits and why; set up, changed, stopped."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.choices import PromptStatus, SourceKind
+from campaigns.errors import DomainError, Invalid, NotFound
+from campaigns.forms import add_problems
+from campaigns.models import Campaign, FeedSource, PromptVersion
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.selectors import campaigns as campaign_selectors
+from generation.models import Endpoint, StandingOrder
+from generation.selectors import standing as selectors
+from generation.services import standing as services
+
+LOOKED_AT = 300
+"""Changed products that the page judges; the clock judges more."""
+FIELDS = ("name", "prompt_version", "endpoint", "source", "daily_pictures", "daily_budget")
+
+
+class StandingForm(forms.Form):
+    """What an order makes, how much a day, and of which products."""
+
+    name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
+    prompt_version = forms.ModelChoiceField(PromptVersion.objects.none(), label="Prompt", empty_label=None)
+    endpoint = forms.ModelChoiceField(Endpoint.objects.none(), label="Engine", empty_label=None)
+    source = forms.ModelChoiceField(
+        FeedSource.objects.none(), label="New products come from", required=False, empty_label="this campaign only"
+    )
+    daily_pictures = forms.IntegerField(label="Pictures a day, at most", initial=100)
+    daily_budget = forms.DecimalField(max_digits=12, decimal_places=2, initial=20)
+    begins = forms.ChoiceField(
+        choices=[("now", "what is new or changed from now on"), ("all", "and everything the campaign has now")],
+        label="It makes",
+        required=False,
+    )
+
+    def __init__(self, *args: Any, campaign: Campaign, user: Any, order: StandingOrder | None = None) -> None:
+        initial = {name: getattr(order, name) for name in FIELDS} if order else None
+        super().__init__(*args, initial=initial, auto_id=f"order-{order.pk}-%s" if order else "new-order-%s")
+        brand = campaign.brand
+        versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
+        endpoints = Endpoint.objects.filter(is_enabled=True, brand__in=[brand]) | Endpoint.objects.filter(
+            is_enabled=True, brand=None
+        )
+        sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
+        chosen: dict[str, Any] = {
+            "prompt_version": versions.select_related("template").order_by("template__name", "-number"),
+            "endpoint": endpoints.order_by("name"),
+            "source": sources.order_by("name"),
+        }
+        for name, rows in chosen.items():
+            self.fields[name].queryset = rows  # type: ignore[attr-defined]
+        self.fields["daily_budget"].label = f"Money a day, at most, {brand.currency}"
+        self.fields["source"].help_text = "What it brings from now on joins the campaign by itself."
+        if order:
+            del self.fields["begins"]
+
+    def values(self) -> dict[str, Any]:
+        return {name: value for name, value in self.cleaned_data.items() if name != "begins"}
+
+
+@brand_page()
+def index(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """All orders of the campaign with what they did; posting sets a new one up."""
+    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    form = None
+    if request.method == "POST":
+        access.require(request.user, Action.RUN, request.brand)
+        form = StandingForm(request.POST, campaign=campaign, user=request.user)
+        if form.is_valid() and _made(request, campaign, form):
+            return redirect("standing", request.brand.slug, slug)
+    return _page(request, campaign, form)
+
+
+@require_POST
+@brand_page(Action.RUN)
+def edit(request: BrandRequest, slug: str, pk: int) -> HttpResponseBase:
+    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    order = selectors.get(campaign, request.user, pk)
+    form = StandingForm(request.POST, campaign=campaign, user=request.user, order=order)
+    if form.is_valid():
+        try:
+            services.change(order_id=order.pk, by=request.user, **form.values())
+        except Invalid as refusal:
+            add_problems(form, refusal)
+        else:
+            messages.success(request, f"{form.cleaned_data['name']} is changed.")
+            return redirect("standing", request.brand.slug, slug)
+    return _page(request, campaign, None, {order.pk: form})
+
+
+@require_POST
+@brand_page(Action.RUN)
+def act(request: BrandRequest, slug: str, pk: int, verb: str) -> HttpResponseBase:
+    """stop, resume, or look (at once, instead of within half a minute)."""
+    campaign = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
+    order = selectors.get(campaign, request.user, pk)
+    if verb in ("stop", "resume"):
+        services.set_enabled(order_id=order.pk, by=request.user, is_enabled=verb == "resume")
+        messages.success(request, f"{order.name} is {'resumed' if verb == 'resume' else 'stopped'}.")
+    elif verb == "look":
+        run = services.look(order.pk)
+        messages.success(request, f"{run.name} began." if run else "There was nothing to make.")
+    else:
+        raise NotFound(f"There is nothing called {verb!r} to do with a standing order.")
+    return redirect("standing", request.brand.slug, slug)
+
+
+def _made(request: BrandRequest, campaign: Campaign, form: StandingForm) -> bool:
+    is_from_now_on = form.cleaned_data.get("begins") != "all"
+    try:
+        made = services.create(campaign=campaign, by=request.user, is_from_now_on=is_from_now_on, **form.values())
+    except Invalid as refusal:
+        add_problems(form, refusal)
+        return False
+    messages.success(request, f"{made.name} is set up; it looks for changes every half minute.")
+    return True
+
+
+def _page(
+    request: BrandRequest, campaign: Campaign, form: StandingForm | None, edited: dict[int, StandingForm] | None = None
+) -> HttpResponseBase:
+    edited = edited or {}
+    user = request.user
+    found = list(selectors.of_campaign(campaign, user))
+    parts = [
+        (_shown(order, user), edited.get(order.pk) or StandingForm(campaign=campaign, user=user, order=order))
+        for order in found
+    ]
+    context = {
+        "campaign": campaign,
+        "orders": parts,
+        "edited": edited,
+        "form": form or StandingForm(campaign=campaign, user=user),
+        "is_refused": form is not None,
+    }
+    status = 422 if form is not None or edited else 200
+    return render(request, "generation/standing.html", context, status=status)
+
+
+def _shown(order: StandingOrder, user: Any) -> selectors.Shown:
+    try:
+        picked = services.pick(order, limit=LOOKED_AT)
+    except DomainError as refusal:
+        return selectors.shown(order, user, reasons={}, refusal=refusal.message)
+    waiting = picked.waiting + len(picked.chosen)
+    return selectors.shown(order, user, reasons=picked.unready, waiting=waiting)
