@@ -16,6 +16,7 @@ MAX_CELL = 32_767
 MAX_KEY = 120
 MAX_HEADING = 200
 MAX_NAME = 300
+MAX_ALT = 600
 MAX_SOURCE = 2000
 
 # C0 controls but tab and line ends, DEL, and the lone surrogates that stand for undecodable bytes.

@@ -52,9 +52,10 @@ class Feed:
         for record in self.records:
             if isinstance(record, Issue):
                 self.count += 1
-            elif any(map(str.strip, record[1])):
+            elif (record[1] and record[1][0].strip()) or any(map(str.strip, record[1])):
                 self.count += 1
-                record = self.mend(self.header, record) if self.mend else record
+                if self.mend:
+                    record = self.mend(self.header, record)
             yield record
 
 

@@ -18,7 +18,8 @@ class Subject(models.Model):
     attributes: {"colour": "sage", "material": "stoneware"}: what placeholders read. Values are strings.
     """
 
-    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="subjects")
+    # subject_key_once begins with the brand: an index of its own would only slow the feed merge.
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="subjects", db_index=False)
     kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     key = models.CharField(max_length=120)
     name = models.CharField(max_length=300)
@@ -47,7 +48,8 @@ class Variant(models.Model):
     options: {"Size": "M", "Colour": "Blue"}. `key` is its SKU or handle plus option values.
     """
 
-    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants")
+    # variant_key_once begins with it.
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants", db_index=False)
     key = models.CharField(max_length=200)
     options = models.JSONField(default=dict, blank=True)
     attributes = models.JSONField(default=dict, blank=True)
@@ -70,7 +72,8 @@ class ReferencePhoto(models.Model):
     content-addressed (`sha256`), upright, without GPS position (`notes` says what was removed).
     """
 
-    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="photos")
+    # photo_source_once begins with it.
+    subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="photos", db_index=False)
     role = models.CharField(max_length=10, choices=PhotoRole.choices, default=PhotoRole.FRONT)
     position = models.PositiveIntegerField(default=1)
     source = models.CharField(max_length=2000)

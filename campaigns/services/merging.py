@@ -187,8 +187,14 @@ _WRITE_DOWN = """
 """
 
 _TOTAL = """
-    SELECT count(DISTINCT (kind, CASE WHEN parent_key = '' THEN key ELSE parent_key END))
-    FROM campaigns_stagedrow WHERE batch = %(batch)s
+    SELECT count(*) + (
+        SELECT count(DISTINCT (r.kind, r.parent_key)) FROM campaigns_stagedrow r
+        WHERE r.batch = %(batch)s AND r.parent_key <> '' AND NOT EXISTS (
+            SELECT 1 FROM campaigns_stagedrow p
+            WHERE p.batch = r.batch AND p.kind = r.kind AND p.key = r.parent_key AND p.parent_key = ''
+        )
+    )
+    FROM campaigns_stagedrow WHERE batch = %(batch)s AND parent_key = ''
 """
 
 
