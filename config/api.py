@@ -4,7 +4,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import guides, sources
+from campaigns.api import guides, imports, sources
 from campaigns.api import views as campaigns
 from generation.api import views as generation
 from review.api import views as review
@@ -14,7 +14,8 @@ app_name = "api"
 router = SimpleRouter()
 router.register("brands", campaigns.BrandViewSet, "brand")
 router.register("subjects", campaigns.SubjectViewSet, "subject")
-router.register("imports", campaigns.ImportViewSet, "import")
+router.register("imports", imports.ImportViewSet, "import")
+router.register("sources", sources.FeedSourceViewSet, "source")
 router.register("campaigns", campaigns.CampaignViewSet, "campaign")
 router.register("styles", campaigns.StyleViewSet, "style")
 router.register("prompt-templates", campaigns.PromptTemplateViewSet, "prompt-template")

@@ -174,7 +174,11 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "From a product feed to approved, delivered images.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
-    "ENUM_NAME_OVERRIDES": {"Outcome": "generation.choices.Outcome"},
+    "ENUM_NAME_OVERRIDES": {
+        "Outcome": "generation.choices.Outcome",
+        "SubjectKind": "campaigns.choices.SubjectKind",
+        "ImportStatus": "campaigns.choices.ImportStatus",
+    },
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "REDOC_DIST": "SIDECAR",

@@ -145,7 +145,7 @@ def test_headings_that_say_nothing_lead_to_the_columns(desk: Desk) -> None:
     address = desk.drop(ODD)
     assert address.endswith("/columns/")
     page = desk.see(address)
-    assert "There is no column for the SKU" in page
+    assert "No column is the SKU yet" in page
     assert "Becher" in page and "Schale" in page
     assert page.count("guessed</span>") == 4
 
@@ -159,9 +159,9 @@ def test_the_preview_follows_the_columns_that_are_chosen(desk: Desk) -> None:
     address = desk.drop(ODD)
     page = desk.post(f"{address}preview/", **mapped())
     assert "M-1" in page and "Becher" in page and "salbei" in page and "12.90" in page
-    assert "cannot be read yet" not in page
+    assert "Still missing" not in page
     page = desk.post(f"{address}preview/", **mapped(**{"field-1": "ignore"}))
-    assert "There is no column for the name" in page
+    assert "No column is the name yet" in page
     assert not FeedImport.objects.get().mapping
 
 

@@ -7,10 +7,12 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.fields import OwnKey, OwnSlug
+from campaigns.choices import SubjectKind
 from campaigns.models import (
     Brand,
     Campaign,
     FeedImport,
+    FeedSource,
     ImportIssue,
     OutputSpec,
     PromptTemplate,
@@ -52,6 +54,10 @@ class SubjectSerializer(serializers.ModelSerializer[Subject]):
 
 class ImportSerializer(serializers.ModelSerializer[FeedImport]):
     brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+    source = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True)
+    mapping: Any = serializers.DictField(child=serializers.CharField(), read_only=True)
+    issue_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
+    undone_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
 
     class Meta:
         model = FeedImport
@@ -68,6 +74,14 @@ class ImportSerializer(serializers.ModelSerializer[FeedImport]):
             "updated",
             "unchanged",
             "error_count",
+            "issue_counts",
+            "subject_kind",
+            "source",
+            "mapping",
+            "fixes",
+            "bytes_read",
+            "undone_at",
+            "undone_counts",
             "created_at",
         ]
 
@@ -75,15 +89,54 @@ class ImportSerializer(serializers.ModelSerializer[FeedImport]):
 class ImportIssueSerializer(serializers.ModelSerializer[ImportIssue]):
     class Meta:
         model = ImportIssue
-        fields = ["row", "column", "value", "cause", "message"]
+        fields = ["row", "column", "cell", "value", "cause", "message"]
+
+
+class ImportShown(ImportSerializer):
+    """An import with its first hundred mistakes."""
+
+    errors = ImportIssueSerializer(many=True, read_only=True)
+
+    class Meta(ImportSerializer.Meta):
+        fields = [*ImportSerializer.Meta.fields, "errors"]
+
+
+class ImportFix(serializers.Serializer[Any]):
+    """One fix for all cells of a cause; without columns, wherever it can occur."""
+
+    cause = serializers.CharField(max_length=60)
+    fix = serializers.CharField(max_length=60)
+    columns = serializers.ListField(child=serializers.CharField(max_length=200), required=False)
 
 
 class ImportUpload(serializers.Serializer[Any]):
-    """multipart/form-data."""
+    """multipart/form-data; `mapping` and `fixes` are JSON. mapping: heading -> field, and what is not in it is
+    detected; without one, that which people saved for such headings is used. kind: of rows that name none."""
 
     brand = serializers.SlugField()
-    file = serializers.FileField()
+    file = serializers.FileField(allow_empty_file=True)
     dry_run = serializers.BooleanField(default=False)
+    kind = serializers.ChoiceField(choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
+    mapping = serializers.JSONField(required=False, help_text='{"Artikel": "key", "Was": "name", …}')
+    fixes = serializers.JSONField(default=list, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
+
+    def validate_mapping(self, value: Any) -> dict[str, str]:
+        if not isinstance(value, dict):
+            raise serializers.ValidationError("Expected an object: heading -> field.")
+        return value
+
+    def validate_fixes(self, value: Any) -> list[dict[str, Any]]:
+        asked = ImportFix(data=value, many=True)
+        asked.is_valid(raise_exception=True)
+        return [dict(one) for one in asked.validated_data]
+
+
+class ImportChange(serializers.Serializer[Any]):
+    """How a file is to be read from now on; what is left out stays as it was."""
+
+    kind = serializers.ChoiceField(choices=SubjectKind.choices, required=False)
+    mapping = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
+    fixes = ImportFix(many=True, required=False)
 
 
 class PhotosUpload(serializers.Serializer[Any]):

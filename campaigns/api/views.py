@@ -22,10 +22,10 @@ from rest_framework.views import APIView
 
 from campaigns.api import serializers
 from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
-from campaigns.models import Brand, Campaign, FeedImport, PromptTemplate, PromptVersion, StylePreset, Subject, User
+from campaigns.models import Brand, Campaign, PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import subjects as subject_rows
-from campaigns.services import archives, campaigns, imports, prompts
+from campaigns.services import archives, campaigns, prompts
 
 
 class Password(BasicAuthentication):
@@ -79,41 +79,6 @@ class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
     def get_queryset(self) -> QuerySet[Subject]:
         rows = Subject.objects.visible_to(caller(self.request)).select_related("brand")
         return rows.prefetch_related("variants", "photos")
-
-
-class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedImport]):
-    """Feeds: checked first with `dry_run`, then applied in full or not at all."""
-
-    serializer_class = serializers.ImportSerializer
-    filterset_fields = ["brand__slug", "status"]
-    queryset = FeedImport.objects.all()
-
-    def get_queryset(self) -> QuerySet[FeedImport]:
-        return FeedImport.objects.visible_to(caller(self.request)).select_related("brand")
-
-    @extend_schema(request={"multipart/form-data": serializers.ImportUpload})
-    @idempotent
-    def create(self, request: Request) -> Response:
-        asked = serializers.ImportUpload(data=request.data)
-        asked.is_valid(raise_exception=True)
-        brand = brand_rows.get(caller(request), asked.validated_data["brand"])
-        file = asked.validated_data["file"]
-        done = imports.import_feed(
-            brand=brand, file=file, file_name=file.name, by=caller(request), dry_run=asked.validated_data["dry_run"]
-        )
-        address = reverse("api:import-detail", args=[done.pk])
-        return Response(self._shown(done), status=201, headers={"Location": address})
-
-    def _shown(self, done: FeedImport) -> dict[str, Any]:
-        issues = serializers.ImportIssueSerializer(done.issues.all()[:100], many=True).data
-        return {**self.get_serializer(done).data, "errors": issues}
-
-    @extend_schema(responses=serializers.ImportIssueSerializer(many=True))
-    @action(detail=True, pagination_class=None)
-    def issues(self, request: Request, pk: str) -> Response:
-        """Every mistake by row, column and value; the first 10,000."""
-        rows = self.get_object().issues.all()[:10_000]
-        return Response(serializers.ImportIssueSerializer(rows, many=True).data)
 
 
 class PhotosView(APIView):

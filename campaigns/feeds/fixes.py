@@ -246,7 +246,9 @@ _LEAVE_EMPTY = Fix("leave_empty", "Leave them empty", "Reads each of these cells
 _LEAVE_OUT = Fix(
     "leave_out", "Leave these rows out", "Reads the file as if these rows were not there.", leaves_out=True
 )
-_NO_PRICE = Fix("leave_empty", "Leave them empty", "Reads each of these prices as empty.", _empty)
+_NO_PRICE = Fix(
+    "leave_empty", "Leave them empty", "Reads each of these prices as empty: the products have none then.", _empty
+)
 
 FIXES: dict[str, tuple[Fix, ...]] = {
     "price_unreadable": (
@@ -381,7 +383,8 @@ class Mending:
             row, changed = _step(fix, cause, columns, self._where, row)
             self.changed[index] += changed
             if not row:
-                break
+                # What is empty from the first to the last heading is passed over by every reader.
+                return number, ("",) * len(header)
         return number, row
 
     def _bind(self, header: Header) -> None:

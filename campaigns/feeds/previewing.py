@@ -29,11 +29,18 @@ class Shown:
 @dataclass
 class Preview:
     """subjects: the first ones, in file order; issues: what is wrong with the rows that were read for them; problem:
-    why nothing can be read at all."""
+    why nothing can be read at all; missing: what no column is yet ("SKU", "name")."""
 
     subjects: list[Shown] = field(default_factory=list)
     issues: list[Issue] = field(default_factory=list)
     problem: str = ""
+    missing: list[str] = field(default_factory=list)
+
+
+def refused(refusal: FeedRefused) -> Preview:
+    """What there is to see of a file that cannot be read so."""
+    missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
+    return Preview(problem=str(refusal), missing=missing)
 
 
 def first(feed: Feed, *, subjects: int) -> Preview:

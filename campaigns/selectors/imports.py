@@ -204,8 +204,11 @@ def field_choices(brand_attributes: list[str], heading: str, current: str) -> li
     groups = [
         ("What it is", [Choice(name, plain[name]) for name in ("key", "name", "parent", "kind")]),
         ("Photos", [Choice(name, plain[name]) for name in ("photo", "photos_more", "alt")]),
-        ("Attribute", [Choice("hex", plain["hex"]), *(Choice(f"attribute:{name}", name) for name in attributes)]),
-        ("Tells variants apart", [Choice(f"option:{name}", name) for name in options]),
+        (
+            "What prompts can name",
+            [Choice("hex", plain["hex"]), *(Choice(f"attribute:{name}", f"Attribute: {name}") for name in attributes)],
+        ),
+        ("Tells variants apart", [Choice(f"option:{name}", f"Option: {name}") for name in options]),
         ("Nothing", [Choice("ignore", plain["ignore"])]),
     ]
     if current == "layout":

@@ -24,7 +24,7 @@ def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Prev
         with files.open(found.storage_key) as stream:
             return previewing.first(_feed(stream, tried), subjects=PREVIEWED)
     except FeedRefused as refusal:
-        return Preview(problem=str(refusal))
+        return previewing.refused(refusal)
 
 
 def is_spreadsheet(found: FeedImport) -> bool:

@@ -1,0 +1,98 @@
+"""Feeds by API: offered, checked, mended, applied and undone by the same services as on the pages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import QuerySet
+from django.urls import reverse
+from drf_spectacular.utils import extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework.decorators import action
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from campaigns.api import serializers
+from campaigns.api.conventions import caller, idempotent
+from campaigns.choices import ImportStatus
+from campaigns.models import FeedImport
+from campaigns.selectors import brands as brand_rows
+from campaigns.services import imports
+
+SHOWN_ISSUES = 100
+
+
+class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedImport]):
+    """Feeds: checked first with `dry_run`, then applied in full or not at all; what was applied can be undone.
+
+    Files above 5 MB are read by a worker: 202, `status` is "waiting", and the `Location` tells when it is over.
+    """
+
+    serializer_class = serializers.ImportSerializer
+    filterset_fields = ["brand__slug", "status"]
+    queryset = FeedImport.objects.all()
+
+    def get_queryset(self) -> QuerySet[FeedImport]:
+        return FeedImport.objects.visible_to(caller(self.request)).select_related("brand", "source")
+
+    @extend_schema(
+        request={"multipart/form-data": serializers.ImportUpload},
+        responses={201: serializers.ImportShown, 202: serializers.ImportShown},
+    )
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = serializers.ImportUpload(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        brand = brand_rows.get(caller(request), given["brand"])
+        found = imports.offer(
+            brand=brand,
+            file=given["file"],
+            file_name=given["file"].name,
+            by=caller(request),
+            kind=given["kind"],
+            mapping=given.get("mapping"),
+            fixes=given["fixes"],
+            is_to_apply=not given["dry_run"],
+        )
+        return self._answer(found, 201)
+
+    @extend_schema(
+        request=serializers.ImportChange, responses={200: serializers.ImportShown, 202: serializers.ImportShown}
+    )
+    @action(detail=True, methods=["post"])
+    def check(self, request: Request, pk: str) -> Response:
+        """Check a file again with another mapping, kind or list of fixes; what is left out stays as it was."""
+        asked = serializers.ImportChange(data=request.data)
+        asked.is_valid(raise_exception=True)
+        found = imports.check_again(import_id=self.get_object().pk, by=caller(request), **asked.validated_data)
+        return self._answer(found, 200)
+
+    @extend_schema(request=None, responses={200: serializers.ImportShown, 202: serializers.ImportShown})
+    @action(detail=True, methods=["post"])
+    def apply(self, request: Request, pk: str) -> Response:
+        """Apply a checked file without mistakes, in full."""
+        return self._answer(imports.apply(import_id=self.get_object().pk, by=caller(request)), 200)
+
+    @extend_schema(request=None, responses={200: serializers.ImportShown})
+    @action(detail=True, methods=["post"])
+    def undo(self, request: Request, pk: str) -> Response:
+        """Take an applied import back: what it made goes, what it changed becomes what it was, unless something shows
+        it or changed it since. `undone_counts` says how many of each."""
+        return self._answer(imports.undo(import_id=self.get_object().pk, by=caller(request)), 200)
+
+    @extend_schema(responses=serializers.ImportIssueSerializer(many=True))
+    @action(detail=True, pagination_class=None)
+    def issues(self, request: Request, pk: str) -> Response:
+        """Every mistake by row, column and value; the first 10,000."""
+        rows = self.get_object().issues.all()[:10_000]
+        return Response(serializers.ImportIssueSerializer(rows, many=True).data)
+
+    def _answer(self, found: FeedImport, status: int) -> Response:
+        """The import with its first mistakes; 202 while it waits for a worker."""
+        issues: Any = serializers.ImportIssueSerializer(found.issues.all()[:SHOWN_ISSUES], many=True).data
+        status = 202 if found.status == ImportStatus.WAITING else status
+        address = reverse("api:import-detail", args=[found.pk])
+        return Response(
+            {**self.get_serializer(found).data, "errors": issues}, status=status, headers={"Location": address}
+        )
