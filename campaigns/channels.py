@@ -32,6 +32,15 @@ class Preset:
     rule: str
     background: str = ""
 
+    @property
+    def is_wide(self) -> bool:
+        return self.width > self.height
+
+    @property
+    def most(self) -> str:
+        """The byte limit as the channels write it: "8 MB", "300 KB"."""
+        return f"{self.max_bytes / MB:g} MB" if self.max_bytes >= MB else f"{self.max_bytes / 1000:g} KB"
+
 
 PRESETS: Final = (
     Preset(

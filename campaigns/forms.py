@@ -21,6 +21,13 @@ def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
         form.add_error(None, refusal.message)
 
 
+class PersonField(forms.ModelChoiceField):
+    """People by the name that their colleagues know."""
+
+    def label_from_instance(self, obj: Any) -> str:
+        return str(obj.display_name)
+
+
 class BriefForm(forms.ModelForm[Campaign]):
     """The brief. The slug is made of the name when the campaign is created and stays."""
 
@@ -55,7 +62,7 @@ class BriefForm(forms.ModelForm[Campaign]):
     def __init__(self, *args: Any, brand: Brand, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         members = User.objects.filter(memberships__brand=brand).distinct().order_by("first_name", "username")
-        self.fields["review_owner"] = forms.ModelChoiceField(members, required=False, empty_label="Nobody yet")
+        self.fields["review_owner"] = PersonField(members, required=False, empty_label="Nobody yet")
         self.fields["review_owner"].label = "Review owner"
         self.fields["budget"].label = f"Budget, {brand.currency}"
         self.fields["budget"].help_text = "Empty means no limit."

@@ -97,5 +97,7 @@ def test_look_alikes_and_products_that_vanish_are_said() -> None:
     milk = {"name": "Milk", "hex": "#f3f1ea"}
     alike = palettes.look_alikes([chalk, oat, milk])
     assert [(one.one, one.other) for one in alike] == [("Chalk", "Milk")] and "cannot be told apart" in alike[0].message
-    faint = palettes.faint_pairs([chalk, oat], [white])
-    assert [one.one for one in faint] == ["Chalk"] and "hardly shows on W" in faint[0].message
+    oat_like = {"name": "Linen", "hex": "#d6c5a5"}
+    faint = palettes.faint_on([chalk, oat], [white, milk, oat_like])
+    assert [(one.one, one.other) for one in faint] == [("Chalk", "W and Milk"), ("Oat", "Linen")]
+    assert "A product in Chalk hardly shows on W and Milk" in faint[0].message

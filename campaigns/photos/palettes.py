@@ -24,7 +24,7 @@ _SHADES: Final = np.array([0.6, 1.0, 1.0])  # light and shade of one colour are 
 _ACCENT: Final = 12.0  # how much more a fully coloured pixel weighs than a grey one, so that small accents are found
 _SMALL: Final = 0.004  # share of the weight below which a cluster is noise
 _OPAQUE: Final = 128
-FAINT: Final = 9.0
+FAINT: Final = 6.0
 """ΔE between product and backdrop below which the product hardly shows."""
 
 
@@ -39,7 +39,7 @@ class Swatch:
 
 @dataclass(frozen=True)
 class Remark:
-    """Something to look at in a list of colours; names of the two that it is about."""
+    """Something to look at in a list of colours; names of those that it is about."""
 
     one: str
     other: str
@@ -76,19 +76,16 @@ def look_alikes(listed: Sequence[Mapping[str, str]]) -> list[Remark]:
     return found
 
 
-def faint_pairs(products: Sequence[Mapping[str, str]], backdrops: Sequence[Mapping[str, str]]) -> list[Remark]:
-    """Palette colours that would hardly show on one of the backdrops; both lists are {"name", "hex"}."""
-    return [
-        Remark(
-            product["name"],
-            backdrop["name"],
-            f"A product in {product['name']} hardly shows on {backdrop['name']}"
-            f" (ΔE {colours.apart(product['hex'], backdrop['hex']):.1f}): only its shadow and edges will.",
-        )
-        for product in products
-        for backdrop in backdrops
-        if colours.apart(product["hex"], backdrop["hex"]) < FAINT
-    ]
+def faint_on(products: Sequence[Mapping[str, str]], backdrops: Sequence[Mapping[str, str]]) -> list[Remark]:
+    """Palette colours that would hardly show on some of the backdrops, one remark each; lists of {"name", "hex"}."""
+    found = []
+    for product in products:
+        near = [one["name"] for one in backdrops if colours.apart(product["hex"], one["hex"]) < FAINT]
+        if near:
+            grounds = " and ".join(filter(None, [", ".join(near[:-1]), near[-1]]))
+            message = f"A product in {product['name']} hardly shows on {grounds}: only its shadow and edges will."
+            found.append(Remark(product["name"], grounds, message))
+    return found
 
 
 def _seen(pixels: NDArray[np.uint8]) -> Floats:

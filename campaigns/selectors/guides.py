@@ -52,6 +52,11 @@ class ShownLimit:
     value: float
 
     @property
+    def said(self) -> str:
+        """The number with its unit: "1.4 times"."""
+        return f"{self.value:g} {self.limit.unit}".strip()
+
+    @property
     def is_moved(self) -> bool:
         return self.value != self.limit.default
 
@@ -126,8 +131,7 @@ def compare(older: GuideVersion, newer: GuideVersion) -> list[Change]:
         found += [Change(part, "added", {}, {"text": word}) for word in now if word not in was]
     for one, other in zip(shown_limits(older), shown_limits(newer), strict=True):
         if one.value != other.value:
-            texts = ({"text": f"{side.value:g} {side.limit.unit}".strip()} for side in (one, other))
-            found.append(Change(one.limit.label, "changed", *texts))
+            found.append(Change(one.limit.label, "changed", {"text": one.said}, {"text": other.said}))
     return found + _picture_changes(older, newer)
 
 

@@ -103,11 +103,12 @@ class Typed:
         ]
 
     def limits(self) -> list[dict[str, Any]]:
+        """Each limit with the text of its field."""
         given = self.values.get("thresholds", {})
         return [
             {
                 "shown": one,
-                "value": given.get(one.check, {}).get(one.limit.name, one.value),
+                "value": _plain(given.get(one.check, {}).get(one.limit.name, one.value)),
                 "problem": self._limit(one),
             }
             for one in selectors.shown_limits(self.guide)
@@ -247,7 +248,7 @@ def _existing(request: BrandRequest) -> GuideVersion:
 
 
 def _to(request: BrandRequest, part: str) -> HttpResponseBase:
-    return redirect(f"{reverse('guide_edit', args=[request.brand.slug])}#{part}")
+    return redirect(f"{reverse('guide_edit', args=[request.brand.slug])}#part-{part}")
 
 
 def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -> HttpResponseBase:
@@ -277,7 +278,7 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
             }
             for use, (label, hint) in USES.items()
         ],
-        "remarks": [*palettes.look_alikes(draft.palette), *palettes.faint_pairs(draft.palette, draft.backdrops)],
+        "remarks": [*palettes.look_alikes(draft.palette), *palettes.faint_on(draft.palette, draft.backdrops)],
     }
     return render(request, "campaigns/guide_edit.html", context | more, status=status)
 
@@ -323,6 +324,10 @@ def _limits(request: BrandRequest, problems: list[Problem]) -> dict[str, Any]:
         if text.strip():
             thresholds.setdefault(one.check, {})[one.limit.name] = _number(text, pointer, problems)
     return {"thresholds": thresholds}
+
+
+def _plain(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _number(text: str, pointer: str, problems: list[Problem], *, scale: float = 1) -> Any:

@@ -133,7 +133,7 @@ def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVe
         "palette": painted(shown.palette),
         "backdrops": painted(shown.backdrops),
         "backdrop_hex": backdrop_hex(shown),
-        "remarks": [*palettes.look_alikes(shown.palette), *palettes.faint_pairs(shown.palette, shown.backdrops)],
+        "remarks": [*palettes.look_alikes(shown.palette), *palettes.faint_on(shown.palette, shown.backdrops)],
         "logos": selectors.pictures(shown, PictureUse.LOGO),
         "dos": selectors.pictures(shown, PictureUse.DO),
         "donts": selectors.pictures(shown, PictureUse.DONT),

@@ -140,3 +140,24 @@ function chips(area) {
 for (const input of document.querySelectorAll(".guide-drop input[type=file]")) {
   input.addEventListener("change", () => { if (input.files.length) input.form.requestSubmit(); });
 }
+
+// -- each part is saved on its own: say so before another part's changes would be lost -------------------------------
+
+const typed = new Set();
+const part = (form) => form.closest(".guide-section")?.querySelector("h2")?.textContent || "another part";
+
+for (const form of document.querySelectorAll(".guide-section form[action*='/save/']")) {
+  form.addEventListener("input", (event) => { if (event.target.name !== "sentence") typed.add(form); });
+  form.addEventListener("click", (event) => { if (event.target.closest("[data-remove-row]")) typed.add(form); });
+}
+document.addEventListener("submit", (event) => {
+  const others = [...typed].filter((form) => form !== event.target);
+  if (event.target.hasAttribute("hx-post") || !event.target.closest(".guide-edit")) return;
+  if (others.length && !confirm(`What you changed under ${others.map(part).join(", ")} is not saved and would be lost. Go on?`)) {
+    event.preventDefault();
+    event.stopImmediatePropagation();
+    return;
+  }
+  typed.clear();
+}, true);
+addEventListener("beforeunload", (event) => { if (typed.size) event.preventDefault(); });
