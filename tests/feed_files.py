@@ -33,8 +33,19 @@ _PARTS = {
 }
 
 
-def xlsx(rows: Iterable[Iterable[str | float | None]], *, sheet: str = "", first_column: int = 0) -> bytes:
-    """A workbook of one sheet; text cells as inline strings, numbers as numbers. `sheet` replaces the rows' XML."""
+_STYLES = (
+    f'<styleSheet xmlns="{_MAIN}"><cellXfs count="2"><xf numFmtId="0"/><xf numFmtId="14" applyNumberFormat="1"/>'
+    "</cellXfs></styleSheet>"
+)
+
+
+def xlsx(
+    rows: Iterable[Iterable[str | float | None]], *, sheet: str = "", first_column: int = 0, styles: bool = False
+) -> bytes:
+    """A workbook of one sheet; text cells as inline strings, numbers as numbers.
+
+    `sheet` replaces the rows' XML; with `styles`, its cells of style 1 are dates.
+    """
     body = sheet or "".join(
         f'<row r="{number}">{"".join(_cell(value, number, at) for at, value in enumerate(row, first_column))}</row>'
         for number, row in enumerate(rows, start=1)
@@ -43,6 +54,8 @@ def xlsx(rows: Iterable[Iterable[str | float | None]], *, sheet: str = "", first
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, text in _PARTS.items():
             archive.writestr(name, text)
+        if styles:
+            archive.writestr("xl/styles.xml", _STYLES)
         archive.writestr(
             "xl/worksheets/sheet1.xml", f'<worksheet xmlns="{_MAIN}"><sheetData>{body}</sheetData></worksheet>'
         )

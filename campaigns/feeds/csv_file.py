@@ -123,6 +123,6 @@ def _broken(error: csv.Error, row: int, line: int) -> Exception:
     return refused(
         "quote",
         f'Row {row} (line {line}) has a quote inside a quoted cell; expected it doubled ("") or the cell without '
-        f"quotes. ({reason})",
+        "quotes.",
         row=row,
     )

@@ -108,7 +108,7 @@ def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str
             title = next(value.strip() for value in first[1] if value.strip())
             raise refused(
                 "header_below",
-                f"Row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: "
+                f"A{first[0]}: row {first[0]} is no row of headings (“{title[:60]}”); they stand in row {row}: "
                 f"{', '.join(value.strip() for value in values if value.strip())[:120]}. Delete the rows above it.",
                 row=first[0], value=title, cell=f"A{first[0]}",
             )  # fmt: skip

@@ -17,12 +17,13 @@ EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a
 DELIMITERS = ",;\t|"
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 15
+_LOCKED = "EncryptedPackage".encode("utf-16-le")
+_LOCK_CHUNKS = 64
 _MAGIC = {
     b"%PDF": "a PDF document",
     b"\x89PNG": "a PNG image",
     b"\xff\xd8\xff": "a JPEG image",
     b"GIF8": "a GIF image",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook (.xls); save it as .xlsx",
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"Rar!": "a RAR archive; unpack it first",
     b"7z\xbc\xaf": "a 7-Zip archive; unpack it first",
@@ -58,6 +59,13 @@ def form(stream: IO[bytes]) -> str:
         raise refused("unreadable", f"The file is empty; {EXPECTED}.")
     if head.startswith(b"PK\x03\x04"):
         return "xlsx"
+    if head.startswith(b"\xd0\xcf\x11\xe0"):
+        what = (
+            "a workbook protected by a password; save it without one"
+            if _is_locked(stream)
+            else ("an old Excel workbook (.xls); save it as .xlsx")
+        )
+        raise refused("unreadable", f"This is {what}; {EXPECTED}.")
     for magic, what in _MAGIC.items():
         if head.startswith(magic):
             raise refused("unreadable", f"This is {what}, not a table; {EXPECTED}.", value=_printable(head))
@@ -78,6 +86,18 @@ def form(stream: IO[bytes]) -> str:
     if _is_binary(head):
         raise refused("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
+
+
+def _is_locked(stream: IO[bytes]) -> bool:
+    """True for an OLE container that holds an encrypted workbook, as Excel writes one with a password."""
+    stream.seek(0)
+    rest = b""
+    for _ in range(_LOCK_CHUNKS):
+        chunk = stream.read(_CHUNK)
+        if _LOCKED in rest + chunk:
+            return True
+        rest = chunk[-len(_LOCKED) :]
+    return False
 
 
 def _beginning(head: bytes) -> str:
