@@ -51,7 +51,8 @@ def test_the_documented_path_works_with_curl_alone(live_server, brand, person, t
             ["bash", "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120
         )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert Subject.objects.filter(brand=brand).count() == 2
+    assert set(Subject.objects.filter(brand=brand).values_list("key", flat=True)) == {f"A-{n}" for n in range(1, 6)}
+    assert '"/1/sku"' in done.stdout
     assert Asset.objects.filter(campaign__slug="autumn").count() == 4
     assert Asset.objects.get(state="approved").campaign.slug == "autumn"
     assert Decision.objects.get().decided_by == reviewer

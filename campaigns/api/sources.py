@@ -1,4 +1,4 @@
-"""Pushing rows of a feed: JSON, or JSON lines, through the same import as a file."""
+"""Feed sources, and pushing rows to one: JSON, or JSON lines, through the same import as a file."""
 
 from __future__ import annotations
 
@@ -6,8 +6,12 @@ import json
 from collections.abc import Mapping
 from typing import IO, Any
 
+from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
+from rest_framework import mixins, viewsets
+from rest_framework import serializers as fields
+from rest_framework.decorators import action
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
@@ -16,9 +20,11 @@ from rest_framework.views import APIView
 
 from campaigns.api import serializers
 from campaigns.api.conventions import caller, idempotent
+from campaigns.choices import SourceKind, SubjectKind
 from campaigns.errors import Invalid, Problem
+from campaigns.models import Brand, FeedSource
 from campaigns.selectors import brands as brand_rows
-from campaigns.services import pushes
+from campaigns.services import pushes, sources
 
 MAX_BODY_BYTES = 20 * 1024 * 1024
 
@@ -67,6 +73,60 @@ class OtherRowLines(RowLines):
     """The other name that JSON lines go by."""
 
     media_type = "application/jsonl"
+
+
+class FeedSourceSerializer(fields.ModelSerializer[FeedSource]):
+    """Without its address, which may hold a key."""
+
+    brand = fields.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+
+    class Meta:
+        model = FeedSource
+        fields = [
+            "id", "brand", "slug", "name", "kind", "subject_kind", "every_minutes", "is_enabled", "next_fetch_at",
+            "fetched_at", "failures", "error",
+        ]  # fmt: skip
+
+
+class FeedSourceOrder(fields.Serializer[Any]):
+    """What a new source is."""
+
+    brand = fields.SlugField()
+    name = fields.CharField(max_length=120)
+    kind = fields.ChoiceField(choices=[SourceKind.URL, SourceKind.PUSH])
+    url = fields.CharField(max_length=2000, required=False)
+    subject_kind = fields.ChoiceField(choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
+    every_minutes = fields.IntegerField(default=1440)
+
+
+class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedSource]):
+    """Where feeds come from by themselves: fetched from an address, or pushed."""
+
+    serializer_class = FeedSourceSerializer
+    filterset_fields = ["brand__slug", "kind", "slug"]
+    queryset = FeedSource.objects.all()
+
+    def get_queryset(self) -> QuerySet[FeedSource]:
+        return FeedSource.objects.visible_to(caller(self.request)).select_related("brand")
+
+    @extend_schema(request=FeedSourceOrder)
+    @idempotent
+    def create(self, request: Request) -> Response:
+        asked = FeedSourceOrder(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = dict(asked.validated_data)
+        brand = brand_rows.get(caller(request), given.pop("brand"))
+        made = sources.create(brand=brand, by=caller(request), **given)
+        address = reverse("api:source-detail", args=[made.pk])
+        return Response(self.get_serializer(made).data, status=201, headers={"Location": address})
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"])
+    def fetch(self, request: Request, pk: str) -> Response:
+        """Have it fetched now; 202, the source says how it went."""
+        source = sources.fetch_now(source_id=self.get_object().pk, by=caller(request))
+        address = reverse("api:source-detail", args=[source.pk])
+        return Response(self.get_serializer(source).data, status=202, headers={"Location": address})
 
 
 class SourceRowsView(APIView):
