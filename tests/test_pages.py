@@ -318,9 +318,9 @@ def test_live_sends_only_cells_that_changed(task: ReviewTask, manager: Any, page
     page = client.get(f"/brands/{task.brand.slug}/runs/{run.pk}/")
     cell = page.context["sheet"].cells[0]
     address = f"/brands/{task.brand.slug}/runs/{run.pk}/live/"
-    same = client.post(address, {"cells": f"{cell.cell_id}:{cell.mark}"})
+    same = client.post(address, {"cells": f"{cell.cell_id}-{cell.mark}"})
     assert f'id="cell-{cell.cell_id}"'.encode() not in same.content
-    other = client.post(address, {"cells": f"{cell.cell_id}:00000000"})
+    other = client.post(address, {"cells": f"{cell.cell_id}-00000"})
     assert f'id="cell-{cell.cell_id}"'.encode() in other.content
 
 

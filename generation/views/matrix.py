@@ -15,7 +15,7 @@ from generation.selectors import failures, matrix
 from generation.selectors.matrix import MatrixCell, MatrixRow
 
 #: A page of the matrix: so many cells, and so many subjects at most.
-CELLS, MOST_ROWS = 360, 60
+CELLS, MOST_ROWS = 600, 60
 SMALL_ABOVE = 300
 _PROBLEMS = {"failed", "rejected", "revoked", "stale"}
 
@@ -39,7 +39,7 @@ class Square:
     def mark(self) -> str:
         code = self.cause.code if self.cause else ""
         text = f"{self.state}/{self.version_id}/{self.outcome}/{self.percent}/{self.is_running}/{code}/{self.error}"
-        return hashlib.sha256(text.encode()).hexdigest()[:6]
+        return hashlib.sha256(text.encode()).hexdigest()[:5]
 
     @property
     def look(self) -> str:

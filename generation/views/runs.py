@@ -54,7 +54,7 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """
     run = _run(request, run_id)
     context = _standing(request, run)
-    pairs = [pair.split(":", 1) for pair in request.POST.get("cells", "").split(",") if ":" in pair][:MOST_CELLS]
+    pairs = [pair.split("-", 1) for pair in request.POST.get("cells", "").split(".") if "-" in pair][:MOST_CELLS]
     known = {pk: mark for pk, mark in ((number(pk), mark) for pk, mark in pairs) if pk is not None}
     changed = load_squares(run, known)
     has_head = request.POST.get("head") != context["head_mark"]
@@ -120,7 +120,11 @@ def _sheet(request: BrandRequest, run: Run) -> Sheet:
 def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     """What the head of the page says. head_mark: changes whenever it would say something else."""
     progress = selectors.progress(run)
-    pilot = gates.pilot(run.campaign, run.prompt_version) if run.state == RunState.PLANNED and run.stage == Stage.FULL else None
+    pilot = (
+        gates.pilot(run.campaign, run.prompt_version)
+        if run.state == RunState.PLANNED and run.stage == Stage.FULL
+        else None
+    )
     funnel = progress.funnel
     said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), pilot)
     text = repr((said, sorted(funnel.assets.items())))

@@ -16,7 +16,7 @@ const watcher = matrix && new IntersectionObserver((entries) => {
     if (entry.isIntersecting) onScreen.add(entry.target);
     else onScreen.delete(entry.target);
   }
-}, { root: matrix, rootMargin: "120px" });
+}, { root: matrix, rootMargin: "40px" });
 
 function watch(rows) {
   for (const row of rows) if (!row.classList.contains("matrix-top")) watcher.observe(row);
@@ -31,12 +31,12 @@ async function look() {
   isAsking = true;
   const head = document.getElementById("run-head");
   const marks = [...onScreen].flatMap((row) => [...row.querySelectorAll("[data-mark]")])
-    .map((cell) => `${cell.id.slice(5)}:${cell.dataset.mark}`);
+    .map((cell) => `${cell.id.slice(5)}-${cell.dataset.mark}`);
   try {
     const answer = await fetch(desk.dataset.live, {
       method: "POST",
       headers: { "X-CSRFToken": csrf() },
-      body: new URLSearchParams({ cells: marks.join(","), head: head.dataset.mark }),
+      body: new URLSearchParams({ cells: marks.join("."), head: head.dataset.mark }),
     });
     if (answer.status === 200) show(await answer.text());
   } catch {
@@ -54,7 +54,8 @@ function show(html) {
     if (!old) continue;
     const inHand = document.activeElement;
     if (old.contains(inHand) && old !== inHand) continue; // somebody is at one of its buttons or fields
-    if (old.querySelector("details[open]")) continue;
+    if (old.querySelector("details.menu[open]")) continue;
+    if (old.querySelector("details.failure-fold:not([open])")) element.querySelector("details")?.removeAttribute("open");
     for (const state of ["is-open", "is-quiet"]) if (old.classList.contains(state)) element.classList.add(state);
     old.replaceWith(element);
     if (old === inHand) element.focus({ preventScroll: true });
@@ -72,7 +73,7 @@ if (desk) tick();
 
 const coming = matrix && new IntersectionObserver((entries) => {
   for (const entry of entries) if (entry.isIntersecting) append(entry.target);
-}, { root: matrix, rootMargin: "1200px" });
+}, { root: matrix, rootMargin: "2400px" });
 
 async function append(more) {
   coming.unobserve(more);
