@@ -448,3 +448,14 @@ def test_a_spec_that_has_files_stays_and_the_page_says_why(
     address = f"/brands/{brand.slug}/campaigns/{task.asset.campaign.slug}/specs/"
     answer = page_client(manager).post(address, {"remove": spec.slug})
     assert answer.status_code == 200 and "Files were already made" in answer.content.decode()
+
+
+def test_the_guides_backdrops_are_offered_where_axes_are_chosen(
+    brand: Brand, current: GuideVersion, manager: User, page_client: Any
+) -> None:
+    campaign = factories.CampaignFactory(brand=brand)
+    version = factories.PromptVersionFactory(template__brand=brand, needs={})
+    asked = {"prompt": version.pk, "endpoint": factories.EndpointFactory(engine="packshot").pk}
+    address = f"/brands/{brand.slug}/campaigns/{campaign.slug}/runs/axes/"
+    shown = page_client(manager).get(address, asked).content.decode()
+    assert 'data-axis="backdrop" data-value="white"' in shown
