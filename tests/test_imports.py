@@ -456,6 +456,25 @@ def test_the_command_acts_as_the_first_superuser_and_says_when_there_is_none(
         call_command("import_feed", str(path), brand="nowhere")
     with pytest.raises(CommandError, match="There is no file"):
         call_command("import_feed", str(tmp_path / "none.csv"), brand=brand.slug)
+    with pytest.raises(CommandError, match="Name the file"):
+        call_command("import_feed", brand=brand.slug)
+
+
+def test_the_command_takes_a_mapping_and_fixes_and_undoes(brand: Brand, manager: User, tmp_path: Path) -> None:
+    path, fields = tmp_path / "odd.csv", tmp_path / "mapping.json"
+    path.write_text("Art.;Was;VK\n1;Becher;12,90\n2;Schale;dear\n")
+    fields.write_text('{"Art.": "key", "Was": "name", "VK": "attribute:price"}')
+    common = ["--brand", brand.slug, "--as", manager.username]
+    refused = command(str(path), *common, "--mapping", str(fields), expected=1)
+    assert (refused["status"], refused["errors"][0]["cell"]) == ("refused", "C3")
+    done = command(str(path), *common, "--mapping", fields.read_text(), "--fix", "price_unreadable=leave_empty")
+    assert (done["status"], done["created"]) == ("applied", 2)
+    undone = command(*common, "--undo", str(done["import"]))
+    assert (undone["status"], undone["undone"]["removed"]) == ("undone", 2)
+    with pytest.raises(CommandError, match="cannot be undone"):
+        call_command("import_feed", *common, "--undo", str(done["import"]))
+    with pytest.raises(CommandError, match="is not JSON"):
+        call_command("import_feed", str(path), *common, "--mapping", "{")
 
 
 def test_feeds_are_read_without_django() -> None:

@@ -142,7 +142,7 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     """
     found = _load(import_id, by)
     if found.error_count:
-        raise Conflict(f"{found.error_count:,} mistakes stand in the way; fix them first.")
+        raise Conflict(f"{found.error_count:,} mistakes are in the way; fix them first.")
     _begin(found, by, among=(ImportStatus.CHECKED,), is_to_apply=True, requested_by=by)
     return _read_if_small(import_id)
 

@@ -1,15 +1,15 @@
-"""Import a product feed from the command line."""
+"""Import a product feed from the command line, or take an import back."""
 
 from __future__ import annotations
 
 import json
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.choices import SubjectKind
+from campaigns.choices import ImportStatus, SubjectKind
 from campaigns.errors import DomainError
 from campaigns.models import Brand, FeedImport, User
 from campaigns.selectors import imports as selectors
@@ -17,32 +17,34 @@ from campaigns.services import imports
 
 
 class Command(BaseCommand):
-    help = "Import a CSV or XLSX product feed into a brand, in full or not at all. Exit status 1 if it has mistakes."
+    help = "Import a feed into a brand, in full or not at all, or undo an import. Exit status 1 if it has mistakes."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("file", type=Path, help="CSV, XLSX, or Shopify's product CSV")
+        parser.add_argument("file", type=Path, nargs="?", help="CSV, TSV, XLSX, JSON or XML, also as shops export them")
         parser.add_argument("--brand", required=True, help="slug of the brand")
         parser.add_argument("--dry-run", action="store_true", help="check and count, change nothing")
         parser.add_argument(
             "--kind", default=SubjectKind.PRODUCT, choices=SubjectKind.values, help="what rows are that do not say"
         )
+        parser.add_argument(
+            "--mapping",
+            type=_mapping,
+            metavar="JSON",
+            help='file with, or literally, {"Artikel": "key", "Was": "name"}',
+        )
+        parser.add_argument(
+            "--fix", type=_fix, action="append", default=[], metavar="CAUSE=FIX", help="price_unreadable=leave_empty"
+        )
+        parser.add_argument("--undo", type=int, metavar="IMPORT", help="take this import back; no file then")
         parser.add_argument("--as", dest="username", help="who imports; without it the first superuser")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        file: Path = options["file"]
-        if not file.is_file():
-            raise CommandError(f"There is no file {file}.")
         by = _person(options["username"])
+        brand = _brand(options["brand"])
         try:
-            done = imports.import_feed(
-                brand=_brand(options["brand"]),
-                file=file,
-                file_name=file.name,
-                by=by,
-                dry_run=options["dry_run"],
-                kind=options["kind"],
-            )
+            work = self._import if options["undo"] is None else self._undo
+            done = work(brand, options, by)
         except DomainError as error:
             raise CommandError(error.message) from error
         if options["json"]:
@@ -52,7 +54,31 @@ class Command(BaseCommand):
         if done.error_count:
             raise SystemExit(1)
 
+    def _import(self, brand: Brand, options: dict[str, Any], by: User) -> FeedImport:
+        file: Path | None = options["file"]
+        if file is None or not file.is_file():
+            raise CommandError(f"There is no file {file}." if file else "Name the file to import, or --undo IMPORT.")
+        return imports.import_feed(
+            brand=brand,
+            file=file,
+            file_name=file.name,
+            by=by,
+            dry_run=options["dry_run"],
+            kind=options["kind"],
+            mapping=options["mapping"],
+            fixes=options["fix"],
+        )
+
+    def _undo(self, brand: Brand, options: dict[str, Any], by: User) -> FeedImport:
+        if options["file"] is not None:
+            raise CommandError("Name a file to import or --undo IMPORT, not both.")
+        return imports.undo(import_id=selectors.get(by, options["undo"], brand_id=brand.pk).pk, by=by)
+
     def _tell(self, by: User, done: FeedImport) -> None:
+        if done.status == ImportStatus.UNDONE:
+            counts = ", ".join(f"{count:,} {what}" for what, count in done.undone_counts.items())
+            self.stdout.write(f"{done.file_name}: undone: {counts}")
+            return
         counts = f"{done.created:,} created, {done.updated:,} updated, {done.unchanged:,} unchanged"
         self.stdout.write(f"{done.file_name}: {done.rows:,} rows, {done.get_status_display().lower()}: {counts}")
         for group in selectors.groups(by, done):
@@ -61,6 +87,24 @@ class Command(BaseCommand):
             self.stdout.write(f"    {issue.message}")
         if done.error_count > 20:
             self.stdout.write(f"    … {done.error_count - 20:,} more; --json lists the stored ones")
+
+
+def _mapping(text: str) -> dict[str, str]:
+    """Heading -> field, from a file or written out."""
+    try:
+        found = json.loads(text if text.lstrip().startswith("{") else Path(text).read_text("utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentTypeError(f"cannot read {text}: {error}") from None
+    except ValueError as error:
+        raise ArgumentTypeError(f"is not JSON: {error}") from None
+    if not isinstance(found, dict):
+        raise ArgumentTypeError("expected an object: heading -> field")
+    return found
+
+
+def _fix(text: str) -> dict[str, str]:
+    cause, _, fix = text.partition("=")
+    return {"cause": cause, "fix": fix}
 
 
 def _brand(slug: str) -> Brand:
@@ -89,5 +133,6 @@ def _plain(by: User, done: FeedImport) -> dict[str, Any]:
         "updated": done.updated,
         "unchanged": done.unchanged,
         "error_count": done.error_count,
+        "undone": done.undone_counts,
         "errors": list(selectors.issues(by, done).values("row", "column", "cell", "value", "cause", "message")),
     }
