@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
-from campaigns.choices import SourceKind
+from campaigns.choices import ImportStatus, SourceKind
 from campaigns.errors import NotFound
 from campaigns.models import Brand, FeedImport, FeedSource, User
 from campaigns.services.sources import LEASE
@@ -51,6 +51,8 @@ class Standing:
     @property
     def word(self) -> str:
         """The state in a word or two."""
+        if self.state == "failed" and self.last is not None and self.last.status == ImportStatus.REFUSED:
+            return "last rows refused" if self.source.kind == SourceKind.PUSH else "last file refused"
         words = {"paused": "stopped", "failed": "failing", "waiting": "nothing came yet", "ready": "in order"}
         return words[self.state]
 

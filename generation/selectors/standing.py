@@ -69,13 +69,14 @@ class NotReady:
 
 @dataclass(frozen=True)
 class Shown:
-    """An order as its page tells it. waiting: changed subjects that are ready; recent: its runs of the last days;
-    refusal: why it could make nothing at all now, or ""."""
+    """An order as its page tells it. next_look, waiting: changed subjects that are ready, within today's limits and
+    beyond them; recent: its runs of the last days; refusal: why it could make nothing at all now, or ""."""
 
     order: StandingOrder
     today: Today
     recent: list[Run]
     approved: int
+    next_look: int
     waiting: int
     not_ready: list[NotReady]
     not_ready_count: int
@@ -148,7 +149,13 @@ def get(campaign: Campaign, user: User, order_id: int) -> StandingOrder:
 
 
 def shown(
-    order: StandingOrder, user: User, *, reasons: Mapping[int, str], waiting: int = 0, refusal: str = ""
+    order: StandingOrder,
+    user: User,
+    *,
+    reasons: Mapping[int, str],
+    next_look: int = 0,
+    waiting: int = 0,
+    refusal: str = "",
 ) -> Shown:
     """Everything about one order. reasons: subject id -> why nothing of it can be made yet."""
     since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
@@ -163,4 +170,4 @@ def shown(
     subjects = Subject.objects.visible_to(user).in_bulk(list(first))
     listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
     approved = Asset.objects.filter(cell__run__standing_order=order, state=AssetState.APPROVED).count()
-    return Shown(order, today(order), recent, approved, waiting, listed, len(reasons), refusal)
+    return Shown(order, today(order), recent, approved, next_look, waiting, listed, len(reasons), refusal)

@@ -153,5 +153,4 @@ def _shown(order: StandingOrder, user: Any) -> selectors.Shown:
         picked = services.pick(order, limit=LOOKED_AT)
     except DomainError as refusal:
         return selectors.shown(order, user, reasons={}, refusal=refusal.message)
-    waiting = picked.waiting + len(picked.chosen)
-    return selectors.shown(order, user, reasons=picked.unready, waiting=waiting)
+    return selectors.shown(order, user, reasons=picked.unready, next_look=len(picked.chosen), waiting=picked.waiting)
