@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.urls import reverse
 from django.utils import timezone
 from PIL import Image
 
@@ -235,3 +236,22 @@ def test_refused_photos_are_tried_again_when_somebody_asks(
     assert (row.status, row.fetch_attempts, theirs.status) == (PhotoStatus.READY, 1, PhotoStatus.REFUSED)
     with pytest.raises(Conflict, match="No photo"):
         photo_loading.try_again(brand=brand, by=manager)
+
+
+def test_the_products_page_tells_how_far_they_are_and_tries_again(
+    brand: Any, manager: Any, viewer: Any, page_client: Any
+) -> None:
+    page = reverse("products", args=[brand.slug])
+    assert "photos-fetching" not in page_client(manager).get(page).content.decode(), (
+        "no photo by address, no word of it"
+    )
+    pending(brand, "https://shop.example.com/new.jpg")
+    row = pending(brand, "https://shop.example.com/gone.jpg")
+    ReferencePhoto.objects.filter(pk=row.pk).update(status=PhotoStatus.REFUSED, fetch_attempts=5)
+    shown = page_client(manager).get(page).content.decode()
+    assert "1 photo is being fetched, 1 could not be fetched." in shown and "Try again" in shown
+    assert "Try again" not in page_client(viewer).get(reverse("photos_fetching", args=[brand.slug])).content.decode()
+    assert page_client(viewer).post(reverse("photos_again", args=[brand.slug])).status_code == 403
+    assert page_client(manager).post(reverse("photos_again", args=[brand.slug])).status_code == 302
+    row.refresh_from_db()
+    assert row.status == PhotoStatus.PENDING

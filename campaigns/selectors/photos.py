@@ -52,6 +52,11 @@ class Fetching:
         return self.pending + self.fetched + self.refused
 
     @property
+    def is_busy(self) -> bool:
+        """True while some are fetched now, and not only put off."""
+        return self.pending > self.put_off
+
+    @property
     def sentence(self) -> str:
         """“42 photos are being fetched, 3 of them were put off; 60 are here, 2 were refused.”; "" if there is none."""
         if not self.pending and not self.refused:

@@ -18,7 +18,9 @@ from campaigns.errors import Invalid, NotFound
 from campaigns.forms import add_problems
 from campaigns.models import FeedImport
 from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.selectors import photos as photo_selectors
 from campaigns.selectors import sources as selectors
+from campaigns.services import photo_loading
 from campaigns.services import sources as services
 
 INTERVALS = [
@@ -108,6 +110,23 @@ def state(request: BrandRequest, slug: str) -> HttpResponseBase:
     """The head of one source, asked for again while it is being fetched."""
     found = selectors.get(request.brand, request.user, slug)
     return render(request, "campaigns/source_state.html", {"one": found, "is_live": True})
+
+
+@require_safe
+@brand_page()
+def photos(request: BrandRequest) -> HttpResponseBase:
+    """How far the photos by address are, asked for again while some are on their way."""
+    told = photo_selectors.fetching(request.brand, request.user)
+    return render(request, "campaigns/photos_fetching.html", {"fetching": told})
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def photos_again(request: BrandRequest) -> HttpResponseBase:
+    """Have the photos that could not be fetched tried again."""
+    count = photo_loading.try_again(brand=request.brand, by=request.user)
+    messages.success(request, f"{count:,} photo{'' if count == 1 else 's'} will be fetched again.")
+    return redirect("products", request.brand.slug)
 
 
 @require_POST

@@ -17,6 +17,7 @@ from campaigns.models import Campaign, ReferencePhoto, Subject
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import histories, readiness
+from campaigns.selectors import photos as photo_rows
 from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
@@ -59,6 +60,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
         "most": selectors.COUNTED,
         "kinds": KINDS,
         "is_product": is_product,
+        "fetching": photo_rows.fetching(request.brand, request.user) if is_product else None,
         "states": [(state, readiness.WORDS[state], readiness.TONES[state], counts.get(state, 0)) for state in counts],
         "campaign": campaign,
         "campaigns": campaign_selectors.visible(request.user, brand_id=request.brand.pk),
