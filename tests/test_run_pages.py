@@ -238,8 +238,8 @@ def test_each_group_has_the_button_that_mends_it(run: Run, address: str, manager
     fail(jobs[4], "input", "Endpoint x cannot be used: no model.")
     page = page_client(manager).get(address).content.decode()
     prompt = run.prompt_version
-    assert f"?view=cutouts&amp;ids={jobs[0].cell.subject_id}" in page
-    assert f"/prompts/{prompt.template.slug}/v{prompt.number}/?subjects={jobs[1].cell.subject_id}" in page
+    assert f"/cutouts/?ids={jobs[0].cell.subject_id}" in page
+    assert f"/prompts/{prompt.template.slug}/v{prompt.number}/?subject={jobs[1].cell.subject_id}" in page
     assert "Try it again" in page
     assert "Try one of them" in page
     assert "Tell the operator" in page
@@ -346,3 +346,13 @@ def test_the_drawer_stays_within_the_run_and_the_brand(
         stranger.get(f"{address.replace(run.campaign.brand.slug, other_brand.slug)}cells/{job.cell_id}/").status_code
         == 404
     )
+
+
+def test_the_sheet_of_cutouts_shows_the_products_that_failed(
+    brand: Any, viewer: User, manager: User, page_client: Any
+) -> None:
+    wanted, other = (factories.ReferencePhotoFactory(subject__brand=brand) for _ in range(2))
+    page = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"ids": f"{wanted.subject_id},x"})
+    assert [card.photo for card in page.context["sheet"].cards] == [wanted]
+    everything = page_client(viewer).get(f"/brands/{brand.slug}/cutouts/", {"show": "all"})
+    assert [card.photo for card in everything.context["sheet"].cards] == [wanted, other]

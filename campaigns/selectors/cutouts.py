@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,9 +53,20 @@ def to_be_looked_at(user: User, brand: Brand) -> QuerySet[Any]:
     return photos(user, brand).filter(~Exists(vouched))
 
 
-def sheet(user: User, brand: Brand, *, is_all: bool = False, after: int = 0, limit: int = 60) -> Sheet:
-    """Cards by SKU from the photo `after` on; three queries however many there are."""
+def sheet(
+    user: User,
+    brand: Brand,
+    *,
+    is_all: bool = False,
+    after: int = 0,
+    limit: int = 60,
+    subject_ids: Sequence[int] = (),
+) -> Sheet:
+    """Cards by SKU from the photo `after` on, of these subjects only where some are named; three queries however many
+    there are."""
     rows = photos(user, brand) if is_all else to_be_looked_at(user, brand)
+    if subject_ids:
+        rows = rows.filter(subject__in=subject_ids)
     start = ReferencePhoto.objects.visible_to(user).filter(pk=after).values_list("subject__key", "pk").first()
     if start:
         rows = rows.filter(Q(subject__key__gt=start[0]) | Q(subject__key=start[0], pk__gte=start[1]))

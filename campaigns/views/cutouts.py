@@ -30,13 +30,16 @@ MAX_MASK_BYTES = 24 * 1024 * 1024
 @require_safe
 @brand_page()
 def sheet(request: BrandRequest) -> HttpResponseBase:
-    """Cut-outs big enough to judge. `?show=all` all of them, else those that want a look; `?after=` a photo's id."""
-    is_all = request.GET.get("show") == "all"
+    """Cut-outs big enough to judge. `?show=all` all of them, `?ids=1,2` all of these products, else those that want a
+    look; `?after=` a photo's id."""
+    ids = [pk for pk in map(number, request.GET.get("ids", "").split(",")) if pk is not None]
+    is_all = request.GET.get("show") == "all" or bool(ids)
     after = number(request.GET.get("after", "")) or 0
-    found = selectors.sheet(request.user, request.brand, is_all=is_all, after=after)
+    found = selectors.sheet(request.user, request.brand, is_all=is_all, after=after, subject_ids=ids)
     context = {
         "sheet": found,
         "is_all": is_all,
+        "chosen": len(ids),
         "to_look_at": selectors.capped(selectors.to_be_looked_at(request.user, request.brand)),
         "total": selectors.capped(selectors.photos(request.user, request.brand)),
         "backdrop": _backdrop(request.brand),
