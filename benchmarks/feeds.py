@@ -1,9 +1,12 @@
-"""Rows per second and memory of a whole feed import: first time, again unchanged, and with every price changed.
+"""Rows per second and memory of a whole feed import, and how long approvals in the same brand take meanwhile.
 
-    make bench NAME=feeds           ROWS=100000,1000000 changes the sizes
+    make bench NAME=feeds           ROWS=100000,1000000 changes the sizes, APPROVALS=0 leaves the approvals out
 
-Each import runs in a fresh process of its own, so that its peak is its own. The file has seven columns, decimal commas
-and a picture per row. Peak is that of the importing process; PostgreSQL's is not in it.
+The file has seven columns, decimal commas and a picture per row. It is imported for the first time, again unchanged,
+with every price changed, and undone. Each import runs in a process of its own, so that its peak is its own; what
+PostgreSQL takes is not in it. Another process approves one image after the other through the service that people use,
+five per second: first alone, then while the first import runs. The machine may do other things too: the load beside
+the times and the seconds of CPU say how far they are to be trusted.
 """
 
 from __future__ import annotations
@@ -15,10 +18,16 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
-SIZES = [int(size) for size in os.environ.get("ROWS", "100000").split(",")]
+SIZES = [int(size) for size in os.environ.get("ROWS", "1000000").split(",")]
+APPROVALS = int(os.environ.get("APPROVALS", "600"))
+"""Images made ready for approving."""
+ALONE = 100
+"""How many of them are approved before the import begins."""
+PACE_SECONDS = 0.2
 
 
 def write_feed(path: Path, rows: int, cents: str) -> None:
@@ -36,81 +45,195 @@ def peak_mb() -> float:
     return int(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def one_import(path: str) -> None:
-    """In a process of its own: import the file, print seconds, peaks and counts as JSON."""
-    import django
+def postgres_seconds() -> float:
+    """CPU of the database server and all its processes so far, those included that have ended."""
+    from django.db import connection
 
-    django.setup()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        server = _parent(cursor.fetchone()[0])
+    ticks = 0
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = path.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(path.parent.name) == server:
+            ticks += sum(map(int, fields[11:15]))
+        elif int(fields[1]) == server:
+            ticks += sum(map(int, fields[11:13]))
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+# -- in processes of their own -----------------------------------------------------------------------------------------
+
+
+def one_import(path: str) -> dict[str, Any]:
+    """Import the file; seconds, peaks and counts."""
     from campaigns.models import Brand, User
     from campaigns.services import imports
 
     brand, by = Brand.objects.get(slug="benchmark"), User.objects.get(username="benchmark")
-    base = peak_mb()
-    started = time.perf_counter()
+    base, of_postgres = peak_mb(), postgres_seconds()
+    started, used = time.perf_counter(), time.process_time()
     done = imports.import_feed(brand=brand, file=Path(path), file_name="feed.csv", by=by)
     seconds = time.perf_counter() - started
-    print(
-        json.dumps({
-            "seconds": round(seconds, 2), "rows_per_second": round(done.rows / seconds), "errors": done.error_count,
-            "created": done.created, "updated": done.updated, "unchanged": done.unchanged,
-            "peak_mb": round(peak_mb()), "import_mb": round(peak_mb() - base, 1),
-        })
-    )  # fmt: skip
+    return _figures(seconds, done.rows) | {
+        "cpu_python": round(time.process_time() - used, 1), "cpu_postgres": round(postgres_seconds() - of_postgres, 1),
+        "errors": done.error_count, "created": done.created, "updated": done.updated, "unchanged": done.unchanged,
+        "peak_mb": round(peak_mb()), "import_mb": round(peak_mb() - base, 1), "import": done.pk,
+    }  # fmt: skip
 
 
-def measure(path: Path) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.feeds", "--one", str(path)]
-    answer = subprocess.run(command, check=True, cwd=ROOT, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(answer.splitlines()[-1])
+def one_undo(import_id: str) -> dict[str, Any]:
+    from django.db import transaction
+
+    from campaigns.services import staging
+
+    started = time.perf_counter()
+    with transaction.atomic(durable=True):
+        undone = staging.undo(int(import_id))
+    seconds = time.perf_counter() - started
+    return _figures(seconds, undone.removed + undone.restored) | {
+        "removed": undone.removed, "restored": undone.restored, "kept": undone.kept,
+    }  # fmt: skip
 
 
-def compare(folder: Path, rows: int) -> dict[str, dict[str, float]]:
+def _figures(seconds: float, rows: int) -> dict[str, Any]:
+    return {
+        "seconds": round(seconds, 1), "rows_per_second": round(rows / seconds), "load": round(os.getloadavg()[0], 1)
+    }  # fmt: skip
+
+
+def approvals(stop: str, count: str) -> dict[str, Any]:
+    """Approve up to `count` open images at a person's pace until the file `stop` is there; milliseconds of each."""
+    from campaigns.models import User
+    from review.models import ReviewTask
+    from review.services import decisions
+    from tests.in_review import seen
+
+    by = User.objects.get(username="benchmark")
+    tasks = list(ReviewTask.objects.filter(brand__slug="benchmark", state="open").order_by("pk")[: int(count)])
+    taken: list[float] = []
+    print("ready", flush=True)
+    for task in tasks:
+        if taken and Path(stop).exists():
+            break
+        what = seen(task)
+        started = time.perf_counter()
+        decisions.approve(by=by, **what)
+        taken.append((time.perf_counter() - started) * 1000)
+        time.sleep(max(0.0, PACE_SECONDS - taken[-1] / 1000))
+    taken.sort()
+    at = {name: round(taken[int(len(taken) * share)], 1) for name, share in (("p50", 0.5), ("p95", 0.95))}
+    return at | {"worst": round(taken[-1], 1), "approvals": len(taken), "load": round(os.getloadavg()[0], 1)}
+
+
+def in_process(*arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "benchmarks.feeds", *arguments]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+
+
+def answer(process: subprocess.Popen[str]) -> dict[str, Any]:
+    text, _ = process.communicate()
+    if process.returncode:
+        raise SystemExit(f"{process.args} ended with {process.returncode}")
+    return dict(json.loads(text.splitlines()[-1]))
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def compare(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
     from django.db import connection
 
     with connection.cursor() as cursor:
         cursor.execute("TRUNCATE campaigns_subject CASCADE")
-    feed, changed = folder / "feed.csv", folder / "changed.csv"
+    feed, changed, stop = folder / "feed.csv", folder / "changed.csv", folder / "stop"
+    stop.unlink(missing_ok=True)
     write_feed(feed, rows, "90")
     write_feed(changed, rows, "95")
-    answers = {}
-    for name, path in (("first", feed), ("again", feed), ("changed", changed)):
-        answers[name] = measure(path)
-        print(f"{rows:>9,} rows, {name:<8} {answers[name]}", flush=True)
+    answers: dict[str, dict[str, Any]] = {}
+
+    def tell(name: str, figures: dict[str, Any]) -> None:
+        answers[name] = figures
+        print(f"{rows:>9,} rows, {name:<16} {figures}", flush=True)
+
+    if APPROVALS:
+        make_ready(APPROVALS)
+        tell("approvals_alone", answer(in_process("--approve", str(stop), str(ALONE))))
+    beside = in_process("--approve", str(stop), str(APPROVALS)) if APPROVALS else None
+    if beside and beside.stdout:
+        beside.stdout.readline()
+    tell("first", answer(in_process("--one", str(feed))))
+    if beside:
+        stop.touch()
+        tell("approvals_beside", answer(beside))
+    tell("again", answer(in_process("--one", str(feed))))
+    tell("changed", answer(in_process("--one", str(changed))))
+    tell("undo", answer(in_process("--undo", str(answers["changed"]["import"]))))
     return answers
 
 
+def make_ready(count: int) -> None:
+    """Images in review of the benchmark's brand, all in one campaign."""
+    from campaigns.models import Brand
+    from tests import factories
+    from tests.in_review import image_in_review
+
+    brand = Brand.objects.get(slug="benchmark")
+    campaign = factories.CampaignFactory(brand=brand)
+    run = factories.RunFactory(campaign=campaign)
+    specs = [factories.OutputSpecFactory(campaign=campaign)]
+    for _ in range(count):
+        image_in_review(brand, campaign=campaign, run=run, specs=specs)
+
+
 def main() -> None:
-    import django
     from django.core.management import call_command
 
-    django.setup()
     from campaigns.models import Brand, User
 
     call_command("migrate", verbosity=0)
     Brand.objects.get_or_create(slug="benchmark", defaults={"name": "Benchmark"})
     if not User.objects.filter(username="benchmark").exists():
         User.objects.create_superuser("benchmark")
-    with tempfile.TemporaryDirectory() as folder:
-        results = {rows: compare(Path(folder), rows) for rows in SIZES}
     figures: dict[str, float] = {}
-    for rows, answers in results.items():
-        size = f"{rows // 1000}k"
-        figures |= {f"rows_per_second_{name}_{size}": answer["rows_per_second"] for name, answer in answers.items()}
-        figures[f"import_mb_{size}"] = max(answer["import_mb"] for answer in answers.values())
-        figures[f"peak_mb_{size}"] = max(answer["peak_mb"] for answer in answers.values())
+    with tempfile.TemporaryDirectory() as folder:
+        for rows in SIZES:
+            answers = compare(Path(folder), rows)
+            size = f"{rows // 1000}k"
+            for name in ("first", "again", "changed", "undo"):
+                figures[f"rows_per_second_{name}_{size}"] = answers[name]["rows_per_second"]
+            imports = [answers[name] for name in ("first", "again", "changed")]
+            figures[f"import_mb_{size}"] = max(done["import_mb"] for done in imports)
+            figures[f"cpu_seconds_first_{size}"] = round(imports[0]["cpu_python"] + imports[0]["cpu_postgres"], 1)
+            for name in ("alone", "beside") if APPROVALS else ():
+                figures[f"approval_p95_ms_{name}_{size}"] = answers[f"approvals_{name}"]["p95"]
+    figures["load"] = round(os.getloadavg()[0], 1)
     print(json.dumps(figures))
 
 
+MODES = {"--one": one_import, "--undo": one_undo, "--approve": approvals}
+
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    if "--one" in sys.argv:
-        one_import(sys.argv[-1])
+    import django
+
+    if mode := MODES.get(sys.argv[1] if len(sys.argv) > 1 else ""):
+        django.setup()
+        print(json.dumps(mode(*sys.argv[2:])))
     else:
         from config import embedded
 
-        with tempfile.TemporaryDirectory(prefix="bench") as folder:
-            for name in ("DATABASE_URL", "REDIS_URL"):
-                os.environ.pop(name, None)
-            os.environ["PROOFLINE_VAR"] = folder
+        with tempfile.TemporaryDirectory(prefix="bench") as home:
+            for setting in ("DATABASE_URL", "REDIS_URL"):
+                os.environ.pop(setting, None)
+            os.environ["PROOFLINE_VAR"] = home
             with embedded.services():
+                django.setup()
                 main()

@@ -231,7 +231,7 @@ class Binding(Protocol):
     columns: Mapping[str, int]
     groups: bool
 
-    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+    def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         """One pass, a bounded number of rows in memory; a row with an issue may still be yielded."""
 
 

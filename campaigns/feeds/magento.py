@@ -113,7 +113,8 @@ class Rows(Plain):
         for found in super().rows_of(row):
             yield found
             if not found.parent_key and (index := self.at["configurable_variations"]) is not None:
-                yield from row.take(index, partial(self._variations, row, found), ())
+                nothing: tuple[FeedRow, ...] = ()
+                yield from row.take(index, partial(self._variations, row, found), nothing)
 
     def parent_of(self, row: Row) -> str:
         if parent := super().parent_of(row):
@@ -140,7 +141,8 @@ class Rows(Plain):
         found = super().attributes(row, names)
         index = self.at["additional_attributes"]
         if index is not None and row.has(index):
-            packed = {attribute(name): value for name, value in row.take(index, unpacked, {}).items() if value}
+            nothing: dict[str, str] = {}
+            packed = {attribute(name): value for name, value in row.take(index, unpacked, nothing).items() if value}
             self.names |= packed.keys()
             found = packed | found
         return found

@@ -29,7 +29,7 @@ class PictureRows:
         self.role = header.find(["role"])
         self.columns: Mapping[str, int] = {"key": self.key, "name": self.key}
 
-    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+    def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         previous, count = "", 0
         for record in cells.sound(self.header, records):
             if isinstance(record, Issue):

@@ -130,7 +130,7 @@ class Products:
             names[index] = name if chosen in names.values() else chosen
         return names
 
-    def read(self, records: Iterable[Record]) -> Iterator[FeedRow | Issue]:
+    def read(self, records: Iterable[Record | Issue]) -> Iterator[FeedRow | Issue]:
         for handle, group in groupby(self._rows(records), key=lambda pair: pair[1]):
             product: Product | None = None
             for count, (row, _) in enumerate(group):
@@ -143,7 +143,7 @@ class Products:
             if product:
                 yield from self._rows_of(product)
 
-    def _rows(self, records: Iterable[Record]) -> Iterator[tuple[Row, str]]:
+    def _rows(self, records: Iterable[Record | Issue]) -> Iterator[tuple[Row, str]]:
         """Each row with its product's handle: its own, that made of a title, or, with neither, the one above."""
         above = ""
         for record in cells.sound(self.header, records):

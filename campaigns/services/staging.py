@@ -1,6 +1,6 @@
 """The set-based half of a feed import: rows into the staging table by COPY, and mistakes that only sets show.
 
-Merging them and undoing that is in merging.py. Whether an import is applied is decided in services/imports.py.
+Merging is in merging.py, undoing that in undoing.py. Whether an import is applied is decided in services/imports.py.
 """
 
 from __future__ import annotations
@@ -16,7 +16,8 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from campaigns.feeds.base import UNPLACED, FeedRow
-from campaigns.services.merging import Merged, Undone, merge, undo
+from campaigns.services.merging import Merged, merge
+from campaigns.services.undoing import Undone, undo
 
 __all__ = [
     "Merged", "Mistake", "Undone", "clear", "duplicates", "merge", "orphans", "prepare", "stage", "undo",

@@ -1,0 +1,146 @@
+"""Undoing an import: what it changed is as before again, as far as nothing has changed it since.
+
+Set-based like the merge, and under its lock: an import and the undoing of another never meet.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from string import Template
+from typing import Any
+
+from django.db import connection
+from django.db.models import ManyToOneRel
+
+from campaigns import clock
+from campaigns.models import ImportChange, ReferencePhoto, Subject, Variant
+from campaigns.services import merging
+
+_PLAN = """
+    CREATE TEMPORARY TABLE undo_plan ON COMMIT DROP AS
+    SELECT s.id AS subject_id, c.was,
+           CASE WHEN s.updated_at <> c.subject_updated_at THEN 'kept'
+                WHEN c.was IS NOT NULL THEN 'restored'
+                WHEN $is_used THEN 'retired'
+                ELSE 'removed' END AS fate
+    FROM campaigns_importchange c JOIN campaigns_subject s ON s.id = c.subject_id
+    WHERE c.feed_import_id = %(import)s
+    FOR UPDATE OF s
+"""
+
+# What people did to its pictures is worth keeping: files they added, cut-outs they made or accepted.
+_WORKED_ON = """
+    EXISTS (SELECT 1 FROM campaigns_referencephoto f WHERE f.subject_id = s.id AND f.created_at <> s.created_at)
+    OR EXISTS (
+        SELECT 1 FROM campaigns_cutout k JOIN campaigns_referencephoto f ON f.id = k.photo_id
+        WHERE f.subject_id = s.id AND (k.made_by_id IS NOT NULL OR k.accepted_by_id IS NOT NULL)
+    )
+"""
+
+_POINTS = 'EXISTS (SELECT 1 FROM "$table" x WHERE x."$column" = s.id)'
+_REMOVED = "(SELECT subject_id FROM undo_plan WHERE fate = 'removed')"
+_REMOVE = [
+    "DELETE FROM campaigns_cutout WHERE photo_id IN "
+    "(SELECT id FROM campaigns_referencephoto WHERE subject_id IN $removed)",
+    "DELETE FROM campaigns_referencephoto WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_variant WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_importchange WHERE subject_id IN $removed",
+    "DELETE FROM campaigns_subject WHERE id IN $removed",
+]
+_RETIRE = """
+    UPDATE campaigns_subject s SET is_active = false, updated_at = %(now)s
+    FROM undo_plan u WHERE u.subject_id = s.id AND u.fate = 'retired'
+"""
+_PARTS = """
+    CREATE TEMPORARY TABLE undo_parts ON COMMIT DROP AS
+    SELECT u.subject_id, w.what, coalesce(p.part ->> 'key', p.part ->> 'source') AS name,
+           CASE WHEN jsonb_typeof(p.part -> 'was') = 'object' THEN p.part -> 'was' END AS was
+    FROM undo_plan u
+    CROSS JOIN (VALUES ('variants'), ('photos')) AS w(what)
+    CROSS JOIN LATERAL jsonb_array_elements(coalesce(u.was -> w.what, '[]')) AS p(part)
+    WHERE u.fate = 'restored' AND jsonb_typeof(coalesce(u.was -> w.what, '[]')) = 'array'
+"""
+_RESTORE = [
+    """
+    UPDATE campaigns_subject s
+    SET name = coalesce(u.was ->> 'name', s.name),
+        attributes = coalesce(u.was -> 'attributes', s.attributes),
+        is_active = coalesce((u.was ->> 'is_active')::boolean, s.is_active),
+        updated_at = %(now)s
+    FROM undo_plan u WHERE u.subject_id = s.id AND u.fate = 'restored'
+    """,
+    """
+    DELETE FROM campaigns_variant v USING undo_parts p
+    WHERE p.what = 'variants' AND p.was IS NULL AND v.subject_id = p.subject_id AND v.key = p.name
+    """,
+    """
+    UPDATE campaigns_variant v
+    SET options = p.was -> 'options', attributes = p.was -> 'attributes', position = (p.was ->> 'position')::int
+    FROM undo_parts p
+    WHERE p.what = 'variants' AND p.was IS NOT NULL AND v.subject_id = p.subject_id AND v.key = p.name
+    """,
+    """
+    CREATE TEMPORARY TABLE undo_photos ON COMMIT DROP AS
+    SELECT f.id FROM campaigns_referencephoto f JOIN undo_parts p ON p.subject_id = f.subject_id AND p.name = f.source
+    WHERE p.what = 'photos' AND p.was IS NULL AND NOT EXISTS (
+        SELECT 1 FROM campaigns_cutout k
+        WHERE k.photo_id = f.id AND (k.made_by_id IS NOT NULL OR k.accepted_by_id IS NOT NULL)
+    )
+    """,
+    "DELETE FROM campaigns_cutout WHERE photo_id IN (SELECT id FROM undo_photos)",
+    "DELETE FROM campaigns_referencephoto WHERE id IN (SELECT id FROM undo_photos)",
+    """
+    UPDATE campaigns_referencephoto f
+    SET position = (p.was ->> 'position')::int, alt_text = p.was ->> 'alt_text'
+    FROM undo_parts p
+    WHERE p.what = 'photos' AND p.was IS NOT NULL AND f.subject_id = p.subject_id AND f.source = p.name
+    """,
+]
+
+
+@dataclass(frozen=True)
+class Undone:
+    """What undoing an import did to subjects. removed: gone, or retired where something uses them (`retired` of them).
+
+    restored: as they were before. kept: changed by somebody or something later, and left alone.
+    """
+
+    removed: int
+    restored: int
+    kept: int
+    retired: int = 0
+
+
+def undo(import_id: int) -> Undone:
+    """Take back what an applied import did, as far as nothing has changed it since. Must run inside a transaction.
+
+    Subjects that it made go, or are retired where a cell, an asset, a campaign or people's work on their pictures
+    would lose them; those that it changed are as before again. Changed since (by hand, by a later feed): kept.
+    """
+    values: dict[str, Any] = {"import": import_id, "now": clock.now()}
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT brand_id FROM campaigns_feedimport WHERE id = %(import)s", values)
+        merging.alone(cursor, cursor.fetchone()[0])
+        for table in ("plan", "parts", "photos"):
+            cursor.execute(f"DROP TABLE IF EXISTS undo_{table}")
+        cursor.execute(Template(_PLAN).substitute(is_used=_is_used()), values)
+        cursor.execute("SELECT fate, count(*) FROM undo_plan GROUP BY fate")
+        counts = dict(cursor.fetchall())
+        for statement in (_RETIRE, _PARTS, *_RESTORE, *_REMOVE):
+            cursor.execute(Template(statement).substitute(removed=_REMOVED), values)
+    retired = counts.get("retired", 0)
+    return Undone(
+        removed=counts.get("removed", 0) + retired, restored=counts.get("restored", 0), kept=counts.get("kept", 0),
+        retired=retired,
+    )  # fmt: skip
+
+
+def _is_used() -> str:
+    """SQL: something of any app points at subject s, or people have worked on its pictures."""
+    own = (Variant, ReferencePhoto, ImportChange)
+    uses = [_WORKED_ON]
+    for relation in Subject._meta.get_fields(include_hidden=True):
+        if isinstance(relation, ManyToOneRel) and relation.related_model not in own:
+            table, column = relation.related_model._meta.db_table, relation.field.column
+            uses.append(Template(_POINTS).substitute(table=table, column=column))
+    return "(" + " OR ".join(uses) + ")"
