@@ -163,7 +163,7 @@ def test_the_daily_budget_ends_the_day_and_the_rest_goes_on_tomorrow(asked: dict
     for number in range(5):
         new_mug(campaign, number)
     assert keys(look(order)) == ["NEW-00", "NEW-01"]
-    assert "3 products wait for tomorrow: the daily budget of 1.20 EUR is used up." in order.message
+    assert "3 products wait for tomorrow: the daily budget of 1.20 EUR goes no further." in order.message
     assert look(order) is None
     with clock.at(timezone.now() + timedelta(days=1)):
         assert keys(look(order)) == ["NEW-02", "NEW-03"]
@@ -181,7 +181,7 @@ def test_the_number_of_pictures_a_day_counts_over_all_runs_of_the_day(
     for number in (2, 3, 4):
         new_mug(campaign, number)
     assert keys(look(order)) == ["NEW-02", "NEW-03"]
-    assert "1 product waits for tomorrow: the 3 pictures of the day are made." in order.message
+    assert "1 product waits for tomorrow: the order makes at most 3 pictures a day." in order.message
 
 
 def test_the_campaigns_own_budget_holds_too(asked: dict[str, Any], campaign: Campaign) -> None:
@@ -190,7 +190,24 @@ def test_the_campaigns_own_budget_holds_too(asked: dict[str, Any], campaign: Cam
     for number in (1, 2):
         new_mug(campaign, number)
     assert keys(look(order)) == ["NEW-01"]
-    assert "the campaign's budget is used up" in order.message
+    assert "the campaign's budget goes no further" in order.message
+
+
+def test_a_product_that_no_day_can_bear_is_said_to_be_too_much(asked: dict[str, Any], campaign: Campaign) -> None:
+    order = standing.create(**(asked | {"daily_budget": Decimal("0.40")}))
+    mug = new_mug(campaign, 1)
+    assert look(order) is None
+    assert standing.pick(order).unready[mug.pk] == "It needs 1 picture for 0.50 EUR, more than a day's limit."
+
+
+def test_what_was_in_the_way_is_forgotten_when_it_is_gone(order: StandingOrder, campaign: Campaign) -> None:
+    mug = factories.SubjectFactory(brand=campaign.brand, key="BARE")
+    campaign.subjects.add(mug)
+    look(order)
+    assert order.message == "1 product is not ready."
+    campaign.subjects.remove(mug)
+    look(order)
+    assert order.message == ""
 
 
 def test_two_clocks_at_once_make_one_run(order: StandingOrder, campaign: Campaign) -> None:

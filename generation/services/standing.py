@@ -114,10 +114,7 @@ def look(order_id: int) -> Run | None:
             run, message = _take_up(order)
     except DomainError as refusal:
         run, message = None, f"Nothing was made: {refusal.message}"
-    seen = {"looked_until": clock.now()}
-    if message or run is not None:  # an uneventful look leaves standing what the last one did
-        seen["message"] = message[:500]
-    StandingOrder.objects.filter(pk=order.pk).update(**seen)
+    StandingOrder.objects.filter(pk=order.pk).update(looked_until=clock.now(), message=message[:500])
     return run
 
 
@@ -209,13 +206,17 @@ def _fit(picked: Picked, weights: dict[int, _Weight], order: StandingOrder) -> N
     today, currency = selectors.today(order), order.campaign.brand.currency
     left = budget.standing(order.campaign).left
     limits = [
-        (today.budget_left, f"the daily budget of {order.daily_budget:.2f} {currency} is used up"),
-        *([(left, "the campaign's budget is used up")] if left is not None else []),
+        (today.budget_left, f"the daily budget of {order.daily_budget:.2f} {currency} goes no further"),
+        *([(left, "the campaign's budget goes no further")] if left is not None else []),
     ]
     for pk, weight in weights.items():
+        if weight.pictures > order.daily_pictures or weight.cost > order.daily_budget:
+            needs = f"It needs {_many(weight.pictures, 'picture')} for {weight.cost:.2f} {currency}"
+            picked.unready[pk] = f"{needs}, more than a day's limit."
+            continue
         short = next((words for money, words in limits if picked.cost + weight.cost > money), "")
         if picked.pictures + weight.pictures > today.pictures_left:
-            short = f"the {order.daily_pictures:,} pictures of the day are made"
+            short = f"the order makes at most {_many(order.daily_pictures, 'picture')} a day"
         if short:
             picked.waiting, picked.limit = picked.waiting + 1, picked.limit or short
             continue
