@@ -16,6 +16,8 @@ from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
 from campaigns.models import Cutout, Event, ReferencePhoto
 from campaigns.photos import masks
 from campaigns.services import cutouts, files, photos
+from generation.models import JobSpec
+from generation.services import planning
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db
@@ -165,3 +167,52 @@ def test_two_people_accept_different_cut_outs_of_one_photo_and_one_is_left(brand
         thread.join()
     assert photo.cutouts.filter(is_accepted=True).count() == 1
     assert Event.objects.filter(type="campaigns.cutout.accepted").count() == 2
+
+
+# -- what runs make of it ----------------------------------------------------------------------------------------------
+
+
+def specs_of(run: Any) -> list[dict[str, Any]]:
+    return [row.spec for row in JobSpec.objects.filter(job__run=run)]
+
+
+def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_picture(
+    brand: Any, photo: Any, manager: Any, designer: Any
+) -> None:
+    campaign = factories.CampaignFactory(brand=brand, subjects=[photo.subject])
+    factories.OutputSpecFactory(campaign=campaign, slug="shop", width=600, height=600)
+    version = factories.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
+    asked = {
+        "campaign": campaign,
+        "prompt_version": version,
+        "endpoint": factories.EndpointFactory(engine="packshot"),
+        "stage": "pilot",
+        "by": manager,
+    }
+    before = planning.plan(**asked)
+    made, step = cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer)
+    after = planning.plan(**asked)
+    cutouts.take_back(steps=[step], by=designer)
+    again = planning.plan(**asked)
+    pinned = [specs_of(run)[0]["images"]["cutout"]["sha256"] for run in (before, after, again)]
+    first = photo.cutouts.order_by("id")[0]
+    assert pinned == [first.sha256, made.sha256, first.sha256]
+    prints = [JobSpec.objects.get(job__run=run).fingerprint for run in (before, after, again)]
+    assert prints[0] == prints[2] != prints[1]
+
+
+def test_without_an_accepted_cut_out_nothing_is_planned_and_it_is_said(
+    brand: Any, photo: Any, manager: Any, designer: Any
+) -> None:
+    campaign = factories.CampaignFactory(brand=brand, subjects=[photo.subject])
+    factories.OutputSpecFactory(campaign=campaign, slug="shop", width=600, height=600)
+    version = factories.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
+    cutouts.refuse_many(cutout_ids=[photo.cutouts.get().pk], by=designer)
+    with pytest.raises(Invalid, match="no accepted cut-out"):
+        planning.plan(
+            campaign=campaign,
+            prompt_version=version,
+            endpoint=factories.EndpointFactory(engine="packshot"),
+            stage="pilot",
+            by=manager,
+        )
