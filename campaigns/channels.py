@@ -77,9 +77,12 @@ PRESETS: Final = (
 
 
 class Sized(Protocol):
-    slug: str
-    width: int
-    height: int
+    @property
+    def slug(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+    @property
+    def height(self) -> int: ...
 
 
 def preset(slug: str) -> Preset | None:

@@ -82,11 +82,18 @@ class SpecForm(forms.Form):
     max_bytes = forms.IntegerField(label="At most, bytes", required=False, min_value=1000)
     background = forms.CharField(label="Background", required=False, max_length=9, help_text="#ffffff, or empty")
     asset_type = forms.SlugField(
-        label="Kind of picture", max_length=40, initial="packshot", help_text="Such as packshot, social or header"
+        label="Kind of picture",
+        max_length=40,
+        required=False,
+        initial="packshot",
+        help_text="Such as packshot, social or header",
     )
     name_pattern = forms.CharField(
         label="File name", max_length=200, initial="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}"
     )
+
+    def clean_asset_type(self) -> str:
+        return self.cleaned_data["asset_type"] or "packshot"
 
 
 class StyleForm(forms.Form):

@@ -213,12 +213,12 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
         if not found:
             raise Invalid("Everything in this picture is transparent; it has no colours.")
     except (Invalid, intake.Refused) as refusal:
-        context = {"found_problem": str(refusal), "found_name": file.name if file else ""}
+        context: dict[str, Any] = {"found_problem": str(refusal), "found_name": file.name if file else ""}
     else:
         context = {"found": found, "found_name": file.name if file else ""}
     if getattr(request, "htmx", False):
         return render(request, "campaigns/guide_found.html", context)
-    return _page(request, Typed(draft), **context)
+    return _page(request, Typed(draft), status=200, **context)
 
 
 @require_POST
@@ -232,7 +232,7 @@ def take_colours(request: BrandRequest) -> HttpResponseBase:
     ]
     given = {"palette": [*draft.palette, *ticked]}
     try:
-        guides.draft(brand=request.brand, by=request.user, **given)
+        guides.draft(brand=request.brand, by=request.user, palette=given["palette"])
     except Invalid as refusal:
         return _page(request, Typed(draft, given, refusal.problems, "palette"), status=422)
     messages.success(request, f"{len(ticked)} {'colour' if len(ticked) == 1 else 'colours'} taken over.")
