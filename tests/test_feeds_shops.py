@@ -144,6 +144,15 @@ def test_a_nameless_variant_of_an_unknown_product_is_named(take: Callable[..., F
     assert [(issue.cell, issue.cause) for issue in done.issues.all()] == [("B3", "parent_unknown")]
 
 
+def test_leaving_out_variants_of_nobody_keeps_those_that_stand_for_their_product(
+    take: Callable[..., FeedImport],
+) -> None:
+    text = 'sku,name,parent_sku\nA,Mug,\nX-1,,X\nY-1,"Jar, S",Y\n'
+    fixes = [{"cause": "parent_unknown", "fix": "leave_out"}]
+    assert taken(take, text, fixes=fixes).created == 2
+    assert set(Subject.objects.values_list("key", flat=True)) == {"A", "Y"}
+
+
 # -- Magento -----------------------------------------------------------------------------------------------------------
 
 MAGENTO = [
