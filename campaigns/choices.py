@@ -37,6 +37,7 @@ class PhotoStatus(TextChoices):
 class CutoutMethod(TextChoices):
     ALPHA = "alpha"
     PLAIN = "plain"
+    SCENE = "scene"  # before a background that is not plain; a person is always asked
     MANUAL = "manual"
 
 

@@ -144,14 +144,43 @@ def test_a_picture_without_a_product_is_refused() -> None:
         cutout.cut_out(np.zeros((300, 300, 4), np.uint8))
 
 
+def before_a_wall(made: Scene, wall: np.ndarray) -> np.ndarray:
+    alpha = made.alpha[..., None]
+    return np.clip(made.pixels * alpha + wall * (1 - alpha), 0, 255).astype(np.uint8)
+
+
+def planks(size: int = 512) -> np.ndarray:
+    """Boards with grain and dark joints, h × w × 3."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    grain = 1 + 0.18 * np.sin(60 * (y + 0.02 * np.sin(6 * x))) - 0.5 * (np.abs(y * 6 - np.round(y * 6)) < 0.02)
+    return grain[..., None] * np.array([178.0, 138.0, 96.0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "colour"), [("vase", (60, 90, 120)), ("mug", (235, 235, 230)), ("bottle", (40, 70, 50))]
+)
+def test_a_product_on_a_wooden_table_is_found_and_a_person_is_asked(kind: str, colour: tuple[int, int, int]) -> None:
+    made = scene(kind, colour=colour)
+    cut = cutout.cut_out(before_a_wall(made, planks()))
+    assert cut.method == "scene" and overlap(cut.rgba[..., 3] / 255, made.alpha) > 0.95
+    assert 0 < cut.confidence < cutout.DOUBTFUL
+
+
 def test_a_busy_background_is_tried_and_not_trusted() -> None:
     made = scene("vase")
     noise = np.random.default_rng(5).integers(0, 255, (32, 32, 3)).astype(np.uint8)
     wall = cv2.resize(noise, (512, 512), interpolation=cv2.INTER_CUBIC).astype(np.float32)
-    alpha = made.alpha[..., None]
-    pixels = (made.pixels * alpha + wall * (1 - alpha)).astype(np.uint8)
     with contextlib.suppress(cutout.NoProduct):
-        assert cutout.cut_out(pixels).confidence <= 0.3
+        assert cutout.cut_out(before_a_wall(made, wall)).confidence < cutout.DOUBTFUL
+
+
+def test_a_softbox_mirrored_in_the_glaze_is_no_hole() -> None:
+    """A highlight as white as the wall, outlined and flat, in the middle of a dark vase stays product."""
+    made = scene("vase", colour=(60, 60, 70), wall=(245, 245, 245))
+    shining = made.pixels.copy()
+    cv2.rectangle(shining, (235, 200), (275, 290), (245, 245, 245), -1)
+    alpha = cutout.cut_out(shining).rgba[..., 3]
+    assert alpha[210:280, 240:270].min() == 255
 
 
 def test_a_cut_out_survives_its_png() -> None:

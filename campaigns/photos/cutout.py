@@ -13,13 +13,13 @@ from PIL import Image
 from campaigns.photos import silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
-ALGORITHM = 1
+ALGORITHM = 2
 """Raised whenever the same photo would give other pixels."""
 WORKING_SIDE = 1024
 """The outline is sought at this size; its edge is then refined at the photo's own."""
 SEEN = 8
 """Alpha from which a pixel counts as product when its box is drawn."""
-SURE_ENOUGH = 0.3
+SURE_ENOUGH = 0.25
 """Confidence from which a cut-out is accepted without a person; below, one has to accept it first."""
 DOUBTFUL = 0.6
 """Confidence below which a cut-out wants a person's look, accepted or not."""
@@ -32,7 +32,8 @@ class NoProduct(ValueError):
 @dataclass(frozen=True)
 class CutOut:
     """rgba: height × width × 4, sRGB with straight alpha, uint8, as large as the photo. method: "alpha" (the photo had
-    one) or "plain" (a background was removed). confidence: 0 … 1. box: left, top, right, bottom in pixels."""
+    one), "plain" (a plain background was removed), "scene" (another one was) or "manual". confidence: 0 … 1. box: left,
+    top, right, bottom in pixels."""
 
     rgba: NDArray[np.uint8]
     method: str
@@ -52,7 +53,7 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     if found.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
     rgba = _with_soft_edge(pixels, _at_full_size(found.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
-    return CutOut(rgba, "plain", found.confidence, box_of(rgba[..., 3]))
+    return CutOut(rgba, found.method, found.confidence, box_of(rgba[..., 3]))
 
 
 def to_png(rgba: NDArray[np.uint8]) -> bytes:

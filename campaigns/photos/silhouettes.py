@@ -1,4 +1,4 @@
-"""Which pixels of a photo on a plain background are the product: a hard mask from edges, colour and reachability.
+"""Which pixels of a photo are the product: a hard mask from edges, colour and reachability on a plain background.
 
 The background is what can be reached from the border without crossing a step in colour. Shadows are ramps, not steps,
 so they are crossed; a white product on white is kept by its faint outline. Rooms that the outline closes off (the hole
@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds
+from campaigns.photos import backgrounds, surroundings
 from campaigns.photos.backgrounds import Background, Departure, Floats, Mask
 
 #: A change of colour is a step, not the ramp of a shadow, when it is this much steeper seen finely than coarsely.
@@ -23,16 +23,23 @@ FINE, COARSE = 1.0, 2.0
 CONSPICUOUS = 12.0
 #: Radii of the balls that roll in from the border, as shares of the longer side.
 BALLS = (0.06, 0.03, 0.015, 0.008, 0.004)
+#: Noise of the border, in L*a*b* units, that is no camera's grain but a texture: wood, cloth, a wall.
+GRAIN = 2.0
+#: The stretch of an edge, as a share of its length, over which contrast is averaged; and the contrast, in L*a*b* units,
+#: that the faintest stretch of a trustworthy edge has. Fainter, the outline was not seen there but supposed.
+STRETCH, FAINT = 0.04, 3.0
 #: L*a*b* units that no shadow explains from which a pixel is product for sure.
 SURE_COLOUR = 9.0
 
 
 @dataclass(frozen=True)
 class Silhouette:
-    """mask: True on the product, height × width. confidence: 0 … 1."""
+    """mask: True on the product, height × width. confidence: 0 … 1. method: "plain", or "scene" if the background was
+    not plain."""
 
     mask: Mask
     confidence: float
+    method: str = "plain"
 
 
 def find(rgb: NDArray[np.uint8]) -> Silhouette:
@@ -41,8 +48,9 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
     smooth = cv2.GaussianBlur(lab, (0, 0), 0.8)
     border = backgrounds.border_of(lab.shape)
     background = backgrounds.fit(smooth, border)
-    if background.plainness < 0.6:
-        return _grabbed(rgb)
+    if background.plainness < 0.6 or background.noise > GRAIN:
+        mask, confidence = surroundings.find(rgb)
+        return Silhouette(mask, confidence, "scene")
     steep = _steepness(lab, FINE)
     outline = _outline(lab, steep, background.noise)
     departure = backgrounds.depart(smooth, background)
@@ -229,7 +237,8 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
         is_flat = _is_background(inside, departure, part, tight)
         along = (centres[index][0] - columns[0]) / (columns[-1] - columns[0])
         if 0.3 < along < 0.7:
-            is_above = rough.body[part][inside].mean() < 0.3 or rough.typical > CONSPICUOUS
+            # Inside the body it is a softbox mirrored in the glaze, unless it is as large as the hole of a ring.
+            is_above = rough.body[part][inside].mean() < 0.3 or area > 0.15 * size
             fits = is_flat and outlined > 0.95 and area > 0.02 * size and is_above
         elif rough.typical > CONSPICUOUS:
             fits = outlined > 0.8
@@ -337,37 +346,43 @@ def _confidence(mask: Mask, smooth: Floats, background: Background, border: Mask
     share = float(mask.mean())
     if share < 0.002 or share > 0.97:
         return 0.0
-    contrast = _contrast(mask[::2, ::2], np.ascontiguousarray(smooth[::2, ::2]))
+    half = np.ascontiguousarray(mask[::2, ::2])
+    contrast = _contrast(half, np.ascontiguousarray(smooth[::2, ::2]))[_edge(half)]
     clear = float(np.mean(np.clip(contrast / 9, 0, 1)) * (1 - np.mean(contrast < 3))) if contrast.size else 0.0
     plain = float(np.clip((background.plainness - 0.5) / 0.45, 0, 1) * np.clip(1.3 - background.noise / 6, 0.2, 1))
     touching = float(mask[border].mean())
     whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
-    return round(float(np.clip(clear * plain * whole, 0, 1)), 3)
+    # One supposed stretch is enough to be wrong: a bite out of a rim, a shadow taken along.
+    followed = float(np.clip(0.45 + 0.55 * _faintest(mask, _contrast(mask, smooth)) / FAINT, 0, 1))
+    return round(float(np.clip(clear * plain * whole * followed, 0, 1)), 3)
+
+
+def _edge(mask: Mask) -> Mask:
+    solid = mask.astype(np.uint8)
+    return np.asarray(solid - cv2.erode(solid, np.ones((3, 3), np.uint8)) > 0, dtype=bool)
+
+
+def _faintest(mask: Mask, contrast: Floats) -> float:
+    """The least mean contrast over a stretch of any outline that is worth looking at."""
+    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    longest = max((len(outline) for outline in outlines), default=0)
+    least = float("inf")
+    for outline in outlines:
+        if len(outline) < 0.1 * longest:
+            continue
+        along = contrast[outline[:, 0, 1], outline[:, 0, 0]]
+        size = max(5, round(STRETCH * longest))
+        around = np.concatenate([along, along[:size]])
+        least = min(least, float(np.convolve(around, np.full(size, 1 / size), "valid").min()))
+    return least if np.isfinite(least) else 0.0
 
 
 def _contrast(mask: Mask, lab: Floats) -> Floats:
-    """L*a*b* distance between just inside and just outside, for each pixel of the mask's edge."""
+    """L*a*b* distance between just inside and just outside, height × width; it means something on the mask's edge."""
     solid = mask.astype(np.uint8)
     ball = np.ones((5, 5), np.uint8)
     means = []
     for part in (solid - cv2.erode(solid, ball), cv2.dilate(solid, ball) - solid):
         weight = cv2.blur(part.astype(np.float32), (7, 7))
         means.append(cv2.blur(lab * part[..., None], (7, 7)) / np.maximum(weight, 1e-3)[..., None])
-    edge = (solid - cv2.erode(solid, np.ones((3, 3), np.uint8))) > 0
-    return np.asarray(np.linalg.norm(means[0][edge] - means[1][edge], axis=-1), dtype=np.float32)
-
-
-def _grabbed(rgb: NDArray[np.uint8]) -> Silhouette:
-    """GrabCut from a frame, for backgrounds that are not plain: a start for hand work, and never sure of itself."""
-    scale = min(1.0, 400 / max(rgb.shape[:2]))
-    small = cv2.resize(rgb, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-    height, width = small.shape[:2]
-    state = np.full((height, width), cv2.GC_BGD, dtype=np.uint8)
-    state[round(height * 0.04) : round(height * 0.96), round(width * 0.04) : round(width * 0.96)] = cv2.GC_PR_FGD
-    models = np.zeros((1, 65)), np.zeros((1, 65))
-    cv2.setRNGSeed(1)  # its k-means draws lots; the same photo must give the same cut-out
-    cv2.grabCut(small, state, None, *models, 4, cv2.GC_INIT_WITH_MASK)
-    found = np.isin(state, (cv2.GC_FGD, cv2.GC_PR_FGD)).astype(np.uint8)
-    found = cv2.morphologyEx(found, cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
-    large = cv2.resize(found, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR) > 0
-    return Silhouette(_tidy(large), 0.25 if 0.01 < large.mean() < 0.95 else 0.0)
+    return np.asarray(np.linalg.norm(means[0] - means[1], axis=-1), dtype=np.float32)
