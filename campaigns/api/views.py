@@ -78,7 +78,7 @@ class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
 
     def get_queryset(self) -> QuerySet[Subject]:
         rows = Subject.objects.visible_to(caller(self.request)).select_related("brand")
-        return rows.prefetch_related("variants", "photos")
+        return rows.prefetch_related("variants", subject_rows.photos())
 
 
 class PhotosView(APIView):

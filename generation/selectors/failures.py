@@ -158,7 +158,7 @@ def _show(found: Sequence[_Found]) -> None:
 
 def photos(subject_ids: Iterable[int]) -> dict[int, ReferencePhoto]:
     """The first stored photo of each subject. One query."""
-    stored = ReferencePhoto.objects.filter(subject_id__in=list(subject_ids)).exclude(storage_key="")
+    stored = ReferencePhoto.objects.filter(subject_id__in=list(subject_ids), status="ready")
     return {photo.subject_id: photo for photo in stored.order_by("-position", "-id")}
 
 

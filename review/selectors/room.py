@@ -116,7 +116,7 @@ def load(tasks: Iterable[ReviewTask]) -> list[ReviewTask]:
 def _first_photos(subject_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
     """The first stored reference photo of each subject."""
     found: dict[int, dict[str, Any]] = {}
-    stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids)).exclude(storage_key="")
+    stored = ReferencePhoto.objects.filter(subject_id__in=set(subject_ids), status="ready")
     for one in stored.order_by("subject_id", "-position", "-id"):
         found[one.subject_id] = {"src": picture("photo", one), "width": one.width, "height": one.height}
     return found
@@ -293,8 +293,7 @@ def pieces(source: PromptSource, values: dict[str, Any], sent: str) -> list[Piec
 def _photos(subject_id: int, user: User) -> list[ReferencePhoto]:
     return list(
         ReferencePhoto.objects.visible_to(user)
-        .filter(subject_id=subject_id)
-        .exclude(storage_key="")
+        .filter(subject_id=subject_id, status="ready")
         .prefetch_related(Prefetch("cutouts", Cutout.objects.filter(is_accepted=True)))
         .order_by("position", "id")
     )

@@ -156,10 +156,10 @@ def _undelivered(request: BrandRequest) -> list[Errand]:
 def _lacking_photos(request: BrandRequest) -> list[Errand]:
     if not can(request.user, Action.IMPORT_FEED, request.brand):
         return []
-    stored = ReferencePhoto.objects.exclude(storage_key="").values("subject_id")
-    products = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True)
+    stored = ReferencePhoto.objects.filter(status="ready").values("subject_id")
+    products = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True, kind="product")
     lacking = products.exclude(pk__in=stored).count()
     if not lacking:
         return []
     sentence = f"{lacking} {'product has' if lacking == 1 else 'products have'} no photo yet."
-    return [Errand(sentence, reverse("products", args=[request.brand.slug]), "See the products")]
+    return [Errand(sentence, reverse("products", args=[request.brand.slug]) + "?ready=missing", "See the products")]
