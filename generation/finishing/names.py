@@ -19,6 +19,11 @@ MAX_LENGTH = 120
 """Characters of each part between slashes, so that name, extension and a sidecar's suffix fit into 255 bytes."""
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+# What `_part` would change, so that most names need not pass it.
+_UNTIDY = re.compile(
+    r"[^A-Za-z0-9._/-]|[_-]{2}|\.\.|//|^/|/$|(?:^|/)[._-]|[._-](?:/|$)|(?:^|/)(?:con|prn|aux|nul|com\d|lpt\d)(?:\.|/|$)",
+    re.IGNORECASE,
+)
 _LETTERS = str.maketrans({
     "ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
     "þ": "th", "Þ": "Th", "ð": "d", "Ð": "D", "×": "x",
@@ -53,20 +58,31 @@ def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = 
     return namer(pattern, image_format=image_format)(values)
 
 
-def namer(pattern: str, *, image_format: str = "") -> Callable[[Mapping[str, object]], str]:
-    """`name_for` with everything but the values settled, for many names of one pattern. Raises ValueError."""
+def namer(
+    pattern: str, *, image_format: str = "", fixed: Mapping[str, object] | None = None
+) -> Callable[[Mapping[str, object]], str]:
+    """`name_for` with everything settled but the values that are not `fixed`, for many names of one pattern.
+
+    Raises ValueError with `lint`'s sentences.
+    """
     problems = lint(pattern)
     if problems:
         raise ValueError(" ".join(problems))
-    fields = fields_of(pattern)
-    parts = pattern.split("/")
+    known = {field: _safe(str(value or "")) for field, value in (fixed or {}).items()}
+    pieces = [
+        (literal + known.get(field or "", ""), "" if field in known else field or "")
+        for literal, field, _, _ in Formatter().parse(pattern)
+    ]
     extension = EXTENSIONS.get(image_format, image_format)
     ending = f".{extension}" if extension else ""
 
     def name(values: Mapping[str, object]) -> str:
-        safe = {field: _safe(str(values.get(field) or "")) for field in fields}
-        filled = (_part(part.format_map(safe)) for part in parts)
-        return ("/".join(part for part in filled if part) or "picture") + ending
+        text = "".join(
+            [literal + _safe(str(values.get(field) or "")) if field else literal for literal, field in pieces]
+        )
+        if len(text) > MAX_LENGTH or not text or _UNTIDY.search(text):
+            text = "/".join(filter(None, map(_part, text.split("/")))) or "picture"
+        return text + ending
 
     return name
 

@@ -31,7 +31,7 @@ def matching(
         found = found.filter(kind=kind)
     if attribute:
         held = found.annotate(held=KeyTextTransform(attribute, "attributes"))
-        found = held.filter(held__iexact=value) if value else held.exclude(held=None).exclude(held="")
+        found = held.filter(held__iexact=value) if value else held.exclude(held__isnull=True).exclude(held="")
     return found.order_by("key", "pk")
 
 

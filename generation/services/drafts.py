@@ -111,8 +111,8 @@ class Drafter:
         """Every cell, in the order of subjects (or rows), variants and aspects."""
         covered = self.order.covered
         for wish in self._wishes():
-            sized = {"size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else {}
-            values_key = prompts.values_key({**wish.values, **sized})
+            sized = {**wish.values, "size": f"{wish.size[0]}x{wish.size[1]}"} if wish.size else wish.values
+            values_key = prompts.values_key(sized)
             for group in self._groups(wish):
                 if covered is None or (wish.subject.id, group.aspect) not in covered:
                     yield self._draft(wish, values_key, group)

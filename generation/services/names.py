@@ -48,9 +48,13 @@ class Collisions:
     """
 
     def __init__(self, order: Order) -> None:
-        self._same = {"brand": order.campaign.brand.slug, "campaign": order.campaign.slug, **_SAME_FOR_ALL}
+        same = {"brand": order.campaign.brand.slug, "campaign": order.campaign.slug, **_SAME_FOR_ALL}
         self._name: dict[int, Callable[[Mapping[str, object]], str]] = {
-            spec.pk: names.namer(spec.name_pattern, image_format=spec.image_format)
+            spec.pk: names.namer(
+                spec.name_pattern,
+                image_format=spec.image_format,
+                fixed={**same, "asset_type": spec.asset_type, "spec": spec.slug},
+            )
             for group in order.groups
             for spec in group.specs
         }
@@ -61,9 +65,9 @@ class Collisions:
     def add(self, draft: Draft) -> None:
         """Count the draft's files, one per output spec of its aspect."""
         sku = draft.subject.key
-        shared = {**self._same, "sku": sku, "variation": "-".join(str(value) for value in draft.values.values())}
+        values = {"sku": sku, "variation": "-".join([str(value) for value in draft.values.values()])}
         for spec in draft.group.specs:
-            name = self._name[spec.pk]({**shared, "asset_type": spec.asset_type, "spec": spec.slug})
+            name = self._name[spec.pk](values)
             identity = hash(name.casefold())
             if identity in self._taken:
                 self._note(spec, name, sku, *self._taken[identity])

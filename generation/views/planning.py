@@ -44,10 +44,10 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
     else:
         clone = number(request.GET.get("clone", ""))
         form = run_form.begun(request.GET, planning.clone(run_id=clone, by=request.user) if clone else None)
-    context = _page(request, campaign, form)
-    return render(
-        request, "generation/run_new.html", context | {"refusal": refusal}, status=refusal.status if refusal else 200
-    )
+    # What is wrong with single subjects the preview says, by cause.
+    problems = [one for one in getattr(refusal, "problems", ()) if not one.pointer.startswith("subjects/")]
+    context = _page(request, campaign, form) | {"refusal": refusal, "refusal_problems": problems}
+    return render(request, "generation/run_new.html", context, status=refusal.status if refusal else 200)
 
 
 @require_POST

@@ -107,7 +107,7 @@ def sent(given: QueryDict, files: Any = None) -> Form:
             for name, values in zip(given.getlist("axis"), given.getlist("values"), strict=False)
             if name.strip() or values.strip()
         ]
-    texts = {
+    texts: dict[str, Any] = {
         name: given.get(name, "").strip()
         for name in (
             *("template", "clone", "stage", "prompt", "other", "endpoint", "shape", "pick", "words", "kind"),
