@@ -74,6 +74,38 @@ def test_of_two_people_who_undo_at_once_one_wins(offer: Callable[..., FeedImport
     assert not Subject.objects.exists()
 
 
+def test_a_large_import_is_taken_back_by_a_worker(
+    offer: Callable[..., FeedImport], manager: User, lead: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
+    results = at_once(*(lambda who=who: imports.undo(import_id=found.pk, by=who) for who in (lead, manager)))
+    assert sorted(type(one).__name__ for one in results) == ["Conflict", "FeedImport"]
+    assert Subject.objects.count() == 3
+    assert sorted(at_once(*[lambda: imports.take(found.pk)] * 3)) == [False, False, True]
+    found.refresh_from_db()
+    assert (found.status, found.rows, found.undone_counts["removed"]) == (ImportStatus.UNDONE, 3, 3)
+    assert Event.objects.get(type="campaigns.feed.undone").actor == found.undone_by
+    assert not Subject.objects.exists()
+
+
+def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
+    offer: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
+    imports.undo(import_id=found.pk, by=manager)
+
+    def undo(import_id: int) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(imports.staging, "undo", undo)
+    for _ in range(imports.MAX_ATTEMPTS + 1):
+        background.read_waiting()
+    found.refresh_from_db()
+    assert (found.status, found.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
+
+
 def test_of_two_people_who_apply_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
     found = offer(FEED)
     results = at_once(*(lambda who=who: imports.apply(import_id=found.pk, by=who) for who in (manager, lead)))

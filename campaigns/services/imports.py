@@ -22,12 +22,14 @@ from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.feeds import FeedRefused, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.mapping import Peek
-from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.models import Brand, FeedImport, FeedSource, ImportChange, User
 from campaigns.services import feed_reading, files, mappings, staging
 
 MAX_FILE_BYTES = 1 << 30
 AT_ONCE_BYTES = 5_000_000
 """Larger files are read by a worker in the background, because people and proxies do not wait so long for a page."""
+UNDONE_AT_ONCE = 20_000
+"""Subjects; taking back more takes longer than people wait for a page."""
 MAX_ATTEMPTS = 3
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
@@ -147,23 +149,36 @@ def apply(*, import_id: int, by: User) -> FeedImport:
     return _read_if_small(import_id)
 
 
-@transaction.atomic
 def undo(*, import_id: int, by: User) -> FeedImport:
-    """Take an applied import back: what it made goes unless it is in use, what it changed becomes what it was unless
-    it was changed again. Raises NotAllowed, and Conflict when it is not applied or somebody else was faster."""
+    """Take an applied import back: what it made goes, or is retired where something shows it; what it changed becomes
+    what it was, unless it was changed again. A small one at once, a large one by a worker.
+
+    Raises NotAllowed, and Conflict when it is not applied or somebody else was faster.
+    """
     found = _load(import_id, by)
-    now = clock.now()
-    won = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED).update(
-        status=ImportStatus.UNDONE, undone_at=now, undone_by=by
+    if ImportChange.objects.filter(feed_import=found)[: UNDONE_AT_ONCE + 1].count() <= UNDONE_AT_ONCE:
+        _take_back(found, by, among=ImportStatus.APPLIED)
+    else:
+        applied = FeedImport.objects.filter(pk=import_id, status=ImportStatus.APPLIED)
+        if not applied.update(status=ImportStatus.WAITING, undone_by=by, attempts=0, reading_since=None):
+            raise Conflict(_why_not(import_id, "undone"))
+    return _load(import_id, by)
+
+
+@transaction.atomic
+def _take_back(found: FeedImport, by: User, *, among: ImportStatus) -> None:
+    won = FeedImport.objects.filter(pk=found.pk, status=among).update(
+        status=ImportStatus.UNDONE, undone_at=clock.now(), undone_by=by, attempts=0
     )
     if not won:
-        raise Conflict(_why_not(import_id, "undone"))
-    undone = staging.undo(import_id)
-    counts = {"removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired}
-    FeedImport.objects.filter(pk=import_id).update(undone_counts=counts)
-    payload = {"import": import_id, "file_name": found.file_name, **counts}
-    events.publish(events.FeedUndone(brand_id=found.brand_id, object_id=import_id, payload=payload), by=by)
-    return _load(import_id, by)
+        raise Conflict(_why_not(found.pk, "undone"))
+    undone = staging.undo(found.pk)
+    counts = {
+        "removed": undone.removed, "restored": undone.restored, "kept": undone.kept, "retired": undone.retired
+    }  # fmt: skip
+    FeedImport.objects.filter(pk=found.pk).update(undone_counts=counts)
+    payload = {"import": found.pk, "file_name": found.file_name, **counts}
+    events.publish(events.FeedUndone(brand_id=found.brand_id, object_id=found.pk, payload=payload), by=by)
 
 
 # -- reading what waits ------------------------------------------------------------------------------------------------
@@ -175,19 +190,20 @@ def waiting_ids() -> list[int]:
 
 
 def take(import_id: int) -> bool:
-    """Read a waiting import unless somebody is reading it just now; True if it was read.
+    """Read (or take back) a waiting import unless somebody is at it just now; True if it was done.
 
     The lock dies with its reader, so that a killed worker's import is taken up again by the next, from the beginning:
     nothing of it was written. One that killed several readers is refused.
     """
     with _reading(import_id) as is_mine:
         waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
-        if not is_mine or not waiting.update(
-            attempts=F("attempts") + 1, rows=0, bytes_read=0, reading_since=timezone.now()
-        ):
+        if not is_mine or not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
             return False
-        offered = FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=import_id)
-        if offered.attempts > MAX_ATTEMPTS:
+        related = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by")
+        offered = related.get(pk=import_id)
+        if offered.undone_by is not None:
+            _undo_or_give_up(offered, offered.undone_by)
+        elif offered.attempts > MAX_ATTEMPTS:
             feed_reading.refuse(offered, f"Reading the file failed {MAX_ATTEMPTS} times. Save it as CSV in UTF-8.")
         elif not is_kept(offered):
             feed_reading.refuse(offered, _GONE)
@@ -195,6 +211,13 @@ def take(import_id: int) -> bool:
             with files.open(offered.storage_key) as stream:
                 feed_reading.read(stream, offered)
     return True
+
+
+def _undo_or_give_up(offered: FeedImport, by: User) -> None:
+    if offered.attempts > MAX_ATTEMPTS:
+        FeedImport.objects.filter(pk=offered.pk).update(status=ImportStatus.APPLIED, undone_by=None, attempts=0)
+    else:
+        _take_back(offered, by, among=ImportStatus.WAITING)
 
 
 def forget_files() -> int:
@@ -359,7 +382,7 @@ def _begin(found: FeedImport, by: User, *, among: Sequence[str], **changes: Any)
 def _why_not(import_id: int, what: str) -> str:
     now = FeedImport.objects.select_related("undone_by").get(pk=import_id)
     reasons = {
-        ImportStatus.WAITING: "it is being read just now",
+        ImportStatus.WAITING: "it is being read or taken back just now",
         ImportStatus.APPLIED: "it was applied",
         ImportStatus.UNDONE: f"{now.undone_by.display_name if now.undone_by else 'somebody'} has undone it",
         ImportStatus.CHECKED: "it was only checked" if what == "undone" else "somebody else has just changed it",
