@@ -36,7 +36,7 @@ def tell_that_a_run_finished(happening: RunFinished) -> None:
     made, failed = happening.payload["succeeded"], happening.payload["failed"]
     sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"
     sentence += f", {failed} could not be made." if failed else "."
-    concerned = [run.requested_by, run.campaign.owner]
+    concerned: list[User | None] = [run.requested_by, run.campaign.owner]
     if run.stage == Stage.SANDBOX:
         started, ended = run.released_at, run.finished_at
         if started is None or ended is None or ended - started < WORTH_TELLING:
