@@ -6,8 +6,9 @@ import io
 
 import pytest
 
-from campaigns.feeds import FeedRefused, Header, Record
+from campaigns.feeds import FeedRefused, Header, Record, names
 from campaigns.feeds.mapping import FIELDS, header_sha256, is_field, peek, suggest
+from config.env import ROOT
 from tests.feed_files import only_issue, opened, parsed
 from tests.test_feeds_shopify import OLD, SHOP, table
 
@@ -125,3 +126,9 @@ def test_a_mend_changes_each_record_before_it_is_read() -> None:
     feed = opened("sku,name\na1,Mug\n\nb2,Cup\n", mend=upper)
     list(feed.rows())
     assert feed.count == 2
+
+
+def test_every_layout_and_every_field_is_described_in_the_docs() -> None:
+    text = (ROOT / "docs" / "feeds.md").read_text()
+    assert [name for name in names() if f"`{name}`" not in text] == []
+    assert [field.name for field in FIELDS if f"`{field.name}" not in text] == []
