@@ -42,8 +42,8 @@ class SourceForm(forms.Form):
     every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label="Fetch it")
     subject_kind = forms.ChoiceField(choices=KINDS, label="Its rows are")
 
-    def __init__(self, *args: Any, kind: str, **kwargs: Any) -> None:
-        super().__init__(*args, prefix=kind, **kwargs)
+    def __init__(self, data: Any = None, *, kind: str, initial: dict[str, Any] | None = None) -> None:
+        super().__init__(data, prefix=kind, initial=initial)
         self.kind = kind
         if kind == SourceKind.PUSH:
             del self.fields["url"], self.fields["every_minutes"]

@@ -31,7 +31,7 @@ class StandingForm(forms.Form):
     """What an order makes, how much a day, and of which products."""
 
     name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
-    prompt_version = forms.ModelChoiceField(PromptVersion.objects.none(), label="Prompt", empty_label=None)
+    prompt_version: Any = forms.ModelChoiceField(PromptVersion.objects.none(), label="Prompt", empty_label=None)
     endpoint = forms.ModelChoiceField(Endpoint.objects.none(), label="Engine", empty_label=None)
     source = forms.ModelChoiceField(
         FeedSource.objects.none(), label="New products come from", required=False, empty_label="this campaign only"
@@ -44,9 +44,9 @@ class StandingForm(forms.Form):
         required=False,
     )
 
-    def __init__(self, *args: Any, campaign: Campaign, user: Any, order: StandingOrder | None = None) -> None:
+    def __init__(self, data: Any = None, *, campaign: Campaign, user: Any, order: StandingOrder | None = None) -> None:
         initial = {name: getattr(order, name) for name in FIELDS} if order else None
-        super().__init__(*args, initial=initial, auto_id=f"order-{order.pk}-%s" if order else "new-order-%s")
+        super().__init__(data, initial=initial, auto_id=f"order-{order.pk}-%s" if order else "new-order-%s")
         brand = campaign.brand
         versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
         endpoints = Endpoint.objects.filter(is_enabled=True, brand__in=[brand]) | Endpoint.objects.filter(
