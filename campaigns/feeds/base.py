@@ -111,7 +111,7 @@ class FeedRow:
 
     name: of a subject; that of a variant names its product if nothing else does, else it is empty.
     row: where to point when this is wrong. attributes and options: text to text.
-    photos: [{"source", "role", "position", "alt"}].
+    photos: [{"source", "role", "position", "alt"}], each source once.
     """
 
     row: int

@@ -17,6 +17,9 @@ from django.db import connection
 
 from campaigns import clock
 
+WORK_MEMORY = "64MB"
+"""What one sort or hash of a merge may take before it goes to disk."""
+
 _OWN = "r.batch = %(batch)s AND r.parent_key = ''"
 _TO_SUBJECT = "campaigns_subject s ON s.brand_id = %(brand)s AND s.kind = r.kind AND s.key"
 
@@ -121,8 +124,23 @@ _MERGE_VARIANTS = """
     )
 """
 
-# Pictures of variants follow those of the product itself, variant after variant.
 _GIVEN_PHOTOS = """
+    CREATE TEMPORARY TABLE import_photos ON COMMIT DROP AS
+    SELECT s.id AS subject_id, p.source, p.alt, p.role, p.position
+    FROM campaigns_stagedrow r
+    CROSS JOIN LATERAL jsonb_to_recordset(r.photos) AS p(source text, position int, alt text, role text)
+    JOIN $to_subject = r.key
+    WHERE $own AND r.photos <> '[]'
+"""
+
+_HAS_OTHERS = """
+    SELECT EXISTS (
+        SELECT 1 FROM campaigns_stagedrow r WHERE r.batch = %(batch)s AND r.parent_key <> '' AND r.photos <> '[]'
+    )
+"""
+
+# Pictures of variants follow those of the product itself, variant after variant.
+_GIVEN_WITH_OTHERS = """
     CREATE TEMPORARY TABLE import_photos ON COMMIT DROP AS
     SELECT DISTINCT ON (subject_id, source) subject_id, source, alt, role,
            CASE WHEN of_variant THEN place + after ELSE position END AS position
@@ -229,6 +247,7 @@ def merge(
     }  # fmt: skip
     with connection.cursor() as cursor:
         alone(cursor, brand_id)
+        cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
         for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
             cursor.execute(f"DROP TABLE IF EXISTS import_{table.split()[0]}")
             cursor.execute(f"CREATE TEMPORARY TABLE import_{table} ON COMMIT DROP")
@@ -262,7 +281,9 @@ def alone(cursor: Any, brand_id: int) -> None:
 
 def _merge_photos(cursor: Any, values: dict[str, Any]) -> int:
     cursor.execute("DROP TABLE IF EXISTS import_photos")
-    cursor.execute(_sql(_GIVEN_PHOTOS), values)
+    cursor.execute(_HAS_OTHERS, values)
+    has_others = cursor.fetchone()[0]
+    cursor.execute(_sql(_GIVEN_WITH_OTHERS if has_others else _GIVEN_PHOTOS), values)
     if values["import"] is not None:
         cursor.execute(_REMEMBER_PHOTOS, values)
     cursor.execute(_MERGE_PHOTOS + _TOUCH, values)

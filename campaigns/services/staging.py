@@ -57,7 +57,12 @@ _DUPLICATES = """
     SELECT row, key, first_row, count(*) OVER () FROM (
         SELECT row, key, first_value(row) OVER same AS first_row, row_number() OVER same AS place
         FROM campaigns_stagedrow
-        WHERE batch = %(batch)s AND key <> '' AND (parent_key = '') = %(subjects)s
+        -- Few are: counting is cheaper than putting a million in order.
+        WHERE batch = %(batch)s AND key <> '' AND (kind, parent_key, key) IN (
+            SELECT kind, parent_key, key FROM campaigns_stagedrow
+            WHERE batch = %(batch)s AND key <> '' AND (parent_key = '') = %(subjects)s
+            GROUP BY kind, parent_key, key HAVING count(*) > 1
+        )
         WINDOW same AS (PARTITION BY kind, parent_key, key ORDER BY row, id)
     ) AS numbered
     WHERE place > 1 ORDER BY row LIMIT %(limit)s
