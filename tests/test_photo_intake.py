@@ -110,6 +110,31 @@ def test_a_turned_photo_is_set_upright_and_its_position_goes_too(kind: str) -> N
     assert np.abs(photo.pixels.astype(int) - expected).mean() < (0.01 if kind == "PNG" else 12)
 
 
+def with_credit(jpeg: bytes) -> bytes:
+    """The JPEG with an IPTC record: credit and copyright notice."""
+    record = b"".join(
+        bytes((0x1C, 2, dataset)) + struct.pack(">H", len(text)) + text
+        for dataset, text in ((110, b"Atelier Nord"), (116, "© 2026 Atelier Nord".encode()))
+    )
+    return metadata.with_iptc(jpeg, record)
+
+
+def test_credit_and_copyright_are_kept_and_said_also_when_the_photo_is_turned() -> None:
+    for orientation in (1, 6):
+        photo = intake.admit(with_credit(encoded("JPEG", exif=with_position(orientation))))
+        kept = Image.open(io.BytesIO(photo.data))
+        assert metadata.credit(kept) == "© 2026 Atelier Nord" and b"Atelier Nord" in metadata.iptc_block(kept)
+        assert photo.notes[-1] == "The file names whose it is: © 2026 Atelier Nord. The mark is kept."
+        assert not metadata.has_position(kept) and photo.is_reencoded == (orientation == 6)
+
+
+def test_a_copyright_in_exif_is_said() -> None:
+    exif = Image.Exif()
+    exif[0x8298] = "Copyright Atelier Nord"
+    for kind in ("JPEG", "PNG", "WEBP"):
+        assert "Copyright Atelier Nord" in intake.admit(encoded(kind, exif=exif)).notes[-1]
+
+
 def test_content_credentials_are_said() -> None:
     jpeg = encoded("JPEG")
     box = b"JP\x00\x01\x00\x00\x00\x01" + struct.pack(">I", 64) + b"jumb" + b"\x00" * 12 + b"c2pa" + b"\x00" * 30

@@ -130,6 +130,8 @@ def admit(data: bytes) -> Photo:
         data, image = _made_upright(image, notes)
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
+    if owner := _owner(image):
+        notes.append(f"The file names whose it is: {owner}. The mark is kept.")
     return Photo(
         data=data,
         suffix=suffix,
@@ -225,7 +227,7 @@ def _made_upright(image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Im
         upright = _in_srgb(upright)
         upright.info.pop("icc_profile", None)
     upright.info.setdefault("xmp", metadata.xmp_block(image))
-    again = _encode(upright, kept)
+    again = metadata.with_iptc(_encode(upright, kept), metadata.iptc_block(image))
     return again, _opened(again)
 
 
@@ -266,6 +268,13 @@ def _note_origin(notes: list[str], source_type: str, credentials: bool, *, was_c
             if was_changed
             else "The file carries content credentials (C2PA); they are kept."
         )
+
+
+def _owner(image: Image.Image) -> str:
+    try:
+        return metadata.credit(image)
+    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
+        return ""  # EXIF of strangers
 
 
 def _pixels(image: Image.Image) -> NDArray[np.uint8]:

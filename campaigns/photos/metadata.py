@@ -14,6 +14,7 @@ from typing import Final
 from PIL import Image, PngImagePlugin
 
 GPS_IFD: Final = 0x8825
+_IPTC_RESOURCE: Final = 0x0404
 _TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 #: Every repetition is bounded: the text is a stranger's, and a lazy match over megabytes would take hours.
 _XMP_GPS: Final = re.compile(
@@ -51,6 +52,39 @@ def source_type(image: Image.Image) -> str:
     block = xmp_block(image)
     found = _SOURCE_TYPE.search(block)
     return found[1].decode() if found else ""
+
+
+def iptc_block(image: Image.Image) -> bytes:
+    """The IPTC record of a JPEG's Photoshop segment: credit, copyright, caption; empty if it has none."""
+    found = image.info.get("photoshop")
+    block = found.get(_IPTC_RESOURCE) if isinstance(found, dict) else None
+    return bytes(block) if isinstance(block, bytes) else b""
+
+
+def credit(image: Image.Image) -> str:
+    """Whose picture it says it is: the copyright notice or credit line of IPTC or EXIF; empty if nobody's."""
+    record = iptc_block(image)
+    for dataset in (116, 110, 80):  # copyright notice, credit, by-line
+        at = record.find(bytes((0x1C, 2, dataset)))
+        if at >= 0 and at + 5 <= len(record):
+            length = int.from_bytes(record[at + 3 : at + 5], "big")
+            found = record[at + 5 : at + 5 + min(length, 200)].decode("utf-8", "replace").strip("\0 ")
+            if found:
+                return found
+    notice = image.getexif().get(0x8298, "")
+    return notice.strip("\0 ")[:200] if isinstance(notice, str) else ""
+
+
+def with_iptc(data: bytes, record: bytes) -> bytes:
+    """A JPEG with the IPTC record put back, for one that had to be encoded again. Other files stay as they are."""
+    resource = b"8BIM" + _IPTC_RESOURCE.to_bytes(2, "big") + b"\0\0" + len(record).to_bytes(4, "big") + record
+    body = b"Photoshop 3.0\0" + resource + b"\0" * (len(record) % 2)
+    if not record or not data.startswith(b"\xff\xd8") or len(body) + 2 > 0xFFFF:
+        return data
+    at = 2
+    while data[at : at + 1] == b"\xff" and 0xE0 <= data[at + 1] <= 0xE2:
+        at += 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    return data[:at] + b"\xff\xed" + (len(body) + 2).to_bytes(2, "big") + body + data[at:]
 
 
 def has_credentials(data: bytes) -> bool:
