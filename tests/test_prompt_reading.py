@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from campaigns.prompts import comparing, spelling, tokens
+from campaigns import prompts
+from campaigns.prompts import comparing, pieces, spelling, tokens
 from campaigns.prompts.presets import PRESETS
 
 CORPUS = "stoneware mug in sage green standing on a plain white backdrop, soft light from the left; don't hands 50mm"
@@ -182,3 +184,43 @@ def test_the_five_presets_fit_beside_a_prompt_of_forty_tokens() -> None:
     for one in PRESETS:
         assert tokens.read(one.text, tokens.estimate("clip")).tokens <= 45, one.name
         assert one.negative and not set(one.text + one.negative) & set("{}")
+
+
+# -- marking -------------------------------------------------------------------------------------------------------
+
+
+def test_a_prompt_is_cut_at_values_remarks_style_and_where_reading_stops() -> None:
+    @dataclass
+    class Guide:
+        required_wording: list[str]
+        approved_wording: list[str]
+        banned_wording: list[str]
+
+    source = prompts.PromptSource("A cheap {name} on oak", style="soft light")
+    rendered = prompts.render(source, {"name": "mug"})
+    remarks = prompts.lint(rendered.text, Guide(["stoneware"], [], ["cheap"]))
+    marked = pieces.mark(rendered, remarks, rendered.text.index("oak"))
+    shown = [(one.text, one.name, one.kind, one.is_style, one.is_unread) for one in marked]
+    assert shown == [
+        ("A ", "", "", False, False),
+        ("cheap", "", "banned", False, False),
+        (" ", "", "", False, False),
+        ("mug", "name", "", False, False),
+        (" on ", "", "", False, False),
+        ("oak, ", "", "", False, True),
+        ("soft light", "", "", True, True),
+        ("stoneware", "", "required", False, False),
+    ]
+
+
+@given(st.lists(st.tuples(st.text("ab {}", max_size=8), st.sampled_from(["x", "y"])), max_size=4), st.integers(0, 60))
+def test_a_place_in_a_rendered_prompt_is_found_in_its_own_text(parts: list[tuple[str, str]], place: int) -> None:
+    text = "".join(f"{words.replace('{', '{{').replace('}', '}}')}{{{name}}}" for words, name in parts) + " end"
+    rendered = prompts.render(prompts.PromptSource(text), {"x": "one", "y": "{two}"})
+    place = min(place, len(rendered.text) - 1)
+    found = pieces.source_place(text, rendered, place)
+    value = next((span for span in rendered.spans if span.start <= place < span.end), None)
+    if value:
+        assert text.startswith(f"{{{value.name}}}", found)
+    else:
+        assert text[found] == rendered.text[place]

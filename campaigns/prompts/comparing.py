@@ -39,11 +39,20 @@ def words(name: str, left: str, right: str) -> Difference:
     matcher = SequenceMatcher(None, before, after, autojunk=False)
     gone: list[Stretch] = []
     come: list[Stretch] = []
-    for kind, a, b, c, d in matcher.get_opcodes():
-        for found, part in ((gone, before[a:b]), (come, after[c:d])):
+    steps = matcher.get_opcodes()
+    for number, (kind, a, b, c, d) in enumerate(steps):
+        # A space between two changed words belongs to the change.
+        is_between = 0 < number < len(steps) - 1 and not "".join(before[a:b]).strip()
+        for found, part in ((gone, "".join(before[a:b])), (come, "".join(after[c:d]))):
             if part:
-                found.append(Stretch("".join(part), kind != "equal"))
+                _add(found, part, kind != "equal" or is_between)
     return Difference(name, tuple(gone), tuple(come))
+
+
+def _add(found: list[Stretch], text: str, is_other: bool) -> None:
+    if found and found[-1].is_other == is_other:
+        text = found.pop().text + text
+    found.append(Stretch(text, is_other))
 
 
 def settings(left: Mapping[str, Any], right: Mapping[str, Any]) -> list[Difference]:

@@ -11,8 +11,8 @@ from campaigns.models import Campaign, Subject, User
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Campaigns newest first, with brand, owners and `subject_count`."""
-    rows = Campaign.objects.visible_to(user).select_related("brand", "owner", "review_owner")
+    """Campaigns newest first, with brand, owners and `subject_count`; the brands' sandboxes are not among them."""
+    rows = Campaign.objects.visible_to(user).filter(is_sandbox=False).select_related("brand", "owner", "review_owner")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
     return rows.annotate(subject_count=Count("subjects")).order_by("-created_at", "-id")

@@ -2,21 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Count, Max, QuerySet
+from django.db import connection
+from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Coalesce
 
+from campaigns.choices import PromptStatus
 from campaigns.errors import NotFound
-from campaigns.models import PromptTemplate, PromptVersion, StylePreset, User
+from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.prompts import PromptSource
+
+LOOKED_AT = 5000
+"""Subjects of a brand that are looked at for attribute names; the newest."""
+CHOSEN = 3
+_NAMES = """
+SELECT entry.key, count(*) FROM (
+    SELECT attributes FROM campaigns_subject WHERE brand_id = %s AND is_active ORDER BY id DESC LIMIT %s
+) subject, jsonb_each_text(subject.attributes) entry
+WHERE entry.value <> '' GROUP BY entry.key ORDER BY count(*) DESC, entry.key LIMIT 200
+"""
+
+
+@dataclass(frozen=True)
+class Name:
+    """One placeholder that a prompt may hold, with how many of the `of` subjects looked at have a value for it."""
+
+    name: str
+    count: int
+    of: int
+
+
+def names(brand_id: int) -> list[Name]:
+    """What placeholders can read in this brand: what every subject has, then attributes, the commonest first."""
+    looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:LOOKED_AT].count()
+    with connection.cursor() as cursor:
+        cursor.execute(_NAMES, [brand_id, LOOKED_AT])
+        attributes = [Name(name, count, looked_at) for name, count in cursor.fetchall()]
+    always = [Name(name, looked_at, looked_at) for name in ("name", "sku", "key", "kind", "brand", "campaign")]
+    taken = {one.name for one in always}
+    return [*always, *(one for one in attributes if one.name not in taken)]
+
+
+def chosen_subjects(user: User, brand_id: int, wanted: Sequence[int]) -> list[Subject]:
+    """The subjects that a prompt is shown on: those wanted, in that order, and others spread over the brand until
+    there are CHOSEN. With their photos."""
+    rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
+    keys = list(rows.order_by("key", "pk").values_list("pk", flat=True)[:60])
+    spread = keys[:: max(1, len(keys) // CHOSEN)] + keys
+    mine = list(rows.filter(pk__in=wanted[:CHOSEN]).values_list("pk", flat=True))
+    first = [pk for pk in wanted[:CHOSEN] if pk in mine]
+    picked = list(dict.fromkeys([*first, *spread]))[:CHOSEN]
+    found = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related("photos")}
+    return [found[pk] for pk in picked]
+
+
+def matching_subjects(user: User, brand_id: int, words: str, *, limit: int = 12) -> QuerySet[Any]:
+    """Active subjects whose key or name holds the words, by key."""
+    rows = Subject.objects.visible_to(user).filter(brand_id=brand_id, is_active=True)
+    if words:
+        rows = rows.filter(Q(key__icontains=words) | Q(name__icontains=words))
+    return rows.order_by("key", "pk")[:limit]
+
+
+def asked_for(user: User, brand_id: int) -> QuerySet[Any]:
+    """Versions that wait for a lead's answer, the longest waiting first, with template and who asked."""
+    rows = PromptVersion.objects.visible_to(user).filter(template__brand_id=brand_id, status=PromptStatus.REQUESTED)
+    return rows.select_related("template", "asked_by").order_by("asked_at", "pk")
 
 
 def templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Templates by slug, with brand, `version_count` and `last_number`."""
+    """Templates by slug, with brand, `version_count`, `last_number`, `approved_number` (the newest approved) and
+    `asked_count`."""
     rows = PromptTemplate.objects.visible_to(user).select_related("brand")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
-    return rows.annotate(version_count=Count("versions"), last_number=Max("versions__number")).order_by("brand", "slug")
+    approved = Max("versions__number", filter=Q(versions__status=PromptStatus.APPROVED))
+    asked = Count("versions", filter=Q(versions__status=PromptStatus.REQUESTED))
+    counts = {"version_count": Count("versions"), "last_number": Max("versions__number")}
+    return rows.annotate(**counts, approved_number=approved, asked_count=asked).order_by("brand", "slug")
 
 
 def versions(user: User, template: PromptTemplate) -> QuerySet[Any]:
@@ -35,8 +101,11 @@ def get_version(user: User, version_id: int) -> PromptVersion:
 
 
 def styles(user: User, *, brand_id: int) -> QuerySet[Any]:
-    """Style presets of a brand by slug."""
-    return StylePreset.objects.visible_to(user).filter(brand_id=brand_id).order_by("slug")
+    """Style presets of a brand by name, retired ones last, with `version_count`."""
+    rows = StylePreset.objects.visible_to(user).filter(brand_id=brand_id)
+    using = PromptVersion.objects.filter(style=OuterRef("pk")).order_by().values("style")
+    count = Coalesce(Subquery(using.annotate(count=Count("pk")).values("count")), 0)
+    return rows.annotate(version_count=count).order_by("-is_active", "name", "slug")
 
 
 def source(version: PromptVersion) -> PromptSource:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from campaigns.prompts import tokens
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -153,6 +154,12 @@ class Diffusers:
             free, total = torch_module.cuda.mem_get_info()
             facts |= {"device": torch_module.cuda.get_device_name(), "free_bytes": free, "total_bytes": total}
         return Health(True, f"{self.path.name} ({family}) is readable.", facts)
+
+    def text_encoder(self) -> tokens.Encoder:
+        """How the model's CLIP reads: counted with its own tokenizer files where there are any. The pipelines cut off
+        what is behind the limit, and so SDXL's two encoders, which have one vocabulary, stop at the same word."""
+        folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
+        return tokens.from_folder(folder / "tokenizer") or tokens.estimate("clip")
 
     # -- making images ---------------------------------------------------------------------------------------------
 

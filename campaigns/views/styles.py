@@ -1,0 +1,157 @@
+"""Style presets: the brand's reusable wording, shown on a prompt while it is written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.utils.text import slugify
+from django.views.decorators.http import require_POST
+
+from campaigns import prompts
+from campaigns.access import Action
+from campaigns.errors import Conflict, Invalid, NotFound
+from campaigns.forms import StyleForm, add_problems
+from campaigns.models import PromptVersion, StylePreset
+from campaigns.pages import BrandRequest, brand_page
+from campaigns.prompts import pieces
+from campaigns.prompts.presets import PRESETS
+from campaigns.selectors import campaigns
+from campaigns.selectors import prompts as selectors
+from campaigns.services import styles as services
+
+SAMPLE = "The {name}, standing on a plain backdrop"
+
+
+@dataclass(frozen=True)
+class Example:
+    """A prompt with a style on one product: its pieces, or why there are none."""
+
+    title: str
+    pieces: list[pieces.Piece]
+    negative: str = ""
+    problem: str = ""
+
+
+@brand_page()
+def index(request: BrandRequest) -> HttpResponseBase:
+    """All presets of the brand with an example each; posting writes a new one."""
+    form = StyleForm(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        given = form.cleaned_data
+        try:
+            made = services.create(brand=request.brand, slug=slugify(given["name"])[:50], by=request.user, **given)
+        except Invalid as refusal:
+            add_problems(form, refusal)
+        except Conflict:
+            form.add_error("name", "Another style has this name; give it one of its own.")
+        else:
+            messages.success(request, f"{made.name} can now be chosen in prompts.")
+            return redirect("styles", request.brand.slug)
+    return _page(request, form)
+
+
+@brand_page()
+def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """One preset in the form; posting changes its words from now on."""
+    style = _style(request, slug)
+    form = StyleForm(request.POST or None, initial={"name": style.name, "text": style.text, "negative": style.negative})
+    if request.method == "POST" and form.is_valid():
+        try:
+            services.change(style_id=style.pk, by=request.user, **form.cleaned_data)
+        except Invalid as refusal:
+            add_problems(form, refusal)
+        else:
+            messages.success(request, f"{style.name} is changed. Versions written before keep the words they had.")
+            return redirect("styles", request.brand.slug)
+    return _page(request, form, style)
+
+
+@require_POST
+@brand_page()
+def preview(request: BrandRequest) -> HttpResponseBase:
+    """What is typed, on a real prompt and product; nothing saved."""
+    words, negative = request.POST.get("text", ""), request.POST.get("negative", "")
+    return render(request, "campaigns/style_example.html", {"example": _example(request, words, negative)})
+
+
+@require_POST
+@brand_page(Action.EDIT_PROMPT)
+def add_presets(request: BrandRequest) -> HttpResponseBase:
+    """The five presets of a design team, those that are not there."""
+    made = services.add_presets(brand=request.brand, by=request.user)
+    named = ", ".join(one.name for one in made)
+    messages.success(request, f"Added: {named}." if made else "All five are there already.")
+    return redirect("styles", request.brand.slug)
+
+
+@require_POST
+@brand_page(Action.EDIT_PROMPT)
+def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
+    """Retire a preset, bring it back, or copy it under a name of its own."""
+    style = _style(request, slug)
+    if verb in ("retire", "restore"):
+        services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
+        return redirect("styles", request.brand.slug)
+    if verb != "copy":
+        raise NotFound(f"A style cannot be told to {verb!r}.")
+    taken = set(StylePreset.objects.filter(brand=request.brand).values_list("slug", flat=True))
+    count = next(n for n in range(2, len(taken) + 3) if slugify(f"{style.name} {n}")[:50] not in taken)
+    name = f"{style.name[:70]} {count}"
+    made = services.create(
+        brand=request.brand, slug=slugify(name)[:50], name=name, text=style.text, negative=style.negative,
+        by=request.user,
+    )  # fmt: skip
+    return redirect("style", request.brand.slug, made.slug)
+
+
+def _page(request: BrandRequest, form: StyleForm, style: StylePreset | None = None) -> HttpResponseBase:
+    listed = list(selectors.styles(request.user, brand_id=request.brand.pk))
+    there = {one.slug for one in listed}
+    words = form["text"].value() or (style.text if style else "")
+    context: dict[str, Any] = {
+        "styles": listed,
+        "style": style,
+        "form": form,
+        "uses": {one.slug: one.use for one in PRESETS},
+        "missing_presets": [one.name for one in PRESETS if one.slug not in there],
+        "example": _example(request, words, form["negative"].value() or ""),
+    }
+    return render(request, "campaigns/styles.html", context, status=422 if form.errors else 200)
+
+
+def _example(request: BrandRequest, words: str, negative: str) -> Example:
+    """The words after the brand's newest prompt, on one of its products."""
+    newest = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand).order_by("-pk")
+    version = newest.select_related("template").first()
+    subject = next(iter(selectors.chosen_subjects(request.user, request.brand.pk, [])), None)
+    values: dict[str, Any] = {"name": "mug", "brand": request.brand.name, "campaign": "Autumn"}
+    if subject:
+        values |= campaigns.values_of(
+            key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes
+        )
+    if version:
+        values |= {name: held[0] for name, held in version.axes.items() if held}
+    source = prompts.PromptSource(
+        version.text if version else SAMPLE, version.negative if version else "", style=words, style_negative=negative
+    )
+    title = f"{version} on {subject.key}" if version and subject else "an example prompt"
+    try:
+        rendered = prompts.render(source, values)
+    except prompts.MissingValues as lacking:
+        return Example(
+            title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(lacking.names)}."
+        )
+    return Example(title, pieces.mark(rendered), rendered.negative)
+
+
+def _style(request: BrandRequest, slug: str) -> StylePreset:
+    found: StylePreset | None = (
+        StylePreset.objects.visible_to(request.user).filter(brand=request.brand, slug=slug).first()
+    )
+    if found is None:
+        raise NotFound(f"There is no style {slug!r} in {request.brand.name}.")
+    return found

@@ -1,0 +1,266 @@
+"""Forms of the generation pages: they read what was typed; whether it is allowed is the services' business."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from django import forms
+from django.db.models import Q
+
+from campaigns import prompts
+from campaigns.choices import SeedStrategy
+from campaigns.models import Brand, PromptVersion, StylePreset
+from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
+from generation.engines.base import Capabilities, Control
+
+CONTROL = "control_"
+FEW = 7
+#: Controls that the prompt's own fields stand for.
+OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
+ON_FAIL = {
+    "flag": "Flag it for the reviewers",
+    "regenerate": "Make it again with another seed",
+    "reject": "Reject it",
+}
+
+
+@dataclass(frozen=True)
+class EngineChoice:
+    """One engine that a prompt may be written for. capabilities: None where it has no endpoint that opens."""
+
+    name: str
+    label: str
+    capabilities: Capabilities | None
+
+
+class PromptForm(forms.Form):
+    """One prompt version. Axes are written one per line: "backdrop: white, clay"; what the engine lets people control
+    has a field of its own, other parameters are JSON."""
+
+    text = forms.CharField(
+        label="Prompt", widget=forms.Textarea(attrs={"rows": 5, "spellcheck": "true", "data-ink": ""}), required=False
+    )
+    negative = forms.CharField(
+        label="Not in the picture", widget=forms.Textarea(attrs={"rows": 2, "data-ink": ""}), required=False
+    )
+    style = forms.ModelChoiceField(StylePreset.objects.none(), required=False, empty_label="No style preset")
+    axes = forms.CharField(
+        label="Axes",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 2, "class": "mono"}),
+        help_text="One per line, such as “backdrop: white, clay”. Each combination is one picture.",
+    )
+    engine = forms.ChoiceField(label="Engine", required=False)
+    images = forms.MultipleChoiceField(
+        label="Give it the product’s photo", required=False, widget=forms.CheckboxSelectMultiple
+    )
+    candidates = forms.IntegerField(label="Candidates per picture", initial=1, min_value=1, max_value=8)
+    seed_strategy = forms.ChoiceField(label="Seed", choices=SeedStrategy.choices, initial=SeedStrategy.PER_SUBJECT)
+    seed = forms.IntegerField(label="Seed number", initial=0, min_value=0, max_value=prompts.MAX_SEED)
+    on_fail = forms.ChoiceField(
+        label="When a check fails", required=False, choices=[(name, ON_FAIL[name]) for name in FAILURE_POLICIES]
+    )
+    max_regenerations = forms.IntegerField(
+        label="At most so many times", required=False, min_value=0, max_value=MAX_REGENERATIONS
+    )
+    parameters = forms.CharField(
+        label="Other parameters",
+        required=False,
+        widget=forms.Textarea(attrs={"rows": 3, "class": "mono", "spellcheck": "false"}),
+        help_text='JSON, for what has no field; strings may hold placeholders: {"scheduler": "euler"}.',
+    )
+    note = forms.CharField(
+        label="What changed, and why",
+        required=False,
+        max_length=300,
+        widget=forms.TextInput(attrs={"placeholder": "“luxury” is gone: the guide bans it"}),
+    )
+
+    def __init__(
+        self, *args: Any, brand: Brand, engines: Sequence[EngineChoice], base: PromptVersion | None, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, initial=initial_of(base, engines) | kwargs.pop("initial", {}), **kwargs)
+        self.base = base
+        offered = StylePreset.objects.filter(brand=brand).filter(
+            Q(is_active=True) | Q(pk=base.style_id if base else None)
+        )
+        self.fields["style"].queryset = offered.order_by("name")  # type: ignore[attr-defined]
+        self.fields["engine"].choices = [("", "Any that is there"), *((one.name, one.label) for one in engines)]  # type: ignore[attr-defined]
+        chosen = self.data.get("engine", "") if self.is_bound else self.initial.get("engine", "")
+        self.engine = next((one for one in engines if one.name == chosen), None)
+        self.controls = controls_of(self.engine)
+        for control in self.controls:
+            self.fields[CONTROL + control.parameter] = _field(control)
+        roles = sorted(self.engine.capabilities.optional_images) if self.engine and self.engine.capabilities else []
+        self.fields["images"].choices = [(role, _ROLES.get(role, role)) for role in roles]  # type: ignore[attr-defined]
+
+    def control_fields(self) -> Iterator[forms.BoundField]:
+        for control in self.controls:
+            yield self[CONTROL + control.parameter]
+
+    def clean_text(self) -> str:
+        return str(self.cleaned_data["text"]).replace("\r\n", "\n")
+
+    def clean_negative(self) -> str:
+        return str(self.cleaned_data["negative"]).replace("\r\n", "\n")
+
+    def clean_axes(self) -> dict[str, list[Any]]:
+        axes: dict[str, list[Any]] = {}
+        for number, line in enumerate(self.cleaned_data["axes"].splitlines(), start=1):
+            if not line.strip():
+                continue
+            name, colon, values = line.partition(":")
+            given = [value.strip() for value in values.split(",") if value.strip()]
+            if not colon or not given:
+                raise forms.ValidationError(f"Line {number}, “{line.strip()}”, is no axis; write “name: value, value”.")
+            if name.strip() in axes:
+                raise forms.ValidationError(f"Line {number}: “{name.strip()}” stands above already.")
+            axes[name.strip()] = given
+        was = self.base.axes if self.base else {}
+        # Numbers and true/false are text in the field; what nobody touched stays what it was.
+        return was if {name: [str(one) for one in values] for name, values in was.items()} == axes else axes
+
+    def clean_parameters(self) -> dict[str, Any]:
+        try:
+            parameters = json.loads(self.cleaned_data["parameters"] or "{}")
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, character {error.colno}"
+            raise forms.ValidationError(f"This is not JSON: {error.msg} ({place}).") from None
+        if not isinstance(parameters, dict):
+            raise forms.ValidationError('Write an object, such as {"scheduler": "euler"}.')
+        twice = [one.label for one in self.controls if one.parameter in parameters]
+        if twice:
+            raise forms.ValidationError(f"“{twice[0]}” has a field of its own; set it there.")
+        return parameters
+
+    def clean(self) -> dict[str, Any]:
+        given = super().clean() or {}
+        for control in self.controls:
+            name = CONTROL + control.parameter
+            if name in given:
+                try:
+                    given[name] = value_of(control, given[name])
+                except ValueError as error:
+                    self.add_error(name, str(error))
+        return given
+
+    def version_fields(self) -> dict[str, Any]:
+        """What was typed as the prompt services take it; what has no field here stays as `base` has it."""
+        given = self.cleaned_data
+        engine, images = given.get("engine", ""), given.get("images") or []
+        kept = {name: value for name, value in (self.base.needs if self.base else {}).items() if name != "images"}
+        if engine != kept.get("engine", ""):
+            kept = {"engine": engine} if engine else {}
+        policy: dict[str, Any] = {"on_fail": given.get("on_fail") or "flag"}
+        if policy["on_fail"] == "regenerate":
+            policy["max_regenerations"] = given.get("max_regenerations") or 1
+        was = {"on_fail": "flag", **self.base.policy} if self.base else {}
+        if self.base and was == policy:
+            policy = self.base.policy
+        same = ("text", "negative", "style", "seed_strategy", "seed", "candidates", "note")
+        return {name: given[name] for name in same if name in given} | {
+            "axes": given.get("axes", {}),
+            "parameters": self.engine_parameters(),
+            "needs": kept | ({"images": images} if images else {}),
+            "policy": policy,
+        }
+
+    def engine_parameters(self) -> dict[str, Any]:
+        """The engine's parameters: its controls that say something, then the others."""
+        given = self.cleaned_data
+        controlled = {one.parameter: given.get(CONTROL + one.parameter) for one in self.controls}
+        said = {name: value for name, value in controlled.items() if value not in ("", None)}
+        return said | dict(given.get("parameters") or {})
+
+
+_ROLES = {"init": "as the picture to start from", "mask": "as a mask", "photo": "as a reference", "cutout": "cut out"}
+
+
+def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
+    if engine is None or engine.capabilities is None:
+        return ()
+    return tuple(one for one in engine.capabilities.controls if one.parameter not in OWN_FIELDS)
+
+
+def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -> dict[str, Any]:
+    """A version as the form shows it."""
+    if version is None:
+        return {"engine": engines[0].name if engines else "", "on_fail": "flag"}
+    name = str(version.needs.get("engine", ""))
+    controlled = {one.parameter for one in controls_of(next((one for one in engines if one.name == name), None))}
+    others = {key: value for key, value in version.parameters.items() if key not in controlled}
+    return {
+        "text": version.text,
+        "negative": version.negative,
+        "style": version.style_id,
+        "axes": "\n".join(f"{name}: {', '.join(str(one) for one in values)}" for name, values in version.axes.items()),
+        "engine": name,
+        "images": version.needs.get("images", []),
+        "seed_strategy": version.seed_strategy,
+        "seed": version.seed,
+        "candidates": version.candidates,
+        "on_fail": version.policy.get("on_fail", "flag"),
+        "max_regenerations": version.policy.get("max_regenerations"),
+        "parameters": json.dumps(others, indent=2, ensure_ascii=False) if others else "",
+        **{CONTROL + key: value for key, value in version.parameters.items() if key in controlled},
+    }
+
+
+def value_of(control: Control, text: str) -> Any:
+    """What a control's field says: a number, a word, or a text with placeholders. Raises ValueError for people."""
+    text = text.strip()
+    if not text:
+        return ""
+    if "{" in text or "}" in text:
+        try:
+            prompts.parse(text)
+        except prompts.PromptSyntaxError as error:
+            raise ValueError(f"{error.message} ({prompts.place(text, error.position)}).") from None
+        return text
+    if control.kind == "choice" and text not in control.choices:
+        raise ValueError(
+            f"It is one of {', '.join(control.choices)}, or a placeholder such as {{{control.parameter}}}."
+        )
+    if control.kind != "number":
+        return text
+    low, high = control.minimum, control.maximum
+    wanted = f"Give a number{_span(control)}, or a placeholder such as {{{control.parameter}}}."
+    try:
+        number = float(text.replace(",", "."))
+    except ValueError:
+        raise ValueError(wanted) from None
+    if not isfinite(number) or (low is not None and number < low) or (high is not None and number > high):
+        raise ValueError(wanted)
+    return int(number) if number.is_integer() and float(control.step or 1).is_integer() else number
+
+
+def _field(control: Control) -> forms.Field:
+    unit = f", {control.unit}" if control.unit else ""
+    standard = f"{control.default}" if control.default not in (None, "") else ""
+    hints: Mapping[str, str] = {
+        "autocomplete": "off",
+        "placeholder": standard,
+        **({"list": f"choices_{control.parameter}"} if control.choices else {}),
+        **({"inputmode": "decimal"} if control.kind == "number" else {}),
+    }
+    help_text = ", ".join(control.choices) if len(control.choices) < FEW else ""
+    if control.kind == "colour":
+        help_text = "a name of the palette, or #rrggbb"
+    elif control.kind == "number":
+        help_text = _span(control).strip()
+    field = forms.CharField(
+        label=f"{control.label}{unit}", required=False, max_length=200, widget=forms.TextInput(attrs=dict(hints)),
+        help_text=help_text,
+    )  # fmt: skip
+    field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
+    return field
+
+
+def _span(control: Control) -> str:
+    if control.minimum is None or control.maximum is None:
+        return ""
+    return f" from {control.minimum:g} to {control.maximum:g}"

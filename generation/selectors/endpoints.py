@@ -1,0 +1,42 @@
+"""Endpoints that a brand may use, and what their engines say of themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q, QuerySet
+
+from campaigns.models import Brand
+from campaigns.prompts.tokens import Encoder
+from generation.engines import base as engines
+from generation.engines.encoders import encoder_of
+from generation.models import Endpoint
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One endpoint with its engine opened, no model loaded. problem: why it cannot be used; then the rest is empty."""
+
+    endpoint: Endpoint
+    capabilities: engines.Capabilities | None
+    encoder: Encoder | None
+    problem: str = ""
+
+
+def usable(brand: Brand) -> QuerySet[Any]:
+    """Enabled endpoints that serve this brand, by name."""
+    return Endpoint.objects.filter(Q(brand=None) | Q(brand=brand), is_enabled=True).order_by("name")
+
+
+def offers(brand: Brand) -> list[Offer]:
+    """Every usable endpoint as its engine describes it; one query."""
+    return [offer(endpoint) for endpoint in usable(brand)]
+
+
+def offer(endpoint: Endpoint) -> Offer:
+    try:
+        engine = engines.build(endpoint.engine, endpoint.config)
+        return Offer(endpoint, engine.capabilities(), encoder_of(engine))
+    except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
+        return Offer(endpoint, None, None, f"{endpoint.name} cannot be used: {error}")

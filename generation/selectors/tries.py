@@ -1,0 +1,95 @@
+"""What a prompt version last made of a subject, and the try-outs of a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection
+
+from campaigns.models import PromptTemplate, PromptVersion, User
+from generation.choices import AssetState, RunState, Stage
+from generation.models import AssetVersion, Run
+
+SHOWN = 8
+PICTURES = 6
+
+_LAST = """
+SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at
+FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
+JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
+WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
+ORDER BY a.subject_id, a.id DESC, v.round DESC, v.candidate
+"""
+_UNDER_WAY = """
+SELECT DISTINCT ON (a.subject_id) a.subject_id, a.state, r.state,
+       (SELECT j.error FROM generation_job j WHERE j.cell_id = c.id AND j.error <> '' ORDER BY j.id DESC LIMIT 1)
+FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
+WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
+ORDER BY a.subject_id, a.id DESC
+"""
+
+
+@dataclass(frozen=True)
+class LastImage:
+    """What there is of one subject. version_id: the newest picture, None without one. problem: why the latest try gave
+    none. is_making: a picture is on its way."""
+
+    subject_id: int
+    version_id: int | None = None
+    asset_id: int | None = None
+    is_sandbox: bool = False
+    created_at: Any = None
+    is_making: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class Try:
+    """One try-out with its first pictures (asset version ids)."""
+
+    run: Run
+    pictures: tuple[int, ...]
+
+
+def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
+    """Subject id -> its newest picture of this version, at whatever stage. Two queries. The caller has shown that the
+    person may see the version and the subjects."""
+    where = {"subjects": list(subject_ids), "version": version.pk}
+    with connection.cursor() as cursor:
+        cursor.execute(_LAST, where)
+        made = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_UNDER_WAY, where)
+        latest = {row[0]: row[1:] for row in cursor.fetchall()}
+    found = {}
+    for subject_id in subject_ids:
+        version_id, asset_id, is_sandbox, created_at = made.get(subject_id, (None, None, False, None))
+        state, run_state, error = latest.get(subject_id, ("", "", ""))
+        is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
+        problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
+        found[subject_id] = LastImage(subject_id, version_id, asset_id, is_sandbox, created_at, is_making, problem)
+    return found
+
+
+def tries(user: User, template: PromptTemplate) -> list[Try]:
+    """The latest try-outs of a prompt, newest first, whatever version. Two queries."""
+    rows = (
+        Run.objects.visible_to(user)
+        .filter(prompt_version__template=template, stage=Stage.SANDBOX)
+        .select_related("prompt_version__template", "endpoint", "requested_by")
+        .order_by("-id")[:SHOWN]
+    )
+    listed = list(rows)
+    pictures: dict[int, list[int]] = {}
+    made = AssetVersion.objects.filter(asset__cell__run__in=listed).order_by(
+        "asset__cell__position", "-round", "candidate"
+    )
+    for run_id, version_id in made.values_list("asset__cell__run_id", "pk")[: SHOWN * PICTURES * 4]:
+        pictures.setdefault(run_id, []).append(version_id)
+    return [Try(run, tuple(pictures.get(run.pk, ())[:PICTURES])) for run in listed]
+
+
+def is_trying(version: PromptVersion) -> bool:
+    """A try-out of this version is being made."""
+    return Run.objects.filter(prompt_version=version, stage=Stage.SANDBOX, state=RunState.RUNNING).exists()

@@ -1,0 +1,82 @@
+"""Try-outs: what is in the editor, made at once for a few subjects in the sandbox. Nothing of it goes to review."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import transaction
+
+from campaigns import prompts
+from campaigns.access import Action, require
+from campaigns.errors import Invalid, NotFound, Problem
+from campaigns.models import PromptTemplate, PromptVersion, User
+from campaigns.services import campaigns
+from campaigns.services import prompts as prompt_services
+from generation.choices import RunShape, Stage
+from generation.models import Endpoint, Run
+from generation.services import planning, runs
+
+MOST_SUBJECTS = 12
+
+
+@dataclass(frozen=True)
+class TryOut:
+    """A released sandbox run. is_new: the editor's text was saved as this version first."""
+
+    run: Run
+    version: PromptVersion
+    is_new: bool
+
+
+@transaction.atomic
+def start(
+    *,
+    template: PromptTemplate,
+    fields: Mapping[str, Any],
+    based_on: PromptVersion | None,
+    subjects: Sequence[int],
+    endpoint: Endpoint,
+    by: User,
+) -> TryOut:
+    """Make one picture (with its candidates) per subject; subject n gets the n-th variant that the axes give.
+
+    fields: as `prompts.add_version` takes them. What differs from `based_on` is saved as the next draft; equal text
+    adds no version. Everything or nothing: Invalid, NotAllowed and Conflict leave neither version nor run.
+    """
+    require(by, Action.RUN_SANDBOX, template.brand)
+    if not subjects:
+        raise Invalid("Nothing to try.", [Problem("subjects", "Tick at least one product to try it on.")])
+    if len(subjects) > MOST_SUBJECTS:
+        raise Invalid("Too many to try.", [Problem("subjects", f"Try at most {MOST_SUBJECTS} products at once.")])
+    version, is_new = _version(template, fields, based_on, by)
+    variants = prompts.expand_axes(version.axes)
+    rows = [
+        {"subject": subject, **(variants[place % len(variants)] if variants else {})}
+        for place, subject in enumerate(subjects)
+    ]
+    run = planning.plan(
+        campaign=campaigns.sandbox(brand=template.brand, by=by),
+        prompt_version=version,
+        endpoint=endpoint,
+        stage=Stage.SANDBOX,
+        shape=RunShape.LIST,
+        rows=rows,
+        name=f"Try of {version}",
+        by=by,
+    )
+    return TryOut(runs.release(run_id=run.pk, by=by, reuse_rejected=True), version, is_new)
+
+
+def _version(
+    template: PromptTemplate, fields: Mapping[str, Any], based_on: PromptVersion | None, by: User
+) -> tuple[PromptVersion, bool]:
+    if based_on is not None:
+        if based_on.template_id != template.pk:
+            raise NotFound(f"{template.name} has no version {based_on.pk}.")
+        style = fields.get("style")
+        words = style.text == based_on.style_text and style.negative == based_on.style_negative if style else True
+        if words and all(getattr(based_on, name) == value for name, value in fields.items() if name != "note"):
+            return based_on, False
+    return prompt_services.add_version(template_id=template.pk, by=by, **fields), True

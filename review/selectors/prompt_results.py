@@ -1,0 +1,104 @@
+"""How the versions of a prompt fare: what was made, how much of it passed at first look, why not, and what it cost."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+
+PICTURES = 12
+
+# The first verdict on each picture's first round; what was taken back never was.
+_FIRST_LOOK = """
+SELECT run.prompt_version_id, first.verdict, coalesce(reason.label, ''), count(*)
+FROM generation_run run
+JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id AND NOT a.is_sandbox
+JOIN LATERAL (
+    SELECT d.verdict, d.reason_id FROM review_decision d JOIN review_reviewtask t ON t.id = d.task_id
+    JOIN generation_assetversion v ON v.id = d.version_id
+    WHERE t.asset_id = a.id AND v.round = 1 AND d.verdict IN ('approved', 'rejected', 'needs_revision')
+      AND NOT EXISTS (SELECT 1 FROM review_decision u WHERE u.voids_id = d.id AND u.verdict = 'undone')
+    ORDER BY d.id LIMIT 1
+) first ON true
+LEFT JOIN review_reason reason ON reason.id = first.reason_id
+WHERE run.prompt_version_id = ANY(%s) GROUP BY 1, 2, 3
+"""
+_MADE = """
+SELECT run.prompt_version_id, count(*) FILTER (WHERE NOT a.is_sandbox), count(*) FILTER (WHERE a.is_sandbox)
+FROM generation_run run
+JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
+JOIN generation_assetversion v ON v.asset_id = a.id
+WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
+"""
+_COST = """
+SELECT run.prompt_version_id, sum(entry.amount) FROM generation_run run
+JOIN generation_ledgerentry entry ON entry.run_id = run.id AND entry.kind = 'settle'
+WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
+"""
+_SHOWN = """
+SELECT v.id, a.id, a.state FROM generation_run run
+JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
+JOIN generation_assetversion v ON v.id = a.current_version_id
+WHERE run.prompt_version_id = %s ORDER BY a.is_sandbox, a.id DESC LIMIT %s
+"""
+
+
+@dataclass(frozen=True)
+class Picture:
+    version_id: int
+    asset_id: int
+    state: str
+
+
+@dataclass(frozen=True)
+class Results:
+    """One version's. passed of judged: approved at first look, sandbox left out. reasons: the commonest first.
+    made and tried: pictures for real and in the sandbox. cost: in the brand's currency."""
+
+    judged: int = 0
+    passed: int = 0
+    reasons: tuple[tuple[str, int], ...] = ()
+    made: int = 0
+    tried: int = 0
+    cost: Decimal = Decimal(0)
+    pictures: tuple[Picture, ...] = ()
+
+    @property
+    def percent(self) -> int | None:
+        """Share that passed; None before anything was judged."""
+        return round(100 * self.passed / self.judged) if self.judged else None
+
+
+def results(version_ids: Sequence[int]) -> dict[int, Results]:
+    """Version id -> how it fares; three queries and one per version for pictures. Rights are the caller's business."""
+    ids = list(version_ids)
+    verdicts: dict[int, list[tuple[str, str, int]]] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(_FIRST_LOOK, [ids])
+        for version_id, verdict, reason, count in cursor.fetchall():
+            verdicts.setdefault(version_id, []).append((verdict, reason, count))
+        cursor.execute(_MADE, [ids])
+        made = {row[0]: row[1:] for row in cursor.fetchall()}
+        cursor.execute(_COST, [ids])
+        costs = dict(cursor.fetchall())
+        pictures = {}
+        for version_id in ids:
+            cursor.execute(_SHOWN, [version_id, PICTURES])
+            pictures[version_id] = tuple(Picture(*row) for row in cursor.fetchall())
+    found = {}
+    for version_id in ids:
+        mine = verdicts.get(version_id, [])
+        reasons = sorted(((label, count) for _, label, count in mine if label), key=lambda one: (-one[1], one[0]))
+        counts = made.get(version_id, (0, 0))
+        found[version_id] = Results(
+            judged=sum(count for _, _, count in mine),
+            passed=sum(count for verdict, _, count in mine if verdict == "approved"),
+            reasons=tuple(reasons[:4]),
+            made=counts[0],
+            tried=counts[1],
+            cost=costs.get(version_id, Decimal(0)),
+            pictures=pictures[version_id],
+        )
+    return found
