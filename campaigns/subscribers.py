@@ -37,7 +37,7 @@ def tell_the_leads(happening: PromptApprovalAsked) -> None:
 @subscribe(PromptVersionSentBack)
 def tell_who_asked(happening: PromptVersionApproved | PromptVersionSentBack) -> None:
     """The answer goes to whoever asked for the approval."""
-    asking = User.objects.filter(pk=happening.payload.get("asked_by")).first()
+    asking = User.objects.filter(pk=happening.payload.get("asked_by") or 0).first()
     if asking is None or asking == doer():
         return
     template = PromptTemplate.objects.select_related("brand").get(pk=happening.object_id)

@@ -136,20 +136,42 @@ let wanted = 0;
 let waiting = 0;
 
 function open(cell, { isQuiet = false } = {}) {
+  if (!isQuiet) drawer.replaceChildren(foretaste(cell));
   present(cell.id.slice(5), isQuiet);
   matrix.querySelector(".is-open")?.classList.remove("is-open");
   cell.classList.add("is-open");
 }
 
+// What is known before the server answers: the product, the variant, and the small picture made big.
+function foretaste(cell) {
+  const story = document.createElement("article");
+  story.className = "cell-story";
+  const name = document.createElement("h2");
+  name.textContent = cell.parentElement.querySelector(".matrix-subject").title;
+  const words = document.createElement("p");
+  words.className = "soft";
+  words.textContent = cell.getAttribute("aria-label");
+  const frame = document.createElement("figure");
+  frame.className = "cell-picture booth-box";
+  const picture = cell.querySelector("img")?.cloneNode();
+  if (picture) {
+    picture.className = "is-foretaste";
+    frame.append(picture);
+  }
+  story.append(name, words, frame);
+  return story;
+}
+
 function present(id, isQuiet) {
   const mine = ++wanted;
-  if (drawer.hidden) {
+  const isFirst = drawer.hidden;
+  if (isFirst) {
     drawer.hidden = false;
     desk.classList.add("has-drawer");
   }
   clearTimeout(waiting);
   // Held arrows run over cells faster than anybody reads them.
-  waiting = setTimeout(() => fetchStory(id, mine, isQuiet), drawer.childElementCount ? 90 : 0);
+  waiting = setTimeout(() => fetchStory(id, mine, isQuiet), isFirst ? 0 : 90);
 }
 
 async function fetchStory(id, mine, isQuiet) {
