@@ -9,13 +9,13 @@ from django.db import transaction
 from django.urls import reverse
 
 from campaigns.choices import Role
-from campaigns.events import Happening, doer, subscribe
+from campaigns.events import FeedImported, Happening, PhotosRetried, doer, subscribe
 from campaigns.models import Campaign, User
 from campaigns.services import notices
-from generation.choices import Stage
+from generation.choices import Lane, Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
-from generation.services import regenerations
+from generation.services import nudges, regenerations
 
 #: A try-out shorter than this is still on its designer's screen.
 WORTH_TELLING = timedelta(minutes=2)
@@ -27,6 +27,13 @@ def try_another_seed(happening: ChecksFailed) -> None:
     those that a killed process leaves behind."""
     asset_id = happening.object_id
     transaction.on_commit(lambda: regenerations.regenerate(asset_id))
+
+
+@subscribe(FeedImported)
+@subscribe(PhotosRetried)
+def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
+    """Photos by address may wait now; the housekeeping need not find out by itself."""
+    nudges.wake(Lane.HOUSEKEEPING)
 
 
 @subscribe(RunFinished)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
+import django_rq
 import pytest
 from django.db import connection
 from django.urls import reverse
@@ -268,6 +269,13 @@ def test_pushed_rows_become_products_as_a_file_would(pushed: FeedSource, integra
     assert Subject.objects.get(key="MUG-2").attributes == {"colour": "clay"}
     assert FeedImport.objects.get().source == pushed
     assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
+
+
+def test_an_import_wakes_the_housekeeping_for_its_photos(pushed: FeedSource, integrator: Any, clean_redis: Any) -> None:
+    pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator, dry_run=True)
+    assert django_rq.get_queue("housekeeping").count == 0
+    pushes.push(brand=pushed.brand, source_slug=pushed.slug, rows=ROWS, by=integrator)
+    assert django_rq.get_queue("housekeeping").count == 1
 
 
 @pytest.mark.parametrize("kind", ["application/x-ndjson", "application/jsonl"])
