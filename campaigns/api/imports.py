@@ -52,7 +52,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
             by=caller(request),
             kind=given["kind"],
             mapping=given.get("mapping"),
-            fixes=given["fixes"],
+            fixes=given.get("fixes", ()),
             is_to_apply=not given["dry_run"],
         )
         return self._answer(found, 201)

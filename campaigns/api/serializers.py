@@ -54,7 +54,7 @@ class SubjectSerializer(serializers.ModelSerializer[Subject]):
 
 class ImportSerializer(serializers.ModelSerializer[FeedImport]):
     brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
-    source = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True)
+    source: Any = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True)
     mapping: Any = serializers.DictField(child=serializers.CharField(), read_only=True)
     issue_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
     undone_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
@@ -95,7 +95,7 @@ class ImportIssueSerializer(serializers.ModelSerializer[ImportIssue]):
 class ImportShown(ImportSerializer):
     """An import with its first hundred mistakes."""
 
-    errors = ImportIssueSerializer(many=True, read_only=True)
+    errors: Any = ImportIssueSerializer(many=True, read_only=True)
 
     class Meta(ImportSerializer.Meta):
         fields = [*ImportSerializer.Meta.fields, "errors"]
@@ -118,7 +118,7 @@ class ImportUpload(serializers.Serializer[Any]):
     dry_run = serializers.BooleanField(default=False)
     kind = serializers.ChoiceField(choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     mapping = serializers.JSONField(required=False, help_text='{"Artikel": "key", "Was": "name", …}')
-    fixes = serializers.JSONField(default=list, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
+    fixes = serializers.JSONField(required=False, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
 
     def validate_mapping(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict):

@@ -122,8 +122,8 @@ def add_fix(*, import_id: int, by: User, cause: str, fix: str, columns: Iterable
     again last, for these columns too. Raises as check_again does."""
     found = _load(import_id, by)
     kept = [one for one in found.fixes if (one["cause"], one["fix"]) != (cause, fix)]
-    before = next((one for one in found.fixes if (one["cause"], one["fix"]) == (cause, fix)), {"columns": []})
-    named = list(dict.fromkeys([*before["columns"], *columns]))
+    before = [column for one in found.fixes if one not in kept for column in one["columns"]]
+    named = list(dict.fromkeys([*before, *columns]))
     return check_again(import_id=import_id, by=by, fixes=[*kept, {"cause": cause, "fix": fix, "columns": named}])
 
 

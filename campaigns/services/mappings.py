@@ -59,8 +59,8 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
         raise Invalid("Give the mapping a name, such as “Supplier list”.", [Problem("/name", "is empty", name)])
     header = _header(done)
     found = remembered(done.brand, header)
-    taken = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).exclude(pk=found.pk if found else None)
-    if taken.exists():
+    taken: FeedSource | None = FeedSource.objects.filter(brand=done.brand, slug=slugify(name)[:50]).first()
+    if taken is not None and taken != found:
         raise Invalid(f"There is already a source called “{name}”; choose another name.", [Problem("/name", "", name)])
     source = found or FeedSource(brand=done.brand, kind=SourceKind.UPLOAD, created_by=by)
     source.name, source.slug = name, slugify(name)[:50]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -53,7 +54,7 @@ def apply(batch: UUID, chosen: Sequence[Chosen], *, brand_id: int) -> dict[int, 
     waiting = [(index, one) for index, one in enumerate(chosen) if fixes.find(one.cause, one.fix).is_staged]
     with connection.cursor() as cursor:
         for index, one in sorted(waiting, key=lambda pair: ORDER.index(pair[1].cause)):
-            values = {
+            values: dict[str, Any] = {
                 "batch": batch, "brand": brand_id, "last": one.fix == "keep_last",
                 "subjects": one.cause == "duplicate_key",
             }  # fmt: skip
