@@ -61,7 +61,7 @@ def home(request: BrandRequest) -> HttpResponseBase:
         *_undelivered(request),
         *_lacking_photos(request),
     ]
-    rows = Campaign.objects.visible_to(request.user).filter(brand=request.brand)
+    rows = Campaign.objects.visible_to(request.user).filter(brand=request.brand, is_sandbox=False)
     made = Count("assets", filter=~Q(assets__state__in=[AssetState.SUPERSEDED, AssetState.MAKING]))
     approved = Count("assets", filter=Q(assets__state=AssetState.APPROVED))
     context = {
@@ -119,7 +119,9 @@ def _runs(request: BrandRequest) -> list[Errand]:
 def _failed(request: BrandRequest) -> list[Errand]:
     if not can(request.user, Action.RUN, request.brand):
         return []
-    failed = Asset.objects.visible_to(request.user).filter(brand=request.brand, state=AssetState.FAILED)
+    failed = Asset.objects.visible_to(request.user).filter(
+        brand=request.brand, state=AssetState.FAILED, is_sandbox=False
+    )
     first = failed.select_related("cell").order_by("-pk").first()
     if first is None:
         return []
