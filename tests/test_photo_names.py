@@ -162,3 +162,10 @@ def test_a_removed_photo_is_not_brought_back_by_its_archive(brand: Any, manager:
 def test_a_file_that_names_a_sku_and_is_no_photo_is_told(brand: Any, manager: Any, mug: Any) -> None:
     report = archives.attach_zip(brand=brand, by=manager, file=archive({"24-MB01.jpg": b"<html>"}))
     assert report.ready == 0 and report.refusals[0].file == "24-MB01.jpg" and mug.photos.count() == 0
+
+
+def test_two_files_of_one_name_in_two_folders_are_two_photos(brand: Any, manager: Any, mug: Any) -> None:
+    packed = archive({"spring/24-MB01.jpg": jpeg(), "autumn/24-MB01.jpg": jpeg("bowl")})
+    report = archives.attach_zip(brand=brand, by=manager, file=packed)
+    assert report.ready == 2 and mug.photos.count() == 2
+    assert set(mug.photos.values_list("source", flat=True)) == {"24-MB01.jpg", "autumn/24-MB01.jpg"}

@@ -139,12 +139,12 @@ def without_background(rgb: NDArray[np.uint8], alpha: NDArray[np.uint8], reach: 
     rows, columns = np.nonzero((alpha > 0) & (alpha < 254))
     if len(rows):
         photo = rgb.astype(np.float32)
-        share = alpha[rows, columns].astype(np.float32) / 255
+        share: Floats = (alpha[rows, columns] / np.float32(255)).astype(np.float32)
         here = photo[rows, columns]
         front = _spread(photo, alpha >= 254, reach, rows, columns)
         back = _spread(photo, alpha == 0, reach, rows, columns)
         # Where a wide soft brush leaves no pure colour nearby, the photo's own is the best there is.
-        known = (front.any(axis=1) & back.any(axis=1))[:, None]
+        known = np.asarray(front.any(axis=1) & back.any(axis=1), dtype=bool)[:, None]
         clean = np.where(known, _own_colour(here, back, front, share), here)
         result[rows, columns, :3] = np.clip(clean + 0.5, 0, 255).astype(np.uint8)
     result[alpha == 0] = 0

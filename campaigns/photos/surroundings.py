@@ -65,7 +65,7 @@ def _likely(rgb: NDArray[np.uint8]) -> Mask:
         members = samples[labels[:, 0] == index]
         spread = float(np.sqrt(((members - centre) ** 2).sum(axis=1).mean() + 9)) if len(members) else 3.0
         # A shadow changes the light of the surroundings more than their colour.
-        distance = np.linalg.norm((lab - centre) * np.float32([0.6, 1.3, 1.3]), axis=-1) / spread
+        distance = np.linalg.norm((lab - centre) * np.asarray((0.6, 1.3, 1.3), dtype=np.float32), axis=-1) / spread
         strange = np.minimum(strange, distance)
     strange = cv2.GaussianBlur(strange, (0, 0), 2.0)
     y, x = np.mgrid[0:high, 0:wide].astype(np.float32)

@@ -139,6 +139,7 @@ def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tupl
     report.unmatched += [file.name for file in offered if not names.is_picture(file.name)]
     known = selectors.subjects_by_sku(brand, {key for file in pictures for key in names.candidates(file.name)})
     found = []
+    given: set[tuple[int, str]] = set()
     for file in pictures:
         reading = names.read(file.name, lambda key: known.get(key, frozenset()))
         if reading.subject is None:
@@ -151,6 +152,9 @@ def _by_sku(brand: Brand, offered: Sequence[_File], report: Report) -> list[tupl
         source = photo_files.name_of(file.name)
         if not source.casefold().startswith(tuple(key for key, ids in known.items() if reading.subject in ids)):
             source = file.name[-2000:]  # a folder names the SKU: "front.jpg" alone would be everybody's name
+        if (reading.subject, source) in given:  # of the same name in two folders: two photos
+            source = file.name[-2000:]
+        given.add((reading.subject, source))
         found.append((file, _Named(reading.subject, source, reading.role, reading.number)))
     return sorted(found, key=lambda pair: (pair[1].subject_id, pair[1].number, pair[1].source))
 
@@ -211,17 +215,17 @@ def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[
         if any(row.sha256 == taken.stored.sha256 for row in rows):
             report.unchanged += 1
             continue
-        row = next((row for row in rows if row.source == one.source), None)
-        if row is None:
-            place = max((row.position for row in rows), default=0) + 1
-            row = ReferencePhoto.objects.create(
-                subject_id=one.subject_id, source=one.source, role=one.role, position=place
-            )
-            rows.append(row)
-        elif row.status == PhotoStatus.REMOVED:
+        known = next((row for row in rows if row.source == one.source), None)
+        if known is not None and known.status == PhotoStatus.REMOVED:
             report.unchanged += 1
             continue
-        found.append((row, taken))
+        if known is None:
+            place = max((row.position for row in rows), default=0) + 1
+            known = ReferencePhoto.objects.create(
+                subject_id=one.subject_id, source=one.source, role=one.role, position=place
+            )
+            rows.append(known)
+        found.append((known, taken))
     return found
 
 

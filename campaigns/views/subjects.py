@@ -55,7 +55,9 @@ def index(request: BrandRequest) -> HttpResponseBase:
     context = {
         **asked,
         "page": page,
-        "lines": [(subject, ready[subject.pk], readiness.used(subject.photos.all())) for subject in page.subjects],
+        "lines": [
+            (subject, ready[subject.pk], readiness.used(list(subject.photos.all()))) for subject in page.subjects
+        ],
         "count": selectors.capped(rows),
         "most": selectors.COUNTED,
         "kinds": KINDS,
