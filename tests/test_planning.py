@@ -456,20 +456,27 @@ def test_a_sample_of_what_is_missing_takes_subjects_that_lack_something(ask: Cal
 
 
 @pytest.mark.django_db(transaction=True)
-def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(ask: Callable[..., dict[str, Any]]) -> None:
+def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
+    ask: Callable[..., dict[str, Any]], version: PromptVersion
+) -> None:
+    # Each with a version of their own: a version's lock keeps only its own plans apart.
+    other = factories.PromptVersionFactory(
+        template=version.template, number=version.number + 1, text=version.text, axes=version.axes, needs={},
+        parameters={},
+    )  # fmt: skip
     start = threading.Barrier(2)
     answers: list[str] = []
 
-    def plan() -> None:
+    def plan(chosen: PromptVersion) -> None:
         start.wait()
         try:
-            answers.append(planning.plan(**ask(missing_only=True)).state)
+            answers.append(planning.plan(**ask(missing_only=True, prompt_version=chosen)).state)
         except Invalid as refusal:
             answers.append(str(refusal)[:18])
         finally:
             connections.close_all()
 
-    people = [threading.Thread(target=plan) for _ in range(2)]
+    people = [threading.Thread(target=plan, args=[chosen]) for chosen in (version, other)]
     for one in people:
         one.start()
     for one in people:

@@ -176,6 +176,7 @@ def test_two_clocks_release_a_run_once(planned: Callable[..., Run], manager: Use
         one.join()
     assert sorted(released) == [False, False, False, True]
     assert Event.objects.filter(type="generation.run.released").count() == 1
+    assert not Event.objects.filter(type="generation.run.release_refused").exists()
     assert [entry.amount for entry in LedgerEntry.objects.all()] == [Decimal(3)]
 
 
