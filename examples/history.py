@@ -72,7 +72,7 @@ def is_made(brand: Brand) -> bool:
     return Campaign.objects.filter(brand=brand, slug=CAMPAIGN).exists()
 
 
-def make(*, brand: Brand, people: Mapping[str, User], endpoint: Endpoint) -> Campaign:
+def make(*, brand: Brand, people: Mapping[Role, User], endpoint: Endpoint) -> Campaign:
     """The whole story, for a brand whose products and photos are there and of which nothing was made yet.
 
     people: one of the brand's own for each of ROLES. The trail is sealed at the end.
@@ -87,7 +87,7 @@ def make(*, brand: Brand, people: Mapping[str, User], endpoint: Endpoint) -> Cam
 
 
 class _Story:
-    def __init__(self, brand: Brand, people: Mapping[str, User], endpoint: Endpoint, start: datetime) -> None:
+    def __init__(self, brand: Brand, people: Mapping[Role, User], endpoint: Endpoint, start: datetime) -> None:
         self.brand, self.endpoint, self.start = brand, endpoint, start
         self.manager, self.designer, self.reviewer, self.lead = (people[role] for role in ROLES)
         self.worker = lanes.LaneWorker("studio-at-the-time", [Lane.CPU])

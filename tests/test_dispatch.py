@@ -15,7 +15,7 @@ from campaigns.models import Event
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
-from generation.services import dispatch, outcomes, retries, runs
+from generation.services import dispatch, outcomes, retries
 from tests import factories, queued
 
 pytestmark = pytest.mark.django_db

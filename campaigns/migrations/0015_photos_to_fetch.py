@@ -4,14 +4,18 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0014_import_reading_since'),
+        ("campaigns", "0014_import_reading_since"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(models.OrderBy(models.F('next_fetch_at'), nulls_first=True), models.F('id'), condition=models.Q(('source__istartswith', 'http'), ('status', 'pending')), name='photo_to_fetch'),
+            model_name="referencephoto",
+            index=models.Index(
+                models.OrderBy(models.F("next_fetch_at"), nulls_first=True),
+                models.F("id"),
+                condition=models.Q(("source__istartswith", "http"), ("status", "pending")),
+                name="photo_to_fetch",
+            ),
         ),
     ]

@@ -61,7 +61,7 @@ def mark(size: int) -> Image.Image:
 def wordmark(height: int) -> Image.Image:
     """The kiln and the name beside it, on a transparent ground."""
     font = ImageFont.load_default(size=height * 0.62)
-    left, top, right, bottom = font.getbbox("kilnmoor")
+    left, _, right, bottom = font.getbbox("kilnmoor")
     image = Image.new("RGBA", (round(height * 1.35 + right - left + height * 0.1), height))
     image.alpha_composite(mark(height))
     place = (height * 1.3 - left, height * 0.94 - bottom)

@@ -5,29 +5,38 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0016_source_fetching_since'),
-        ('generation', '0011_attempt_latest'),
+        ("campaigns", "0016_source_fetching_since"),
+        ("generation", "0011_attempt_latest"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='standingorder',
-            name='name',
-            field=models.CharField(default='Standing order', max_length=120),
+            model_name="standingorder",
+            name="name",
+            field=models.CharField(default="Standing order", max_length=120),
         ),
         migrations.CreateModel(
-            name='StandingSubject',
+            name="StandingSubject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=32)),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='taken', to='generation.standingorder')),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=32)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="taken", to="generation.standingorder"
+                    ),
+                ),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['order', 'subject'],
-                'constraints': [models.UniqueConstraint(fields=('order', 'subject'), name='standing_subject_once')],
+                "ordering": ["order", "subject"],
+                "constraints": [models.UniqueConstraint(fields=("order", "subject"), name="standing_subject_once")],
             },
         ),
     ]

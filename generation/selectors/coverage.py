@@ -142,7 +142,7 @@ def summary(campaign: Campaign) -> Summary:
 def page(
     *, user: User, campaign: Campaign, specs: Sequence[OutputSpec], wanted: Wanted, limit: int, offset: int = 0
 ) -> Page:
-    """`limit` subjects from `offset` on, in at most five queries. Without a state in `wanted` only the shown ones are read."""
+    """`limit` subjects from `offset` on, in at most five queries; without a state in `wanted` only these are read."""
     visible = Subject.objects.visible_to(user).filter(campaigns=campaign, is_active=True)
     if wanted.state and specs:
         ids = _in_state(campaign, specs, wanted) if visible.exists() else []
