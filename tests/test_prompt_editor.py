@@ -175,6 +175,16 @@ def test_a_try_of_an_unchanged_version_adds_none_and_uses_the_same_sandbox(
     assert not campaign_selectors.visible(designer, brand_id=brand.pk).exists()
 
 
+def test_a_look_sent_to_the_address_of_the_try_button_tries_nothing(
+    brand: Brand, version: PromptVersion, designer: User, page_client: Any, mugs: list[Any]
+) -> None:
+    client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
+    given = posted(text="A {name}", try_subject=str(mugs[0].pk))
+    answer = client.post(f"{address}try/", given, headers={"HX-Request": "true"})
+    assert answer.status_code == 200
+    assert not Run.objects.exists() and PromptVersion.objects.count() == 1
+
+
 def test_a_try_that_cannot_be_made_leaves_nothing_and_says_why(
     brand: Brand, version: PromptVersion, designer: User, page_client: Any
 ) -> None:

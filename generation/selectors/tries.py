@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +17,7 @@ SHOWN = 8
 PICTURES = 6
 
 _LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at
+SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values
 FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
@@ -33,14 +34,15 @@ ORDER BY a.subject_id, a.id DESC
 
 @dataclass(frozen=True)
 class LastImage:
-    """What there is of one subject. version_id: the newest picture, None without one. problem: why the latest try gave
-    none. is_making: a picture is on its way."""
+    """What there is of one subject. version_id: the newest picture, None without one; values: of its axes. problem: why
+    the latest try gave none. is_making: a picture is on its way."""
 
     subject_id: int
     version_id: int | None = None
     asset_id: int | None = None
     is_sandbox: bool = False
     created_at: Any = None
+    values: str = ""
     is_making: bool = False
     problem: str = ""
 
@@ -64,11 +66,14 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
         latest = {row[0]: row[1:] for row in cursor.fetchall()}
     found = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at = made.get(subject_id, (None, None, False, None))
+        version_id, asset_id, is_sandbox, created_at, axes = made.get(subject_id, (None, None, False, None, {}))
+        values = ", ".join(str(one) for one in (json.loads(axes) if isinstance(axes, str) else axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
-        found[subject_id] = LastImage(subject_id, version_id, asset_id, is_sandbox, created_at, is_making, problem)
+        found[subject_id] = LastImage(
+            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem
+        )
     return found
 
 

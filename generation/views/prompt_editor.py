@@ -112,6 +112,8 @@ def engine_part(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def try_out(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Save what changed as a draft and make it for the ticked subjects; what stands in the way is told in its place."""
+    if request.headers.get("HX-Request"):  # htmx asks at the address of the last button; a look is no try
+        return preview(request, request.brand.slug, slug)
     desk = _desk(request, slug, request.POST.get("base", ""))
     form = desk.form(request, is_bound=True)
     if not form.is_valid():

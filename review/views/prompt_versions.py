@@ -86,5 +86,5 @@ def _settings(left: PromptVersion, right: PromptVersion) -> list[tuple[str, list
 
 
 def _pictures(version: PromptVersion) -> dict[str, Any]:
-    plain = {"candidates": version.candidates, "seed": str(version.get_seed_strategy_display())}
+    plain = {"candidates": version.candidates, "seed": version.get_seed_strategy_display().lower()}
     return plain | ({"seed number": version.seed} if version.seed else {})

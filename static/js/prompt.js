@@ -63,7 +63,14 @@ function unreadFrom() {
 const paintAll = () => areas.forEach(paint);
 
 document.body.addEventListener("htmx:configRequest", (event) => {
-  if (event.target === desk) areas.forEach((area) => sent.set(area.name, area.value));
+  if (event.target !== desk) return;
+  // htmx takes the address of the button that was pressed last, and looking must never try out.
+  event.detail.path = desk.getAttribute("hx-post");
+  areas.forEach((area) => sent.set(area.name, area.value));
+});
+desk.addEventListener("submit", (event) => {
+  if (desk.classList.contains("is-busy")) event.preventDefault();
+  else desk.classList.add("is-busy");
 });
 document.body.addEventListener("htmx:afterSwap", (event) => { if (event.target.id === "preview") paintAll(); });
 desk.addEventListener("input", (event) => { if (event.target.matches("textarea, input")) paintAll(); });
