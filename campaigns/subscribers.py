@@ -29,7 +29,7 @@ def tell_the_leads(happening: PromptApprovalAsked) -> None:
         users=[lead for lead in notices.people(template.brand, Role.LEAD) if lead != asking],
         kind="prompt_approval_asked",
         sentence=f"{who} asks you to approve {template.name} v{number}.",
-        href=reverse("prompt_version", args=[template.brand.slug, template.slug, number]),
+        href=reverse("prompt_compare", args=[template.brand.slug, template.slug]) + f"?b={number}",
     )
 
 

@@ -83,7 +83,8 @@ class PromptForm(forms.Form):
     def __init__(
         self, *args: Any, brand: Brand, engines: Sequence[EngineChoice], base: PromptVersion | None, **kwargs: Any
     ) -> None:
-        super().__init__(*args, initial=initial_of(base, engines) | kwargs.pop("initial", {}), **kwargs)
+        kwargs["initial"] = initial_of(base, engines) | kwargs.get("initial", {})
+        super().__init__(*args, **kwargs)
         self.base = base
         offered = StylePreset.objects.filter(brand=brand).filter(
             Q(is_active=True) | Q(pk=base.style_id if base else None)
@@ -91,11 +92,15 @@ class PromptForm(forms.Form):
         self.fields["style"].queryset = offered.order_by("name")  # type: ignore[attr-defined]
         self.fields["engine"].choices = [("", "Any that is there"), *((one.name, one.label) for one in engines)]  # type: ignore[attr-defined]
         chosen = self.data.get("engine", "") if self.is_bound else self.initial.get("engine", "")
-        self.engine = next((one for one in engines if one.name == chosen), None)
-        self.controls = controls_of(self.engine)
+        self.written_for = next((one for one in engines if one.name == chosen), None)
+        self.controls = controls_of(self.written_for)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
-        roles = sorted(self.engine.capabilities.optional_images) if self.engine and self.engine.capabilities else []
+        roles = (
+            sorted(self.written_for.capabilities.optional_images)
+            if self.written_for and self.written_for.capabilities
+            else []
+        )
         self.fields["images"].choices = [(role, _ROLES.get(role, role)) for role in roles]  # type: ignore[attr-defined]
 
     def control_fields(self) -> Iterator[forms.BoundField]:

@@ -39,7 +39,8 @@ def mark(rendered: Rendered, remarks: Sequence[Lint] = (), unread_from: int | No
     text, spans = rendered.text, rendered.spans
     end = len(text) if unread_from is None else unread_from
     places = {0, len(text), rendered.style_start, end}
-    edges = sorted(places | {edge for one in (*spans, *remarks) for edge in (one.start, one.end)})
+    places |= {edge for span in spans for edge in (span.start, span.end)}
+    edges = sorted(places | {edge for remark in remarks for edge in (remark.start, remark.end)})
     pieces = []
     for start, stop in pairwise(edges):
         name = next((one.name for one in spans if one.start <= start and stop <= one.end), "")

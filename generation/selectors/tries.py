@@ -58,7 +58,7 @@ class Try:
 def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int, LastImage]:
     """Subject id -> its newest picture of this version, at whatever stage. Two queries. The caller has shown that the
     person may see the version and the subjects."""
-    where = {"subjects": list(subject_ids), "version": version.pk}
+    where: dict[str, Any] = {"subjects": list(subject_ids), "version": version.pk}
     with connection.cursor() as cursor:
         cursor.execute(_LAST, where)
         made = {row[0]: row[1:] for row in cursor.fetchall()}
