@@ -18,7 +18,7 @@ from django.utils import timezone
 from campaigns import clock
 from campaigns.choices import Role, SubjectKind
 from campaigns.models import Brand, Campaign, Cutout, PromptVersion, Subject, User
-from campaigns.services import audit, campaigns, files, prompts
+from campaigns.services import audit, campaigns, files, notices, prompts
 from campaigns.services.campaigns import SpecInput
 from generation.choices import JobState, Lane, Stage
 from generation.engines.base import Pixels
@@ -122,6 +122,9 @@ class _Story:
         with self.on(18, 10):
             self._run(campaign, light, Stage.FULL, "Full range, light", LIGHT_FULL)
         self._review(day=21, hour=13)
+        with self.on(28, 9):
+            for person in (self.manager, self.designer, self.reviewer, self.lead):
+                notices.mark_all_read(brand=self.brand, by=person)
         campaign.refresh_from_db()
         return campaign
 
