@@ -54,15 +54,17 @@ function show() {
   const list = palette.querySelector("ul");
   list.replaceChildren(...found.map((one, index) => {
     const row = document.createElement("li");
+    row.setAttribute("role", "presentation");
     const link = document.createElement("a");
     link.href = one.href;
+    link.id = `palette-${index}`;
     link.setAttribute("role", "option");
     link.setAttribute("aria-selected", String(index === chosen));
     const name = document.createElement("span");
     name.className = "grow";
     name.textContent = one.name;
     const kind = document.createElement("span");
-    kind.className = "faint";
+    kind.className = "kind";
     kind.textContent = one.kind;
     link.append(name, kind);
     row.append(link);
@@ -71,9 +73,14 @@ function show() {
   if (!found.length) {
     const row = document.createElement("li");
     row.className = "faint nothing";
+    row.setAttribute("role", "option");
+    row.setAttribute("aria-disabled", "true");
     row.textContent = "Nothing by that name.";
     list.append(row);
   }
+  const input = palette.querySelector("input");
+  if (found.length) input.setAttribute("aria-activedescendant", `palette-${chosen}`);
+  else input.removeAttribute("aria-activedescendant");
   list.children[chosen]?.scrollIntoView({ block: "nearest" });
 }
 
