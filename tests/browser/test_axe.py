@@ -1,0 +1,209 @@
+"""Every page under axe-core in light and dark, and no page wider than its window, with names as long as they may be."""
+
+from __future__ import annotations
+
+import importlib.resources
+import io
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from campaigns.models import Brand, Subject
+from campaigns.services import files, guides, imports, sources
+from review.models import ReviewTask
+from review.services import reasons
+from tests import factories
+from tests.in_review import image_in_review
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+AXE = (importlib.resources.files("axe_playwright_python") / "axe.min.js").read_text()
+LONG = "x" * 300
+WIDTHS = (1440, 1024, 390)
+WRONG = b"sku;name;price\nM-1;Mug;cheap\nM-2;Bowl;12,90\nM-3;Jar;dear\n;Lid;5\n"
+ODD = b"Art.;Was;Glasur;VK\nM-1;Becher;salbei;12,90\nM-2;Schale;ton;19,90\n"
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    "campaigns": (
+        "",
+        "campaigns/",
+        "campaigns/new/",
+        "campaigns/{campaign}/",
+        "campaigns/{campaign}/brief/",
+        "campaigns/{campaign}/specs/",
+        "campaigns/{campaign}/standing/",
+        "notices/",
+    ),
+    "runs": (
+        "campaigns/{campaign}/runs/new/",
+        "campaigns/{campaign}/runs/new/?template=packshots",
+        "runs/{run}/",
+        "reports/runs/{run}/",
+        "reports/campaigns/{campaign}/",
+    ),
+    "products": (
+        "products/",
+        "products/?kind=concept",
+        "products/new/",
+        "products/{subject}/",
+        "cutouts/?show=all",
+        "photos/{photo}/cutout/",
+    ),
+    "feeds": (
+        "import/",
+        "import/{wrong}/",
+        "import/{odd}/columns/",
+        "import/{clean}/",
+        "sources/",
+        "sources/{source}/",
+    ),
+    "words": (
+        "prompts/",
+        "prompts/{prompt}/",
+        "prompts/{prompt}/compare/",
+        "styles/",
+        "guide/",
+        "guide/draft/",
+        "guide/v2/changes/",
+    ),
+    "pictures": (
+        "library/",
+        "assets/{asset}/",
+        "review/",
+        "review/room/",
+        "deliveries/",
+        "audit/",
+    ),
+}
+
+#: What axe found: rule, how bad, where.
+FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.flatMap(
+    rule => rule.nodes.map(
+        node => `${rule.id} (${rule.impact}) at ${node.target.join(" ")}: ${node.html.slice(0, 120)}`)
+))"""
+#: By how many pixels the page is wider than its window, and what sticks out without scrolling in a box of its own.
+STICKS_OUT = """() => {
+    const over = document.scrollingElement.scrollWidth - innerWidth;
+    if (over <= 0) return "";
+    const boxed = one => one.parentElement !== document.body && one.parentElement
+        && (getComputedStyle(one.parentElement).overflowX !== "visible" || boxed(one.parentElement));
+    const out = [...document.body.querySelectorAll("*")].filter(
+        one => one.getBoundingClientRect().right > innerWidth && !boxed(one));
+    return `${over} px too wide: ${out.slice(0, 3).map(one => one.outerHTML.slice(0, 90)).join(" … ")}`;
+}"""
+
+
+@pytest.fixture
+def brand(db: None) -> Brand:
+    return factories.BrandFactory(name="Brand with a name that fills what a header has left for it..")
+
+
+@pytest.fixture
+def subject(brand: Brand) -> Subject:
+    made: Subject = factories.SubjectFactory(brand=brand, name=LONG, key=f"KEY-{'9' * 40}")
+    return made
+
+
+@pytest.fixture
+def task(brand: Brand, subject: Subject) -> ReviewTask:
+    """A picture of the product with the long name in review, with real pixels."""
+    campaign = factories.CampaignFactory(brand=brand, subjects=[subject], name="A campaign of many words " * 5)
+    made = image_in_review(brand, campaign=campaign)
+    cell = made.asset.cell
+    type(cell).objects.filter(pk=cell.pk).update(subject=subject)
+    stored = _painted("WEBP", "teal")
+    version = made.asset.versions.get()
+    for kept in (version.master, *version.renditions.all()):
+        type(kept).objects.filter(pk=kept.pk).update(storage_key=stored.key, sha256=stored.sha256)
+    return made
+
+
+@pytest.fixture
+def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[..., Any]) -> Callable[[str], str]:
+    """`address("runs/{run}/")` is the path of a page about the picture in review and what belongs to it."""
+    lead = person("lead")
+    reasons.add_defaults(brand=brand, by=lead)
+    factories.EndpointFactory(name="Packshot studio")
+    factories.StylePresetFactory(brand=brand)
+    factories.DestinationFactory(brand=brand)
+    cut = factories.CutoutFactory(photo__subject=subject, confidence=0.4, **_keys(_painted("PNG", "olive")))
+    photo = cut.photo
+    type(photo).objects.filter(pk=photo.pk).update(**_keys(_painted("JPEG", "tan")))
+    guide: dict[str, Any] = {"palette": [{"name": "Clay", "hex": "#b5651d"}], "banned_wording": ["luxury"]}
+    guides.publish(guide_id=guides.draft(brand=brand, by=lead, **guide).pk, by=lead, note="The beginning")
+    guides.draft(brand=brand, by=lead, **(guide | {"banned_wording": ["cheap"]}))
+    cell = task.asset.cell
+    names = {
+        "campaign": task.asset.campaign.slug,
+        "run": cell.run_id,
+        "subject": subject.pk,
+        "photo": photo.pk,
+        "asset": task.asset_id,
+        "prompt": cell.run.prompt_version.template.slug,
+        "source": sources.create(brand=brand, by=lead, name="Shop feed", kind="push").slug,
+        **{
+            name: imports.import_feed(
+                brand=brand, by=lead, file=io.BytesIO(data), file_name=f"{name}.csv", dry_run=True
+            ).pk
+            for name, data in {"wrong": WRONG, "odd": ODD, "clean": b"sku,name\nM-1,Mug\n"}.items()
+        },
+    }
+    return lambda page: f"/brands/{brand.slug}/{page.format(**names)}"
+
+
+@pytest.fixture
+def tab(chromium: Any) -> Iterator[Any]:
+    """A tab where axe may be loaded although the pages forbid foreign scripts."""
+    context = chromium.new_context(bypass_csp=True, reduced_motion="reduce")
+    context.set_default_timeout(20_000)
+    yield context.new_page()
+    context.close()
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_pages_are_clean_under_axe_and_no_wider_than_their_window(
+    group: str, tab: Any, live_server: Any, person: Any, page_client: Any, address: Callable[[str], str]
+) -> None:
+    session = page_client(person("lead", "admin", first_name=LONG[:100])).cookies["sessionid"].value
+    tab.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
+    wrong: list[str] = []
+    for page in GROUPS[group]:
+        answer = tab.goto(live_server.url + address(page))
+        assert answer.status == 200, page
+        wrong += [f"/{page} {what}" for what in _wrong_with(tab)]
+    tab.goto("about:blank")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_signing_in_is_clean_under_axe_and_no_wider_than_its_window(tab: Any, live_server: Any) -> None:
+    tab.goto(f"{live_server.url}/accounts/login/")
+    assert not _wrong_with(tab)
+    tab.evaluate("document.querySelector('h1').outerHTML = '<img src=\"/icon.svg\" width=3000>'")
+    found = "\n".join(_wrong_with(tab))
+    assert "image-alt (critical) at" in found and "px too wide" in found, "what is wrong is found"
+
+
+def _wrong_with(tab: Any) -> list[str]:
+    tab.evaluate(AXE)
+    wrong = []
+    for scheme in ("light", "dark"):
+        tab.emulate_media(color_scheme=scheme)
+        wrong += [f"{scheme}: {found}" for found in tab.evaluate(FIND)]
+    for width in WIDTHS:
+        tab.set_viewport_size({"width": width, "height": 900})
+        if found := tab.evaluate(STICKS_OUT):
+            wrong.append(f"{width}: {found}")
+    tab.set_viewport_size({"width": 1440, "height": 900})
+    return wrong
+
+
+def _painted(image_format: str, colour: str) -> Any:
+    buffer = io.BytesIO()
+    Image.new("RGB", (512, 512), colour).save(buffer, image_format)
+    return files.put(buffer.getvalue(), suffix=image_format.lower())
+
+
+def _keys(stored: Any) -> dict[str, str]:
+    return {"storage_key": stored.key, "sha256": stored.sha256}
