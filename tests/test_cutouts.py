@@ -183,6 +183,16 @@ def test_a_softbox_mirrored_in_the_glaze_is_no_hole() -> None:
     assert alpha[210:280, 240:270].min() == 255
 
 
+@pytest.mark.parametrize("brightness", [200, 225])
+def test_a_softbox_mirrored_beside_the_middle_is_no_hole_either(brightness: int) -> None:
+    """A hole is somewhere as bright as the wall; this highlight is outlined and flat, and a little darker than that."""
+    made = scene("vase", colour=(60, 60, 70), wall=(245, 245, 245))
+    shining = made.pixels.copy()
+    cv2.rectangle(shining, (180, 230), (215, 320), (brightness,) * 3, -1)
+    alpha = cutout.cut_out(shining).rgba[..., 3]
+    assert alpha[240:310, 185:210].min() == 255
+
+
 def test_a_cut_out_survives_its_png() -> None:
     cut = cutout.cut_out(scene("bowl").pixels)
     read = np.asarray(Image.open(io.BytesIO(cutout.to_png(cut.rgba))))

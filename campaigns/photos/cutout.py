@@ -13,7 +13,7 @@ from PIL import Image
 from campaigns.photos import silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
-ALGORITHM = 2
+ALGORITHM = 3
 """Raised whenever the same photo would give other pixels."""
 WORKING_SIDE = 1024
 """The outline is sought at this size; its edge is then refined at the photo's own."""

@@ -2,7 +2,8 @@
 
 The background is what can be reached from the border without crossing a step in colour. Shadows are ramps, not steps,
 so they are crossed; a white product on white is kept by its faint outline. Rooms that the outline closes off (the hole
-of a handle) are background again when they look like the background behind them.
+of a handle) are background again when they look like the background behind them, and the dark inside of a cup whose
+rim melts into the wall is product again.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.photos import backgrounds, surroundings
-from campaigns.photos.backgrounds import Background, Departure, Floats, Mask
+from campaigns.photos import backgrounds, confidence, surroundings
+from campaigns.photos.backgrounds import Departure, Floats, Mask
 
 #: A change of colour is a step, not the ramp of a shadow, when it is this much steeper seen finely than coarsely.
 STEP_RATIO = 1.25
@@ -25,9 +26,11 @@ CONSPICUOUS = 12.0
 BALLS = (0.06, 0.03, 0.015, 0.008, 0.004)
 #: Noise of the border, in L*a*b* units, that is no camera's grain but a texture: wood, cloth, a wall.
 GRAIN = 2.0
-#: The stretch of an edge, as a share of its length, over which contrast is averaged; and the contrast, in L*a*b* units,
-#: that the faintest stretch of a trustworthy edge has. Fainter, the outline was not seen there but supposed.
-STRETCH, FAINT = 0.04, 3.0
+#: Radius, as a share of the longer side, of the ball that finds notches in the outline; L* below the background from
+#: which a notch above any shadow is the inside of a cup.
+NOTCH, DARK = 0.5, 8.0
+#: L*a*b* units of colour that few shadows keep once their darkening is accounted for.
+TINTED = 5.0
 #: L*a*b* units that no shadow explains from which a pixel is product for sure.
 SURE_COLOUR = 9.0
 
@@ -49,8 +52,8 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
     border = backgrounds.border_of(lab.shape)
     background = backgrounds.fit(smooth, border)
     if background.plainness < 0.6 or background.noise > GRAIN:
-        mask, confidence = surroundings.find(rgb)
-        return Silhouette(mask, confidence, "scene")
+        mask, sureness = surroundings.find(rgb)
+        return Silhouette(mask, sureness, "scene")
     steep = _steepness(lab, FINE)
     outline = _outline(lab, steep, background.noise)
     departure = backgrounds.depart(smooth, background)
@@ -65,7 +68,7 @@ def find(rgb: NDArray[np.uint8]) -> Silhouette:
     outside = _outside(barrier, steep, departure, tight)
     outside |= _windows(barrier, outside, departure, tight)
     mask = _without_crumbs(_settled(smooth, outside, sure), departure, tight)
-    return Silhouette(mask, _confidence(mask, smooth, background, border))
+    return Silhouette(mask, confidence.confidence(mask, smooth, background, border))
 
 
 def _steepness(lab: Floats, sigma: float) -> Floats:
@@ -123,6 +126,9 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
         reached = (((gap <= radius + 0.5) | reached) & ~barrier & ~closed) | outside
         if rough is None:
             rough = _rough(~reached, departure, tight)
+            bites = _bites(reached, departure.light, rough.ceiling, tight)
+            barrier |= bites
+            reached &= ~bites
             # A steep ramp into the dark up there is no shadow, but the inside of a cup whose rim melts into the wall.
             beyond = (departure.light < -8) | (steep > 2)
             beyond[rough.ceiling :] = False
@@ -134,6 +140,43 @@ def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -
             reached &= ~rooms
         outside, before = reached, radius
     return outside
+
+
+def _bites(reached: Mask, light: Floats, ceiling: int, tight: float) -> Mask:
+    """Parts of `reached` above the row `ceiling` that are the dark inside of a cup, entered where its rim melts into
+    the wall: notches in the product's outline, far darker than the background where no shadow falls; with the strip
+    of rim before them."""
+    found = np.zeros_like(reached)
+    side = max(reached.shape)
+    notches = _closed(~reached, NOTCH * side) & reached
+    dark = notches & (light < -tight)
+    count, labels, stats, _ = cv2.connectedComponentsWithStats(dark.astype(np.uint8), connectivity=4)
+    for index in range(1, count):
+        left, top, width, height, area = stats[index]
+        if area < (0.01 * side) ** 2 or top + height > ceiling:  # what goes on below is a shadow beside a flat bowl
+            continue
+        part = np.s_[top : top + height, left : left + width]
+        inside = labels[part] == index
+        if np.median(light[part][inside]) < -DARK:
+            found[part] |= inside
+    if not found.any():
+        return found
+    beside = cv2.distanceTransform((~found).astype(np.uint8), cv2.DIST_L2, 5) < 0.03 * side
+    strip = _closed(~reached | found, 2 * NOTCH * side) & reached & beside
+    strip[ceiling:] = False
+    return found | strip
+
+
+def _closed(mask: Mask, radius: float) -> Mask:
+    """`mask` with all its notches filled that a ball of `radius` pixels does not roll into; sought at a quarter."""
+    quarter = mask[::4, ::4].astype(np.uint8)
+    margin = int(radius / 4) + 2
+    wide = cv2.copyMakeBorder(quarter, *(margin,) * 4, cv2.BORDER_CONSTANT, value=0)
+    grown = cv2.distanceTransform(1 - wide, cv2.DIST_L2, 5) <= radius / 4
+    shrunk = cv2.distanceTransform(grown.astype(np.uint8), cv2.DIST_L2, 5) > radius / 4
+    back = shrunk[margin:-margin, margin:-margin].astype(np.uint8)
+    large = cv2.resize(back, (4 * back.shape[1], 4 * back.shape[0]), interpolation=cv2.INTER_NEAREST)
+    return np.asarray(large[: mask.shape[0], : mask.shape[1]] > 0, dtype=bool)
 
 
 @dataclass(frozen=True)
@@ -181,6 +224,7 @@ def _rooms_behind_necks(
             continue
         is_beside = rough.body[part][inside].mean() < 0.5
         is_shadow = top + height / 2 > rough.floor and _is_shadow(inside, departure, part, rough)
+        is_shadow |= top + height > rough.floor and _fades(inside, departure, part, rough)
         if not is_shadow and not (is_beside and _is_background(inside, departure, part, tight)):
             found[part] |= inside
     return found
@@ -191,7 +235,16 @@ def _is_shadow(inside: Mask, departure: Departure, part: tuple[slice, slice], ro
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     if np.percentile(np.hypot(light, colour), 85) < 0.6 * rough.typical:
         return True
-    return rough.coloured > 8 and float(np.percentile(colour, 85)) < 0.4 * rough.coloured
+    # In the body, what has little of the glaze's colour and yet more than a shadow keeps is an unglazed foot.
+    most = SURE_COLOUR if rough.body[part][inside].mean() < 0.5 else TINTED
+    return rough.coloured > 8 and float(np.percentile(colour, 85)) < min(0.4 * rough.coloured, most)
+
+
+def _fades(inside: Mask, departure: Departure, part: tuple[slice, slice], rough: _Rough) -> bool:
+    """True for a shadow where product and wall are of one hue: beside the body, colourless, darker towards its foot."""
+    low, high = np.percentile(departure.light[part][inside], (8, 92))
+    is_beside = rough.body[part][inside].mean() < 0.5
+    return bool(is_beside and high - low > 8 and np.percentile(departure.colour[part][inside], 92) < 0.5)
 
 
 def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float) -> bool:
@@ -199,6 +252,13 @@ def _is_background(inside: Mask, departure: Departure, part: tuple[slice, slice]
     light, colour = departure.light[part][inside], departure.colour[part][inside]
     low, middle, high = np.percentile(light, (8, 50, 92))
     return bool(abs(middle) < tight and np.median(colour) < tight and high - low < 2 * tight)
+
+
+def _is_shaded(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
+    """True if a room beside the body is background on which some shadow falls: darker in parts, without a colour."""
+    light, colour = departure.light[part][inside], departure.colour[part][inside]
+    is_colourless = np.percentile(colour, 85) < 0.4 * tight
+    return bool(is_colourless and np.median(light) > -2 * tight and rough.body[part][inside].mean() < 0.3)
 
 
 def _connected(allowed: Mask, seed: Mask) -> Mask:
@@ -212,20 +272,23 @@ def _connected(allowed: Mask, seed: Mask) -> Mask:
 def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -> Mask:
     """Rooms closed off by the outline through which the background shows: the hole of a handle.
 
-    Beside the body it may lie in shadow, if the product departs far more; elsewhere it must be large, and as flat and
-    of the same colour as the background: else it is the inside of a white cup, or a highlight.
+    Beside the body it may lie partly in shadow; in the middle it must be large, and as flat and of the same colour as
+    the background: else it is the inside of a white cup, or a highlight.
     """
     closed = ~barrier & ~outside
     rough = _rough(~outside, departure, tight)
     total = np.hypot(departure.light, departure.colour)
-    alike = (departure.light > -2 * tight) & (departure.colour < 1.5 * tight)
-    alike = closed & (departure.light < tight) & (alike | (total < 0.6 * rough.typical))
+    alike = (departure.light > -2 * tight) & (departure.colour < 2 * tight)
+    alike |= (total < 0.6 * rough.typical) | (~rough.body & (departure.light > -12) & (departure.colour < 0.4 * tight))
+    alike &= closed & (departure.light < 1.5 * tight)
     alike = cv2.morphologyEx(alike.astype(np.uint8), cv2.MORPH_OPEN, np.ones((3, 3), np.uint8))
     count, labels, stats, centres = cv2.connectedComponentsWithStats(alike, connectivity=4)
     seen = np.zeros_like(barrier)
     size, columns = int((~outside).sum()), np.flatnonzero((~outside).any(axis=0))
-    near = 9 if rough.typical > CONSPICUOUS else 5
+    is_conspicuous = rough.typical > CONSPICUOUS
+    near, middle = (9, 0.15) if is_conspicuous else (5, 0.2)
     edge = cv2.dilate(barrier.astype(np.uint8), np.ones((near, near), np.uint8)) > 0
+    beyond = cv2.dilate(outside.astype(np.uint8), np.ones((9, 9), np.uint8)) > 0
     for index in range(1, count):
         left, top, width, height, area = stats[index]
         if area < 0.008 * size:
@@ -236,17 +299,27 @@ def _windows(barrier: Mask, outside: Mask, departure: Departure, tight: float) -
         outlined = float(edge[part][rim].mean())
         is_flat = _is_background(inside, departure, part, tight)
         along = (centres[index][0] - columns[0]) / (columns[-1] - columns[0])
-        if 0.3 < along < 0.7:
+        if abs(along - 0.5) < middle:
             # Inside the body it is a softbox mirrored in the glaze, unless it is as large as the hole of a ring.
             is_above = rough.body[part][inside].mean() < 0.3 or area > 0.15 * size
             fits = is_flat and outlined > 0.95 and area > 0.02 * size and is_above
-        elif rough.typical > CONSPICUOUS:
-            fits = outlined > 0.8
+        elif is_conspicuous:
+            fits = outlined > 0.8 and _is_lit(inside, departure, part, tight, rough)
         else:
-            fits = is_flat and outlined > 0.9
+            # The inside of a pale handle lies along the surroundings, its hole does not.
+            shaded = beyond[part][rim].mean() <= 0.05 and _is_shaded(inside, departure, part, tight, rough)
+            fits = outlined > 0.9 and (is_flat or shaded) and _is_lit(inside, departure, part, tight, rough)
         if fits:
             seen[part] |= inside
     return seen
+
+
+def _is_lit(inside: Mask, departure: Departure, part: tuple[slice, slice], tight: float, rough: _Rough) -> bool:
+    """True if a room is somewhere as bright as the background, and hardly coloured: so is a hole however dark the
+    shadow that falls through it, and not a highlight mirrored in the glaze."""
+    brightest = float(np.percentile(departure.light[part][inside], 92))
+    is_bright = brightest > -max(0.6 * tight, 0.06 * rough.typical)
+    return is_bright and bool(np.median(departure.colour[part][inside]) < 2 * tight)
 
 
 def _settled(smooth: Floats, outside: Mask, sure: Mask) -> Mask:
@@ -339,50 +412,3 @@ def _tidy(product: Mask) -> Mask:
     small = stats[:, cv2.CC_STAT_AREA] < max(9, 1e-5 * product.size)
     small[0] = False
     return product | small[labels]
-
-
-def _confidence(mask: Mask, smooth: Floats, background: Background, border: Mask) -> float:
-    """0 … 1 from the contrast along the edge, how plain the background is, and whether the outcome is plausible."""
-    share = float(mask.mean())
-    if share < 0.002 or share > 0.97:
-        return 0.0
-    half = np.ascontiguousarray(mask[::2, ::2])
-    contrast = _contrast(half, np.ascontiguousarray(smooth[::2, ::2]))[_edge(half)]
-    clear = float(np.mean(np.clip(contrast / 9, 0, 1)) * (1 - np.mean(contrast < 3))) if contrast.size else 0.0
-    plain = float(np.clip((background.plainness - 0.5) / 0.45, 0, 1) * np.clip(1.3 - background.noise / 6, 0.2, 1))
-    touching = float(mask[border].mean())
-    whole = float(np.clip(1.1 - 3 * touching, 0.3, 1))
-    # One supposed stretch is enough to be wrong: a bite out of a rim, a shadow taken along.
-    followed = float(np.clip(0.45 + 0.55 * _faintest(mask, _contrast(mask, smooth)) / FAINT, 0, 1))
-    return round(float(np.clip(clear * plain * whole * followed, 0, 1)), 3)
-
-
-def _edge(mask: Mask) -> Mask:
-    solid = mask.astype(np.uint8)
-    return np.asarray(solid - cv2.erode(solid, np.ones((3, 3), np.uint8)) > 0, dtype=bool)
-
-
-def _faintest(mask: Mask, contrast: Floats) -> float:
-    """The least mean contrast over a stretch of any outline that is worth looking at."""
-    outlines, _ = cv2.findContours(mask.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    longest = max((len(outline) for outline in outlines), default=0)
-    least = float("inf")
-    for outline in outlines:
-        if len(outline) < 0.1 * longest:
-            continue
-        along = contrast[outline[:, 0, 1], outline[:, 0, 0]]
-        size = max(5, round(STRETCH * longest))
-        around = np.concatenate([along, along[:size]])
-        least = min(least, float(np.convolve(around, np.full(size, 1 / size), "valid").min()))
-    return least if np.isfinite(least) else 0.0
-
-
-def _contrast(mask: Mask, lab: Floats) -> Floats:
-    """L*a*b* distance between just inside and just outside, height × width; it means something on the mask's edge."""
-    solid = mask.astype(np.uint8)
-    ball = np.ones((5, 5), np.uint8)
-    means = []
-    for part in (solid - cv2.erode(solid, ball), cv2.dilate(solid, ball) - solid):
-        weight = cv2.blur(part.astype(np.float32), (7, 7))
-        means.append(cv2.blur(lab * part[..., None], (7, 7)) / np.maximum(weight, 1e-3)[..., None])
-    return np.asarray(np.linalg.norm(means[0] - means[1], axis=-1), dtype=np.float32)
