@@ -19,6 +19,8 @@ from campaigns import clock
 
 WORK_MEMORY = "64MB"
 """What one sort or hash of a merge may take before it goes to disk."""
+LARGE_BATCH = 1000
+"""Rows from which a batch is joined as a whole; a smaller one finds its few subjects by index."""
 
 _OWN = "r.batch = %(batch)s AND r.parent_key = ''"
 _TO_SUBJECT = "campaigns_subject s ON s.brand_id = %(brand)s AND s.kind = r.kind AND s.key"
@@ -232,6 +234,19 @@ class Merged:
     photos_changed: int
 
 
+def plan_for_size(cursor: Any, batch: UUID) -> None:
+    """Have the statements of this transaction look at a large batch as a whole.
+
+    What the planner believes of a batch may be a guess from before it was staged (another import in between, a killed
+    one's rows). Taking a million rows for one, it would search the batch anew for each of them.
+    """
+    cursor.execute(
+        "SELECT set_config('enable_nestloop', CASE WHEN count(*) > %s THEN 'off' ELSE 'on' END, true)"
+        " FROM (SELECT 1 FROM campaigns_stagedrow WHERE batch = %s LIMIT %s) AS few",
+        [LARGE_BATCH, batch, LARGE_BATCH + 1],
+    )
+
+
 def merge(
     batch: UUID, *, brand_id: int, spoken: Iterable[str], import_id: int | None = None, groups: bool = False
 ) -> Merged:
@@ -247,6 +262,7 @@ def merge(
     }  # fmt: skip
     with connection.cursor() as cursor:
         alone(cursor, brand_id)
+        plan_for_size(cursor, batch)
         cursor.execute(f"SET LOCAL work_mem = '{WORK_MEMORY}'")
         for table in ("touched (id bigint, is_new boolean)", "was (subject_id bigint, what text, part jsonb)"):
             cursor.execute(f"DROP TABLE IF EXISTS import_{table.split()[0]}")

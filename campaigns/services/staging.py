@@ -16,7 +16,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from campaigns.feeds.base import UNPLACED, FeedRow
-from campaigns.services.merging import Merged, merge
+from campaigns.services.merging import Merged, merge, plan_for_size
 from campaigns.services.undoing import Undone, undo
 
 __all__ = [
@@ -167,6 +167,7 @@ def _object(values: Mapping[str, str]) -> str:
 
 def _place(batch: UUID) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
+        plan_for_size(cursor, batch)
         for statement in _PLACE:
             cursor.execute(statement, {"batch": batch, "unplaced": UNPLACED})
 
@@ -189,10 +190,11 @@ def orphans(batch: UUID, *, brand_id: int, limit: int) -> Iterator[Mistake]:
 
 
 def _mistakes(sql: str, values: dict[str, Any]) -> Iterator[Mistake]:
-    with connection.cursor() as cursor:
+    with transaction.atomic(), connection.cursor() as cursor:
+        plan_for_size(cursor, values["batch"])
         cursor.execute(sql, values)
-        for row in cursor.fetchall():
-            yield Mistake(*row)
+        found = cursor.fetchall()
+    return (Mistake(*row) for row in found)
 
 
 def clear(batch: UUID) -> None:
