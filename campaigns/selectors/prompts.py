@@ -14,6 +14,7 @@ from campaigns.choices import PromptStatus
 from campaigns.errors import NotFound
 from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.prompts import PromptSource
+from campaigns.selectors import subjects
 
 LOOKED_AT = 5000
 """Subjects of a brand that are looked at for attribute names; the newest."""
@@ -55,7 +56,7 @@ def chosen_subjects(user: User, brand_id: int, wanted: Sequence[int]) -> list[Su
     mine = list(rows.filter(pk__in=wanted[:CHOSEN]).values_list("pk", flat=True))
     first = [pk for pk in wanted[:CHOSEN] if pk in mine]
     picked = list(dict.fromkeys([*first, *spread]))[:CHOSEN]
-    found = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related("photos")}
+    found = {subject.pk: subject for subject in rows.filter(pk__in=picked).prefetch_related(subjects.photos())}
     return [found[pk] for pk in picked]
 
 
