@@ -66,6 +66,7 @@ def theirs(folder: Path) -> Any:
         "日本の器 emoji 🏺🏺",
         "a_b-c/d e\u0301clair",
         "'sage' 'till",
+        "a mug:'t .','s ''re",
     ],
 )
 def test_our_count_is_transformers_count(text: str, folder: Path, theirs: Any) -> None:

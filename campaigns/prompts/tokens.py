@@ -196,7 +196,7 @@ def pieces(word: str) -> list[str]:
             continue
         kind, start = _kind(text[at]), at
         at += 1
-        while kind != "N" and at < len(text) and _kind(text[at]) == kind and not _CONTRACTIONS.match(text, at):
+        while kind != "N" and at < len(text) and _kind(text[at]) == kind:
             at += 1
         found.append(text[start:at])
     return found

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any
@@ -100,53 +99,20 @@ class Mistake:
 def stage(batch: UUID, rows: Iterable[FeedRow]) -> int:
     """Copy the rows into the staging table, a chunk at a time, each committed; returns how many.
 
-    While one chunk is copied the next is parsed, except inside a transaction, which has one connection only. Children
-    that came apart from the product that names them are put in their place at the end.
+    Children that came apart from the product that names them are put in their place at the end.
     """
-    written = _Written(batch, rows)
-    if connection.in_atomic_block:
-        for text in written:
-            _copy(text)
-    else:
-        _copy_beside(written)
-    if written.has_unplaced:
+    prefix, rows = f"{batch}\t", iter(rows)
+    count, has_unplaced = 0, False
+    while chunk := [prefix + _line(row) for row in islice(rows, CHUNK_ROWS)]:
+        count += len(chunk)
+        text = "".join(chunk)
+        has_unplaced = has_unplaced or f"\t{UNPLACED}\t" in text
+        # In turn with the parsing, not in a thread beside it: the two would wait for each other's GIL.
+        with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
+            copy.write(text)
+    if has_unplaced:
         _place(batch)
-    return written.count
-
-
-class _Written:
-    """Chunks of rows as COPY's text form takes them."""
-
-    def __init__(self, batch: UUID, rows: Iterable[FeedRow]) -> None:
-        self._prefix, self._rows = f"{batch}\t", iter(rows)
-        self.count, self.has_unplaced = 0, False
-
-    def __iter__(self) -> Iterator[str]:
-        while chunk := [self._prefix + _line(row) for row in islice(self._rows, CHUNK_ROWS)]:
-            self.count += len(chunk)
-            text = "".join(chunk)
-            self.has_unplaced = self.has_unplaced or f"\t{UNPLACED}\t" in text
-            yield text
-
-
-def _copy(text: str) -> None:
-    with connection.cursor() as cursor, cursor.copy(_COPY) as copy:
-        copy.write(text)
-
-
-def _copy_beside(texts: Iterable[str]) -> None:
-    """Copy in a thread with a connection of its own, one chunk behind."""
-    with ThreadPoolExecutor(1, "staging") as pool:
-        try:
-            before: Future[None] | None = None
-            for text in texts:
-                if before:
-                    before.result()
-                before = pool.submit(_copy, text)
-            if before:
-                before.result()
-        finally:
-            pool.submit(lambda: connection.close()).result()
+    return count
 
 
 def _line(row: FeedRow) -> str:
