@@ -113,6 +113,12 @@ class AssetVersion(models.Model):
     def __str__(self) -> str:
         return f"asset {self.asset_id} round {self.round} candidate {self.candidate}"
 
+    @property
+    def caution(self) -> str:
+        """What must stand beside this picture wherever it is shown. Lists select "job__endpoint"."""
+        endpoint = self.job.endpoint if self.job else self.asset.cell.run.endpoint
+        return endpoint.caution
+
 
 class Rendition(models.Model):
     """A file for one output spec, made from a version by a recipe version; can always be made again."""

@@ -27,6 +27,11 @@ class Endpoint(models.Model):
         default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
     )
     licence_note = models.TextField(blank=True)
+    caution = models.CharField(
+        max_length=40,
+        blank=True,
+        help_text='what must stand beside every picture that it generates, such as "demo model"; most need nothing',
+    )
     is_enabled = models.BooleanField(default=True)
 
     class Meta:
