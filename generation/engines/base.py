@@ -57,7 +57,7 @@ class Spec:
     """Everything that decides the pixels of one image. Frozen into the job; equal specs make equal pictures.
 
     width, height: pixels of the master. seed: 0 … 2**63-1. parameters: the engine's own, validated by `validate`.
-    images: input images by role: "cutout", "photo", "init", "mask".
+    images: input images by role: "cutout", "photo", "init", "mask" and, not of the subject itself, "scene".
     """
 
     prompt: str
@@ -120,7 +120,8 @@ class Result:
 class Control:
     """One thing a reviewer may change when asking for a revision, drawn as a form field.
 
-    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text" or "seed".
+    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text", "seed" or "scene" (the key of a
+    concept whose approved picture becomes the image "scene"; "" or "none" for no scene).
     `parameter` is the key in Spec.parameters, or "prompt", "negative", "seed".
     """
 

@@ -1,6 +1,8 @@
-"""Packshot: a product's accepted cut-out on a drawn, lit studio backdrop. Our own; no model, no GPU, deterministic.
+"""Packshot: a product's accepted cut-out on a drawn, lit studio backdrop, or before a scene. Our own; no model, no GPU,
+deterministic.
 
-The product's pixels are scaled and otherwise stay as photographed; only what is around them is drawn (studio.py).
+The product's pixels are scaled and otherwise stay as photographed; only what is around them is drawn (studio.py), or
+taken from a picture of an empty place (scenes.py).
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 
-from generation.engines import studio
+from generation.engines import scenes, studio
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -48,11 +50,16 @@ SHADOWS: Final = ("none", "contact", "soft", "strong")
 REFLECTIONS: Final = ("none", "soft", "mirror")
 POSITIONS: Final = ("auto", "baseline")
 CACHE_BYTES: Final = 96 * 1024 * 1024
+SCENES_KEPT: Final = 16
+NO_SCENE: Final = "none"
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One picture's studio, as parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master."""
+    """One picture's studio, as parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
+
+    scene: the name under which planning found the image "scene"; before a scene neither backdrop nor surface is seen.
+    """
 
     backdrop: tuple[int, int, int] | None = (255, 255, 255)
     surface: str = "seamless"
@@ -63,15 +70,17 @@ class Setting:
     baseline: float = 0.9
     position: str = "auto"
     offset_x: float = 0.0
+    scene: str = ""
+    scene_blur: float = 0.5
 
 
 CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
     "surface": SURFACES, "light": LIGHTS, "shadow": SHADOWS, "reflection": REFLECTIONS, "position": POSITIONS,
 }  # fmt: skip
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
-    "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5),
+    "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5), "scene_blur": (0.0, 1.0),
 }  # fmt: skip
-PARAMETERS: Final = ("backdrop", *CHOICES, *RANGES)
+PARAMETERS: Final = ("backdrop", "scene", *CHOICES, *RANGES)
 
 
 class Packshot:
@@ -86,6 +95,7 @@ class Packshot:
             if _hex(str(value)) is None:
                 raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
         self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
+        self._scenes: OrderedDict[tuple[Any, ...], scenes.Blurred] = OrderedDict()
 
     def capabilities(self) -> Capabilities:
         return Capabilities(
@@ -93,13 +103,16 @@ class Packshot:
             obeys=frozenset(PARAMETERS),
             controls=self._controls(),
             needs_images=frozenset({"cutout"}),
+            optional_images=frozenset({"scene"}),
             obeys_prompt=False,
             max_width=8192,
             max_height=8192,
         )
 
     def validate(self, spec: Spec) -> list[str]:
-        problems = self.parse(spec.parameters)[1]
+        setting, problems = self.parse(spec.parameters)
+        if setting.scene and "scene" not in spec.images:
+            problems.append(f"There is no picture of the scene {setting.scene!r}; approve one, or leave the scene out.")
         if "cutout" not in spec.images:
             problems.append("The packshot needs a cut-out of the product; add a photo on a plain background.")
         if not (16 <= spec.width <= 8192 and 16 <= spec.height <= 8192):
@@ -136,11 +149,12 @@ class Packshot:
         started = time.perf_counter()
         model, revision = self.model_identity()
         try:
-            setting, problems = self.parse(task.spec.parameters)
-            if problems or "cutout" not in task.spec.images:
-                raise EngineError(ErrorKind.INPUT, " ".join(self.validate(task.spec)))
+            if problems := self.validate(task.spec):
+                raise EngineError(ErrorKind.INPUT, " ".join(problems))
+            setting = self.parse(task.spec.parameters)[0]
             cutout = self._cutout(task.spec.images["cutout"], context)
-            pixels, box = compose(cutout, setting, task.spec.width, task.spec.height)
+            scene = self._scene(task.spec, setting, context)
+            pixels, box = compose(cutout, setting, task.spec.width, task.spec.height, scene=scene)
         except EngineError as error:
             return Result(task.id, None, model, revision, task.spec.seed, error=error)
         facts = {"device": "cpu", "opencv": cv2.__version__, "subject_box": box}
@@ -166,6 +180,25 @@ class Packshot:
             self._cutouts.popitem(last=False)
         return self._cutouts[ref.sha256]
 
+    def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.Blurred | None:
+        """The scene as it is seen behind the product, None without one. The last few are kept, small as they are: all
+        pictures of one size before one scene decode it once."""
+        ref = spec.images.get("scene")
+        if ref is None:
+            return None
+        key = (ref.sha256, spec.width, spec.height, setting.scene_blur, setting.baseline)
+        if key not in self._scenes:
+            decoded = scenes.decode(context.load(ref))
+            if decoded is None:
+                raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no picture; approve another one.")
+            self._scenes[key] = scenes.out_of_focus(
+                decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
+            )
+            while len(self._scenes) > SCENES_KEPT:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(key)
+        return self._scenes[key]
+
     def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
         """(setting, sentences about what is wrong). Numbers may come as text, as placeholders give them."""
         problems = [
@@ -185,6 +218,8 @@ class Packshot:
 
     def _value(self, name: str, given: Any) -> Any:
         text = str(given).strip().lower()
+        if name == "scene":
+            return "" if text == NO_SCENE else str(given).strip()
         if name == "backdrop":
             return self._backdrop(given, text)
         if name in RANGES:
@@ -219,6 +254,8 @@ class Packshot:
             Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
             Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
             Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
+            Control("scene", "Scene", "scene"),
+            Control("scene_blur", "Scene out of focus", "number", standard.scene_blur, 0.0, 1.0, 0.05),
             Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
             Control("light", "Light", "choice", standard.light, choices=LIGHTS),
             Control("shadow", "Shadow", "choice", standard.shadow, choices=SHADOWS),
@@ -226,11 +263,13 @@ class Packshot:
         )
 
 
-def compose(cutout: Pixels, setting: Setting, width: int, height: int) -> tuple[Pixels, list[float]]:
+def compose(
+    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.Blurred | None = None
+) -> tuple[Pixels, list[float]]:
     """(pixels of the frame, the product's box as shares of it: left, top, right, bottom).
 
     cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
-    setting has no backdrop.
+    setting has no backdrop. scene: stands behind the product in place of the backdrop.
     """
     standing = studio.stand(
         cutout,
@@ -253,17 +292,31 @@ def compose(cutout: Pixels, setting: Setting, width: int, height: int) -> tuple[
             strength=0.34 if setting.reflection == "mirror" else 0.16,
             is_sharp=setting.reflection == "mirror",
         )
-    if setting.backdrop is None:
+    if scene is None and setting.backdrop is None:
         pixels = _on_nothing(standing, kept, mirrored, width, height)
     else:
-        light = studio.backdrop_light(width, height, colour=setting.backdrop, surface=setting.surface, light=lamp)
-        light = light if kept is None else np.asarray(cv2.multiply(light, kept))
-        pixels = studio.paint(setting.backdrop, light)
+        pixels = _behind(setting, scene, kept, lamp, width, height)
         if mirrored is not None:
             _lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
         _lay_over(pixels, standing.colour, standing.alpha, standing.left, standing.top)
     box = [standing.left / width, standing.top / height, standing.right / width, standing.bottom / height]
     return pixels, [round(min(1.0, max(0.0, share)), 5) for share in box]
+
+
+def _behind(
+    setting: Setting,
+    scene: scenes.Blurred | None,
+    kept: studio.Floats | None,
+    lamp: studio.Light,
+    width: int,
+    height: int,
+) -> Pixels:
+    """What is behind the product, with its shadows, height × width × 3."""
+    if scene is not None:
+        return studio.paint_scene(scene, kept, width=width, height=height)
+    colour = setting.backdrop or (255, 255, 255)
+    light = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=lamp)
+    return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
 
 
 def _window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:

@@ -7,6 +7,7 @@ alpha: a vase casts a vase's shadow, glass a pale one. Rows and columns are pixe
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -15,6 +16,8 @@ from typing import Final
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
+from generation.engines.scenes import Blurred
 
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -141,11 +144,23 @@ TABLE_EDGE: Final = 0.66
 
 def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
     """The backdrop's pixels, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
-    grain = _grain(light.shape[0], light.shape[1])
+    return _dithered(cv2.multiply(light, float(value)) for value in colour)
+
+
+def paint_scene(scene: Blurred, kept: Floats | None, *, width: int, height: int) -> Bytes:
+    """The same for a scene: its own light times the share that shadows leave; None where there are no shadows.
+
+    It has more grain: a scene of whole levels, enlarged, is a staircase that half a level would leave standing.
+    """
+    planes = (scene.enlarged(channel, width, height) for channel in range(3))
+    return _dithered(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
+
+
+def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
+    """Float planes 0 … 255 as one picture, height × width × 3; one after the other, since a large one is heavy."""
     channels = []
-    for value in colour:
-        channel = cv2.multiply(light, float(value))
-        cv2.add(channel, grain, dst=channel)
+    for channel in planes:
+        cv2.scaleAdd(_grain(*channel.shape), grain, channel, dst=channel)
         channels.append(cv2.convertScaleAbs(cv2.max(channel, 0.0)))
     return np.asarray(cv2.merge(channels), dtype=np.uint8)
 

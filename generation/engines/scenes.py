@@ -1,0 +1,114 @@
+"""A scene behind the product: a small picture of an empty place, cropped to the frame, out of focus, enlarged smoothly.
+
+A lens focused on the product shows the table around its foot nearly sharp and what is farther, above, less and less.
+That is also what hides how few pixels a scene may have. Rows and columns are pixels, row 0 at the top.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+#: Blur of what is farthest, as a share of the frame's long side, where all is asked for; sigma of a Gaussian.
+FARTHEST: Final = 0.05
+#: What of it is left where the product stands.
+AT_FOOT: Final = 0.25
+#: The least blur, in pixels of the scene: enlarged without any, its pixels would be seen.
+LEAST: Final = 0.7
+#: How far above the foot the blur is full, as a share of the frame's height.
+DEPTH: Final = 0.55
+#: Where a scene higher than the frame is cut, as a share of what is cut off: more from above, the table stays.
+CUT_ABOVE: Final = 0.65
+LEVELS: Final = 4
+#: Pixels per sigma of the least blur in the small picture: enough for a cubic to go on from without steps.
+FINENESS: Final = 1.3
+LEAST_SIDE: Final = 160
+
+
+@dataclass(frozen=True)
+class Blurred:
+    """A scene as the lens sees it, small: three planes (red, green, blue), float32 0 … 255, of the frame's aspect."""
+
+    planes: tuple[Floats, Floats, Floats]
+
+    @property
+    def nbytes(self) -> int:
+        return sum(plane.nbytes for plane in self.planes)
+
+    def enlarged(self, channel: int, width: int, height: int) -> Floats:
+        """One plane as large as the frame, height × width."""
+        plane = self.planes[channel]
+        return np.asarray(cv2.resize(plane, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32)
+
+
+def decode(stored: bytes) -> Bytes | None:
+    """A stored picture as height × width × 3 sRGB; None where it is none. What is transparent becomes white."""
+    coded = np.frombuffer(stored, dtype=np.uint8)
+    decoded: Any = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
+    if decoded is None or decoded.dtype != np.uint8:
+        return None
+    if decoded.ndim == 2:
+        return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_GRAY2RGB), dtype=np.uint8)
+    if decoded.shape[2] == 4:
+        alpha = decoded[..., 3:].astype(np.float32) / 255
+        decoded = np.round(decoded[..., :3] * alpha + 255 * (1 - alpha)).astype(np.uint8)
+    return np.asarray(cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB), dtype=np.uint8)
+
+
+def out_of_focus(scene: Bytes, *, width: int, height: int, blur: float, foot: float) -> Blurred:
+    """Crop a scene (h × w × 3, sRGB) to the frame's aspect and blur it as a lens focused on the product would.
+
+    blur: 0 … 1, of FARTHEST; foot: the row on which the product stands, as a share of the frame's height.
+    """
+    cropped = cover(scene, width=width, height=height)
+    long_side, pixels = max(width, height), max(cropped.shape[:2])
+    least = LEAST / pixels
+    far = max(least, blur * FARTHEST)
+    near = max(least, AT_FOOT * blur * FARTHEST)
+    side = min(long_side, max(LEAST_SIDE, round(FINENESS / near)))
+    size = max(2, round(side * width / long_side)), max(2, round(side * height / long_side))
+    method = cv2.INTER_AREA if size[0] < cropped.shape[1] else cv2.INTER_CUBIC
+    small = np.asarray(cv2.resize(cropped.astype(np.float32), size, interpolation=method))
+    sigmas = np.geomspace(near, far, LEVELS) * side if far > near else np.array([near * side])
+    levels = [cv2.GaussianBlur(small, (0, 0), float(sigma), borderType=cv2.BORDER_REFLECT_101) for sigma in sigmas]
+    mixed = _by_row(levels, _depth(size[1], foot)).clip(0, 255)
+    red, green, blue = (np.ascontiguousarray(mixed[..., channel]) for channel in range(3))
+    return Blurred((red, green, blue))
+
+
+def cover(scene: Bytes, *, width: int, height: int) -> Bytes:
+    """The largest part of a scene that has the frame's aspect: of its middle, and rather from below than from above."""
+    high, wide = scene.shape[:2]
+    if wide * height > high * width:
+        kept = max(1, round(high * width / height))
+        left = (wide - kept) // 2
+        return scene[:, left : left + kept]
+    kept = max(1, round(wide * height / width))
+    top = round((high - kept) * CUT_ABOVE)
+    return scene[top : top + kept]
+
+
+def _depth(rows: int, foot: float) -> Floats:
+    """How far away each row is, 0 where the product stands to 1; what lies before it also leaves the focus a little."""
+    row = (np.arange(rows, dtype=np.float32) + 0.5) / rows
+    behind = np.clip((foot - row) / DEPTH, 0, 1)
+    before = np.clip((row - foot) / DEPTH, 0, 1)
+    away = np.maximum(behind * behind * (3 - 2 * behind), before)
+    return np.asarray(away, dtype=np.float32)
+
+
+def _by_row(levels: list[Any], depth: Floats) -> Floats:
+    """Each row mixed of the two levels nearest to its depth."""
+    place = depth * (len(levels) - 1)
+    mixed = np.zeros_like(levels[0])
+    for number, level in enumerate(levels):
+        share = np.clip(1 - np.abs(place - number), 0, 1)
+        mixed += level * share[:, None, None]
+    return np.asarray(mixed, dtype=np.float32)
