@@ -112,7 +112,7 @@ def test_refusals_are_grouped_by_reason_with_pictures(run: Any, judged: Any) -> 
     assert len(found) == 2
     rejected = next(one for one in found.values() if one.rejected)
     assert (rejected.count, rejected.sent_back) == (1, 0)
-    assert rejected.examples == [(judged["bad"].asset.versions.get().pk, judged["bad"].asset_id)]
+    assert rejected.examples == [(judged["bad"].asset.versions.get().pk, judged["bad"].asset_id, "")]
 
 
 def test_prompt_versions_of_a_campaign_are_compared(campaign: Any, run: Any, judged: Any, brand: Any, reviewer: Any, manager: Any) -> None:  # fmt: skip # noqa: E501

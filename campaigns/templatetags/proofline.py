@@ -49,6 +49,15 @@ def state(value: str, label: str = "") -> SafeString:
 
 
 @register.simple_tag
+def caution(text: str, extra: str = "") -> SafeString:
+    """What must stand beside a picture ("demo model") as a small badge, if anything. `extra`: "over" lays it over a
+    corner of the box that holds both."""
+    if not text:
+        return SafeString("")
+    return format_html('<span class="caution {}" title="{}">{}</span>', extra, text, text)
+
+
+@register.simple_tag
 def picture(kind: str, item: Any, px: int = 0) -> str:
     """The address of a picture ("master", "rendition", "photo", "cutout"); with `px`, small enough for that edge.
 

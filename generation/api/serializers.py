@@ -154,6 +154,7 @@ class RenditionSerializer(serializers.ModelSerializer[Rendition]):
 
 class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
     sha256 = serializers.CharField(source="master.sha256", read_only=True)
+    caution = serializers.CharField(read_only=True, help_text="what must stand beside the picture; mostly empty")
     findings = FindingSerializer(many=True, read_only=True)
     renditions = RenditionSerializer(many=True, read_only=True)
 
@@ -165,6 +166,7 @@ class VersionSerializer(serializers.ModelSerializer[AssetVersion]):
             "candidate",
             "source",
             "worst_outcome",
+            "caution",
             "sha256",
             "findings",
             "renditions",

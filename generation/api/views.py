@@ -193,9 +193,9 @@ class AssetViewSet(viewsets.ReadOnlyModelViewSet[Asset]):
 
     def get_queryset(self) -> QuerySet[Asset]:
         rows = Asset.objects.visible_to(caller(self.request)).filter(is_sandbox=False)
-        return rows.select_related("subject", "cell", "current_version__master").prefetch_related(
-            "current_version__findings", "current_version__renditions__output_spec"
-        )
+        return rows.select_related(
+            "subject", "cell", "current_version__master", "current_version__job__endpoint"
+        ).prefetch_related("current_version__findings", "current_version__renditions__output_spec")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return tagged(self.get_serializer(self.get_object()).data)

@@ -16,6 +16,7 @@ from generation.selectors import cards
 from generation.selectors.runs import Funnel
 
 ROWS = 24
+_SHOWN = ("cell", "current_version__master", "current_version__job__endpoint")
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Pair:
 def sides(one: Run, two: Run, *, page: int) -> dict[str, Any]:
     """ "sides": both runs in numbers, "page" and "pairs": ROWS cells of the first with their partner. Five queries."""
     funnels = cards.funnels([one.pk, two.pk])
-    of_one = Asset.objects.filter(cell__run=one).select_related("subject", "cell", "current_version__master")
+    of_one = Asset.objects.filter(cell__run=one).select_related("subject", *_SHOWN)
     shown = Paginator(of_one.order_by("cell__position"), ROWS).get_page(page)
     firsts: Sequence[Asset] = list(shown)
     partners = Asset.objects.filter(cell__run=two, subject_id__in=[asset.subject_id for asset in firsts])
-    by_cell = {_cell(asset): asset for asset in partners.select_related("cell", "current_version__master")}
+    by_cell = {_cell(asset): asset for asset in partners.select_related(*_SHOWN)}
     pairs = [Pair(asset.subject, _words(asset), asset, by_cell.get(_cell(asset))) for asset in firsts]
     return {"sides": [Side(one, funnels[one.pk]), Side(two, funnels[two.pk])], "page": shown, "pairs": pairs}
 

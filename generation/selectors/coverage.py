@@ -17,7 +17,7 @@ from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 from campaigns.models import Campaign, OutputSpec, Subject, User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.selectors import live
+from generation.selectors import cautions, live
 
 LIVE, MISSING = "live", "missing"
 #: Best first: the best picture counts where a subject has several of one aspect.
@@ -85,11 +85,13 @@ class Summary:
 
 @dataclass(frozen=True)
 class Row:
-    """One subject: its state per output spec (spec id -> state) and a version to show, if any."""
+    """One subject: its state per output spec (spec id -> state) and a version to show, if any, with what must stand
+    beside it."""
 
     subject: Subject
     states: Mapping[int, str]
     version_id: int | None
+    caution: str = ""
 
     @property
     def is_complete(self) -> bool:
@@ -164,7 +166,7 @@ def page(
         Row(
             subject,
             {spec.pk: ORDER[best.get((subject.pk, spec.aspect), _ABSENT)] for spec in specs},
-            versions.get(subject.pk),
+            *versions.get(subject.pk, (None, "")),
         )
         for subject in shown
     ]
@@ -233,12 +235,10 @@ def _meant(state: str) -> frozenset[str]:
     return GONE if state == "lacking" else frozenset({state})
 
 
-def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, int]:
-    """Subject id -> a version to show, an approved one before others."""
+def _versions(campaign_id: int, subject_ids: Sequence[int]) -> dict[int, tuple[int, str]]:
+    """Subject id -> a version to show, an approved one before others, and its endpoint's caution."""
     made = Asset.objects.filter(campaign_id=campaign_id, subject_id__in=subject_ids, is_sandbox=False)
     made = made.exclude(state=AssetState.SUPERSEDED).exclude(current_version=None)
-    shown: dict[int, int] = {}
     approved_last = Case(When(state=AssetState.APPROVED, then=Value(1)), default=Value(0))
-    for subject_id, version_id in made.order_by(approved_last, "id").values_list("subject_id", "current_version_id"):
-        shown[subject_id] = version_id
-    return shown
+    found = made.order_by(approved_last, "id").values_list("subject_id", "current_version_id", cautions.OF_ASSET)
+    return {subject_id: (version_id, caution) for subject_id, version_id, caution in found}

@@ -16,12 +16,15 @@ from generation.models import Run
 # "j" sums up a cell's jobs in one look: what runs now, and the newest one that stands still for a reason.
 _WHAT_IS_THERE = """
 SELECT c.id, s.id, s.key, s.name, c.axis_values, c.values_key, c.aspect, a.id, a.state, a.round, {place},
-       v.id, v.worst_outcome, j.running, j.percent, j.stuck
+       v.id, v.worst_outcome, j.running, j.percent, j.stuck,
+       (SELECT e.caution FROM generation_run r
+        JOIN generation_endpoint e ON e.id = coalesce(v.endpoint_id, r.endpoint_id) WHERE r.id = c.run_id)
 FROM {cells}
 JOIN campaigns_subject s ON s.id = c.subject_id
 JOIN generation_asset a ON a.cell_id = c.id
 LEFT JOIN LATERAL (
-    SELECT w.id, w.worst_outcome FROM generation_assetversion w
+    SELECT w.id, w.worst_outcome, o.endpoint_id
+    FROM generation_assetversion w LEFT JOIN generation_job o ON o.id = w.job_id
     WHERE w.asset_id = a.id AND (a.current_version_id IS NULL OR w.id = a.current_version_id)
     ORDER BY w.round DESC, w.candidate LIMIT 1
 ) v ON true
@@ -78,7 +81,7 @@ SELECT count(DISTINCT subject_id), coalesce(max(row), 0) FROM (
 @dataclass(frozen=True)
 class MatrixCell:
     """One cell as the live matrix shows it. percent: of a picture being made; cause: why nothing more comes of it;
-    error: its engine's own words."""
+    error: its engine's own words; caution: what must stand beside the picture."""
 
     cell_id: int
     asset_id: int
@@ -93,6 +96,7 @@ class MatrixCell:
     percent: int | None
     cause: Cause | None
     error: str
+    caution: str
 
 
 @dataclass(frozen=True)
@@ -151,7 +155,7 @@ def _fetch(statement: str, values: Any) -> list[tuple[Any, ...]]:
 
 def _cell(record: tuple[Any, ...]) -> MatrixCell:
     cell_id, _, _, _, values, values_key, aspect, asset_id, state, round_, _ = record[:11]
-    version_id, outcome, running, percent, stuck = record[11:]
+    version_id, outcome, running, percent, stuck, caution = record[11:]
     status, kind, error, hold_reason = _json(stuck) if stuck else ("", "", "", "")
     cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason) if stuck else None
     return MatrixCell(
@@ -168,6 +172,7 @@ def _cell(record: tuple[Any, ...]) -> MatrixCell:
         percent=percent,
         cause=cause,
         error=error,
+        caution=caution,
     )
 
 

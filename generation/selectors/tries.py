@@ -17,9 +17,11 @@ SHOWN = 8
 PICTURES = 6
 
 _LAST = """
-SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values
+SELECT DISTINCT ON (a.subject_id) a.subject_id, v.id, a.id, a.is_sandbox, v.created_at, c.axis_values, e.caution
 FROM generation_assetversion v JOIN generation_asset a ON a.id = v.asset_id
 JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
+LEFT JOIN generation_job j ON j.id = v.job_id
+JOIN generation_endpoint e ON e.id = coalesce(j.endpoint_id, r.endpoint_id)
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
 ORDER BY a.subject_id, a.id DESC, v.round DESC, v.candidate
 """
@@ -30,12 +32,13 @@ FROM generation_asset a JOIN generation_cell c ON c.id = a.cell_id JOIN generati
 WHERE a.subject_id = ANY(%(subjects)s) AND r.prompt_version_id = %(version)s
 ORDER BY a.subject_id, a.id DESC
 """
+_NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
 
 
 @dataclass(frozen=True)
 class LastImage:
     """What there is of one subject. version_id: the newest picture, None without one; values: of its axes. problem: why
-    the latest try gave none. is_making: a picture is on its way."""
+    the latest try gave none. is_making: a picture is on its way. caution: what must stand beside the picture."""
 
     subject_id: int
     version_id: int | None = None
@@ -45,6 +48,7 @@ class LastImage:
     values: str = ""
     is_making: bool = False
     problem: str = ""
+    caution: str = ""
 
 
 @dataclass(frozen=True)
@@ -66,13 +70,13 @@ def last_images(version: PromptVersion, subject_ids: Sequence[int]) -> dict[int,
         latest = {row[0]: row[1:] for row in cursor.fetchall()}
     found = {}
     for subject_id in subject_ids:
-        version_id, asset_id, is_sandbox, created_at, axes = made.get(subject_id, (None, None, False, None, {}))
+        version_id, asset_id, is_sandbox, created_at, axes, caution = made.get(subject_id, _NONE)
         values = ", ".join(str(one) for one in (json.loads(axes) if isinstance(axes, str) else axes).values())
         state, run_state, error = latest.get(subject_id, ("", "", ""))
         is_making = state == AssetState.MAKING and run_state == RunState.RUNNING
         problem = (error or "It could not be made.") if state == AssetState.FAILED else ""
         found[subject_id] = LastImage(
-            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem
+            subject_id, version_id, asset_id, is_sandbox, created_at, values, is_making, problem, caution
         )
     return found
 

@@ -198,7 +198,8 @@ def _usable(asset: Asset) -> dict[str, Any]:
         }
         for one in asset.current_version.usable  # type: ignore[attr-defined]
     ]
-    return {"asset": asset.pk, "version": asset.current_version_id, "files": files}
+    version = asset.current_version
+    return {"asset": asset.pk, "version": version.pk, "caution": version.caution, "files": files}
 
 
 class FileView(APIView):

@@ -34,6 +34,7 @@ COLUMNS = (
     "seed",
     "approved_by",
     "approved_at",
+    "caution",
 )
 
 
@@ -145,6 +146,7 @@ def _row(package: Package, file: DeliveryFile) -> dict[str, str]:
         "seed": lineage.get("seed", ""),
         "approved_by": lineage.get("approval", {}).get("by", ""),
         "approved_at": lineage.get("approval", {}).get("at", ""),
+        "caution": lineage.get("caution", ""),
     }
     return {key: harmless(str(value)) for key, value in values.items()}
 

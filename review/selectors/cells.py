@@ -60,6 +60,7 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
         "cell__run__prompt_version__template",
         "cell__run__prompt_version__style",
         "current_version__master",
+        "current_version__job__endpoint",
     )
     asset = rows.filter(cell_id=cell_id, cell__run_id=run_id).first()
     if asset is None:
@@ -70,7 +71,10 @@ def cell_story(*, user: User, run_id: int, cell_id: int) -> CellStory:
         .order_by("frozen__candidate", "id")
     )
     version = asset.current_version or (
-        AssetVersion.objects.filter(asset=asset).select_related("master").order_by("-round", "candidate").first()
+        AssetVersion.objects.filter(asset=asset)
+        .select_related("master", "job__endpoint")
+        .order_by("-round", "candidate")
+        .first()
     )
     stuck = [job for job in jobs if job.status in _STUCK or job.hold_reason == HoldReason.QUOTA]
     broken = next((job for job in jobs if job in stuck or (job.error and job.status == JobState.CANCELLED)), None)

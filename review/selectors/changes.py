@@ -107,7 +107,7 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
     found = (
         Asset.objects.visible_to(user)
         .filter(Exists(in_effect), brand=brand, state=AssetState.APPROVED)
-        .select_related("subject", "campaign", "current_version__master")
+        .select_related("subject", "campaign", "current_version__master", "current_version__job__endpoint")
         .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
     )
     if sku:

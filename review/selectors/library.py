@@ -58,7 +58,7 @@ def page(
     if after is not None:
         found = found.filter(pk__lt=after)
     assets = list(
-        found.select_related("subject", "campaign", "cell", "current_version__master")
+        found.select_related("subject", "campaign", "cell", "current_version__master", "current_version__job__endpoint")
         .prefetch_related(
             Prefetch("current_version__renditions", Rendition.objects.select_related("output_spec").order_by("id"))
         )

@@ -30,6 +30,8 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
     prompt = run.prompt_version
     found["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
     found |= _making(version)
+    if version.caution:
+        found["caution"] = version.caution
     found["checks"] = [
         {"check": one.check_name, "outcome": one.outcome, "message": one.message} for one in version.findings.all()
     ]

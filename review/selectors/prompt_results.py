@@ -38,9 +38,10 @@ JOIN generation_ledgerentry entry ON entry.run_id = run.id AND entry.kind = 'set
 WHERE run.prompt_version_id = ANY(%s) GROUP BY 1
 """
 _SHOWN = """
-SELECT v.id, a.id, a.state FROM generation_run run
+SELECT v.id, a.id, a.state, e.caution FROM generation_run run
 JOIN generation_cell c ON c.run_id = run.id JOIN generation_asset a ON a.cell_id = c.id
-JOIN generation_assetversion v ON v.id = a.current_version_id
+JOIN generation_assetversion v ON v.id = a.current_version_id LEFT JOIN generation_job j ON j.id = v.job_id
+JOIN generation_endpoint e ON e.id = coalesce(j.endpoint_id, run.endpoint_id)
 WHERE run.prompt_version_id = %s ORDER BY a.is_sandbox, a.id DESC LIMIT %s
 """
 
@@ -50,6 +51,7 @@ class Picture:
     version_id: int
     asset_id: int
     state: str
+    caution: str
 
 
 @dataclass(frozen=True)

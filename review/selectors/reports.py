@@ -67,9 +67,13 @@ _BY_WEEK = f"""{_FACTS} SELECT date_trunc('week', first_at)::date, count(*) FILT
 _REASONS = f"""
 SELECT coalesce(o.label, ''), count(*), count(*) FILTER (WHERE e.verdict = 'rejected'),
        (array_agg(e.version_id ORDER BY e.id DESC))[1:{EXAMPLES}],
-       (array_agg(t.asset_id ORDER BY e.id DESC))[1:{EXAMPLES}]
+       (array_agg(t.asset_id ORDER BY e.id DESC))[1:{EXAMPLES}],
+       (array_agg(n.caution ORDER BY e.id DESC))[1:{EXAMPLES}]
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
 JOIN generation_cell c ON c.id = a.cell_id LEFT JOIN review_reason o ON o.id = e.reason_id
+JOIN generation_run r ON r.id = c.run_id JOIN generation_assetversion v ON v.id = e.version_id
+LEFT JOIN generation_job j ON j.id = v.job_id
+JOIN generation_endpoint n ON n.id = coalesce(j.endpoint_id, r.endpoint_id)
 WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('rejected', 'needs_revision') AND NOT EXISTS (
     SELECT 1 FROM review_decision u WHERE u.voids_id = e.id AND u.verdict = 'undone'
 )
@@ -177,12 +181,13 @@ class Part:
 
 @dataclass(frozen=True)
 class Refusal:
-    """One reason, with what it was given for. examples: (version id, asset id), newest first."""
+    """One reason, with what it was given for. examples: (version id, asset id, what must stand beside the picture),
+    newest first."""
 
     reason: str
     count: int
     rejected: int
-    examples: Sequence[tuple[int, int]]
+    examples: Sequence[tuple[int, int, str]]
 
     @property
     def sent_back(self) -> int:
@@ -290,8 +295,8 @@ def _report(runs: list[Run]) -> Report:
         values=_values(ids),
         runs=sorted(run_parts, key=lambda part: -part.run.pk if part.run else 0),
         refusals=[
-            Refusal(reason, count, rejected, list(zip(shown, assets, strict=True)))
-            for reason, count, rejected, shown, assets in _fetch(_REASONS, ids)
+            Refusal(reason, count, rejected, list(zip(shown, assets, cautions, strict=True)))
+            for reason, count, rejected, shown, assets, cautions in _fetch(_REASONS, ids)
         ],
         times=Times(*_fetch(_TIMES, ids)[0]),
         people=_people(ids),

@@ -83,7 +83,7 @@ def versions_of(tasks: Iterable[ReviewTask]) -> dict[int, list[AssetVersion]]:
     rounds = {task.asset_id: task.round for task in tasks}
     found = (
         AssetVersion.objects.filter(asset_id__in=rounds)
-        .select_related("master")
+        .select_related("master", "job__endpoint")
         .prefetch_related(_renditions(), Prefetch("findings", Finding.objects.select_related("twin").order_by("id")))
         .order_by("candidate")
     )
@@ -128,8 +128,8 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
     if not rounds:
         return {}
     found: dict[int, list[dict[str, Any]]] = {}
-    judged = Decision.objects.filter(task__asset_id__in=rounds).select_related("version__master").order_by("-id")
-    for one in judged:
+    judged = Decision.objects.filter(task__asset_id__in=rounds).order_by("-id")
+    for one in judged.select_related("version__master", "version__job__endpoint"):
         version = one.version
         if version.round < rounds[version.asset_id] and version.asset_id not in found:
             master = version.master
@@ -139,6 +139,7 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
                     "width": master.width,
                     "height": master.height,
                     "label": f"Round {version.round}",
+                    "caution": version.caution,
                 }
             ]
     return found
@@ -170,6 +171,7 @@ def _version(version: AssetVersion, task: ReviewTask) -> dict[str, Any]:
         "candidate": version.candidate,
         "seen": pins.pinned(version, task, renditions).token,
         "outcome": version.worst_outcome,
+        "caution": version.caution,
         "strip": picture("master", master, STRIP_PX),
         "sheet": picture("master", master, SHEET_PX),
         "width": master.width,
@@ -263,7 +265,7 @@ def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
     found = (
         Decision.objects.visible_to(user)
         .filter(decided_by=user, task__brand_id=brand_id, voided_by__isnull=True, voids__isnull=True)
-        .select_related("task__asset__subject", "version__master")
+        .select_related("task__asset__subject", "version__master", "version__job__endpoint")
         .order_by("-id")[:count]
     )
     return list(found)[::-1]

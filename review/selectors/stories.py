@@ -80,7 +80,7 @@ def story(*, user: User, asset_id: int) -> Story:
 def _versions(asset: Asset) -> list[AssetVersion]:
     return list(
         AssetVersion.objects.filter(asset=asset)
-        .select_related("master", "made_by")
+        .select_related("master", "made_by", "job__endpoint")
         .prefetch_related(
             Prefetch("renditions", Rendition.objects.select_related("output_spec").order_by("output_spec_id")),
             Prefetch("findings", Finding.objects.select_related("twin__asset__subject").order_by("id")),

@@ -132,6 +132,7 @@ def _row(found: packages.Approved | None, file: DeliveryFile | None, note: str, 
             "seed": told.get("seed", ""),
             "approved_by": told["approval"]["by"],
             "approved_at": told["approval"]["at"],
+            "caution": told.get("caution", ""),
         }
     if file is not None:
         row |= {

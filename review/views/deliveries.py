@@ -53,7 +53,7 @@ def _matching(request: BrandRequest) -> Any:
     found = (
         Delivery.objects.visible_to(request.user)
         .filter(destination__brand=request.brand)
-        .select_related("asset__subject", "asset__campaign", "destination", "version__master")
+        .select_related("asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint")
         .order_by("-pk")
     )
     state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")

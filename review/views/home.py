@@ -19,6 +19,7 @@ from campaigns.models import Brand, Campaign, ReferencePhoto, Subject
 from campaigns.pages import BrandRequest, brand_page
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
+from generation.selectors import cautions
 from review.choices import Observed
 from review.models import Delivery
 from review.selectors import queues
@@ -29,13 +30,14 @@ MOST = 5
 
 @dataclass(frozen=True)
 class Errand:
-    """One line of the list: what is to do, since when, four pictures, one button."""
+    """One line of the list: what is to do, since when, four pictures, one button. versions: ids, each with what must
+    stand beside the picture."""
 
     sentence: str
     href: str
     verb: str
     at: datetime | None = None
-    versions: list[int] = field(default_factory=list)
+    versions: list[tuple[int, str]] = field(default_factory=list)
     is_urgent: bool = False
 
 
@@ -72,11 +74,11 @@ def home(request: BrandRequest) -> HttpResponseBase:
     return render(request, "home.html", context)
 
 
-def _shown(request: BrandRequest, **which: Any) -> list[int]:
-    """Version ids of four pictures."""
+def _shown(request: BrandRequest, **which: Any) -> list[tuple[int, str]]:
+    """Version ids of four pictures, each with what must stand beside it."""
     rows = Asset.objects.visible_to(request.user).filter(brand=request.brand, **which)
-    latest = rows.exclude(current_version=None).order_by("-pk").values_list("current_version_id", flat=True)[:THUMBS]
-    return [pk for pk in latest if pk]
+    latest = rows.exclude(current_version=None).order_by("-pk")
+    return list(latest.values_list("current_version_id", cautions.OF_ASSET)[:THUMBS])
 
 
 def _to_review(request: BrandRequest) -> list[Errand]:
@@ -137,7 +139,7 @@ def _escalated(request: BrandRequest) -> list[Errand]:
         return []
     pictures = "1 picture" if len(tasks) == 1 else f"{len(tasks)} pictures"
     sentence = f"{pictures} went three rounds without a yes; you decide how to go on."
-    shown = [task.asset.current_version_id for task in tasks if task.asset.current_version_id][:THUMBS]
+    shown = _shown(request, pk__in=[task.asset_id for task in tasks])
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
     return [Errand(sentence, href, "Decide", tasks[0].opened_at, shown, True)]
 

@@ -207,6 +207,7 @@ def _past(decision: Decision) -> dict[str, Any]:
         "verdict": decision.verdict,
         "sku": decision.task.asset.subject.key,
         "strip": picture("master", decision.version.master, room.STRIP_PX),
+        "caution": decision.version.caution,
     }
 
 

@@ -1,5 +1,7 @@
 // In context: the picture where shoppers meet it, on the channel's own background.
 
+import { cautionOf } from "./strip.js";
+
 const PLACES = [
   ["Search result", "search", 56],
   ["Shop tile", "tile", 160],
@@ -7,7 +9,8 @@ const PLACES = [
   ["Phone", "phone", 230],
 ];
 
-export function draw(host, card, file) {
+export function draw(host, card, version) {
+  const file = version.files[card.file] || version.files[0];
   host.replaceChildren(...PLACES.map(([name, kind, px]) => {
     const place = document.createElement("figure");
     place.className = `place ${kind}`;
@@ -29,6 +32,7 @@ export function draw(host, card, file) {
     canvas.append(image, words);
     const caption = document.createElement("figcaption");
     caption.textContent = kind === "tile" ? `${name}, ${px} px` : name;
+    if (version.caution) caption.append(" ", cautionOf(version.caution));
     place.append(canvas, caption);
     return place;
   }));

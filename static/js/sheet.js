@@ -1,6 +1,6 @@
 // The sheet: all held pictures at once, selection by Shift, decisions for many.
 
-import { badge } from "./strip.js";
+import { badge, cautionOf } from "./strip.js";
 
 export class Sheet {
   constructor(host, { open }) {
@@ -39,7 +39,7 @@ export class Sheet {
     sku.textContent = card.sku;
     const name = document.createElement("span");
     name.textContent = card.name;
-    words.append(sku, " ", name);
+    words.append(sku, " ", ...(version.caution ? [cautionOf(version.caution), " "] : []), name);
     cell.append(image, words);
     const problems = version.marks.length;
     if (problems) {

@@ -20,11 +20,19 @@ export function badge(verdict) {
   return mark;
 }
 
-function film(src, label, { verdict = "", isCurrent = false, onClick }) {
+// What must stand beside a picture, such as "demo model".
+export function cautionOf(text, extra = "") {
+  const mark = document.createElement("span");
+  mark.className = `caution ${extra}`;
+  mark.title = mark.textContent = text;
+  return mark;
+}
+
+function film(src, label, { verdict = "", caution = "", isCurrent = false, onClick }) {
   const button = document.createElement("button");
   button.className = "film";
-  button.title = label;
-  button.setAttribute("aria-label", label);
+  button.title = caution ? `${label}, ${caution}` : label;
+  button.setAttribute("aria-label", button.title);
   if (isCurrent) button.setAttribute("aria-current", "true");
   const image = document.createElement("img");
   image.src = src;
@@ -32,6 +40,7 @@ function film(src, label, { verdict = "", isCurrent = false, onClick }) {
   image.width = image.height = 64;
   image.decoding = "async";
   button.append(image);
+  if (caution) button.append(cautionOf(caution, "over"));
   if (verdict) button.append(badge(verdict));
   button.addEventListener("click", () => { button.blur(); onClick(); });
   return button;
@@ -39,14 +48,16 @@ function film(src, label, { verdict = "", isCurrent = false, onClick }) {
 
 export function draw(host, { past, current, next, go }) {
   const films = past.slice(-5).map((one) => film(one.strip, `${one.sku}: ${WORDS[one.verdict] || one.verdict}`, {
-    verdict: one.verdict, onClick: () => go(one.task),
+    verdict: one.verdict, caution: one.caution, onClick: () => go(one.task),
   }));
   const gap = document.createElement("span");
   gap.className = "film-gap";
   films.push(gap);
-  if (current) films.push(film(current.versions[0]?.strip, `${current.sku}, this one`, { isCurrent: true, verdict: current.verdict, onClick: () => {} }));
+  if (current) films.push(film(current.versions[0]?.strip, `${current.sku}, this one`, {
+    isCurrent: true, verdict: current.verdict, caution: current.versions[0]?.caution, onClick: () => {},
+  }));
   for (const card of next.slice(0, 8)) {
-    films.push(film(card.versions[0]?.strip, `${card.sku} ${card.name}`, { onClick: () => go(card.id) }));
+    films.push(film(card.versions[0]?.strip, `${card.sku} ${card.name}`, { caution: card.versions[0]?.caution, onClick: () => go(card.id) }));
   }
   host.replaceChildren(...films);
 }

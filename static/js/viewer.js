@@ -16,8 +16,10 @@ class Pane {
     this.marks.className = "marks";
     this.label = document.createElement("span");
     this.label.className = "pane-label";
+    this.caution = document.createElement("span");
+    this.caution.className = "caution pane-caution";
     this.frame.append(this.image, this.marks);
-    this.root.append(this.frame, this.label);
+    this.root.append(this.frame, this.label, this.caution);
     host.append(this.root);
   }
 
@@ -59,7 +61,7 @@ export class Viewer {
     this.#listen();
   }
 
-  // Shows a picture; resolves when its pixels are on the screen. {src, width, height, alt, marks, under}
+  // Shows a picture; resolves when its pixels are on the screen. {src, width, height, alt, marks, under, caution}
   async show(picture) {
     const turn = ++this.turn;
     this.isPainted = false;
@@ -94,6 +96,8 @@ export class Viewer {
     pane.image.width = picture.width;
     pane.image.height = picture.height;
     pane.label.textContent = picture.label || "";
+    pane.caution.textContent = picture.caution || "";
+    pane.caution.hidden = !picture.caution;
     pane.marks.replaceChildren(...(picture.marks || []).filter((mark) => mark.box).map((mark) => {
       const [left, top, right, bottom] = mark.box;
       const box = document.createElement("div");

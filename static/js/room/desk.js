@@ -31,5 +31,5 @@ export const view = () => root.dataset.view;
 export function pictureOf(card, version = versionOf(card)) {
   const file = version.files[card.file] || version.files[0];
   return { src: file.src, width: file.width, height: file.height, under: version.strip, marks: version.marks,
-    alt: `${card.sku} ${card.name}`, label: `Candidate ${version.candidate}` };
+    alt: `${card.sku} ${card.name}`, label: `Candidate ${version.candidate}`, caution: version.caution };
 }

@@ -200,7 +200,7 @@ export function inContext() {
   const isOpen = $("context").hidden;
   $("context").hidden = !isOpen;
   $("panes").hidden = isOpen;
-  if (isOpen) context.draw($("context"), card, versionOf(card).files[card.file]);
+  if (isOpen) context.draw($("context"), card, versionOf(card));
 }
 
 export function setView(name) {

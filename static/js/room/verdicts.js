@@ -52,7 +52,7 @@ export function approve() {
 export function decide(card, verdict, url, body) {
   const version = versionOf(card);
   const note = view() === "focus" && card === current() ? $("rail-body").querySelector("[name=note]")?.value || "" : "";
-  const entry = { task: card.id, sku: card.sku, strip: version.strip, verdict, decision: null };
+  const entry = { task: card.id, sku: card.sku, strip: version.strip, caution: version.caution, verdict, decision: null };
   card.verdict = verdict;
   card.entry = entry;
   desk.past.push(entry);
