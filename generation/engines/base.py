@@ -6,16 +6,21 @@ implements `generate`; a remote one `submit`, `poll`, `fetch` and `cancel`. Plan
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
+
+
+SCENE: Final = "scene"
+"""The image role of what a product stands before. It is no picture of the subject: the parameter of the same name tells
+which one, by the key of a concept."""
 
 
 class ErrorKind(StrEnum):
@@ -150,6 +155,14 @@ class Capabilities:
     max_width: int = 4096
     max_height: int = 4096
     size_multiple: int = 1
+
+    def subject_images(self, asked: Iterable[str] = ()) -> frozenset[str]:
+        """The roles that pictures of the subject itself fill: the needed ones, and of `asked` what the engine takes."""
+        return (self.needs_images | (set(asked) & self.optional_images)) - {SCENE}
+
+    @property
+    def takes_scenes(self) -> bool:
+        return SCENE in self.needs_images | self.optional_images
 
 
 @dataclass(frozen=True)

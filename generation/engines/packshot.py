@@ -20,6 +20,7 @@ import numpy as np
 
 from generation.engines import scenes, studio
 from generation.engines.base import (
+    SCENE,
     Capabilities,
     Context,
     Control,
@@ -80,7 +81,7 @@ CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
 RANGES: Final[Mapping[str, tuple[float, float]]] = {
     "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5), "scene_blur": (0.0, 1.0),
 }  # fmt: skip
-PARAMETERS: Final = ("backdrop", "scene", *CHOICES, *RANGES)
+PARAMETERS: Final = ("backdrop", SCENE, *CHOICES, *RANGES)
 
 
 class Packshot:
@@ -103,7 +104,7 @@ class Packshot:
             obeys=frozenset(PARAMETERS),
             controls=self._controls(),
             needs_images=frozenset({"cutout"}),
-            optional_images=frozenset({"scene"}),
+            optional_images=frozenset({SCENE}),
             obeys_prompt=False,
             max_width=8192,
             max_height=8192,
@@ -111,7 +112,7 @@ class Packshot:
 
     def validate(self, spec: Spec) -> list[str]:
         setting, problems = self.parse(spec.parameters)
-        if setting.scene and "scene" not in spec.images:
+        if setting.scene and SCENE not in spec.images:
             problems.append(f"There is no picture of the scene {setting.scene!r}; approve one, or leave the scene out.")
         if "cutout" not in spec.images:
             problems.append("The packshot needs a cut-out of the product; add a photo on a plain background.")
@@ -183,7 +184,7 @@ class Packshot:
     def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.Blurred | None:
         """The scene as it is seen behind the product, None without one. The last few are kept, small as they are: all
         pictures of one size before one scene decode it once."""
-        ref = spec.images.get("scene")
+        ref = spec.images.get(SCENE)
         if ref is None:
             return None
         key = (ref.sha256, spec.width, spec.height, setting.scene_blur, setting.baseline)
@@ -218,7 +219,7 @@ class Packshot:
 
     def _value(self, name: str, given: Any) -> Any:
         text = str(given).strip().lower()
-        if name == "scene":
+        if name == SCENE:
             return "" if text == NO_SCENE else str(given).strip()
         if name == "backdrop":
             return self._backdrop(given, text)
@@ -254,7 +255,7 @@ class Packshot:
             Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
             Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
             Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
-            Control("scene", "Scene", "scene"),
+            Control(SCENE, "Scene", SCENE, NO_SCENE),
             Control("scene_blur", "Scene out of focus", "number", standard.scene_blur, 0.0, 1.0, 0.05),
             Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
             Control("light", "Light", "choice", standard.light, choices=LIGHTS),

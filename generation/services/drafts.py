@@ -19,9 +19,18 @@ from campaigns.prompts import Rendered, listing
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
-from generation.engines.base import ImageRef, Spec
+from generation.engines.base import SCENE, ImageRef, Spec
+from generation.selectors import scenes
 from generation.services import fingerprints
-from generation.services.orders import GUIDE_PARAMETERS, PHOTO_AXIS, SEED_AXIS, AspectGroup, Order, master_size
+from generation.services.orders import (
+    GUIDE_PARAMETERS,
+    PHOTO_AXIS,
+    SEED_AXIS,
+    UNSEEN_BEFORE_A_SCENE,
+    AspectGroup,
+    Order,
+    master_size,
+)
 
 CHUNK = 2000
 VALUES_KEY_LENGTH = 500
@@ -245,6 +254,18 @@ class Drafter:
             return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
         rendered = prompts.render(order.source, values)
         parameters = self._parameters(wish, rendered)
+        if scene := parameters.get(SCENE):
+            if no_scene := order.scenes.problem(scene):
+                return Draft(
+                    subject,
+                    wish.values,
+                    values_key,
+                    group,
+                    rendered,
+                    parameters,
+                    problems=(("missing_scene", no_scene),),
+                )
+            images[SCENE] = order.scenes.scenes[scene].ref
         spec = Spec(
             prompt=rendered.text,
             negative=rendered.negative,
@@ -300,7 +321,7 @@ class Drafter:
         pictures = wish.subject.pictures.get(role)
         if pictures is None:
             return {}, [("missing_photo", f"It has no photo{which} yet.")]
-        if "cutout" in roles and pictures.cutout is None:
+        if {"cutout", "mask"} & set(roles) and pictures.cutout is None:
             return {}, [("missing_cutout", f"Its photo{which} has no accepted cut-out.")]
         return {label: self._image(label, pictures) for label in roles}, []
 
@@ -324,10 +345,14 @@ class Drafter:
         for name in self._injected:
             if name in wish.values:
                 parameters[name] = wish.values[name]
+        if order.capabilities.takes_scenes and SCENE in parameters:
+            named = str(parameters.pop(SCENE)).strip()
+            parameters |= {} if scenes.is_none(named) else {SCENE: named}
         if order.guide is not None:
             for name, column in GUIDE_PARAMETERS.items():
                 standard = getattr(order.guide, column)
-                if name in order.capabilities.obeys and name not in parameters and standard not in ("", None):
+                is_seen = SCENE not in parameters or name not in UNSEEN_BEFORE_A_SCENE
+                if is_seen and name in order.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
         for name in order.colour_parameters & parameters.keys():
             # The brand's own Clay, not the engine's.

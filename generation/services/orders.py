@@ -18,7 +18,7 @@ from generation.choices import RunShape, Stage
 from generation.engines import base as engines
 from generation.finishing import names as file_names
 from generation.models import Endpoint
-from generation.selectors import coverage
+from generation.selectors import coverage, scenes
 from generation.services import fingerprints
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
@@ -27,6 +27,8 @@ PHOTO_AXIS = "photo"
 SEED_AXIS = "seed"
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
+#: Of them, those that say nothing about a picture before a scene.
+UNSEEN_BEFORE_A_SCENE = frozenset({"backdrop", "surface"})
 
 
 class Asked(TypedDict, total=False):
@@ -81,6 +83,7 @@ class Order:
     subject_ids: tuple[int, ...] | None
     rows: tuple[Mapping[str, Any], ...]
     sample: int | None
+    scenes: scenes.Known
     fingerprint_prefix: str
     notes: tuple[str, ...]
     #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
@@ -89,9 +92,8 @@ class Order:
 
     @property
     def image_roles(self) -> tuple[str, ...]:
-        """Input images that each picture gets: those that the engine needs, and those that the prompt asks for."""
-        asked = set(self.version.needs.get("images", ())) & self.capabilities.optional_images
-        return tuple(sorted(self.capabilities.needs_images | asked))
+        """Input images that each picture gets of its subject: what the engine needs, and what the prompt asks for."""
+        return tuple(sorted(self.capabilities.subject_images(self.version.needs.get("images", ()))))
 
     @property
     def injected(self) -> frozenset[str]:
@@ -147,6 +149,7 @@ def load(
     problems = [
         *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
         *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
+        *_unseen(names, source, used_axes, capabilities),
         *_unavailable_images(prompt_version, capabilities),
     ]
     try:
@@ -177,11 +180,25 @@ def load(
         subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
         rows=listed,
         sample=sample,
+        scenes=_scenes(campaign, capabilities, source, used_axes, listed),
         fingerprint_prefix=_prefix(campaign, endpoint, engine),
         notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
         aspects=None if aspects is None else tuple(aspects),
         covered=coverage.covered(campaign.pk) if missing_only else None,
     )
+
+
+def _scenes(
+    campaign: Campaign,
+    capabilities: engines.Capabilities,
+    source: PromptSource,
+    axes: Mapping[str, Sequence[Any]],
+    rows: Sequence[Mapping[str, Any]],
+) -> scenes.Known:
+    """The scenes that the order names, looked up once for all of its pictures."""
+    if not capabilities.takes_scenes:
+        return scenes.Known()
+    return scenes.known(campaign.brand, scenes.named(source, axes, rows))
 
 
 def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -263,7 +280,7 @@ def _unobeyed(
     }
     alive |= in_words if capabilities.obeys_prompt else set()
     alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
-    if capabilities.needs_images | (set(version.needs.get("images", ())) & capabilities.optional_images):
+    if capabilities.subject_images(version.needs.get("images", ())):
         alive.add(PHOTO_AXIS)
     return [Problem(f"axes/{name}", _ignored(name, engine, capabilities), name) for name in names if name not in alive]
 
@@ -275,6 +292,16 @@ def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
         roles = ", ".join(PhotoRole.values)
         sentence += f" It shows the photo that it is given: for other views use the axis “{PHOTO_AXIS}” ({roles})."
     return sentence
+
+
+def _unseen(
+    names: Sequence[str], source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
+) -> list[Problem]:
+    """Axes of what a scene hides; a list's rows may each have their own."""
+    if not axes or not capabilities.takes_scenes or not scenes.named(source, axes):
+        return []
+    sentence = "The {} is not seen before a scene, so these pictures would be equal: leave out this axis or the scene."
+    return [Problem(f"axes/{name}", sentence.format(name), name) for name in sorted(UNSEEN_BEFORE_A_SCENE & set(names))]
 
 
 def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:

@@ -11,6 +11,7 @@ from django.db import connection
 
 from campaigns import prompts
 from generation.choices import AssetState, Stage
+from generation.engines.base import SCENE
 from generation.models import Asset
 from generation.services import budget, estimates, gates, names
 from generation.services.drafts import Draft
@@ -23,13 +24,14 @@ FIRST_SHOWN = 3
 
 @dataclass(frozen=True)
 class SubjectProblem:
-    """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "engine", "values",
-    "duplicate" or "unknown_subject"."""
+    """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "missing_scene",
+    "engine", "values", "duplicate" or "unknown_subject". concept: the id of the scene's concept, None without one."""
 
     subject: str
     kind: str
     message: str
     values: Mapping[str, Any] = field(default_factory=dict)
+    concept: int | None = None
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ class Tally:
                 else:
                     self.reused += 1
             for kind, message in draft.problems:
-                self._problem(draft.subject.key, kind, message, draft.values)
+                concept = self.order.scenes.concept(str(draft.parameters.get(SCENE, "")))
+                self._problem(draft.subject.key, kind, message, draft.values, concept)
             if self.names:
                 self.names.add(draft)
             self._read(draft)
@@ -166,10 +169,12 @@ class Tally:
         for subject, message in unknown:
             self._problem(subject, "unknown_subject", message, {})
 
-    def _problem(self, subject: str, kind: str, message: str, values: Mapping[str, Any]) -> None:
+    def _problem(
+        self, subject: str, kind: str, message: str, values: Mapping[str, Any], concept: int | None = None
+    ) -> None:
         self.problem_count += 1
         if len(self.problems) < PROBLEMS_SHOWN:
-            self.problems.append(SubjectProblem(subject, kind, message, values))
+            self.problems.append(SubjectProblem(subject, kind, message, values, concept))
 
     def _read(self, draft: Draft) -> None:
         rendered = draft.rendered

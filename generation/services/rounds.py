@@ -13,13 +13,14 @@ from django.db import transaction
 from campaigns import clock
 from campaigns import events as spine
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import User
+from campaigns.models import Brand, User
 from campaigns.services import campaigns
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
-from generation.engines.base import Control, Engine, Spec
+from generation.engines.base import SCENE, Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
+from generation.selectors import scenes
 from generation.services import assets, budget, dispatch, fingerprints, nudges
 from generation.states import RUN
 
@@ -75,6 +76,8 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
             (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(known[name], value)
         except ValueError as error:
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
+    if SCENE in controls and not problems:
+        problems += _set_scene(spec, parent.brand)
     if not problems:
         problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
     if problems:
@@ -121,6 +124,20 @@ def _number(control: Control, value: Any) -> float | int:
         return int(value)
     whole = control.step is not None and float(control.step).is_integer() and number.is_integer()
     return int(number) if whole else number
+
+
+def _set_scene(spec: dict[str, Any], brand: Brand) -> list[Problem]:
+    """Put the scene that the parameter names behind the product, as it is approved now; or none."""
+    name = str(spec["parameters"].pop(SCENE, "")).strip()
+    spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != SCENE}
+    if scenes.is_none(name):
+        return []
+    scene, problem = scenes.get(brand, name)
+    if scene is None:
+        return [Problem(f"controls/{SCENE}", problem, name)]
+    spec["parameters"][SCENE] = name
+    spec["images"][SCENE] = {"sha256": scene.ref.sha256, "key": scene.ref.key}
+    return []
 
 
 @transaction.atomic

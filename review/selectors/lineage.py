@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from generation.engines.base import SCENE
 from generation.models import AssetVersion, JobSpec
+from generation.selectors import scenes
 from review.models import Decision
 
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
-    """Plain JSON: subject, photo, prompt, model, seed, checks, approval. Six queries at most."""
+    """Plain JSON: subject, photo, scene, prompt, model, seed, checks, approval. Seven queries at most."""
     asset = version.asset
     subject = asset.subject
     run = asset.cell.run
@@ -25,11 +27,11 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
             "source": version.source,
         },
         "master": {"sha256": version.master.sha256, "width": version.master.width, "height": version.master.height},
-        "digital_source_type": _source_type(version),
     }
     prompt = run.prompt_version
     found["prompt"] = {"template": prompt.template.slug, "version": f"{prompt.template.slug} v{prompt.number}"}
     found |= _making(version)
+    found["digital_source_type"] = _source_type(version, before_scene=SCENE in found)
     if version.caution:
         found["caution"] = version.caution
     found["checks"] = [
@@ -56,6 +58,7 @@ def _making(version: AssetVersion) -> dict[str, Any]:
     attempt = version.job.attempt_rows.filter(outcome="succeeded").order_by("-number").first()
     details = attempt.details if attempt else {}
     return {
+        **_scene(version, spec),
         "rendered_prompt": spec.spec.get("prompt", ""),
         "negative": spec.spec.get("negative", ""),
         "seed": spec.spec.get("seed"),
@@ -71,9 +74,24 @@ def _making(version: AssetVersion) -> dict[str, Any]:
     }
 
 
-def _source_type(version: AssetVersion) -> str:
+def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
+    """What stands behind the product: the very picture of the concept, with what made it."""
+    ref = spec.spec.get("images", {}).get(SCENE)
+    if ref is None:
+        return {}
+    key = str(spec.spec.get("parameters", {}).get(SCENE, ""))
+    plain = {"concept": key, "sha256": ref["sha256"]}
+    behind = scenes.made_before(version, ref["sha256"], key)
+    if behind is None:
+        return {SCENE: plain}
+    plain |= {"concept": behind.asset.subject.key, "name": behind.asset.subject.name}
+    made = {"asset": behind.asset_id, "version": behind.pk, "round": behind.round, "candidate": behind.candidate}
+    return {SCENE: {**plain, **made, "engine": behind.job.endpoint.engine if behind.job else ""}}
+
+
+def _source_type(version: AssetVersion, *, before_scene: bool) -> str:
     """IPTC's term for how the pixels came to be; https://cv.iptc.org/newscodes/digitalsourcetype."""
     engine = version.job.endpoint.engine if version.job else ""
     if engine == "packshot":
-        return "compositeSynthetic"
+        return "compositeWithTrainedAlgorithmicMedia" if before_scene else "compositeSynthetic"
     return "compositeWithTrainedAlgorithmicMedia" if version.source == "retouched" else "trainedAlgorithmicMedia"
