@@ -1,8 +1,11 @@
 """The `diffusers` engine: Stable Diffusion 1.5 and SDXL from a local diffusers folder or a single safetensors file.
 
-Product: Hugging Face diffusers 0.42 (https://huggingface.co/docs/diffusers) on torch 2.13. Text-to-image, and
-image-to-image when the spec carries an "init" image. Importing this module loads neither torch nor diffusers, so that
-planning can validate, quote and name the model; the first `generate` loads the weights and keeps them.
+Product: Hugging Face diffusers 0.42 (https://huggingface.co/docs/diffusers) on torch 2.13. Text-to-image;
+image-to-image when the spec carries an "init" image; with a "mask" beside it only what the mask marks is made anew, by
+the same weights (U-Nets with the four channels of text-to-image), and the rest of that picture stays (canvas.py).
+
+Importing this module loads neither torch nor diffusers, so that planning can validate, quote and name the model; the
+first `generate` loads the weights and keeps them.
 
 Each image has a generator of its own, seeded on the CPU: an image is the same alone and in a batch (to rounding).
 """
@@ -10,20 +13,20 @@ Each image has a generator of its own, seeded on the CPU: an image is the same a
 from __future__ import annotations
 
 import hashlib
-import io
 import json
-import struct
 import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from campaigns.prompts import tokens
+from generation.engines import canvas
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -37,6 +40,8 @@ from generation.engines.base import (
     Spec,
     Task,
 )
+from generation.engines.canvas import Canvas
+from generation.engines.weights import digest, family_of
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +53,9 @@ SCHEDULERS = {
     "dpmpp_2m": "DPMSolverMultistepScheduler",
     "unipc": "UniPCMultistepScheduler",
 }
-FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
 DEFAULTS: dict[str, Any] = {"steps": 30, "guidance": 7.0, "scheduler": "", "strength": 0.6}
 EMBEDDINGS_KEPT = 256
-SAMPLE_BYTES = 1 << 20
+MOST_SIDE = 2048
 
 CONTROLS = (
     Control("prompt", "Prompt", "text"),
@@ -69,9 +73,14 @@ class Loaded:
 
     text: Any
     image: Any
+    inpaint: Any
     family: str
     device: str
     dtype: str
+
+    def fitting(self, kind: str) -> Any:
+        """The pipeline of a kind of job; they share their components, so that the weights are there once."""
+        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
 
 
 class Diffusers:
@@ -82,6 +91,8 @@ class Diffusers:
     without weights); without it diffusers looks for them in its own cache.
     device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
+    max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
+    threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
     """
 
     name = "diffusers"
@@ -91,6 +102,7 @@ class Diffusers:
             raise ValueError('The endpoint needs "model": the path of a diffusers folder or a .safetensors file.')
         self.path = Path(str(config["model"]))
         self.config = dict(config)
+        self.max_side = int(config.get("max_side") or MOST_SIDE)
         self._loaded: Loaded | None = None
         self._embeddings: OrderedDict[tuple[str, str], tuple[torch.Tensor | None, ...]] = OrderedDict()
         self._identity: tuple[str, str] | None = None
@@ -102,9 +114,9 @@ class Diffusers:
             is_remote=False,
             obeys=frozenset({"prompt", "negative", "seed", *DEFAULTS}),
             controls=CONTROLS,
-            optional_images=frozenset({"init"}),
-            max_width=2048,
-            max_height=2048,
+            optional_images=frozenset({"init", "mask"}),
+            max_width=self.max_side,
+            max_height=self.max_side,
             size_multiple=8,
         )
 
@@ -122,19 +134,25 @@ class Diffusers:
             value = spec.parameters.get(name, DEFAULTS[name])
             if not _is_number(value) or not low <= float(value) <= high:
                 problems.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
+        if "mask" in spec.images and "init" not in spec.images:
+            problems.append("There is a mask, but no picture to repaint: give it the start image too.")
+        if not problems and "init" in spec.images and _steps(spec) < 1:
+            settings = _settings(spec)
+            problems.append(
+                f"A change of {settings['strength']:g} in {settings['steps']} steps leaves no step to work in; "
+                f"take at least {ceil(1 / settings['strength'])} steps."
+            )
         return problems
 
     def batch_key(self, spec: Spec) -> str:
         settings = _settings(spec)
-        kind = "image" if "init" in spec.images else "text"
-        plain = json.dumps([kind, spec.width, spec.height, settings], sort_keys=True)
+        plain = json.dumps([_kind(spec), spec.width, spec.height, settings], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
     def model_identity(self) -> tuple[str, str]:
-        """(file or folder name, digest). The digest covers every weight file's name, size, header and samples of its
-        content: enough to tell models apart without reading gigabytes while a person waits for a plan."""
+        """(file or folder name, digest)."""
         if self._identity is None:
-            self._identity = (self.path.name, _digest(self.path))
+            self._identity = (self.path.name, digest(self.path))
         return self._identity
 
     def quote(self, spec: Spec) -> Quote:
@@ -168,12 +186,15 @@ class Diffusers:
         import torch
 
         loaded = self._load()
-        waiting = [list(batch)]
+        canvases, refusals = _canvases(batch, context)
+        yield from refusals
+        sound = [task for task in batch if task.id in canvases]
+        waiting = [sound] if sound else []
         while waiting:
             part = waiting.pop(0)
             part = [task for task in part if task.id not in context.cancelled()] or part[:1]
             try:
-                yield from self._generate_part(loaded, part, context)
+                yield from self._generate_part(loaded, part, canvases, context)
             except torch.OutOfMemoryError as error:
                 _free_memory(loaded.device)
                 if len(part) == 1:
@@ -182,17 +203,34 @@ class Diffusers:
                 else:
                     middle = len(part) // 2
                     waiting[:0] = [part[:middle], part[middle:]]
-        done = {task.id for task in batch} & context.cancelled()
+        done = {task.id for task in sound} & context.cancelled()
         for task_id in done:
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
 
-    def _generate_part(self, loaded: Loaded, part: Sequence[Task], context: Context) -> Iterator[Result]:
+    def _generate_part(
+        self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
+    ) -> Iterator[Result]:
+        started = time.perf_counter()
+        pixels, facts = self._draw(loaded, part, canvases, context)
+        seconds = (time.perf_counter() - started) / len(part)
+        cancelled = context.cancelled()
+        model, revision = self.model_identity()
+        cost = float(self.config.get("cost_per_image", 0.0))
+        for task, image in zip(part, pixels, strict=True):
+            if task.id not in cancelled:
+                start = canvases[task.id]
+                whole = start.with_new(image) if start else image
+                yield Result(task.id, whole, model, revision, task.spec.seed, seconds, cost, facts)
+
+    def _draw(
+        self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
+    ) -> tuple[Pixels, dict[str, Any]]:
+        """(what the model makes of one batch, batch × height × width × 3; the facts that making it again needs)."""
         import torch
 
-        started = time.perf_counter()
         spec = part[0].spec
         settings = _settings(spec)
-        pipe = loaded.image if "init" in spec.images else loaded.text
+        pipe = loaded.fitting(_kind(spec))
         pipe.scheduler = _scheduler(loaded.text.scheduler, str(settings["scheduler"]))
         ids = [task.id for task in part]
         arguments: dict[str, Any] = {
@@ -201,20 +239,13 @@ class Diffusers:
             "guidance_scale": float(settings["guidance"]),
             "generator": [torch.Generator("cpu").manual_seed(task.spec.seed) for task in part],
             "output_type": "pt",
-            "callback_on_step_end": _watch(ids, int(settings["steps"]), context),
+            "callback_on_step_end": _watch(ids, _steps(spec), context),
             "callback_on_step_end_tensor_inputs": [],
         }
-        if "init" in spec.images:
-            arguments["image"] = _start_images(part, context)
-            arguments["strength"] = float(settings["strength"])
-        else:
-            arguments |= {"width": spec.width, "height": spec.height}
+        arguments |= _start([canvases[task.id] for task in part], spec, pipe)
         with torch.inference_mode():
             images = pipe(**arguments).images
             pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-        seconds = (time.perf_counter() - started) / len(part)
-        cancelled = context.cancelled()
-        model, revision = self.model_identity()
         facts = {
             "device": loaded.device,
             "dtype": loaded.dtype,
@@ -224,10 +255,7 @@ class Diffusers:
             "torch": torch.__version__,
             **settings,
         }
-        for task, image in zip(part, pixels, strict=True):
-            if task.id not in cancelled:
-                cost = float(self.config.get("cost_per_image", 0.0))
-                yield Result(task.id, image, model, revision, task.spec.seed, seconds, cost, facts)
+        return pixels, facts
 
     def _embed(self, loaded: Loaded, specs: Sequence[Spec]) -> dict[str, Any]:
         """The pipeline's embedding arguments for these prompts, each text encoded once while it stays in the cache."""
@@ -280,10 +308,9 @@ class Diffusers:
 
         device = str(self.config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
         dtype = str(self.config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
+        if device == "cpu":
+            _settle_on_cpu(int(self.config.get("threads") or 0))
         text_class = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
-        image_class = (
-            diffusers.StableDiffusionXLImg2ImgPipeline if family == "sdxl" else diffusers.StableDiffusionImg2ImgPipeline
-        )
         options: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True}
         if family == "sd" and not self.config.get("safety_checker"):
             options |= {"safety_checker": None, "requires_safety_checker": False}
@@ -300,63 +327,43 @@ class Diffusers:
         pipe = pipe.to(device)
         if family == "sdxl" and hasattr(pipe, "watermark"):
             pipe.watermark = None
-        image_pipe = image_class.from_pipe(pipe)
-        image_pipe.set_progress_bar_config(disable=True)
-        self._loaded = Loaded(pipe, image_pipe, family, device, dtype)
+        kinds = ("XLImg2Img", "XLInpaint") if family == "sdxl" else ("Img2Img", "Inpaint")
+        image_pipe, inpaint_pipe = (
+            _sharing(pipe, getattr(diffusers, f"StableDiffusion{one}Pipeline")) for one in kinds
+        )
+        self._loaded = Loaded(pipe, image_pipe, inpaint_pipe, family, device, dtype)
         return self._loaded
 
 
-def family_of(path: Path) -> str:
-    """ "sd" or "sdxl", read from model_index.json or from the tensor names of a single file. Raises EngineError."""
-    if path.is_dir():
-        try:
-            class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
-        except (OSError, ValueError, KeyError) as error:
-            raise EngineError(ErrorKind.INPUT, f"{path} is not a diffusers folder: {error}") from error
-        if class_name not in FAMILIES:
-            known = ", ".join(FAMILIES)
-            raise EngineError(ErrorKind.INPUT, f"{path.name} is a {class_name}; this engine runs {known}.")
-        return FAMILIES[class_name]
-    names = _tensor_names(path)
-    if any(name.startswith("conditioner.embedders.1.") for name in names):
-        return "sdxl"
-    if any(name.startswith("cond_stage_model.transformer.") for name in names):
-        return "sd"
-    raise EngineError(ErrorKind.INPUT, f"{path.name} holds neither Stable Diffusion 1.5 nor SDXL weights.")
+def _sharing(pipe: Any, kind: Any) -> Any:
+    """Another pipeline of the same components. The autoencoder is named, because from_pipe leaves out small ones
+    (AutoencoderTiny) and then misses one."""
+    other = kind.from_pipe(pipe, vae=pipe.vae)
+    other.set_progress_bar_config(disable=True)
+    if hasattr(other, "watermark"):
+        other.watermark = None
+    return other
 
 
-def _tensor_names(path: Path) -> set[str]:
-    try:
-        return set(json.loads(_safetensors_header(path)))
-    except (OSError, ValueError, struct.error) as error:
-        raise EngineError(ErrorKind.INPUT, f"{path} is not a safetensors file: {error}") from error
+def _kind(spec: Spec) -> str:
+    """ "text", "image" or "inpaint": by which pictures the spec carries."""
+    if "init" not in spec.images:
+        return "text"
+    return "inpaint" if "mask" in spec.images else "image"
 
 
-def _safetensors_header(path: Path) -> bytes:
-    """The JSON header: its length stands in the first eight bytes, little endian."""
-    with path.open("rb") as file:
-        (length,) = struct.unpack("<Q", file.read(8))
-        if length > 100_000_000:
-            raise ValueError("its header is over 100 MB")
-        return file.read(length)
-
-
-def _digest(path: Path) -> str:
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    whole = hashlib.sha256()
-    for file in files:
-        size = file.stat().st_size
-        whole.update(f"{file.relative_to(path) if file != path else file.name}\0{size}\0".encode())
-        with file.open("rb") as stream:
-            for part in range(8):
-                stream.seek(size * part // 8)
-                whole.update(stream.read(SAMPLE_BYTES))
-    return whole.hexdigest()[:32]
+def _steps(spec: Spec) -> int:
+    """The steps that are worked: from a start image only the last ones, the share `strength` of them."""
+    settings = _settings(spec)
+    if _kind(spec) == "text":
+        return int(settings["steps"])
+    return min(int(settings["steps"] * settings["strength"]), int(settings["steps"]))
 
 
 def _settings(spec: Spec) -> dict[str, Any]:
-    """The parameters that a whole batch shares, defaults filled in."""
-    settings = {**DEFAULTS, **{name: spec.parameters[name] for name in DEFAULTS if name in spec.parameters}}
+    """The parameters that a whole batch shares, defaults filled in. What a mask marks is made wholly anew."""
+    standard = {**DEFAULTS, "strength": 1.0} if _kind(spec) == "inpaint" else DEFAULTS
+    settings = {**standard, **{name: spec.parameters[name] for name in DEFAULTS if name in spec.parameters}}
     settings["steps"] = int(float(settings["steps"]))
     settings["guidance"] = float(settings["guidance"])
     settings["strength"] = float(settings["strength"])
@@ -391,17 +398,45 @@ def _watch(ids: Sequence[int], steps: int, context: Context) -> Any:
     return after_step
 
 
-def _start_images(part: Sequence[Task], context: Context) -> Any:
-    """The init images as one float tensor, batch × 3 × height × width, 0–1."""
-    import torch
-    from PIL import Image
-
-    rows: list[Pixels] = []
+def _canvases(part: Sequence[Task], context: Context) -> tuple[dict[int, Canvas | None], list[Result]]:
+    """(what each task starts from, by its id; a refusal of each whose pictures cannot be used)."""
+    found: dict[int, Canvas | None] = {}
+    refused = []
     for task in part:
-        with Image.open(io.BytesIO(context.load(task.spec.images["init"]))) as image:
-            size = (task.spec.width, task.spec.height)
-            rows.append(np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), dtype=np.uint8))
-    return torch.from_numpy(np.stack(rows)).permute(0, 3, 1, 2).float() / 255
+        try:
+            found[task.id] = canvas.read(task.spec, context)
+        except EngineError as error:
+            refused.append(Result(task.id, None, error=error))
+    return found, refused
+
+
+def _start(canvases: Sequence[Canvas | None], spec: Spec, pipe: Any) -> dict[str, Any]:
+    """The pipeline's arguments for what a batch starts from: float tensors, batch × channels × height × width, 0–1."""
+    import torch
+
+    kind = _kind(spec)
+    if kind == "text":
+        return {"width": spec.width, "height": spec.height}
+    there = [one for one in canvases if one is not None]
+    images = torch.from_numpy(np.stack([one.init for one in there])).permute(0, 3, 1, 2).float() / 255
+    arguments = {"image": images, "strength": float(_settings(spec)["strength"])}
+    if kind == "image":
+        return arguments
+    marked = np.stack([one.marked(pipe.vae_scale_factor) for one in there])[:, None]
+    size = {"width": spec.width, "height": spec.height}
+    return {**arguments, **size, "mask_image": torch.from_numpy(marked)}
+
+
+def _settle_on_cpu(threads: int) -> None:
+    """Before anything runs in parallel, because torch's threads take the floating-point mode of whoever starts them.
+
+    Numbers next to zero, of which small models have many, cost a CPU many times as much as others.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    if threads:
+        torch.set_num_threads(threads)
 
 
 def _free_memory(device: str) -> None:

@@ -1,0 +1,106 @@
+"""What a diffusion job starts from: a picture cut to the frame and, with a mask, the part of it that is made anew.
+
+Outside the mask the picture stays as it is, to the level: a model's decoder changes every pixel it returns, so what it
+made is laid into the picture again along the inner edge of the mask. Nothing here knows torch.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from generation.engines.base import Context, EngineError, ErrorKind, Pixels, Spec
+
+Floats = NDArray[np.float32]
+
+#: Width of the seam in which old and new are mixed, as a share of the long side.
+SEAM: Final = 1 / 80
+#: From how much of white on a pixel is repainted by the model; a soft brush's hem is mixed afterwards.
+MARKED: Final = 0.02
+#: How much the proportions of a mask may differ from its picture's: a pixel more or less by rounding.
+ALIKE: Final = 0.02
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """init: height × width × 3, sRGB uint8. repaint: height × width float32, 1 where it is made anew and 0 where it
+    stays; None where there is no mask and all of it changes."""
+
+    init: Pixels
+    repaint: Floats | None = None
+
+    def marked(self, cell: int) -> Floats:
+        """The mask as the model takes it, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches."""
+        assert self.repaint is not None
+        high, wide = self.repaint.shape
+        touched = self.repaint.reshape(high // cell, cell, wide // cell, cell).max(axis=(1, 3)) >= MARKED
+        return np.kron(touched, np.ones((cell, cell))).astype(np.float32)
+
+    def with_new(self, made: Pixels) -> Pixels:
+        """The picture with what was made in the masked part; all of `made` where there is no mask."""
+        if self.repaint is None:
+            return made
+        share = _seamed(self.repaint)[..., None]
+        mixed = self.init + (made.astype(np.float32) - self.init) * share
+        return np.ascontiguousarray(np.rint(mixed).clip(0, 255).astype(np.uint8))
+
+
+def read(spec: Spec, context: Context) -> Canvas | None:
+    """The canvas of one job, None where it starts from noise. Raises EngineError of kind INPUT."""
+    if "init" not in spec.images:
+        return None
+    size = (spec.width, spec.height)
+    picture = _opened(context.load(spec.images["init"]), "start image")
+    init = np.asarray(ImageOps.fit(_opaque(picture), size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    if "mask" not in spec.images:
+        return Canvas(init)
+    mask = _opened(context.load(spec.images["mask"]), "mask")
+    if abs(mask.width * picture.height / (mask.height * picture.width) - 1) > ALIKE:
+        sizes = f"{mask.width} × {mask.height} and the picture {picture.width} × {picture.height}"
+        raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the picture, in the same proportions.")
+    fitted = ImageOps.fit(_whiteness(mask), size, Image.Resampling.BILINEAR)
+    repaint = np.asarray(fitted, dtype=np.float32) / 255
+    if repaint.max() < 0.5:
+        message = "The mask marks nothing: what is white, or cut out of it, is repainted."
+        raise EngineError(ErrorKind.INPUT, message)
+    return Canvas(init, repaint)
+
+
+def _opened(stored: bytes, what: str) -> Image.Image:
+    try:
+        with Image.open(io.BytesIO(stored)) as image:
+            image.load()
+            return image
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise EngineError(ErrorKind.INPUT, f"The {what} is no picture that can be read.", log=str(error)) from error
+
+
+def _opaque(image: Image.Image) -> Image.Image:
+    """In RGB, over white where it is transparent."""
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, "white"), rgba).convert("RGB")
+
+
+def _whiteness(image: Image.Image) -> Image.Image:
+    """Greys, white where it is to be repainted. Of a picture with holes, such as a product's cut-out, the holes are."""
+    if image.has_transparency_data:
+        alpha = image.convert("RGBA").getchannel("A")
+        if alpha.getextrema()[0] < 255:
+            return ImageOps.invert(alpha)
+    return image.convert("L")
+
+
+def _seamed(repaint: Floats) -> Floats:
+    """The share of what was made, rising from 0 at the mask's edge inwards; what is outside has none of it."""
+    width = max(1.0, SEAM * max(repaint.shape))
+    depth = np.asarray(cv2.distanceTransform((repaint >= MARKED).astype(np.uint8), cv2.DIST_L2, 5))
+    ramp = np.clip(depth / width, 0, 1)
+    return np.asarray(np.minimum(repaint, ramp * ramp * (3 - 2 * ramp)), dtype=np.float32)
