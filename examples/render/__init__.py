@@ -6,15 +6,17 @@ import os
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from examples.render import native
 from examples.render.camera import Camera, aim
 from examples.render.curves import Form, Lathe, Tube
-from examples.render.looks import LIGHTS, PARTS, VIEWS, Look, glaze, linear
+from examples.render.looks import LIGHTS, PARTS, VIEWS, Look, Set, glaze, linear
 from examples.render.shapes import KINDS
 
 GRID_STEP = 1 / 480
@@ -36,20 +38,31 @@ def render(
     fill: float = 0.70,
     vignette: float = 0.06,
     with_alpha: bool = False,
+    surroundings: Set | None = None,
+    is_empty: bool = False,
+    turned: tuple[float, float] = (0.0, 0.0),
+    threads: int = 0,
+    effort: Effort | None = None,
     **glaze_changes: Any,
 ) -> NDArray[np.uint8]:
     """One photo, size × size × 3, sRGB uint8; with_alpha gives × 4: straight colour and the product's true coverage.
 
     kind: a key of KINDS; colour, background, inside (the glaze inside, default the same): "#rrggbb";
     light, view: keys of LIGHTS and VIEWS. An unknown name raises ValueError that lists the known ones.
+    surroundings take the place of background and vignette. is_empty: framed for the product, which is not there.
+    turned: degrees added to the camera's height and turn. threads: 0 is one per core. effort: FINE unless told.
     """
-    form = _known("kind", kind, KINDS)(variant)
+    form, hull = _formed(kind, variant)
     body = glaze(material, colour, **glaze_changes)
     looks = {**PARTS, "body": body, "inside": glaze(material, inside or colour, **{**glaze_changes, "dip": 0.0})}
     pitch, turn = _known("view", view, VIEWS)
-    camera = aim(_points(form), pitch=min(form.pitch + pitch, 84), turn=form.turn + turn, fill=fill)
-    scene = _Scene(form, looks, camera, size, background, _known("light", light, LIGHTS), vignette)
-    pixels = _trace(scene, size)
+    pitch, turn = form.pitch + pitch + turned[0], form.turn + turn + turned[1]
+    camera = aim(hull, pitch=max(2.0, min(pitch, 84)), turn=turn, fill=fill)
+    around = surroundings or Set(background, vignette=vignette)
+    if is_empty:
+        form, hull = Form([]), np.zeros((1, 3))
+    scene = _Scene(form, hull, looks, camera, size, around, _known("light", light, LIGHTS), effort or FINE)
+    pixels = _trace(scene, size, threads)
     colours = _develop(pixels[..., :3])
     if not with_alpha:
         return colours
@@ -73,23 +86,48 @@ def _develop(light: NDArray[np.float32]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(np.round(encoded * 255).astype(np.uint8))
 
 
-def _points(form: Form) -> NDArray[np.float64]:
-    """Points on the hull of everything, for framing."""
+@dataclass(frozen=True)
+class Effort:
+    """Directions that soft light comes from, spots of the main light, samples for a pixel on an edge, and the contrast
+    from which two neighbours are one. No more than these."""
+
+    cones: int = 40
+    spots: int = 7
+    samples: int = 8
+    contrast: float = 0.05
+
+
+FINE = Effort()
+#: For pictures of 256 pixels and less, of which many are wanted.
+QUICK = Effort(cones=10, spots=2, samples=3, contrast=0.2)
+
+
+@lru_cache(maxsize=64)
+def _formed(kind: str, variant: int) -> tuple[Form, NDArray[np.float64]]:
+    """The form, and points on the hull of everything, n × 3, for framing."""
+    form: Form = _known("kind", kind, KINDS)(variant)
+    return form, np.concatenate([_hull(part) for part in form.parts])
+
+
+def _hull(part: Lathe | Tube) -> NDArray[np.float64]:
     turn = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+    if isinstance(part, Lathe):
+        x, y, half = np.concatenate(part.strokes).T
+        outline = cv2.convexHull(np.stack([np.abs(x) + half, y + half], 1))[:, 0].astype(np.float64)
+        return np.concatenate([outline[:, [0, 1, 0]] * (np.cos(a), 1, np.sin(a)) for a in turn])
+    x, y, half = part.curve.astype(np.float64).T
+    keep = (x - part.cut[0]) * part.cut[2] + (y - part.cut[1]) * part.cut[3] <= half
     found = []
-    for part in form.parts:
-        if isinstance(part, Lathe):
-            for stroke in part.strokes:
-                x, y, half = (stroke[:, k].astype(np.float64) for k in range(3))
-                r = np.abs(x) + half
-                found += [np.stack([r * np.cos(a), y + half, r * np.sin(a)], 1) for a in turn]
-        else:
-            x, y, half = (part.curve[:, k].astype(np.float64) for k in range(3))
-            keep = (x - part.cut[0]) * part.cut[2] + (y - part.cut[1]) * part.cut[3] <= half
-            for dx, dy, dz in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
-                moved = np.stack([x + dx * half, y + dy * half, dz * half * part.flatten], 1)
-                found.append(moved[keep] if any(part.cut) else moved)
+    for dx, dy, dz in ((1, 0, 0), (-1, 0, 0), (0, 1, 0), (0, -1, 0), (0, 0, 1), (0, 0, -1)):
+        moved = np.stack([x + dx * half, y + dy * half, dz * half * part.flatten], 1)
+        found.append(moved[keep] if any(part.cut) else moved)
     return np.concatenate(found)
+
+
+def _ball(points: NDArray[np.float64]) -> list[float]:
+    """Centre and radius around the points."""
+    centre = (points.min(0) + points.max(0)) / 2
+    return [*map(float, centre), float(np.linalg.norm(points - centre, axis=1).max())]
 
 
 @dataclass
@@ -97,12 +135,13 @@ class _Scene:
     """The C structures of one picture; keeps everything alive that they point at."""
 
     form: Form
+    hull: NDArray[np.float64]
     looks: Mapping[str, Look]
     camera: Camera
     size: int
-    background: str
+    around: Set
     light: Any
-    vignette: float
+    effort: Effort
     kept: list[Any] = field(default_factory=list)
     pointer: Any = None
 
@@ -120,17 +159,18 @@ class _Scene:
             setattr(scene, name, [float(x) for x in getattr(self.camera, name)])
         scene.tangent = self.camera.tangent
         scene.shift_x, scene.shift_y = self.camera.shift
-        points = _points(self.form)
-        low, high = points.min(0), points.max(0)
-        scene.box = [*(float(x) for x in low), *(float(x) for x in high)]
-        scene.ball = [
-            *(float(x) for x in (low + high) / 2),
-            float(np.linalg.norm(points - (low + high) / 2, axis=1).max()),
-        ]
-        scene.backdrop, scene.vignette = list(linear(self.background)), self.vignette
+        scene.box = [*map(float, self.hull.min(0)), *map(float, self.hull.max(0))]
+        scene.ball = _ball(self.hull)
+        scene.backdrop, scene.vignette = list(linear(self.around.backdrop)), self.around.vignette
+        scene.table, scene.wall, scene.panes = self.around.table, list(linear(self.around.wall)), self.around.panes
+        ahead = np.array([self.camera.forward[0], 0.0, self.camera.forward[2]])
+        scene.back = [float(x) for x in ahead / np.linalg.norm(ahead)]
+        scene.wall_at, scene.grain = self.around.wall_at, self.around.grain
         left, up = np.radians(self.light.left), np.radians(self.light.up)
         scene.key = [float(-np.sin(left) * np.cos(up)), float(np.sin(up)), float(np.cos(left) * np.cos(up))]
         scene.key_size, scene.key_share, scene.exposure = self.light.size, self.light.share, 1.04
+        for name, value in vars(self.effort).items():
+            setattr(scene, name, value)
         scene.open_light = library.open_floor(scene)
         self.kept += [materials, parts]
         self.pointer = scene
@@ -138,31 +178,13 @@ class _Scene:
     def _part(self, ffi: Any, library: Any, part: Lathe | Tube, names: list[str]) -> Any:
         made = ffi.new("Part *")
         strokes = part.strokes if isinstance(part, Lathe) else [part.curve]
-        points = np.concatenate(strokes)
-        starts = np.cumsum([0, *(len(stroke) for stroke in strokes)]).astype(np.int32)
-        reach = float(points[:, 2].max()) + MARGIN
-        low = (0.0 if isinstance(part, Lathe) else float(points[:, 0].min()) - reach, float(points[:, 1].min()) - reach)
-        high = (float(points[:, 0].max()) + reach, float(points[:, 1].max()) + reach)
-        nx, ny = (int((b - a) / GRID_STEP) + 2 for a, b in zip(low, high, strict=True))
-        grids = [np.zeros(nx * ny, dtype=np.float32) for _ in range(3)]
-        flat = np.ascontiguousarray(points, dtype=np.float32)
         mode = 2 if isinstance(part, Tube) else int(part.solid)
+        grids, low, nx, ny = _grids(tuple(stroke.tobytes() for stroke in strokes), mode)
         views = [ffi.cast("float *", grid.ctypes.data) for grid in grids]
-        library.build_grid(
-            *views,
-            nx,
-            ny,
-            low[0],
-            low[1],
-            GRID_STEP,
-            ffi.cast("float *", flat.ctypes.data),
-            ffi.cast("int *", starts.ctypes.data),
-            len(strokes),
-            mode,
-        )
         made.type, made.nx, made.ny = int(isinstance(part, Tube)), nx, ny
         made.x0, made.y0, made.inv = low[0], low[1], 1 / GRID_STEP
         made.dist, made.aux, made.along = views
+        made.ball = _ball(_hull(part))
         made.material, made.blend = names.index(part.material), part.blend
         if isinstance(part, Lathe):
             made.solid = int(part.solid)
@@ -177,6 +199,26 @@ class _Scene:
         return made
 
 
+@lru_cache(maxsize=256)
+def _grids(strokes: tuple[bytes, ...], mode: int) -> tuple[list[Any], tuple[float, float], int, int]:
+    """The three grids of a part (scene.h), their corner and their cells; mode as build_grid's `solid`."""
+    ffi, library = native.load()
+    curves = [np.frombuffer(stroke, dtype=np.float32).reshape(-1, 3) for stroke in strokes]
+    points = np.ascontiguousarray(np.concatenate(curves))
+    starts = np.cumsum([0, *(len(curve) for curve in curves)]).astype(np.int32)
+    reach = float(points[:, 2].max()) + MARGIN
+    left = float(points[:, 0].min()) - reach if mode == 2 else 0.0
+    low = (left, float(points[:, 1].min()) - reach)
+    high = (float(points[:, 0].max()) + reach, float(points[:, 1].max()) + reach)
+    nx, ny = (int((b - a) / GRID_STEP) + 2 for a, b in zip(low, high, strict=True))
+    grids = [np.zeros(nx * ny, dtype=np.float32) for _ in range(3)]
+    library.build_grid(
+        *(ffi.cast("float *", grid.ctypes.data) for grid in grids), nx, ny, *low, GRID_STEP,
+        ffi.cast("float *", points.ctypes.data), ffi.cast("int *", starts.ctypes.data), len(curves), mode,
+    )  # fmt: skip
+    return grids, low, nx, ny
+
+
 def _material(look: Look) -> dict[str, Any]:
     """A Look as the fields of Material."""
     fields: dict[str, Any] = {
@@ -189,7 +231,7 @@ def _material(look: Look) -> dict[str, Any]:
     return fields
 
 
-def _trace(scene: _Scene, size: int) -> NDArray[np.float32]:
+def _trace(scene: _Scene, size: int, threads: int) -> NDArray[np.float32]:
     """size × size × 4 linear floats. Bands of rows run in threads: the C code does not hold the interpreter lock."""
     ffi, library = native.load()
     floor_size = size // FLOOR_STEP + 2
@@ -198,7 +240,7 @@ def _trace(scene: _Scene, size: int) -> NDArray[np.float32]:
     ids = np.zeros((size, size), dtype=np.int32)
     f, r, li, out = (ffi.cast("float *", grid.ctypes.data) for grid in (floor, rough, light, fine))
     numbers = ffi.cast("int *", ids.ctypes.data)
-    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(max_workers=threads or os.cpu_count() or 1) as pool:
         list(pool.map(lambda band: library.floor_pass(scene.pointer, *band, f), _bands(floor_size)))
         list(pool.map(lambda band: library.first_pass(scene.pointer, *band, f, r, li, numbers), _bands(size)))
         list(pool.map(lambda band: library.refine_edges(scene.pointer, *band, f, r, li, numbers, out), _bands(size)))

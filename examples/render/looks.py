@@ -53,6 +53,10 @@ PARTS: dict[str, Look] = {
     "shade": Look(look=CLOTH, colour="#e6dccb", gloss=0.0, glow=0.10),
     "wood": Look(look=WOOD, colour="#b98a5a", gloss=0.35),
     "cork": Look(look=CORK, colour="#c79e70", gloss=0.0),
+    "flame": Look(look=CLOTH, colour="#ffd27a", gloss=0.0, glow=2.2),
+    "wick": Look(look=CLAY, colour="#2b2521", gloss=0.0),
+    "leaf": Look(colour="#3f7a35", gloss=0.35, mottle=0.35),
+    "soil": Look(look=CLAY, colour="#3a2a1e", gloss=0.0),
 }
 
 
@@ -84,3 +88,32 @@ LIGHTS: dict[str, Light] = {
 
 #: view -> (degrees added to the kind's own pitch, degrees added to its turn)
 VIEWS: dict[str, tuple[float, float]] = {"front": (0, 0), "angle": (10, -32), "other side": (2, 150), "top": (62, 0)}
+
+
+@dataclass(frozen=True)
+class Set:
+    """What stands around the product: a seamless backdrop, or a table (1 planks, 2 marble, 3 plain) before a wall.
+
+    panes: 0 … 1, how strongly sunlight falls in through a window. wall_at: how far behind the product the wall stands.
+    grain: where in the noise the table is cut from.
+    """
+
+    backdrop: str
+    table: int = 0
+    wall: str = "#ffffff"
+    panes: float = 0.0
+    vignette: float = 0.06
+    wall_at: float = 1.5
+    grain: float = 0.0
+
+
+SETS: dict[str, Set] = {
+    "white": Set("#fafaf8", vignette=0.02),
+    "grey studio": Set("#a9aaac", vignette=0.30),
+    "pink": Set("#eba9b4", vignette=0.08),
+    "mint": Set("#a8d9c2", vignette=0.08),
+    "dark": Set("#2e2d31", vignette=0.35),
+    "wood": Set("#a8743f", table=1, wall="#e9dfcf"),
+    "marble": Set("#e4e3e2", table=2, wall="#cfd4d9"),
+    "window": Set("#dcc8a6", table=3, wall="#f2e3c4", panes=1.0, vignette=0.0),
+}

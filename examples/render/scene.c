@@ -144,6 +144,10 @@ static float distance(const Scene *scene, vec p, int *nearest) {
     float total = 1e9f, closest = 1e9f;
     for (int i = 0; i < scene->part_count; i++) {
         const Part *part = scene->parts + i;
+        vec to = sub(p, v(part->ball[0], part->ball[1], part->ball[2]));
+        float least = fmaxf(closest, total + part->blend) + part->ball[3];
+        /* Most parts are too far away to matter. 0.92: what a tube's distance is shortened by. */
+        if (i && dot(to, to) * 0.64f > least * least) continue;
         float d = part_distance(part, p);
         if (part->clip && d < 0.2f) {
             float r = sqrtf(p.x * p.x + p.z * p.z);
@@ -237,10 +241,8 @@ static float open_cone(const Scene *scene, vec p, vec d, float facing, float k) 
     return free * free * (3 - 2 * free) * 0.5f + free * 0.5f;
 }
 
-#define CONES 40
-
-static vec cone_direction(int i) { /* spherical Fibonacci: even, and the same for every point */
-    float y = 1.0f - (2.0f * i + 1.0f) / CONES, r = sqrtf(1 - y * y), a = i * 2.39996323f + 0.4f;
+static vec cone_direction(int i, int cones) { /* spherical Fibonacci: even, and the same for every point */
+    float y = 1.0f - (2.0f * i + 1.0f) / cones, r = sqrtf(1 - y * y), a = i * 2.39996323f + 0.4f;
     return v(r * cosf(a), y, r * sinf(a));
 }
 
@@ -250,8 +252,8 @@ static inline float cone_weight(float facing) { return facing <= 0 ? 0 : facing;
 static vec gather(const Scene *scene, vec p, vec n, vec tint, int is_floor) {
     vec sum = v(0, 0, 0), floor = backdrop(scene);
     float weight = 0;
-    for (int i = 0; i < CONES; i++) {
-        vec d = cone_direction(i);
+    for (int i = 0; i < scene->cones; i++) {
+        vec d = cone_direction(i, scene->cones);
         float facing = dot(n, d), w = cone_weight(facing);
         if (w <= 0) continue;
         weight += w;
@@ -274,19 +276,19 @@ static float key_light(const Scene *scene, vec p, vec n) {
     vec side = unit(cross(v(0, 1, 0), key)), top = cross(key, side);
     float sum = 0, s = scene->key_size * 0.62f;
     static const float spots[7][2] = {{0, 0}, {1, 0.1f}, {-1, -0.1f}, {0.45f, 1}, {-0.45f, 1}, {0.45f, -1}, {-0.45f, -1}};
-    for (int i = 0; i < 7; i++) {
+    for (int i = 0; i < scene->spots; i++) {
         vec d = unit(add(key, add(mul(side, s * spots[i][0]), mul(top, s * spots[i][1]))));
         float facing = dot(n, d);
         if (facing > 0) sum += facing * open_cone(scene, p, d, facing, 2.0f / fmaxf(scene->key_size, 0.05f));
     }
-    return sum / 7;
+    return sum / scene->spots;
 }
 
 /* What the open floor gets from the studio's ambient light, for the exposure. */
 float open_floor(const Scene *scene) {
     float sum = 0, weight = 0;
-    for (int i = 0; i < CONES; i++) {
-        vec d = cone_direction(i);
+    for (int i = 0; i < scene->cones; i++) {
+        vec d = cone_direction(i, scene->cones);
         if (d.y <= 0) continue;
         vec light = studio(scene, d, 0.5f);
         sum += (light.x + light.y + light.z) / 3 * d.y;
@@ -423,14 +425,64 @@ static vec ray_at(const Scene *scene, float px, float py, float *u, float *w) {
     return unit(add(v(scene->forward[0], scene->forward[1], scene->forward[2]), add(mul(right, tx), mul(up, ty))));
 }
 
+static vec planks(const Scene *scene, float x, float z) {
+    float row = floorf(z / 0.42f), edge = z / 0.42f - row, g = scene->grain;
+    float tone = rnd((int)row, 5, (int)(g * 97)), shift = 13 * tone;
+    float rings = sinf(9 * z + 5 * noise(v(x * 0.35f + shift, z * 2.2f, g)) + 2.5f * noise(v(x * 1.4f, z * 9, g + shift)));
+    float fibre = noise(v(x * 2.2f + shift, z * 55, g)) - 0.5f;
+    vec colour = mul(backdrop(scene), 0.90f + 0.24f * (tone - 0.5f) + 0.09f * rings + 0.20f * fibre);
+    float gap = ramp(0.0f, 0.035f, edge) * ramp(1.0f, 0.965f, edge);
+    return mul(colour, 0.45f + 0.55f * gap);
+}
+
+static vec marble(const Scene *scene, float x, float z) {
+    float g = scene->grain, warp = cloud(v(x * 1.3f + 7, z * 1.3f, g));
+    float a = x * 0.8f + z * 1.1f + 2.6f * (warp - 0.5f), veins = 0;
+    for (int k = 0; k < 3; k++) {
+        float f = 1 << k, line = fabsf(noise(v(a * f * 0.9f + 3.1f * k, x * 0.5f * f - z * 0.8f * f, g + k)) - 0.5f);
+        veins += ramp(0.075f, 0.0f, line) / (1 + 0.8f * k);
+    }
+    vec colour = mul(backdrop(scene), 1.0f - 0.10f * (cloud(v(x * 2, z * 2, g + 4)) - 0.5f));
+    return mix(colour, v(0.20f, 0.20f, 0.23f), 0.55f * fminf(veins, 1) * (0.35f + 0.9f * warp));
+}
+
+/* Sunlight through a window of two by three panes, 0 … 1, carried along the main light. */
+static float pane_light(const Scene *scene, vec p) {
+    vec key = v(scene->key[0], scene->key[1], scene->key[2]);
+    vec side = unit(cross(v(0, 1, 0), key)), top = cross(key, side), to = sub(p, v(0, 0.35f, 0));
+    float a = dot(to, side) / 0.62f + 0.5f, b = dot(to, top) / 0.62f + 0.5f, soft = 0.035f;
+    float fa = a - floorf(a), fb = b - floorf(b);
+    float bars = ramp(0.05f - soft, 0.05f + soft, fa) * ramp(0.95f + soft, 0.95f - soft, fa)
+               * ramp(0.05f - soft, 0.05f + soft, fb) * ramp(0.95f + soft, 0.95f - soft, fb);
+    return bars * ramp(-1.1f, -1.0f, a) * ramp(2.1f, 2.0f, a) * ramp(-1.1f, -1.0f, b) * ramp(2.1f, 2.0f, b);
+}
+
+/* The table's or the wall's own colour where the ray meets it; `is_wall` says which. */
+static vec set_at(const Scene *scene, vec eye, vec ray, int *is_wall) {
+    vec back = v(scene->back[0], 0, scene->back[2]);
+    float far = (scene->wall_at - dot(eye, back)) / fmaxf(dot(ray, back), 1e-4f);
+    float down = ray.y < -1e-4f ? eye.y / -ray.y : 1e9f;
+    *is_wall = far < down;
+    vec p = add(eye, mul(ray, fminf(far, down)));
+    float x = p.x * back.z - p.z * back.x, z = dot(p, back), lit = 1;
+    if (scene->panes > 0) lit = lerp(1, 0.62f + 0.72f * pane_light(scene, p), scene->panes);
+    if (*is_wall) {
+        vec colour = mul(v(scene->wall[0], scene->wall[1], scene->wall[2]), 0.97f + 0.06f * (cloud(v(x, p.y, 3)) - 0.5f));
+        return mul(colour, lit * (0.80f + 0.20f * ramp(0.0f, 0.5f, p.y)));
+    }
+    vec colour = scene->table == 1 ? planks(scene, x, z) : scene->table == 2 ? marble(scene, x, z) : backdrop(scene);
+    return mul(colour, lit * (0.88f + 0.12f * ramp(0.0f, 0.6f, scene->wall_at - z)));
+}
+
 /* Light on the floor, 1 where it is open, every FLOOR_STEP pixels; it is smooth, so the rest is interpolated. */
 void floor_pass(const Scene *scene, int row0, int row1, float *floor) {
-    int size = scene->width / FLOOR_STEP + 2;
+    int size = scene->width / FLOOR_STEP + 2, is_wall = 0;
     vec eye = eye_of(scene), tint = v(scene->materials[0].r, scene->materials[0].g, scene->materials[0].b);
     for (int j = row0; j < row1; j++) for (int i = 0; i < size; i++) {
         float u, w, *out = floor + 3 * ((size_t)j * size + i);
         vec ray = ray_at(scene, i * FLOOR_STEP, j * FLOOR_STEP, &u, &w), light = v(1, 1, 1);
-        if (ray.y < -0.01f) {
+        if (scene->table) set_at(scene, eye, ray, &is_wall);
+        if (ray.y < -0.01f && !is_wall) {
             vec p = add(eye, mul(ray, eye.y / -ray.y));
             float x = p.x - scene->ball[0], z = p.z - scene->ball[2], gap = sqrtf(x * x + z * z) - scene->ball[3];
             if (gap < 3) {
@@ -443,13 +495,19 @@ void floor_pass(const Scene *scene, int row0, int row1, float *floor) {
 }
 
 static vec floor_at(const Scene *scene, const float *floor, float px, float py, float u, float w) {
-    int size = scene->width / FLOOR_STEP + 2, i = (int)(px / FLOOR_STEP), j = (int)(py / FLOOR_STEP);
+    int size = scene->width / FLOOR_STEP + 2, i = (int)(px / FLOOR_STEP), j = (int)(py / FLOOR_STEP), is_wall = 0;
     float fx = px / FLOOR_STEP - i, fy = py / FLOOR_STEP - j, c[3];
     for (int k = 0; k < 3; k++) {
         const float *g = floor + 3 * ((size_t)j * size + i) + k;
         c[k] = lerp(lerp(g[0], g[3], fx), lerp(g[3 * size], g[3 * size + 3], fx), fy);
     }
-    return mul(prod(backdrop(scene), v(c[0], c[1], c[2])), 1 - scene->vignette * (u * u + w * w) * 0.5f);
+    vec colour = backdrop(scene), light = v(c[0], c[1], c[2]);
+    if (scene->table) {
+        float a, b;
+        colour = set_at(scene, eye_of(scene), ray_at(scene, px, py, &a, &b), &is_wall);
+        if (is_wall) light = v(1, 1, 1);
+    }
+    return mul(prod(colour, light), 1 - scene->vignette * (u * u + w * w) * 0.5f);
 }
 
 /* The colour of one sample. With `ids` the light of the pixel around it is used again where it shows the same part. */
@@ -490,7 +548,7 @@ static int is_edge(const Scene *scene, const float *rgba, const int *ids, int x,
         if (!ids[at]) continue;
         for (int k = 0; k < 3; k++) {
             float a = fminf(rgba[4 * at + k], 1.2f), b = fminf(rgba[4 * to + k], 1.2f);
-            if (fabsf(a - b) > 0.05f * (0.12f + fmaxf(a, b))) return 1;
+            if (fabsf(a - b) > scene->contrast * (0.12f + fmaxf(a, b))) return 1;
         }
     }
     return 0;
@@ -505,11 +563,11 @@ void refine_edges(const Scene *scene, int row0, int row1, const float *floor, co
         for (int k = 0; k < 4; k++) out[4 * at + k] = rgba[4 * at + k];
         if (!is_edge(scene, rgba, ids, x, y)) continue;
         float sum[4] = {0, 0, 0, 0};
-        for (int i = 0; i < 8; i++) {
-            int id;
-            vec c = colour_at(scene, floor, x + rooks[i][0], y + rooks[i][1], light, ids, NULL, &id);
+        for (int i = 0; i < scene->samples; i++) {
+            int id, at_rook = i * 8 / scene->samples;
+            vec c = colour_at(scene, floor, x + rooks[at_rook][0], y + rooks[at_rook][1], light, ids, NULL, &id);
             sum[0] += fminf(c.x, 1.6f); sum[1] += fminf(c.y, 1.6f); sum[2] += fminf(c.z, 1.6f); sum[3] += id ? 1 : 0;
         }
-        for (int k = 0; k < 4; k++) out[4 * at + k] = sum[k] / 8;
+        for (int k = 0; k < 4; k++) out[4 * at + k] = sum[k] / scene->samples;
     }
 }

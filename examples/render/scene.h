@@ -12,6 +12,7 @@ typedef struct {
     float flatten;      /* tube: half depth in z over half width in the plane */
     float shell;        /* tube: wall thickness, 0 is solid */
     float cut_x, cut_y, cut_nx, cut_ny; /* tube: what lies beyond this plane is cut off; normal 0 cuts nothing */
+    float ball[4];      /* centre and radius around it */
     int flutes;         /* vertical ribs on the lathe */
     float flute_depth, flute_lo, flute_hi;
 } Part;
@@ -39,12 +40,22 @@ typedef struct {
     float shift_x, shift_y;
     float box[6];       /* of everything: x0 y0 z0 x1 y1 z1 */
     float ball[4];      /* centre and radius around everything */
-    float backdrop[3];  /* linear */
+    float backdrop[3];  /* linear; of a table, its mean colour */
+    int table;          /* 0: a seamless backdrop; 1: planks, 2: marble, 3: plain, each with a wall behind */
+    float wall[3];      /* linear */
+    float back[3];      /* horizontal unit vector from the camera to the wall */
+    float wall_at;      /* how far behind the product the wall stands */
+    float panes;        /* 0 … 1: sunlight through a window falls on table and wall */
+    float grain;        /* where in the noise this table is cut from */
     float vignette;
     float key[3];       /* unit vector to the main light */
     float key_size;     /* half width of the softbox at distance 1 */
     float key_share;    /* its part of the light on an open floor */
     float exposure;
+    int cones;          /* directions that soft light is gathered from, at most 40 */
+    int spots;          /* of the main light, at most 7 */
+    int samples;        /* for each pixel on an edge, at most 8 */
+    float contrast;     /* from which two neighbours of one part are an edge */
     float open_light;   /* open_floor() of this scene */
 } Scene;
 

@@ -1,10 +1,11 @@
-"""The shapes of the eight kinds, in a few variants each. Lengths are in units of about one product height."""
+"""The shapes of the twelve kinds, in a few variants each. Lengths are in units of about one product height."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 from examples.render.curves import Form, Lathe, Tube, box_outline, closed, foot, smooth, solid_of, straight
+from examples.render.wares import candle, goblet, pitcher, planter
 
 
 def mug(variant: int = 0) -> Form:
@@ -386,4 +387,8 @@ KINDS: dict[str, Callable[[int], Form]] = {
     "teapot": teapot,
     "jar": jar,
     "bottle": bottle,
+    "candle": candle,
+    "goblet": goblet,
+    "pitcher": pitcher,
+    "planter": planter,
 }

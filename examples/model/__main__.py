@@ -1,0 +1,125 @@
+"""`python -m examples.model train | evaluate | sheet`: makes the demo's model again, and says how good it is.
+
+Training goes on where it was interrupted; what it needs and leaves lies below var/model until `train` ends by writing
+examples/model/weights. A GPU is used where there is one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import StableDiffusionPipeline
+
+from config.env import var_dir
+from examples.model import autoencoder, diffusion, judging, networks
+from examples.model.captions import shots
+from examples.model.pictures import Pictures, gather
+
+WEIGHTS = Path(__file__).resolve().parent / "weights"
+SEEDS = {"training": 1, "judge": 11, "test": 12}
+
+
+def main() -> None:
+    options = _options()
+    torch.set_flush_denormal(True)
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    options.folder.mkdir(parents=True, exist_ok=True)
+    {"train": train, "evaluate": evaluate, "sheet": sheet}[options.command](options)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m examples.model", description=__doc__)
+    parser.add_argument("command", choices=("train", "evaluate", "sheet"))
+    parser.add_argument("--folder", type=Path, default=var_dir() / "model", help="what training keeps between runs")
+    parser.add_argument("--weights", type=Path, default=WEIGHTS, help="the diffusers folder")
+    parser.add_argument("--size", type=int, default=128, help="pixels a side; a multiple of 32")
+    parser.add_argument("--pictures", type=int, default=8000)
+    parser.add_argument("--autoencoder-steps", type=int, default=3000)
+    parser.add_argument("--samples", type=int, default=300_000, help="pictures that the U-Net sees")
+    parser.add_argument("--count", type=int, default=600, help="evaluate: pictures of pairs that training never saw")
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--guidance", type=float, default=3.0)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--threads", type=int, default=0)
+    return parser.parse_args()
+
+
+def _pictures(options: argparse.Namespace, use: str, count: int, pairs: str = "trained") -> Pictures:
+    def told(done: int, every: int) -> None:
+        print(f"{use} pictures: {done} of {every} files", flush=True)
+
+    return gather(
+        options.folder / f"{use}-{options.size}",
+        count=count,
+        size=options.size,
+        seed=SEEDS[use],
+        pairs=pairs,
+        told=told,
+    )
+
+
+def train(options: argparse.Namespace) -> None:
+    """Pictures, autoencoder, words, U-Net; then the folder."""
+    seen = _pictures(options, "training", options.pictures)
+    vae = autoencoder.train(seen.pixels, options.folder, steps=options.autoencoder_steps, device=options.device)
+    latents = autoencoder.latents_of(vae, seen.pixels, options.device)
+    text = diffusion.train_words(options.folder, device=options.device)
+    text, unet = diffusion.train(
+        text, latents, seen.shots, options.folder, size=options.size, samples=options.samples, device=options.device
+    )
+    pipe = networks.pipeline(vae.cpu(), text.cpu(), networks.tokenizer(), unet.cpu())
+    facts = {
+        "trained": date.today().isoformat(), "size": options.size, "pictures": options.pictures,
+        "autoencoder_steps": options.autoencoder_steps, "samples": options.samples, "device": options.device,
+        "torch": torch.__version__,
+    }  # fmt: skip
+    size = networks.save(pipe, options.weights, facts)
+    print(f"{options.weights}: {size / 1e6:.1f} MB")
+
+
+def _pipeline(options: argparse.Namespace) -> Any:
+    pipe = StableDiffusionPipeline.from_pretrained(options.weights, torch_dtype=torch.float32, safety_checker=None)
+    pipe.set_progress_bar_config(disable=True)
+    return pipe.to(options.device)
+
+
+def evaluate(options: argparse.Namespace) -> None:
+    """The judge's own accuracy on renders that it never saw, and what it says of generated pictures."""
+    held_out = _pictures(options, "judge", 1500, "held out")
+    judge = judging.train(
+        options.folder, [_pictures(options, "training", options.pictures), held_out], device=options.device
+    )
+    unseen = _pictures(options, "test", 500, "held out")
+    how = judging.Sampling(options.steps, options.guidance)
+    found = {"renders": judging.accuracy(judge, unseen.pixels, unseen.shots, options.device)}
+    found |= judging.table(
+        _pipeline(options), judge, size=options.size, count=options.count, how=how, device=options.device
+    )
+    for name, figures in found.items():
+        print(f"{name:10}", "  ".join(f"{what} {figure}" for what, figure in figures.items()))
+    print(json.dumps(found))
+
+
+def sheet(options: argparse.Namespace) -> None:
+    """48 generated pictures with the captions that asked for them, below var/model."""
+    chance = np.random.default_rng(7)
+    shown = list(shots(48, seed=8, empty=0.17, pairs="all"))
+    texts = [judging.whole_caption(shot) for shot in shown]
+    chance.shuffle(texts)
+    how = judging.Sampling(options.steps, options.guidance)
+    made = judging.generate(_pipeline(options), texts, size=options.size, how=how, seed=48)
+    path = options.folder / "sheet.png"
+    judging.sheet(list(made), 8).save(path)
+    path.with_suffix(".txt").write_text("\n".join(f"{at + 1}. {text}" for at, text in enumerate(texts)) + "\n")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()

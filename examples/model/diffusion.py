@@ -1,0 +1,127 @@
+"""Trains what understands the words, and then the U-Net together with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from examples.model import networks
+from examples.model.captions import COLOURS, FINISHES, KINDS, LIGHTS, NOTHING, SCENES, VIEWS, Shot, caption, shots
+from examples.model.progress import Average, Checkpoint, Teller, rate_at, set_rate
+
+WORD_STEPS = 500
+WORD_BATCH = 64
+BATCH = 32
+RATE = 1.2e-3
+TEXT_SHARE = 0.2
+"""The words are learnt already: a fifth of the U-Net's learning rate."""
+UNSAID = 0.1
+"""Share of the captions that are dropped, for guidance."""
+
+_VALUES = {
+    "kind": (*KINDS, NOTHING), "colour": (*COLOURS, NOTHING), "scene": tuple(SCENES), "light": LIGHTS,
+    "view": tuple(VIEWS), "finish": tuple(FINISHES),
+}  # fmt: skip
+
+
+class Words(nn.Module):
+    """The text encoder with a head for each thing that a caption says."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = networks.text_encoder()
+        self.heads = nn.ModuleDict(
+            {name: nn.Linear(networks.TEXT_WIDTH, len(values)) for name, values in _VALUES.items()}
+        )
+
+    def forward(self, tokens: Tensor) -> dict[str, Tensor]:
+        mean = self.encoder(tokens).last_hidden_state.mean(1)
+        return {name: head(mean) for name, head in self.heads.items()}
+
+
+def train_words(folder: Path, *, device: str) -> Any:
+    """The text encoder, able to tell from a caption what it says. Seconds; without it the U-Net learns few words."""
+    torch.manual_seed(2)
+    net, reader = Words().to(device), networks.tokenizer()
+    path = folder / "words.pt"
+    if path.exists():
+        net.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        return net.encoder
+    optimizer = torch.optim.AdamW(net.parameters(), lr=2e-3, weight_decay=1e-4)
+    chance = np.random.default_rng(2)
+    every = list(shots(20_000, seed=2, pairs="all"))
+    tell = Teller("words", WORD_STEPS)
+    for step in range(WORD_STEPS):
+        set_rate(optimizer, rate_at(step / WORD_STEPS, highest=2e-3))
+        part = [every[at] for at in chance.integers(len(every), size=WORD_BATCH)]
+        said = net(networks.tokens(reader, [caption(shot, chance) for shot in part]).to(device))
+        loss, right = torch.zeros((), device=device), []
+        for name, guess in said.items():
+            truth = torch.tensor([_VALUES[name].index(getattr(shot, name)) for shot in part], device=device)
+            # What a caption leaves out cannot be told from it: light, view and finish never come to nothing.
+            loss = loss + functional.cross_entropy(guess, truth) * (1.0 if name in {"kind", "colour", "scene"} else 0.3)
+            right.append(float((guess.argmax(1) == truth).float().mean()))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        tell(step + 1, loss=float(loss.detach()), kind=right[0], colour=right[1], scene=right[2])
+    torch.save(net.state_dict(), path)
+    return net.encoder
+
+
+class Both(nn.Module):
+    """Text encoder and U-Net, trained as one."""
+
+    def __init__(self, text: Any, size: int) -> None:
+        super().__init__()
+        self.text, self.unet = text, networks.unet(size)
+
+    def forward(self, noisy: Tensor, times: Tensor, tokens: Tensor) -> Tensor:
+        found: Tensor = self.unet(noisy, times, self.text(tokens).last_hidden_state).sample
+        return found
+
+
+def train(
+    text: Any, latents: Tensor, seen: Sequence[Shot], folder: Path, *, size: int, samples: int, device: str
+) -> tuple[Any, Any]:
+    """(text encoder, U-Net), both averages. latents: as autoencoder.latents_of gives them, of the pictures `seen`."""
+    torch.manual_seed(3)
+    steps = samples // BATCH
+    net = Both(text, size).to(device)
+    net.unet.to(memory_format=torch.channels_last)
+    average = Average(net, 0.999)
+    groups = [{"params": list(net.unet.parameters())}, {"params": list(net.text.parameters())}]
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    kept = Checkpoint(folder / "diffusion.pt", net=net, average=average.module, optimizer=optimizer)
+    first = kept.load()
+    tell = Teller("diffusion", steps, first)
+    reader, noise_plan = networks.tokenizer(), networks.scheduler()
+    shown = [list(seen), [shot.mirrored for shot in seen]]
+    for step in range(first, steps):
+        set_rate(optimizer, rate_at(step / steps, highest=RATE), {1: TEXT_SHARE})
+        chance = np.random.default_rng([3, step])
+        sides, places = chance.integers(2, size=BATCH), chance.integers(len(seen), size=BATCH)
+        said = [
+            "" if chance.random() < UNSAID else caption(shown[side][at], chance)
+            for side, at in zip(sides, places, strict=True)
+        ]
+        real = latents[torch.from_numpy(sides), torch.from_numpy(places)].to(device).float()
+        times = torch.from_numpy(chance.integers(noise_plan.config.num_train_timesteps, size=BATCH)).to(device)
+        noise = torch.randn(real.shape).to(device)
+        noisy = noise_plan.add_noise(real, noise, times).contiguous(memory_format=torch.channels_last)
+        guess = net(noisy, times, networks.tokens(reader, said).to(device))
+        loss = functional.mse_loss(guess, noise_plan.get_velocity(real, noise, times))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
+        optimizer.step()
+        average.follow(net, step)
+        tell(step + 1, loss=float(loss.detach()), samples=float(BATCH * (step + 1)))
+        kept.save(step + 1, is_last=step + 1 == steps)
+    return average.module.text.eval(), average.module.unet.eval()

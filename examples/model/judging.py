@@ -1,0 +1,182 @@
+"""How good the model is: small classifiers, trained on renders alone, name what generated pictures show."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional
+
+from examples.model.autoencoder import as_tensor
+from examples.model.captions import COLOURS, KINDS, LIGHTS, NOTHING, SCENES, VIEWS, Shot, caption, shots
+from examples.model.pictures import Pictures, Pixels
+from examples.model.progress import Teller, rate_at, set_rate
+
+SEEN_AT = 64
+"""Pixels a side that the judge looks at."""
+STEPS = 2500
+BATCH = 64
+VALUES = {
+    "kind": (*KINDS, NOTHING), "colour": (*COLOURS, NOTHING), "scene": tuple(SCENES), "light": LIGHTS,
+    "view": tuple(VIEWS),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How pictures are generated."""
+
+    steps: int = 16
+    guidance: float = 3.0
+    batch: int = 16
+
+
+class Judge(nn.Module):
+    """3 × 64 × 64 to a guess for each thing of VALUES."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        widths = (3, 32, 64, 128, 192)
+        self.blocks = nn.ModuleList()
+        for before, after in pairwise(widths):
+            self.blocks.append(
+                nn.Sequential(
+                    nn.Conv2d(before, after, 3, 2, 1),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                    nn.Conv2d(after, after, 3, 1, 1),
+                    nn.BatchNorm2d(after),
+                    nn.ReLU(),
+                )
+            )
+        self.heads = nn.ModuleDict({name: nn.Linear(2 * widths[-1], len(found)) for name, found in VALUES.items()})
+
+    def forward(self, seen: Tensor) -> dict[str, Tensor]:
+        for block in self.blocks:
+            seen = block(seen)
+        pooled = torch.cat([seen.mean((2, 3)), seen.amax((2, 3))], 1)
+        return {name: head(pooled) for name, head in self.heads.items()}
+
+
+def train(folder: Path, pictures: Sequence[Pictures], *, device: str) -> Judge:
+    """A judge that has seen these renders, each as it is, mirrored, a little blurred or noisy."""
+    torch.manual_seed(4)
+    judge = Judge().to(device)
+    path = folder / "judge.pt"
+    if path.exists():
+        judge.load_state_dict(torch.load(path, map_location=device, weights_only=True))
+        return judge.eval()
+    seen = torch.cat([_small(one.pixels) for one in pictures])
+    shown = [shot for one in pictures for shot in one.shots]
+    truths = [_truths(shown), _truths([shot.mirrored for shot in shown])]
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=2e-3, weight_decay=1e-2)
+    chance, tell = np.random.default_rng(4), Teller("judge", STEPS)
+    for step in range(STEPS):
+        set_rate(optimizer, rate_at(step / STEPS, highest=2e-3))
+        places = torch.from_numpy(chance.integers(len(seen), size=BATCH))
+        is_mirrored = bool(chance.random() < 0.5)
+        part = seen[places].to(device)
+        guesses = judge(_worn(part.flip(3) if is_mirrored else part, chance))
+        loss = torch.zeros((), device=device)
+        for name, guess in guesses.items():
+            loss = loss + functional.cross_entropy(
+                guess, truths[is_mirrored][name][places].to(device), label_smoothing=0.05
+            )
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        tell(step + 1, loss=float(loss.detach()))
+    torch.save(judge.state_dict(), path)
+    return judge.eval()
+
+
+def _small(pixels: Pixels) -> Tensor:
+    found = [
+        functional.interpolate(as_tensor(pixels[at : at + 256]), (SEEN_AT, SEEN_AT), mode="area")
+        for at in range(0, len(pixels), 256)
+    ]
+    return torch.cat(found)
+
+
+def _worn(part: Tensor, chance: np.random.Generator) -> Tensor:
+    """As soft or noisy as generated pictures may be; what they show does not change by it."""
+    if chance.random() < 0.5:
+        side = int(chance.integers(SEEN_AT // 2, SEEN_AT))
+        part = functional.interpolate(
+            functional.interpolate(part, (side, side), mode="area"), (SEEN_AT, SEEN_AT), mode="bilinear"
+        )
+    return part + float(chance.uniform(0, 0.06)) * torch.randn_like(part)
+
+
+def _truths(shown: Sequence[Shot]) -> dict[str, Tensor]:
+    return {name: torch.tensor([found.index(getattr(shot, name)) for shot in shown]) for name, found in VALUES.items()}
+
+
+@torch.no_grad()
+def accuracy(judge: Judge, pixels: Pixels, shown: Sequence[Shot], device: str) -> dict[str, float]:
+    """Share of pictures of which each thing is named right, and kind, colour and scene all three."""
+    truths, seen = _truths(shown), _small(pixels)
+    right: dict[str, list[Tensor]] = {name: [] for name in VALUES}
+    for at in range(0, len(seen), 256):
+        for name, guess in judge(seen[at : at + 256].to(device)).items():
+            right[name].append(guess.argmax(1).cpu() == truths[name][at : at + 256])
+    whole = {name: torch.cat(parts) for name, parts in right.items()}
+    found = {name: round(float(parts.float().mean()), 4) for name, parts in whole.items()}
+    return found | {"all three": round(float((whole["kind"] & whole["colour"] & whole["scene"]).float().mean()), 4)}
+
+
+def generate(pipe: Any, texts: Sequence[str], *, size: int, how: Sampling, seed: int) -> Pixels:
+    """count × size × size × 3; each picture from a seed of its own, `seed` and upwards."""
+    found = []
+    for at in range(0, len(texts), how.batch):
+        part = list(texts[at : at + how.batch])
+        chances = [torch.Generator("cpu").manual_seed(seed + at + place) for place in range(len(part))]
+        with torch.inference_mode():
+            images = pipe(
+                part, width=size, height=size, num_inference_steps=how.steps, guidance_scale=how.guidance,
+                generator=chances, output_type="np",
+            ).images  # fmt: skip
+        found.append((np.clip(images, 0, 1) * 255).round().astype(np.uint8))
+    return np.concatenate(found)
+
+
+def table(pipe: Any, judge: Judge, *, size: int, count: int, how: Sampling, device: str) -> dict[str, dict[str, float]]:
+    """Accuracy on generated pictures of pairs that the training had, pairs that it had not, and empty scenes.
+
+    Light and view are asked for in every one of these captions.
+    """
+    found = {}
+    for at, (name, pairs, empty) in enumerate(
+        (("trained", "trained", 0.0), ("held out", "held out", 0.0), ("empty", "trained", 1.0))
+    ):
+        shown = list(shots(count if pairs == "held out" else count // 4, seed=100 + at, empty=empty, pairs=pairs))
+        began = time.perf_counter()
+        made = generate(pipe, [whole_caption(shot) for shot in shown], size=size, how=how, seed=1000 * (at + 1))
+        seconds = (time.perf_counter() - began) / len(shown)
+        found[name] = accuracy(judge, made, shown, device) | {"count": len(shown), "seconds each": round(seconds, 3)}
+    return found
+
+
+def whole_caption(shot: Shot) -> str:
+    """A wording that leaves neither light nor view out."""
+    for seed in range(shot.seed, shot.seed + 1000):
+        said = caption(shot, np.random.default_rng(seed))
+        if " light " in f"{said} ".replace("window light", "") and any(word in said for word in VIEWS[shot.view]):
+            return said
+        if said.endswith("light") and any(word in said for word in VIEWS[shot.view]):
+            return said
+    return said
+
+
+def sheet(pictures: Sequence[Pixels], columns: int) -> Image.Image:
+    """Pictures of one size side by side."""
+    rows = [np.hstack(list(pictures[at : at + columns])) for at in range(0, len(pictures), columns)]
+    return Image.fromarray(np.vstack(rows))

@@ -1,0 +1,99 @@
+"""What a training says while it runs, and what it leaves on the disk so that it can go on."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+SAVE_SECONDS = 120.0
+SAY_SECONDS = 15.0
+
+
+class Average:
+    """An exponential moving average of a module's weights: what is kept in the end."""
+
+    def __init__(self, module: nn.Module, decay: float) -> None:
+        self.module = deepcopy(module).requires_grad_(False)
+        self.decay = decay
+
+    @torch.no_grad()
+    def follow(self, module: nn.Module, step: int) -> None:
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for kept, now in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
+            if kept.dtype.is_floating_point:
+                kept.lerp_(now, 1 - decay)
+            else:
+                kept.copy_(now)
+
+
+class Checkpoint:
+    """State that survives an interruption: everything named, saved every SAVE_SECONDS and at the end."""
+
+    def __init__(self, path: Path, **things: Any) -> None:
+        self.path, self.things = path, things
+        self._saved = time.monotonic()
+
+    def load(self) -> int:
+        """The step to go on with; 0 where nothing was kept."""
+        if not self.path.exists():
+            return 0
+        kept = torch.load(self.path, map_location="cpu", weights_only=True)
+        for name, thing in self.things.items():
+            thing.load_state_dict(kept[name])
+        torch.set_rng_state(kept["chance"])
+        return int(kept["step"])
+
+    def save(self, step: int, *, is_last: bool = False) -> None:
+        if not is_last and time.monotonic() - self._saved < SAVE_SECONDS:
+            return
+        self._saved = time.monotonic()
+        states: dict[str, Any] = {name: thing.state_dict() for name, thing in self.things.items()}
+        unfinished = self.path.with_suffix(".part")
+        torch.save({**states, "step": step, "chance": torch.get_rng_state()}, unfinished)
+        os.replace(unfinished, self.path)
+
+
+class Teller:
+    """A line every SAY_SECONDS: how far, how fast, how long still, and the figures' running means."""
+
+    def __init__(self, what: str, steps: int, done: int = 0) -> None:
+        self.what, self.steps = what, steps
+        self._begun, self._first = time.monotonic(), done
+        self._said = self._begun
+        self._means: dict[str, float] = {}
+
+    def __call__(self, step: int, **figures: float) -> None:
+        for name, value in figures.items():
+            self._means[name] = 0.98 * self._means.get(name, value) + 0.02 * value
+        now = time.monotonic()
+        if now - self._said < SAY_SECONDS and step < self.steps:
+            return
+        self._said = now
+        rate = (step - self._first) / max(now - self._begun, 1e-6)
+        left = (self.steps - step) / rate if rate else math.inf
+        shown = "  ".join(f"{name} {value:.4f}" for name, value in self._means.items())
+        print(
+            f"{self.what}: {step:,} of {self.steps:,}, {rate:.2f} a second, {left / 60:.0f} min left  {shown}",
+            flush=True,
+        )
+
+
+def rate_at(share: float, *, highest: float, warm: float = 0.02) -> float:
+    """Learning rate after `share` (0 … 1) of a training: up in a line, down along a cosine."""
+    if share < warm:
+        return highest * share / warm
+    return highest * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (share - warm) / (1 - warm))))
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float, shares: Mapping[int, float] | None = None) -> None:
+    """The rate of every group; shares: of a group's, by its place."""
+    for at, group in enumerate(optimizer.param_groups):
+        group["lr"] = rate * (shares or {}).get(at, 1.0)
