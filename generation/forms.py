@@ -15,12 +15,14 @@ from campaigns import prompts
 from campaigns.choices import SeedStrategy
 from campaigns.models import Brand, PromptVersion, StylePreset
 from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
-from generation.engines.base import Capabilities, Control
+from generation.engines.base import SCENE, Capabilities, Control
 
 CONTROL = "control_"
 FEW = 7
 #: Controls that the prompt's own fields stand for.
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
+#: Where a scene comes of each product, its placeholder is written here; the pictures stand beside.
+SCENE_FROM = "scene_from"
 ON_FAIL = {
     "flag": "Flag it for the reviewers",
     "regenerate": "Make it again with another seed",
@@ -96,8 +98,10 @@ class PromptForm(forms.Form):
         self.controls = controls_of(self.written_for)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
+            if control.kind == SCENE:
+                self.fields[SCENE_FROM] = _scene_from()
         roles = (
-            sorted(self.written_for.capabilities.optional_images)
+            sorted(self.written_for.capabilities.optional_images - {SCENE})
             if self.written_for and self.written_for.capabilities
             else []
         )
@@ -146,11 +150,12 @@ class PromptForm(forms.Form):
         given = super().clean() or {}
         for control in self.controls:
             name = CONTROL + control.parameter
-            if name in given:
+            place = SCENE_FROM if control.kind == SCENE and given.get(SCENE_FROM) else name
+            if place in given:
                 try:
-                    given[name] = value_of(control, given[name])
+                    given[name] = value_of(control, given[place])
                 except ValueError as error:
-                    self.add_error(name, str(error))
+                    self.add_error(place, str(error))
         return given
 
     def version_fields(self) -> dict[str, Any]:
@@ -198,6 +203,9 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
     name = str(version.needs.get("engine", ""))
     controlled = {one.parameter for one in controls_of(next((one for one in engines if one.name == name), None))}
     others = {key: value for key, value in version.parameters.items() if key not in controlled}
+    shown = {CONTROL + key: value for key, value in version.parameters.items() if key in controlled}
+    if "{" in str(shown.get(CONTROL + SCENE, "")):
+        shown[SCENE_FROM] = shown.pop(CONTROL + SCENE)
     return {
         "text": version.text,
         "negative": version.negative,
@@ -211,7 +219,7 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
         "on_fail": version.policy.get("on_fail", "flag"),
         "max_regenerations": version.policy.get("max_regenerations"),
         "parameters": json.dumps(others, indent=2, ensure_ascii=False) if others else "",
-        **{CONTROL + key: value for key, value in version.parameters.items() if key in controlled},
+        **shown,
     }
 
 
@@ -261,8 +269,17 @@ def _field(control: Control) -> forms.Field:
         label=f"{control.label}{unit}", required=False, max_length=200, widget=forms.TextInput(attrs=dict(hints)),
         help_text=help_text,
     )  # fmt: skip
+    field.kind = control.kind  # type: ignore[attr-defined]  # a scene is chosen by its picture
+    field.parameter = control.parameter  # type: ignore[attr-defined]
     field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
     return field
+
+
+def _scene_from() -> forms.Field:
+    hints = {"autocomplete": "off", "placeholder": "{scene}"}
+    return forms.CharField(
+        label="or as each product says", required=False, max_length=200, widget=forms.TextInput(attrs=hints)
+    )
 
 
 def _span(control: Control) -> str:

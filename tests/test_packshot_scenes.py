@@ -119,6 +119,13 @@ def test_shadows_darken_the_scene_and_it_is_seen_through_glass_and_handles() -> 
     assert count == 3 and sorted(stats[1:, cv2.CC_STAT_AREA])[0] > 1000
 
 
+def test_a_low_product_stays_on_the_table_before_a_scene() -> None:
+    plate = product("plate")
+    on_paper = compose(plate, Packshot().parse({})[0], 512, 512)[1][3]
+    on_table, on_line = (shot(plate, place(), position=position)[1][3] for position in ("auto", "baseline"))
+    assert on_paper < on_table - 0.05 < on_line - 0.05 and on_line == pytest.approx(0.9, abs=0.002)
+
+
 def spec(scene: str = "cloth", key: str = "cloth", size: int = 128, **parameters: object) -> Spec:
     images = {"cutout": ImageRef("sha", "mug"), "scene": ImageRef(f"sha-{key}", key)}
     return Spec("", size, size, 0, parameters={"scene": scene, **parameters}, images=images)

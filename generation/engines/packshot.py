@@ -279,7 +279,7 @@ def compose(
         fill=setting.fill,
         baseline=setting.baseline,
         offset_x=setting.offset_x,
-        is_raised=setting.position == "auto",
+        lift=_lift(setting, scene),
     )
     lamp = studio.Light(
         {"left": -1, "right": 1}.get(setting.light.split()[-1], 0), is_hard=setting.light.startswith("hard")
@@ -302,6 +302,13 @@ def compose(
         _lay_over(pixels, standing.colour, standing.alpha, standing.left, standing.top)
     box = [standing.left / width, standing.top / height, standing.right / width, standing.bottom / height]
     return pixels, [round(min(1.0, max(0.0, share)), 5) for share in box]
+
+
+def _lift(setting: Setting, scene: scenes.Blurred | None) -> float:
+    """Before a scene less than on a roll of paper, or a low product would hang on the wall behind the table."""
+    if setting.position != "auto":
+        return 0.0
+    return 0.3 if scene is None else 0.12
 
 
 def _behind(

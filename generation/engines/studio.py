@@ -64,12 +64,12 @@ class Light:
 
 
 def stand(
-    rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, is_raised: bool
+    rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, lift: float
 ) -> Standing:
     """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
 
     It is as large as fits into `fill` of the frame's width and height and stands on row `baseline` × height, moved to
-    the right by `offset_x` × width. is_raised: a low product is lifted towards the middle, as a designer would.
+    the right by `offset_x` × width. lift: how far a low product is lifted towards the middle, as a designer would do.
     """
     high, wide = rgba.shape[:2]
     room = min(fill * height, baseline * height - 0.02 * height)
@@ -83,9 +83,8 @@ def stand(
         if scale > 1:  # cubic overshoots; premultiplied colour never exceeds alpha
             colour = cv2.min(colour, cv2.merge([alpha, alpha, alpha]))
     bottom = baseline * height
-    if is_raised:
-        above, below = bottom - size[1], height - bottom
-        bottom -= 0.3 * max(0.0, above - below)
+    above, below = bottom - size[1], height - bottom
+    bottom -= lift * max(0.0, above - below)
     left = round(width * (0.5 + offset_x) - size[0] / 2)
     top = round(bottom) - size[1]
     centre, reach, tilt, foot = _footing(np.asarray(alpha))

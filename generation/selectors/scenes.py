@@ -22,6 +22,8 @@ from generation.models import Asset, AssetVersion, Master
 
 #: What says that there shall be none.
 NONE: Final = frozenset({"", "none"})
+#: What is not seen of a studio before a scene.
+HIDDEN: Final = ("backdrop", "surface")
 NAMED: Final = 8
 OFFERED: Final = 24
 
@@ -97,6 +99,15 @@ def named(
     return frozenset(str(one).strip() for one in given if not is_none(str(one)))
 
 
+def hidden(source: PromptSource, axes: Mapping[str, Sequence[Any]]) -> dict[str, str]:
+    """Axes of what no picture of this order shows, each with the sentence that says so. A list's rows, which have no
+    axes, may each name their own."""
+    if not axes or not named(source, axes):
+        return {}
+    sentence = "The {} is not seen before a scene, so these pictures would be equal: leave out this axis or the scene."
+    return {name: sentence.format(name) for name in HIDDEN if name in axes}
+
+
 def is_none(name: str) -> bool:
     return name.strip().lower() in NONE
 
@@ -166,7 +177,7 @@ def _living(brand_id: int) -> QuerySet[Asset]:
 
 def _newest(assets: QuerySet[Asset]) -> QuerySet[Asset]:
     """One of each concept, the one made last."""
-    rows = assets.select_related("subject", "current_version__master")
+    rows = assets.select_related("subject", "current_version__master", "current_version__job__endpoint")
     return rows.order_by("subject_id", "-current_version_id").distinct("subject_id")
 
 

@@ -26,7 +26,6 @@ from generation.services.orders import (
     GUIDE_PARAMETERS,
     PHOTO_AXIS,
     SEED_AXIS,
-    UNSEEN_BEFORE_A_SCENE,
     AspectGroup,
     Order,
     master_size,
@@ -351,7 +350,7 @@ class Drafter:
         if order.guide is not None:
             for name, column in GUIDE_PARAMETERS.items():
                 standard = getattr(order.guide, column)
-                is_seen = SCENE not in parameters or name not in UNSEEN_BEFORE_A_SCENE
+                is_seen = SCENE not in parameters or name not in scenes.HIDDEN
                 if is_seen and name in order.capabilities.obeys - parameters.keys() and standard not in ("", None):
                     parameters[name] = standard
         for name in order.colour_parameters & parameters.keys():

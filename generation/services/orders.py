@@ -27,8 +27,6 @@ PHOTO_AXIS = "photo"
 SEED_AXIS = "seed"
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
-#: Of them, those that say nothing about a picture before a scene.
-UNSEEN_BEFORE_A_SCENE = frozenset({"backdrop", "surface"})
 
 
 class Asked(TypedDict, total=False):
@@ -149,7 +147,7 @@ def load(
     problems = [
         *_whole_problems(campaign, prompt_version, endpoint, stage, shape, listed),
         *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
-        *_unseen(names, source, used_axes, capabilities),
+        *_unseen(source, used_axes, capabilities),
         *_unavailable_images(prompt_version, capabilities),
     ]
     try:
@@ -295,13 +293,10 @@ def _ignored(name: str, engine: str, capabilities: engines.Capabilities) -> str:
 
 
 def _unseen(
-    names: Sequence[str], source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
+    source: PromptSource, axes: Mapping[str, Sequence[Any]], capabilities: engines.Capabilities
 ) -> list[Problem]:
-    """Axes of what a scene hides; a list's rows may each have their own."""
-    if not axes or not capabilities.takes_scenes or not scenes.named(source, axes):
-        return []
-    sentence = "The {} is not seen before a scene, so these pictures would be equal: leave out this axis or the scene."
-    return [Problem(f"axes/{name}", sentence.format(name), name) for name in sorted(UNSEEN_BEFORE_A_SCENE & set(names))]
+    hidden = scenes.hidden(source, axes) if capabilities.takes_scenes else {}
+    return [Problem(f"axes/{name}", sentence, name) for name, sentence in hidden.items()]
 
 
 def _unavailable_images(version: PromptVersion, capabilities: engines.Capabilities) -> list[Problem]:

@@ -21,6 +21,11 @@ def scene_names(context: Mapping[str, Any], brand: Brand, used: str) -> Sequence
     return there if is_listed else [(used, f"{used}, as it is"), *there]
 
 
+@register.filter
+def has_scene(offered: scenes.Offered, key: str) -> bool:
+    return any(one.key == key for one in offered.scenes)
+
+
 @register.simple_tag(takes_context=True)
 def scenes_of(context: Mapping[str, Any], brand: Brand) -> scenes.Offered:
     """The scenes with their pictures, and the concepts that have none yet; four queries."""

@@ -237,11 +237,11 @@ def _run(request: BrandRequest, run_id: int) -> Run:
     return run
 
 
-def _causes(problems: Iterable[SubjectProblem]) -> list[tuple[str, list[str]]]:
-    """Equal sentences once, each with the products that it is about."""
-    found: dict[str, list[str]] = {}
+def _causes(problems: Iterable[SubjectProblem]) -> list[tuple[str, list[str], str, int | None]]:
+    """Equal sentences once, each with the products that it is about, its kind and the concept that it names."""
+    found: dict[str, tuple[str, list[str], str, int | None]] = {}
     for one in problems:
-        subjects = found.setdefault(one.message, [])
+        _, subjects, _, _ = found.setdefault(one.message, (one.message, [], one.kind, one.concept))
         if one.subject not in subjects:
             subjects.append(one.subject)
-    return list(found.items())
+    return list(found.values())

@@ -22,7 +22,7 @@ from campaigns.selectors import brands, campaigns
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
 from generation.forms import EngineChoice, PromptForm
-from generation.selectors import endpoints, tries
+from generation.selectors import endpoints, scenes, tries
 from generation.selectors.endpoints import Offer
 from generation.selectors.tries import LastImage
 from generation.services import tryouts
@@ -229,6 +229,7 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
+        "scene_problems": _scene_problems(request, source, axes, offer),
     }
     try:
         variants = prompts.expand_axes(axes)
@@ -266,6 +267,18 @@ def _typed(form: PromptForm, desk: Desk) -> tuple[prompts.PromptSource, dict[str
 
 def _values(subject: Subject) -> dict[str, Any]:
     return campaigns.values_of(key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes)
+
+
+def _scene_problems(
+    request: BrandRequest, source: prompts.PromptSource, axes: dict[str, Any], offer: Offer | None
+) -> list[tuple[str, int | None]]:
+    """(what is wrong with the scenes that are named, the id of the concept that it is about)."""
+    if offer is None or offer.capabilities is None or not offer.capabilities.takes_scenes:
+        return []
+    named = scenes.named(source, axes) or frozenset()
+    known = scenes.known(request.brand, named)
+    unknown = [(problem, known.concept(key)) for key in sorted(named) if (problem := known.problem(key))]
+    return [*unknown, *((sentence, None) for sentence in scenes.hidden(source, axes).values())]
 
 
 def _remarks(source: prompts.PromptSource, known: Sequence[str]) -> dict[str, list[spelling.Remark]]:

@@ -1,5 +1,9 @@
 // Values that the brand guide offers: a click writes one into the axis beside it, a second click takes it out.
 
+// Semicolons where a value has a comma of its own, as the form reads them.
+const separator = (text) => (text.includes(";") ? ";" : ",");
+const listed = (text) => text.split(separator(text)).map((one) => one.trim()).filter(Boolean);
+
 document.addEventListener("click", (event) => {
   const offer = event.target.closest?.("[data-axis][data-value]");
   if (!offer) return;
@@ -9,14 +13,28 @@ document.addEventListener("click", (event) => {
   field.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-const listed = (text) => text.split(",").map((one) => one.trim()).filter(Boolean);
+// What is offered and stands in the axes already is shown as pressed, also when it was typed or came with another prompt.
+function mark() {
+  for (const offer of document.querySelectorAll("[data-axis][data-value]")) {
+    const form = offer.form || document;
+    const row = [...form.querySelectorAll(".axis")].find((one) => one.querySelector("[name=axis]").value.trim() === offer.dataset.axis);
+    const lines = (form.querySelector("textarea[name=axes]")?.value || "").split("\n");
+    const line = lines.find((one) => one.split(":")[0].trim() === offer.dataset.axis) || "";
+    const text = row ? row.querySelector("[name=values]").value : line.slice(line.indexOf(":") + 1);
+    const isThere = listed(text).some((one) => one.toLowerCase() === offer.dataset.value.toLowerCase());
+    offer.setAttribute("aria-pressed", String(isThere));
+  }
+}
+document.addEventListener("input", mark);
+document.addEventListener("htmx:afterSettle", mark);
+mark();
 
 function toggled(text, value) {
   const values = listed(text);
-  const place = values.findIndex((one) => one.toLowerCase() === value);
+  const place = values.findIndex((one) => one.toLowerCase() === value.toLowerCase());
   if (place < 0) values.push(value);
   else values.splice(place, 1);
-  return values.join(", ");
+  return values.join(`${separator(text)} `);
 }
 
 // Rows of two fields: the axis' name, its values. The row of this name, else the first empty one.
