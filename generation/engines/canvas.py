@@ -65,7 +65,7 @@ def read(spec: Spec, context: Context) -> Canvas | None:
         sizes = f"{mask.width} × {mask.height} and the picture {picture.width} × {picture.height}"
         raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the picture, in the same proportions.")
     fitted = ImageOps.fit(_whiteness(mask), size, Image.Resampling.BILINEAR)
-    repaint = np.asarray(fitted, dtype=np.float32) / 255
+    repaint = np.asarray(fitted, dtype=np.float32) / np.float32(255)
     if repaint.max() < 0.5:
         message = "The mask marks nothing: what is white, or cut out of it, is repainted."
         raise EngineError(ErrorKind.INPUT, message)
@@ -93,7 +93,7 @@ def _whiteness(image: Image.Image) -> Image.Image:
     """Greys, white where it is to be repainted. Of a picture with holes, such as a product's cut-out, the holes are."""
     if image.has_transparency_data:
         alpha = image.convert("RGBA").getchannel("A")
-        if alpha.getextrema()[0] < 255:
+        if np.asarray(alpha).min() < 255:
             return ImageOps.invert(alpha)
     return image.convert("L")
 
