@@ -88,19 +88,17 @@ def load(folder: Path, *, delivered_to: Path) -> Example:
     for style in plain["styles"]:
         if not StylePreset.objects.filter(brand=brand, slug=style["slug"]).exists():
             styles.create(brand=brand, by=author, **style)
-    for prompt in plain["prompts"]:
-        _prompt(brand, prompt, author, lead)
+    for one in plain["prompts"]:
+        prompt(brand, one, author, lead)
     for endpoint in plain["endpoints"]:
         Endpoint.objects.get_or_create(slug=endpoint["slug"], defaults=endpoint)
     _review(brand, plain, lead, delivered_to)
-    campaign = _campaign(brand, plain["campaign"], people)
+    main = campaign(brand, plain["campaign"], people)
     logins = tuple(
         Login(person["username"], people[person["username"]].display_name, tuple(person["roles"]))
         for person in plain["people"]
     )
-    return Example(
-        brand, campaign, people[plain["campaign"]["owner"]], logins, folder / "products.csv", photos_of(folder)
-    )
+    return Example(brand, main, people[plain["campaign"]["owner"]], logins, folder / "products.csv", photos_of(folder))
 
 
 def _once(model: type[Any], key: Plain, make: Callable[[], Thing]) -> Thing:
@@ -152,7 +150,7 @@ def _guide(brand: Brand, plain: Plain, lead: User, folder: Path) -> None:
     guides.publish(guide_id=draft.pk, by=lead, note=plain.get("note", ""))
 
 
-def _prompt(brand: Brand, plain: Plain, author: User, lead: User) -> None:
+def prompt(brand: Brand, plain: Plain, author: User, lead: User) -> PromptTemplate:
     """A template with its numbered versions; those that exist are left alone."""
     template = _once(
         PromptTemplate,
@@ -165,6 +163,7 @@ def _prompt(brand: Brand, plain: Plain, author: User, lead: User) -> None:
         made = prompts.add_version(template_id=template.pk, by=author, **fields)
         if version.get("is_approved") and made.status != PromptStatus.APPROVED:
             prompts.approve_version(version_id=made.pk, by=lead)
+    return template
 
 
 def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
@@ -182,7 +181,9 @@ def _review(brand: Brand, plain: Plain, lead: User, delivered_to: Path) -> None:
             destinations.create(brand=brand, by=lead, config=config, **named)
 
 
-def _campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign:
+def campaign(brand: Brand, plain: Plain, people: Mapping[str, User]) -> Campaign:
+    """The campaign with its brief and outputs; one that is there is left alone. people: by user name."""
+
     def make() -> Campaign:
         brief = {key: value for key, value in plain.items() if key not in {"specs", "owner", "review_owner", "budget"}}
         budget = Decimal(plain["budget"]) if plain["budget"] else None

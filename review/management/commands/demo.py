@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from importlib import invalidate_caches
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -17,19 +19,19 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Count, Max, Min
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from campaigns import clock
+from campaigns.choices import SubjectKind
 from campaigns.errors import DomainError
 from campaigns.models import Brand, FeedImport, Subject, User
 from campaigns.services import archives, campaigns, imports
-from config import embedded, env, supervisor
-from examples import history, loading
+from config import beside, embedded, env, supervisor
+from examples import history, loading, running, sketches
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run
 from generation.selectors import runs as run_selectors
-from generation.services import planning, retries, runs
 from review.models import ReviewTask
 
 ENDPOINT = "packshot"
@@ -51,11 +53,13 @@ class Outcome:
     failed: int
     seconds: float
     images_per_second: float
+    little_model: sketches.Counts = field(default_factory=sketches.Counts)
+    left_out: str = ""
 
     @property
     def is_complete(self) -> bool:
-        """Every asset arrived in review."""
-        return 0 < self.assets == self.in_review and not self.failed
+        """Every asset arrived in review, and what the little model began it ended."""
+        return 0 < self.assets == self.in_review and not self.failed and not self.little_model.failed
 
 
 class Command(BaseCommand):
@@ -66,12 +70,19 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--once", action="store_true", help="do not serve; print one JSON object and end")
         parser.add_argument("--port", type=int, help="of the pages; 8000 or the next free one")
+        parser.add_argument("--no-model", action="store_true", help="leave out what the little model draws")
+        parser.add_argument("--weights", type=Path, default=sketches.WEIGHTS, help="folder of the little model")
+        parser.add_argument("--engines-by", default="", metavar="COMMAND", help="installs torch; runs beside the rest")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.began = time.monotonic()
         self.console = Console(highlight=False, stderr=options["once"])
+        self.weights: Path | None = None if options["no_model"] else options["weights"].absolute()
+        self.left_out = "--no-model was asked for." if options["no_model"] else ""
+        installer = shlex.split(options["engines_by"]) if self.weights else []
+        log = env.var_dir() / "log" / "engines.log"
         try:
-            with embedded.services(watch=True):
+            with beside.running(installer, log=log) as self.installing, embedded.services(watch=True):
                 if not options["once"]:
                     self._serve(options["port"])
                 outcome = self._once()
@@ -80,7 +91,7 @@ class Command(BaseCommand):
             sys.exit(130 if options["once"] else 0)
         except DomainError as error:
             raise CommandError(error.message) from error
-        self.stdout.write(json.dumps(vars(outcome)))
+        self.stdout.write(json.dumps(asdict(outcome)))
         sys.exit(0 if outcome.is_complete else 1)
 
     # -- the two ways to run it ------------------------------------------------------------------------------------
@@ -149,7 +160,10 @@ class Command(BaseCommand):
         if done.error_count:
             raise CommandError(f"{example.feed} has {done.error_count} mistakes; `manage.py import_feed` shows them.")
         taken = archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
-        campaigns.add_subjects(campaign_id=example.campaign.pk, by=example.owner)
+        sold = Subject.objects.filter(brand=example.brand, kind=SubjectKind.PRODUCT, is_active=True)
+        campaigns.add_subjects(
+            campaign_id=example.campaign.pk, by=example.owner, subject_ids=list(sold.values_list("pk", flat=True))
+        )
         refused = f", {taken.refused} refused" if taken.refused else ""
         return done, f"{done.rows} rows: {done.created} new; photos: {taken.ready} ready{refused}"
 
@@ -163,31 +177,24 @@ class Command(BaseCommand):
 
     def _release(self, example: loading.Example) -> tuple[Run, str]:
         """The pilot of the campaign: the one that is there, going on, or a new one."""
-        there = Run.objects.filter(campaign=example.campaign, stage=Stage.PILOT).exclude(state=RunState.CANCELLED)
-        run = there.order_by("-pk").first()
-        if run is None:
-            template = example.brand.prompt_templates.order_by("pk")[0]
-            run = planning.plan(
+        run, is_new = running.ensure(
+            running.Wish(
                 campaign=example.campaign,
-                prompt_version=template.versions.select_related("template__brand", "style").order_by("-number")[0],
+                prompt=example.brand.prompt_templates.order_by("pk")[0],
                 endpoint=Endpoint.objects.get(slug=ENDPOINT),
                 stage=Stage.PILOT,
-                by=example.owner,
                 name="Pilot",
+                by=example.owner,
             )
-        if run.state == RunState.PLANNED:
-            run = runs.release(run_id=run.pk, by=example.owner)
+        )
+        if is_new:
             return run, f"{run.job_count} pictures to make, {run.quoted_cost:.2f} {example.brand.currency}"
-        if run.state == RunState.PAUSED:
-            run = runs.resume(run_id=run.pk, by=example.owner)
-        if run.jobs.filter(status=JobState.FAILED).exists():
-            retries.retry_failed(run_id=run.pk, by=example.owner)
         return run, f"{run.name} goes on where it was"
 
     # -- while they work -------------------------------------------------------------------------------------------
 
     def _follow(self, run: Run, crew: supervisor.Crew) -> Outcome:
-        """Show the run until nothing of it waits any more, or nothing moves."""
+        """Show the run, and what the little model draws, until nothing of it waits any more, or nothing moves."""
         columns = (
             *(SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn()),
             *(TimeElapsedColumn(), TextColumn("{task.fields[rate]}")),
@@ -195,25 +202,66 @@ class Command(BaseCommand):
         began, last_done, moved_at, at_start = time.monotonic(), -1, time.monotonic(), None
         with Progress(*columns, console=self.console) as bar:
             task = bar.add_task("pictures made, checked and in review", total=run.job_count, rate="")
+            self.drawn: list[Run] = []
+            drawing, is_drawing = self._draw(bar), True
             while True:
                 crew.tend()
-                run.refresh_from_db(fields=["state", "pause_reason"])
+                is_drawing = is_drawing and next(drawing, None) is not None
                 done = run_selectors.funnel(run).done
                 at_start = done if at_start is None else at_start
                 now = time.monotonic()
-                if done != last_done:
-                    last_done, moved_at = done, now
+                if (moved := done + self._drawn()) != last_done:
+                    last_done, moved_at = moved, now
                     rate = (done - at_start) / max(now - began, 0.1)
                     bar.update(task, completed=done, rate=f"{rate:.1f} a second" if done > at_start else "")
-                if run.state in {RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED}:
+                if running.is_over(run) and not is_drawing:
                     break
-                if now - moved_at > STALLED_SECONDS:
+                if now - moved_at > STALLED_SECONDS and self.installing.is_over:
                     self.console.print(f"[red]Nothing moved for {STALLED_SECONDS} s;[/] see {env.var_dir() / 'log'}.")
                     break
                 time.sleep(LOOK_SECONDS)
         if run.state == RunState.PAUSED:
             self.console.print(f"[yellow]The run is paused:[/] {run.pause_reason}")
         return self._outcome(run)
+
+    def _drawn(self) -> int:
+        """How many pictures of the little model's part are done."""
+        return sum(run_selectors.funnel(run).done for run in self.drawn)
+
+    def _draw(self, bar: Progress) -> Iterator[bool]:
+        """The little model's part, a step at each look: places and ideas, a choice, packshots before what is chosen."""
+        while not self.installing.is_over:
+            yield True
+        if self.weights is None or (why := self._cannot_draw(self.weights)):
+            self.left_out = self.left_out or why
+            self.console.print(
+                f"  [yellow]![/] the little model's pictures are left out: {self.left_out}", soft_wrap=True
+            )
+            return
+        self.found = sketches.load(self.examples[0], self.weights)
+        self.drawn = sketches.begin(self.found)
+        task = bar.add_task("of the little model: places, ideas", total=_jobs(self.drawn), rate="")
+        yield from self._until_over(bar, task)
+        before = sketches.before(self.found, sketches.choose(self.found))
+        self.drawn += [before] if before else []
+        bar.update(task, total=_jobs(self.drawn), description="of the little model, packshots on its places")
+        yield from self._until_over(bar, task)
+
+    def _cannot_draw(self, weights: Path) -> str:
+        """Why the little model is left out; empty where it can draw."""
+        invalidate_caches()
+        why = sketches.missing(weights)
+        if why and self.installing.has_failed:
+            return (
+                f"torch could not be installed, {_shown(self.installing.log)} says why. `make engines` tries it again."
+            )
+        return why
+
+    def _until_over(self, bar: Progress, task: TaskID) -> Iterator[bool]:
+        while not all(running.is_over(run) for run in self.drawn):
+            bar.update(task, completed=self._drawn())
+            yield True
+        bar.update(task, completed=self._drawn())
 
     def _outcome(self, run: Run) -> Outcome:
         assets = Asset.objects.filter(cell__run=run)
@@ -229,6 +277,8 @@ class Command(BaseCommand):
             failed=jobs[JobState.FAILED] + jobs[JobState.QUARANTINED] + jobs[JobState.CANCELLED],
             seconds=round(time.monotonic() - self.began, 1),
             images_per_second=round(made["count"] / span, 2) if span else 0.0,
+            little_model=sketches.counts(self.found, self.drawn) if self.drawn else sketches.Counts(),
+            left_out=self.left_out,
         )
 
     # -- what to look at -------------------------------------------------------------------------------------------
@@ -260,6 +310,12 @@ class Command(BaseCommand):
             "terminal forges one byte of a copy, and the check names the link.",
             f"Approved files arrive below {_shown(env.var_dir() / 'approved')} after half a minute. Ctrl-C stops all.",
         ]
+        if (drawn := outcome.little_model).places:
+            steps.insert(
+                4,
+                f"   {drawn.before} more packshots stand before places that the little model drew, beside "
+                f"{drawn.ideas} tiles of ideas; what it drew is marked [bold]demo model[/].",
+            )
         self.console.print()
         for step in steps:
             self.console.print(step, soft_wrap=True)
@@ -268,3 +324,7 @@ class Command(BaseCommand):
 def _shown(path: Path) -> str:
     """Relative to the checkout where it lies inside."""
     return str(path.relative_to(env.ROOT) if path.is_relative_to(env.ROOT) else path)
+
+
+def _jobs(runs: list[Run]) -> int:
+    return sum(run.job_count for run in runs)

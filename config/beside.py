@@ -1,0 +1,68 @@
+"""One command beside the work of this process: its output goes to a file, and it never outlives its starter."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from config import env
+
+STOP_SECONDS = 5
+
+
+@dataclass(frozen=True)
+class Beside:
+    """A command that was started, or none at all. log: where its output stands."""
+
+    log: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """True once it has ended, and where nothing was started."""
+        return self.process is None or self.process.poll() is not None
+
+    @property
+    def has_failed(self) -> bool:
+        return self.process is not None and bool(self.process.poll())
+
+    def stop(self) -> None:
+        """End it with its children, if it still runs."""
+        if self.process is None:
+            return
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            if self.process.poll() is not None:
+                return
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.wait(STOP_SECONDS)
+
+
+@contextlib.contextmanager
+def running(command: Sequence[str], *, log: Path) -> Iterator[Beside]:
+    """Start `command` in the checkout, unless it is empty; it is stopped at the end of the block if it still runs."""
+    if not command:
+        yield Beside(log)
+        return
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as out:
+        # A session of its own: Ctrl-C reaches us alone, and we end it with all that it started.
+        process = subprocess.Popen(
+            command,
+            cwd=env.ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    beside = Beside(log, process)
+    try:
+        yield beside
+    finally:
+        beside.stop()

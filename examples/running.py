@@ -1,0 +1,68 @@
+"""Runs of the example: the one that is there goes on, otherwise a new one is planned and released."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from campaigns.models import Campaign, PromptTemplate, Subject, User
+from generation.choices import JobState, RunState
+from generation.models import Endpoint, Run
+from generation.services import planning, retries, runs
+
+OVER = frozenset({RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """One run as the example wants it, of a prompt's newest version. What is left empty is the campaign's or the
+    prompt's own."""
+
+    campaign: Campaign
+    prompt: PromptTemplate
+    endpoint: Endpoint
+    stage: str
+    name: str
+    by: User
+    subjects: Iterable[Subject] | None = None
+    axes: Mapping[str, Sequence[Any]] | None = None
+    aspects: Sequence[str] | None = None
+
+
+def ensure(wish: Wish) -> tuple[Run, bool]:
+    """The run, released; True if it is new. One that stands still goes on, and what failed is tried again."""
+    run = find(wish.campaign, wish.prompt, wish.stage)
+    is_new = run is None
+    if run is None:
+        versions = wish.prompt.versions.select_related("template__brand", "style")
+        run = planning.plan(
+            campaign=wish.campaign,
+            prompt_version=versions.order_by("-number")[0],
+            endpoint=wish.endpoint,
+            stage=wish.stage,
+            by=wish.by,
+            subjects=wish.subjects,
+            axes=wish.axes,
+            aspects=wish.aspects,
+            name=wish.name,
+        )
+    if run.state == RunState.PLANNED:
+        return runs.release(run_id=run.pk, by=wish.by), is_new
+    if run.state == RunState.PAUSED:
+        run = runs.resume(run_id=run.pk, by=wish.by)
+    if run.jobs.filter(status=JobState.FAILED).exists():
+        retries.retry_failed(run_id=run.pk, by=wish.by)
+    return run, is_new
+
+
+def find(campaign: Campaign, prompt: PromptTemplate, stage: str) -> Run | None:
+    """The newest run of the prompt in the campaign at that stage which was not given up."""
+    there = Run.objects.filter(campaign=campaign, prompt_version__template=prompt, stage=stage)
+    return there.exclude(state=RunState.CANCELLED).order_by("-pk").first()
+
+
+def is_over(run: Run) -> bool:
+    """True if nothing of it waits or is made any more, as far as it goes by itself."""
+    run.refresh_from_db(fields=["state", "pause_reason"])
+    return run.state in OVER

@@ -1,0 +1,239 @@
+"""What the little model adds to the example: empty places, packshots before them, and tiles of ideas.
+
+Made by the same services as everything else: concepts, prompts, runs, workers, review. What it says of itself stands
+in brand.json under "little_model". Without its weights or without torch all of it is left out.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from django.db import transaction
+
+from campaigns.choices import Role, SubjectKind
+from campaigns.models import Brand, Campaign, PromptTemplate, Subject, User
+from campaigns.services import campaigns, subjects
+from campaigns.services.subjects import Entry
+from examples import loading
+from examples.loading import Example
+from examples.running import Wish, ensure
+from generation.choices import AssetState, Stage
+from generation.engines.base import Pixels
+from generation.models import Asset, AssetVersion, Endpoint, Run
+from generation.workers import product
+from review import pins
+from review.choices import TaskState
+from review.models import ReviewTask
+from review.services import decisions
+
+WEIGHTS = loading.EXAMPLES / "model" / "weights"
+NEEDED = ("torch", "diffusers", "transformers")
+#: Scenes of one packshot run.
+SCENES = 2
+#: Lightness that a place may vary by around its own shading where a product will stand, CIELAB; more is a thing.
+CLUTTER = 14.0
+
+
+@dataclass(frozen=True)
+class Sketches:
+    """Everything that the little model's part needs, as it is in the database now."""
+
+    example: Example
+    endpoint: Endpoint
+    packshot: Endpoint
+    places: Campaign
+    ideas: Campaign
+    prompts: Mapping[str, PromptTemplate]
+    plain: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What there is of it, in pictures. places: drawn; chosen: of the four; before: packshots before a chosen one;
+    ideas: tiles; waiting: of all of them in review; failed: could not be made."""
+
+    places: int = 0
+    chosen: int = 0
+    before: int = 0
+    ideas: int = 0
+    waiting: int = 0
+    failed: int = 0
+
+
+def missing(weights: Path = WEIGHTS) -> str:
+    """Why the little model cannot draw here, as a sentence with what to do; empty where it can."""
+    if not (weights / "model_index.json").is_file():
+        return f"its weights are not in {weights}; `python -m examples.model train` makes them."
+    lacking = [name for name in NEEDED if find_spec(name) is None]
+    if lacking:
+        return (
+            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed; `make engines` does that."
+        )
+    return ""
+
+
+def side(weights: Path) -> int:
+    """Pixels along each side of what the model draws, as its own files say."""
+    shape = json.loads((weights / "unet" / "config.json").read_text(encoding="utf-8"))
+    halvings = json.loads((weights / "vae" / "config.json").read_text(encoding="utf-8"))
+    doublings = len(halvings.get("block_out_channels") or halvings["decoder_block_out_channels"]) - 1
+    return int(shape["sample_size"]) << doublings
+
+
+@transaction.atomic
+def load(example: Example, weights: Path = WEIGHTS) -> Sketches:
+    """Make what is not there yet of endpoint, concepts, prompts and campaigns."""
+    plain = loading.read(example.feed.parent)["little_model"]
+    brand = example.brand
+    people = {role: User.objects.get(username=example.login_of(role)) for role in Role.values if _has(example, role)}
+    prompts = {
+        one["slug"]: loading.prompt(brand, one, people[Role.DESIGNER], people[Role.LEAD]) for one in plain["prompts"]
+    }
+    logins = {login.username: User.objects.get(username=login.username) for login in example.logins}
+    made = {
+        name: _campaign(brand, plain[name], logins, people[Role.CAMPAIGN_MANAGER], side(weights))
+        for name in ("places", "ideas")
+    }
+    return Sketches(
+        example=example,
+        endpoint=_endpoint(plain["endpoint"], weights),
+        packshot=Endpoint.objects.get(slug=plain["before"]["endpoint"]),
+        prompts=prompts,
+        plain=plain,
+        **made,
+    )
+
+
+def begin(found: Sketches) -> list[Run]:
+    """Have the model draw places and ideas."""
+    return [
+        _run(found, found.places, found.plain["places"]["run"]),
+        _run(found, found.ideas, found.plain["ideas"]["run"]),
+    ]
+
+
+def choose(found: Sketches) -> list[str]:
+    """The example's reviewer picks one candidate of each place, or none; returns the keys of all that were chosen."""
+    reviewer = User.objects.get(username=found.example.login_of(Role.REVIEWER))
+    waiting = ReviewTask.objects.filter(
+        asset__campaign=found.places, state=TaskState.OPEN, round=1, asset__state=AssetState.IN_REVIEW
+    )
+    for task in waiting.select_related("asset", "checklist_version").order_by("pk"):
+        _decide(task, reviewer)
+    chosen = Asset.objects.filter(campaign=found.places, state=AssetState.APPROVED)
+    keys = set(chosen.values_list("subject__key", flat=True))
+    return [one["key"] for one in found.plain["places"]["subjects"] if one["key"] in keys]
+
+
+def before(found: Sketches, scenes: Sequence[str]) -> Run | None:
+    """Packshots of some products before the first of the chosen places; None where there is none."""
+    wanted = found.plain["before"]
+    ordered = [key for key in wanted["scenes"] if key in scenes] + [
+        key for key in scenes if key not in wanted["scenes"]
+    ]
+    if not ordered:
+        return None
+    shown = Subject.objects.filter(brand=found.example.brand, kind=SubjectKind.PRODUCT, key__in=wanted["products"])
+    wish = Wish(
+        campaign=found.example.campaign,
+        prompt=found.prompts[wanted["prompt"]],
+        endpoint=found.packshot,
+        stage=Stage.PILOT,
+        name=wanted["name"],
+        by=found.example.owner,
+        subjects=list(shown.order_by("key")),
+        axes={"scene": ordered[:SCENES]},
+        aspects=wanted["aspects"],
+    )
+    return ensure(wish)[0]
+
+
+def counts(found: Sketches, runs: Sequence[Run]) -> Counts:
+    """How far it is."""
+    made = AssetVersion.objects.filter(asset__cell__run__in=runs)
+    assets = Asset.objects.filter(cell__run__in=runs)
+    return Counts(
+        places=made.filter(asset__campaign=found.places).count(),
+        chosen=assets.filter(campaign=found.places, state=AssetState.APPROVED).count(),
+        before=made.filter(asset__campaign=found.example.campaign).count(),
+        ideas=made.filter(asset__campaign=found.ideas).count(),
+        waiting=assets.filter(state=AssetState.IN_REVIEW).count(),
+        failed=assets.filter(state=AssetState.FAILED).count(),
+    )
+
+
+def clutter(pixels: Pixels) -> float:
+    """How much stands about where a product will: lightness around a plane of shading, in the lower middle.
+
+    pixels: height × width × 3 sRGB uint8. CIELAB lightness, a standard deviation; an even table has 0.
+    """
+    small = cv2.resize(pixels, (64, 64), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    light = cv2.GaussianBlur(cv2.cvtColor(small, cv2.COLOR_RGB2LAB)[..., 0], (0, 0), 1.5)[28:60, 14:50]
+    rows, columns = np.mgrid[: light.shape[0], : light.shape[1]]
+    plane = np.stack([rows.ravel(), columns.ravel(), np.ones(light.size)], axis=1)
+    fitted = plane @ np.linalg.lstsq(plane, light.ravel(), rcond=None)[0]
+    return float(np.std(light.ravel() - fitted))
+
+
+def _decide(task: ReviewTask, reviewer: User) -> None:
+    """Look at every candidate: the emptiest is taken, and none where something stands in all of them."""
+    versions = task.asset.versions.select_related("master").filter(round=task.round).order_by("candidate")
+    looked = [(clutter(product.read_pixels(one.master)[..., :3]), one) for one in versions]
+    least, best = min(looked, key=lambda pair: (pair[0], pair[1].candidate))
+    said: dict[str, Any] = {
+        "task_id": task.pk,
+        "version_id": best.pk,
+        "by": reviewer,
+        "seen": pins.pinned(best, task).token,
+    }
+    if least > CLUTTER:
+        decisions.reject(**said, reason="other", note="It is not empty: there is no room for a product.")
+        return
+    asked = {item["code"]: "n/a" for item in task.checklist_version.items if item["mode"] == "ask"}
+    decisions.approve(**said, answers=asked, note="The calmest of them; there is room for a product in the middle.")
+
+
+def _run(found: Sketches, campaign: Campaign, plain: Mapping[str, Any]) -> Run:
+    wish = Wish(
+        campaign=campaign,
+        prompt=found.prompts[plain["prompt"]],
+        endpoint=found.endpoint,
+        stage=Stage.PILOT,
+        name=plain["name"],
+        by=found.example.owner,
+    )
+    return ensure(wish)[0]
+
+
+def _endpoint(plain: Mapping[str, Any], weights: Path) -> Endpoint:
+    """The endpoint of the model in that folder; a folder that has moved is followed."""
+    config = {**plain["config"], "model": str(weights), "max_side": side(weights)}
+    endpoint, _ = Endpoint.objects.get_or_create(slug=plain["slug"], defaults={**plain, "config": config})
+    if not Path(str(endpoint.config.get("model", ""))).is_dir():
+        endpoint.config = config
+        endpoint.save(update_fields=["config"])
+    return endpoint
+
+
+def _campaign(brand: Brand, plain: Mapping[str, Any], people: Mapping[str, User], by: User, edge: int) -> Campaign:
+    """The campaign with its concepts; its outputs are `edge` pixels square, as the model draws them."""
+    square = [{**spec, "width": edge, "height": edge} for spec in plain["campaign"]["specs"]]
+    campaign = loading.campaign(brand, {**plain["campaign"], "specs": square}, people)
+    entries = [Entry(one["name"], one["key"], one["attributes"]) for one in plain["subjects"]]
+    subjects.create(brand=brand, kind=SubjectKind.CONCEPT, entries=entries, by=by)
+    there = Subject.objects.filter(
+        brand=brand, kind=SubjectKind.CONCEPT, is_active=True, key__in=[entry.key for entry in entries]
+    )
+    campaigns.add_subjects(campaign_id=campaign.pk, by=by, subject_ids=list(there.values_list("pk", flat=True)))
+    return campaign
+
+
+def _has(example: Example, role: str) -> bool:
+    return any(role in login.roles for login in example.logins)
