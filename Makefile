@@ -11,7 +11,7 @@ help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/:[^#]*## /: /' | awk -F': ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: .venv/.base ## the example brand runs before your eyes; ARGS="--once" ends by itself
-	@$(PY) manage.py demo $(ARGS)
+	@$(PY) manage.py demo --engines-by "$(MAKE) --no-print-directory engines" $(ARGS)
 
 demo-tamper: .venv/.base ## changes one byte in a copy of the audit trail and lets `audit verify` find it
 	@$(PY) manage.py demo_tamper $(ARGS)
@@ -52,6 +52,9 @@ clean: ## remove .venv and everything under var/ (the embedded database too)
 
 # -- the virtual environment: one stamp per requirements file, so that pip runs once per change ------------------------
 
+# Python compiles what it imports; pip would compile all of torch, which takes longer than fetching it.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --no-compile
+
 .venv/bin/python:
 	@found=; for python in $${PYTHON:-} python3.11 python3 python; do \
 		if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
@@ -67,12 +70,12 @@ clean: ## remove .venv and everything under var/ (the embedded database too)
 
 .venv/.base: requirements/base.txt | .venv/bin/python
 	@echo "Installing requirements/base.txt"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/base.txt
+	@$(INSTALL) -r requirements/base.txt
 	@touch $@
 
 .venv/.engines: requirements/engines.txt .venv/.base
 	@echo "Installing requirements/engines.txt"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements/engines.txt
+	@$(INSTALL) -r requirements/engines.txt
 	@touch $@
 
 .venv/.test: requirements/test.txt .venv/.base
