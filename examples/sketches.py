@@ -70,13 +70,15 @@ class Counts:
 def missing(weights: Path = WEIGHTS) -> str:
     """Why the little model cannot draw here, as a sentence with what to do; empty where it can."""
     if not (weights / "model_index.json").is_file():
-        return f"its weights are not in {weights}; `python -m examples.model train` makes them."
-    lacking = [name for name in NEEDED if find_spec(name) is None]
-    if lacking:
-        return (
-            f"{' and '.join(lacking)} {'is' if len(lacking) == 1 else 'are'} not installed; `make engines` does that."
-        )
+        return f"there are no weights in {weights}; examples/model makes them."
+    if names := lacking():
+        return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not installed; `make engines` does that."
     return ""
+
+
+def lacking() -> list[str]:
+    """Packages that the model needs and this Python does not have."""
+    return [name for name in NEEDED if find_spec(name) is None]
 
 
 def side(weights: Path) -> int:

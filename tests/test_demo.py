@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from config import env
+from tests import little_model
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 1500
@@ -29,10 +30,15 @@ def var() -> Iterator[Path]:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def once(var: Path) -> tuple[int, dict[str, Any], str]:
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return little_model.at_hand(tmp_path_factory.mktemp("little model") / "weights")
+
+
+def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     kept = {key: value for key, value in os.environ.items() if key not in {"DATABASE_URL", "REDIS_URL"}}
     done = subprocess.run(
-        [sys.executable, "manage.py", "demo", "--once"],
+        [sys.executable, "manage.py", "demo", "--once", *more],
         cwd=env.ROOT,
         env=kept | {"PROOFLINE_VAR": str(var)},
         capture_output=True,
@@ -43,22 +49,37 @@ def once(var: Path) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
 
 
-def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
-    code, first, told = once(var)
+def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path, weights: Path) -> None:
+    code, first, told = once(var, "--weights", str(weights))
     assert code == 0, told
     assert first["products"] == 28
     assert first["assets"] == first["in_review"] == first["jobs"] > 28
     assert first["failed"] == 0
     assert first["images_per_second"] > 0
+    drawn = first["little_model"]
+    assert first["left_out"] == ""
+    assert (drawn["places"], drawn["ideas"], drawn["failed"]) == (12, 8, 0)
+    assert drawn["before"] == 12
+    assert drawn["chosen"] >= 2
+    assert drawn["waiting"] == 20
 
-    code, second, told = once(var)
+    code, second, told = once(var, "--weights", str(weights))
     assert code == 0, told
-    counted = ("products", "jobs", "assets", "in_review", "failed")
+    counted = ("products", "jobs", "assets", "in_review", "failed", "little_model")
     assert {name: second[name] for name in counted} == {name: first[name] for name in counted}
     assert second["seconds"] < first["seconds"]
 
 
+def test_without_its_weights_the_demo_goes_on_and_says_so(var: Path) -> None:
+    code, told, words = once(var, "--weights", str(var / "nowhere"))
+    assert code == 0, words
+    assert "there are no weights in" in told["left_out"]
+    assert "left out" in words
+    assert set(told["little_model"].values()) == {0}
+
+
 def test_nothing_is_left_running_behind_it(var: Path) -> None:
-    once(var)
+    code, told, _ = once(var, "--no-model")
+    assert (code, told["left_out"]) == (0, "--no-model was asked for.")
     shown = subprocess.run(["ps", "-eww", "-o", "args="], capture_output=True, text=True, check=True).stdout
     assert str(var) not in shown

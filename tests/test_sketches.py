@@ -18,21 +18,15 @@ from examples import loading, sketches
 from generation.choices import JobState, Lane
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
 from generation.workers import lane as lanes
+from review.management.commands import demo
 from review.models import Decision, ReviewTask
+from tests import little_model
 
 
 @pytest.fixture(scope="session")
 def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The little model as it is before its training: its files are all there, its pictures show nothing."""
-    import torch
-
-    from examples.model import networks
-
-    torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("little") / "weights"
-    parts = networks.autoencoder(), networks.text_encoder(), networks.tokenizer(), networks.unet(64)
-    networks.save(networks.pipeline(*parts), folder, {})
-    return folder
+    return little_model.untrained(tmp_path_factory.mktemp("little") / "weights", 64)
 
 
 @pytest.fixture
@@ -157,6 +151,21 @@ def test_without_weights_or_torch_it_is_said_what_to_do(
     assert "examples.model" in sketches.missing(tmp_path)
     monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
     assert sketches.missing(untrained) == "no_such_package is not installed; `make engines` does that."
+
+
+def test_an_installation_that_failed_is_said_with_its_log(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = demo.Command()
+    with beside.running([sys.executable, "-c", "raise SystemExit(1)"], log=tmp_path / "engines.log") as failed:
+        assert failed.process is not None
+        failed.process.wait(30)
+        command.installing = failed
+        assert command._cannot_draw(untrained) == ""  # torch is there all the same
+        monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
+        assert "engines.log says why" in command._cannot_draw(untrained)
+        command.installing = beside.Beside(tmp_path / "engines.log")
+        assert command._cannot_draw(untrained) == sketches.missing(untrained)
 
 
 def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:

@@ -250,12 +250,10 @@ class Command(BaseCommand):
     def _cannot_draw(self, weights: Path) -> str:
         """Why the little model is left out; empty where it can draw."""
         invalidate_caches()
-        why = sketches.missing(weights)
-        if why and self.installing.has_failed:
-            return (
-                f"torch could not be installed, {_shown(self.installing.log)} says why. `make engines` tries it again."
-            )
-        return why
+        if sketches.lacking() and self.installing.has_failed:
+            log = _shown(self.installing.log)
+            return f"torch could not be installed, and {log} says why. `make engines` tries again, then `make demo`."
+        return sketches.missing(weights)
 
     def _until_over(self, bar: Progress, task: TaskID) -> Iterator[bool]:
         while not all(running.is_over(run) for run in self.drawn):
