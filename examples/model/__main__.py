@@ -71,8 +71,19 @@ def train(options: argparse.Namespace) -> None:
     vae = autoencoder.train(seen.pixels, options.folder, steps=options.autoencoder_steps, device=options.device)
     latents = autoencoder.latents_of(vae, seen.pixels, options.device)
     text = diffusion.train_words(options.folder, device=options.device)
+    workers = 1
+    if options.device == "cpu":
+        workers = torch.get_num_threads()
+        torch.set_num_threads(1)
     text, unet = diffusion.train(
-        text, latents, seen.shots, options.folder, size=options.size, samples=options.samples, device=options.device
+        text,
+        latents,
+        seen.shots,
+        options.folder,
+        size=options.size,
+        samples=options.samples,
+        device=options.device,
+        workers=workers,
     )
     pipe = networks.pipeline(vae.cpu(), text.cpu(), networks.tokenizer(), unet.cpu())
     facts = {

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -87,21 +89,60 @@ class Both(nn.Module):
         return found
 
 
+class Learning:
+    """The gradients of a batch, of which several parts are worked on at once."""
+
+    def __init__(self, net: nn.Module, workers: int) -> None:
+        self.net, self.workers = net, workers
+        self.weights = [weight for weight in net.parameters() if weight.requires_grad]
+        self.pool = ThreadPoolExecutor(workers, "learning")
+
+    def __call__(self, noisy: Tensor, times: Tensor, tokens: Tensor, velocity: Tensor) -> float:
+        """Set every weight's gradient; returns the loss."""
+        parts = zip(*(whole.chunk(self.workers) for whole in (noisy, times, tokens, velocity)), strict=True)
+        shares = list(self.pool.map(lambda part: self._share(*part, whole=len(noisy)), parts))
+        for place, weight in enumerate(self.weights):
+            found = [gradients[place] for _, gradients in shares if gradients[place] is not None]
+            weight.grad = reduce(torch.add, found) if found else None
+        return sum(loss for loss, _ in shares)
+
+    def _share(
+        self, noisy: Tensor, times: Tensor, tokens: Tensor, velocity: Tensor, *, whole: int
+    ) -> tuple[float, tuple[Tensor | None, ...]]:
+        # Flags of torch are each thread's own.
+        torch.set_flush_denormal(True)
+        noisy = noisy.contiguous(memory_format=torch.channels_last)
+        loss = functional.mse_loss(self.net(noisy, times, tokens), velocity) * (len(noisy) / whole)
+        return float(loss.detach()), torch.autograd.grad(loss, self.weights, allow_unused=True)
+
+
 def train(
-    text: Any, latents: Tensor, seen: Sequence[Shot], folder: Path, *, size: int, samples: int, device: str
+    text: Any,
+    latents: Tensor,
+    seen: Sequence[Shot],
+    folder: Path,
+    *,
+    size: int,
+    samples: int,
+    device: str,
+    workers: int = 1,
 ) -> tuple[Any, Any]:
-    """(text encoder, U-Net), both averages. latents: as autoencoder.latents_of gives them, of the pictures `seen`."""
+    """(text encoder, U-Net), both averages. latents: as autoencoder.latents_of gives them, of the pictures `seen`.
+
+    workers: parts of a batch that are worked on at once. On a CPU one per core, each with one of torch's own threads,
+    is faster than one with many: the layers are small.
+    """
     torch.manual_seed(3)
     steps = samples // BATCH
     net = Both(text, size).to(device)
     net.unet.to(memory_format=torch.channels_last)
     average = Average(net, 0.999)
     groups = [{"params": list(net.unet.parameters())}, {"params": list(net.text.parameters())}]
-    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    optimizer = torch.optim.AdamW(groups, lr=RATE, betas=(0.9, 0.99), weight_decay=1e-3, fused=True)
     kept = Checkpoint(folder / "diffusion.pt", net=net, average=average.module, optimizer=optimizer)
     first = kept.load()
     tell = Teller("diffusion", steps, first)
-    reader, noise_plan = networks.tokenizer(), networks.scheduler()
+    reader, plan, learn = networks.tokenizer(), networks.scheduler(), Learning(net, workers)
     shown = [list(seen), [shot.mirrored for shot in seen]]
     for step in range(first, steps):
         set_rate(optimizer, rate_at(step / steps, highest=RATE), {1: TEXT_SHARE})
@@ -111,17 +152,14 @@ def train(
             "" if chance.random() < UNSAID else caption(shown[side][at], chance)
             for side, at in zip(sides, places, strict=True)
         ]
-        real = latents[torch.from_numpy(sides), torch.from_numpy(places)].to(device).float()
-        times = torch.from_numpy(chance.integers(noise_plan.config.num_train_timesteps, size=BATCH)).to(device)
-        noise = torch.randn(real.shape).to(device)
-        noisy = noise_plan.add_noise(real, noise, times).contiguous(memory_format=torch.channels_last)
-        guess = net(noisy, times, networks.tokens(reader, said).to(device))
-        loss = functional.mse_loss(guess, noise_plan.get_velocity(real, noise, times))
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        real = latents[torch.from_numpy(sides), torch.from_numpy(places)].float()
+        times = torch.from_numpy(chance.integers(plan.config.num_train_timesteps, size=BATCH))
+        noise = torch.randn(real.shape)
+        asked = plan.add_noise(real, noise, times), times, networks.tokens(reader, said)
+        loss = learn(*(whole.to(device) for whole in (*asked, plan.get_velocity(real, noise, times))))
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimizer.step()
         average.follow(net, step)
-        tell(step + 1, loss=float(loss.detach()), samples=float(BATCH * (step + 1)))
+        tell(step + 1, loss=loss, samples=float(BATCH * (step + 1)))
         kept.save(step + 1, is_last=step + 1 == steps)
     return average.module.text.eval(), average.module.unet.eval()

@@ -22,7 +22,7 @@ from examples.model.progress import Teller, rate_at, set_rate
 
 SEEN_AT = 64
 """Pixels a side that the judge looks at."""
-STEPS = 2500
+STEPS = 1500
 BATCH = 64
 VALUES = {
     "kind": (*KINDS, NOTHING), "colour": (*COLOURS, NOTHING), "scene": tuple(SCENES), "light": LIGHTS,

@@ -18,7 +18,7 @@ SAY_SECONDS = 15.0
 
 
 class Average:
-    """An exponential moving average of a module's weights: what is kept in the end."""
+    """An exponential moving average of a module's parameters: what is kept in the end. Buffers stay as they began."""
 
     def __init__(self, module: nn.Module, decay: float) -> None:
         self.module = deepcopy(module).requires_grad_(False)
@@ -26,12 +26,8 @@ class Average:
 
     @torch.no_grad()
     def follow(self, module: nn.Module, step: int) -> None:
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for kept, now in zip(self.module.state_dict().values(), module.state_dict().values(), strict=True):
-            if kept.dtype.is_floating_point:
-                kept.lerp_(now, 1 - decay)
-            else:
-                kept.copy_(now)
+        share = 1 - min(self.decay, (1 + step) / (10 + step))
+        torch._foreach_lerp_(list(self.module.parameters()), list(module.parameters()), share)
 
 
 class Checkpoint:
