@@ -69,11 +69,15 @@ class Counts:
 
 def missing(weights: Path = WEIGHTS) -> str:
     """Why the little model cannot draw here, as a sentence with what to do; empty where it can."""
-    if not (weights / "model_index.json").is_file():
+    if not has_weights(weights):
         return f"there are no weights in {weights}; `python -m examples.model train` makes them."
     if names := lacking():
         return f"{' and '.join(names)} {'is' if len(names) == 1 else 'are'} not installed; `make engines` does that."
     return ""
+
+
+def has_weights(folder: Path) -> bool:
+    return (folder / "model_index.json").is_file()
 
 
 def lacking() -> list[str]:

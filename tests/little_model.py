@@ -21,4 +21,4 @@ def untrained(folder: Path, size: int) -> Path:
 
 def at_hand(folder: Path) -> Path:
     """The committed weights where there are any, untrained ones written to `folder` otherwise."""
-    return sketches.WEIGHTS if (sketches.WEIGHTS / "model_index.json").is_file() else untrained(folder, 64)
+    return sketches.WEIGHTS if sketches.has_weights(sketches.WEIGHTS) else untrained(folder, 64)

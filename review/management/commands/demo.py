@@ -79,7 +79,9 @@ class Command(BaseCommand):
         self.console = Console(highlight=False, stderr=options["once"])
         self.weights: Path | None = None if options["no_model"] else options["weights"].absolute()
         self.left_out = "--no-model was asked for." if options["no_model"] else ""
-        installer = shlex.split(options["engines_by"]) if self.weights else []
+        # Without weights there is nothing to fetch torch for.
+        can_use_it = self.weights is not None and sketches.has_weights(self.weights)
+        installer = shlex.split(options["engines_by"]) if can_use_it else []
         log = env.var_dir() / "log" / "engines.log"
         try:
             with beside.running(installer, log=log) as self.installing, embedded.services(watch=True):
@@ -230,8 +232,7 @@ class Command(BaseCommand):
 
     def _draw(self, bar: Progress) -> Iterator[bool]:
         """The little model's part, a step at each look: places and ideas, a choice, packshots before what is chosen."""
-        while not self.installing.is_over:
-            yield True
+        yield from self._until_installed(bar)
         if self.weights is None or (why := self._cannot_draw(self.weights)):
             self.left_out = self.left_out or why
             self.console.print(
@@ -246,6 +247,14 @@ class Command(BaseCommand):
         self.drawn += [before] if before else []
         bar.update(task, total=_jobs(self.drawn), description="of the little model, packshots on its places")
         yield from self._until_over(bar, task)
+
+    def _until_installed(self, bar: Progress) -> Iterator[bool]:
+        if self.installing.is_over:
+            return
+        task = bar.add_task(f"torch for the little model comes, see {_shown(self.installing.log)}", total=None, rate="")
+        while not self.installing.is_over:
+            yield True
+        bar.remove_task(task)
 
     def _cannot_draw(self, weights: Path) -> str:
         """Why the little model is left out; empty where it can draw."""
