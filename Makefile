@@ -2,7 +2,7 @@
 # Paths are relative on purpose: make splits names at spaces, and a checkout may lie below a folder that has one.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tamper up migrate test lint format types docs bench engines clean
+.PHONY: help demo demo-tamper up migrate test lint format types docs bench model engines clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
@@ -46,6 +46,9 @@ docs: .venv/.base ## write docs/states.md and docs/openapi.yaml anew
 
 bench: .venv/.engines .venv/.test ## NAME=line runs benchmarks/line.py; its last line is JSON
 	@$(PY) -m benchmarks.$(or $(NAME),line) $(ARGS)
+
+model: .venv/.engines .venv/.test ## ARGS=train makes the example's diffusion model again, evaluate judges it, sheet draws
+	@$(PY) -m examples.model $(or $(ARGS),evaluate)
 
 clean: ## remove .venv and everything under var/ (the embedded database too)
 	@rm -rf .venv var

@@ -18,7 +18,7 @@ from diffusers import StableDiffusionPipeline
 
 from config.env import var_dir
 from examples.model import autoencoder, diffusion, judging, networks
-from examples.model.captions import shots
+from examples.model.captions import caption, shots
 from examples.model.pictures import Pictures, gather
 
 WEIGHTS = Path(__file__).resolve().parent / "weights"
@@ -122,8 +122,7 @@ def sheet(options: argparse.Namespace) -> None:
     """48 generated pictures with the captions that asked for them, below var/model."""
     chance = np.random.default_rng(7)
     shown = list(shots(48, seed=8, empty=0.17, pairs="all"))
-    texts = [judging.whole_caption(shot) for shot in shown]
-    chance.shuffle(texts)
+    texts = [caption(shot, chance, is_whole=True) for shot in shown]
     how = judging.Sampling(options.steps, options.guidance)
     made = judging.generate(_pipeline(options), texts, size=options.size, how=how, seed=48)
     path = options.folder / "sheet.png"

@@ -95,8 +95,9 @@ def shots(count: int, *, seed: int, empty: float = 0.1, pairs: str = "trained") 
         yield Shot(*deck.pop(), **rest)  # type: ignore[arg-type]
 
 
-def caption(shot: Shot, chance: np.random.Generator) -> str:
-    """One of the shot's wordings. What kind, colour and scene it is always stands there; the rest often."""
+def caption(shot: Shot, chance: np.random.Generator, *, is_whole: bool = False) -> str:
+    """One of the shot's wordings. What kind, colour and scene it is always stands there, light and view often or, with
+    `is_whole`, always; the finish sometimes."""
     softness, side = shot.light.split()
     light = f"{softness} light from the {side}" if chance.random() < 0.5 else f"{softness} {side} light"
     view = str(chance.choice(VIEWS[shot.view]))
@@ -114,7 +115,7 @@ def caption(shot: Shot, chance: np.random.Generator) -> str:
             said = f"{finish}{shot.colour} {shot.kind} {where}"
         else:
             said = f"product photo of a {finish}{shot.colour} {shot.kind} {where}"
-    more = [words for words, share in ((light, 0.8), (view, 0.7)) if chance.random() < share]
+    more = [words for words, share in ((light, 0.8), (view, 0.7)) if is_whole or chance.random() < share]
     if len(more) == 2 and chance.random() < 0.3:
         more.reverse()
     return ", ".join([said, *more])
