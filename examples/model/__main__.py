@@ -44,7 +44,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--autoencoder-steps", type=int, default=3000)
     parser.add_argument("--samples", type=int, default=300_000, help="pictures that the U-Net sees")
     parser.add_argument("--count", type=int, default=600, help="evaluate: pictures of pairs that training never saw")
-    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--steps", type=int, default=12)
     parser.add_argument("--guidance", type=float, default=3.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--threads", type=int, default=0)
@@ -96,7 +96,7 @@ def train(options: argparse.Namespace) -> None:
 
 
 def _pipeline(options: argparse.Namespace) -> Any:
-    pipe = StableDiffusionPipeline.from_pretrained(options.weights, torch_dtype=torch.float32, safety_checker=None)
+    pipe = StableDiffusionPipeline.from_pretrained(options.weights, dtype=torch.float32, safety_checker=None)
     pipe.set_progress_bar_config(disable=True)
     return pipe.to(options.device)
 

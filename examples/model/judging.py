@@ -34,7 +34,7 @@ VALUES = {
 class Sampling:
     """How pictures are generated."""
 
-    steps: int = 16
+    steps: int = 12
     guidance: float = 3.0
     batch: int = 16
 
