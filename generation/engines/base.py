@@ -1,13 +1,15 @@
 """What an engine is: the one Protocol behind which every way of making an image sits.
 
 Engines import no models: a `Spec` of plain values goes in, a `Result` of pixels and facts comes out. A local engine
-implements `generate`; a remote one `submit`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages know only this.
+implements `generate`; a remote one `submit`, `find`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages know
+only this.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, runtime_checkable
 
@@ -30,9 +32,10 @@ class ErrorKind(StrEnum):
     RATE = "rate"  # retry after retry_after_seconds
     MEMORY = "memory"  # smaller batch, then another endpoint
     LOST = "lost"  # resubmit
+    DOUBT = "doubt"  # handed over without an answer: looked up, or held where nobody can be asked
     MODERATION = "moderation"  # to a person
     INPUT = "input"  # to a person
-    QUOTA = "quota"  # hold the endpoint, tell the operator
+    QUOTA = "quota"  # account empty or credentials refused: hold the endpoint, tell the operator
     CANCELLED = "cancelled"
 
 
@@ -106,7 +109,9 @@ class Result:
     """One finished image, or why there is none (`error` set, `pixels` None).
 
     seconds: wall time of this image's share of the batch. facts: device, batch size, steps, scheduler: whatever
-    making it again needs.
+    making it again needs. usage: what a remote service counted for this image, by unit ("images", "seconds",
+    "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices make money of it. outputs: of a
+    remote result, where its pixels are, for `fetch`.
     """
 
     task_id: int
@@ -119,6 +124,27 @@ class Result:
     facts: Mapping[str, Any] = field(default_factory=dict)
     log: str = ""
     error: EngineError | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Pending:
+    """A task that the service has and has not ended. step of steps: how far it is, 0 of 0 where it does not say.
+    ahead: tasks before it in the service's queue, None where it does not say."""
+
+    step: int = 0
+    steps: int = 0
+    ahead: int | None = None
+
+
+@dataclass(frozen=True)
+class Submitted:
+    """The service has the task under `remote_id` (at most 200 characters, all that `poll` needs). result: where the
+    service answered with the finished image at once; an engine that only works so gives it always."""
+
+    remote_id: str
+    result: Result | None = None
 
 
 @dataclass(frozen=True)
@@ -222,16 +248,32 @@ class LocalEngine(Engine, Protocol):
 
 
 class RemoteEngine(Engine, Protocol):
-    def submit(self, task: Task, context: Context) -> str:
-        """Hand the task over; returns the remote id."""
+    """An engine on somebody else's machine. Its methods are called from many threads at once; each call is bounded in
+    time by the engine. Failures are EngineErrors: DOUBT only where the service may have taken the task."""
 
-    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Result | None]:
-        """For each id its Result when finished, None while it works; an unknown id gives an error of kind LOST."""
+    looks_up: bool
+    """True if `find` can tell, after a crash or a lost answer, whether the service has a task."""
+    settle_seconds: float
+    """How long after a lost hand-over `find` may still miss it."""
+    poll_seconds: float
+    """How long to wait between two looks at a task."""
 
-    def fetch(self, result: Result) -> Result:
-        """The result with its pixels."""
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        """Hand the task over, marked with `marker`, a UUID that is new for every submission."""
 
-    def cancel(self, remote_id: str) -> None: ...
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        """The remote id of what was submitted under `marker` at or after `since`; None if the service does not have
+        it, and EngineError if it could not be asked. taken: remote ids that are known to belong to other tasks."""
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
+        """Where each stands; a Result has its `outputs` or its error, LOST for an id that the service does not know,
+        and task_id 0. An id that is missing in the answer could not be asked for and is asked again."""
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        """The result with its pixels instead of `outputs`."""
+
+    def cancel(self, remote_id: str) -> None:
+        """Ask the service to give up on this one task and no other. Nothing happens if it has ended."""
 
 
 Factory = Callable[[Mapping[str, Any]], Engine]
@@ -247,8 +289,11 @@ def names() -> list[str]:
     return sorted(_factories)
 
 
-def build(name: str, config: Mapping[str, Any]) -> Engine:
-    """The engine called `name` for one endpoint's config; ValueError lists the known names."""
+def build(name: str, config: Mapping[str, Any], secret: str = "") -> Engine:
+    """The engine called `name` for one endpoint's config; ValueError lists the known names.
+
+    secret: the endpoint's API key or token, which the engine finds as config["secret"]. Planning and pages give none.
+    """
     if name not in _factories:
         raise ValueError(f"There is no engine {name!r}; known are {', '.join(names())}.")
-    return _factories[name]()(config)
+    return _factories[name]()({**config, "secret": secret} if secret else config)

@@ -1,0 +1,185 @@
+"""HTTP to a service that makes pictures: one client per endpoint, and every failure as the error kind that fits it.
+
+What matters most is told apart here: a call that never arrived (TRANSIENT, may be sent again) and an order whose answer
+was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.python-httpx.org/exceptions/).
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
+from time import monotonic, time
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from campaigns import fetching
+from generation.engines.base import EngineError, ErrorKind, Pixels
+from generation.finishing.decode import Undecodable, decode
+
+USER_AGENT = "Proofline/1"
+MOST_BYTES = 100 * 1024 * 1024
+DOWNLOAD_SECONDS = 120.0
+LONGEST_WAIT_SECONDS = 3600.0
+_UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+class Service:
+    """One service at a base address, which may have a path. Safe to use from many threads.
+
+    headers go with every call and are for credentials. ca: a file of certificates to trust beside the system's.
+    output_hosts: other hosts that its pictures may come from ("replicate.delivery" also allows what ends in
+    ".replicate.delivery"); they are fetched through the guarded way out, without the headers.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_seconds: float = 30.0,
+        ca: str = "",
+        output_hosts: tuple[str, ...] = (),
+    ) -> None:
+        parts = urlsplit(base_url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise ValueError(f"{base_url!r} is no address of a service; expected something like https://host:8188.")
+        self.base_url = base_url.rstrip("/") + "/"
+        self.host = parts.netloc
+        self._output_hosts = output_hosts
+        self._client = httpx.Client(
+            headers={"User-Agent": USER_AGENT, **(headers or {})},
+            timeout=httpx.Timeout(timeout_seconds, connect=10.0),
+            verify=_trust(ca) if ca else True,
+            follow_redirects=False,
+            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+        )
+
+    def address(self, path: str) -> str:
+        return urljoin(self.base_url, path.lstrip("/"))
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A call that may be repeated. Any status comes back; EngineError of kind TRANSIENT if there is no answer."""
+        try:
+            return self._client.request(method, self.address(path), **options)
+        except httpx.HTTPError as error:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} did not answer: {_words(error)}") from error
+
+    def order(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
+        if it cannot have arrived, DOUBT if it may have."""
+        try:
+            return self._client.request(method, self.address(path), **options)
+        except _UNSENT as error:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} cannot be reached: {_words(error)}") from error
+        except httpx.HTTPError as error:
+            message = f"{self.host} was sent the order and did not answer: {_words(error)}"
+            raise EngineError(ErrorKind.DOUBT, message) from error
+
+    def download(self, url: str) -> bytes:
+        """A picture's bytes from the service's own host or one of its output hosts. Raises EngineError.
+
+        A relative address is the service's own.
+        """
+        url = urljoin(self.base_url, url)
+        parts = urlsplit(url)
+        if parts.netloc == self.host and parts.scheme == urlsplit(self.base_url).scheme:
+            return self._own(url)
+        if not self._is_output_host(parts.hostname or ""):
+            raise EngineError(
+                ErrorKind.INPUT, f"The picture lies at {parts.hostname}, which is no host of {self.host}; not fetched."
+            )
+        try:
+            with fetching.fetch(
+                url, accept=("image/",), max_bytes=MOST_BYTES, timeout_seconds=DOWNLOAD_SECONDS
+            ) as fetched:
+                return fetched.data
+        except fetching.Refused as error:
+            kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
+            raise EngineError(kind, f"The picture could not be fetched: {error.message}") from error
+
+    def _own(self, url: str) -> bytes:
+        until = monotonic() + DOWNLOAD_SECONDS
+        try:
+            with self._client.stream("GET", url) as response:
+                if response.status_code != 200:
+                    response.read()
+                    raise refusal(response, self.host)
+                data = bytearray()
+                for piece in response.iter_bytes():
+                    data += piece
+                    if len(data) > MOST_BYTES:
+                        raise EngineError(ErrorKind.INPUT, f"The picture is over {MOST_BYTES >> 20} MB; not taken.")
+                    if monotonic() > until:
+                        message = (
+                            f"{self.host} sent its picture for over {DOWNLOAD_SECONDS:g} s without coming to an end."
+                        )
+                        raise EngineError(ErrorKind.TRANSIENT, message)
+                return bytes(data)
+        except httpx.HTTPError as error:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} broke off: {_words(error)}") from error
+
+    def _is_output_host(self, host: str) -> bool:
+        return any(host == one or host.endswith(f".{one}") for one in self._output_hosts)
+
+
+def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: bool = False) -> EngineError:
+    """What an answer that is no success means, by its status alone. words: the service's own, where it was understood.
+
+    is_order: it answers an order, so that a gateway's "no answer from behind" is DOUBT.
+    """
+    status = response.status_code
+    said = words or response.text[:300].strip() or response.reason_phrase
+    message, log = f"{name}: {said} (HTTP {status})", response.text[:4000]
+    if status == 429:
+        return EngineError(ErrorKind.RATE, message, retry_after_seconds=retry_after(response), log=log)
+    if status in {401, 402, 403}:
+        return EngineError(ErrorKind.QUOTA, message, log=log)
+    if status in {502, 504} and is_order:
+        return EngineError(ErrorKind.DOUBT, message, log=log)
+    if status >= 500 or status in {408, 409, 425}:
+        return EngineError(ErrorKind.TRANSIENT, message, retry_after_seconds=retry_after(response), log=log)
+    return EngineError(ErrorKind.INPUT, message, log=log)
+
+
+def retry_after(response: httpx.Response) -> float | None:
+    """Seconds that the headers `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
+    milliseconds = response.headers.get("retry-after-ms", "")
+    if milliseconds.replace(".", "", 1).isdigit():
+        return min(float(milliseconds) / 1000, LONGEST_WAIT_SECONDS)
+    text = response.headers.get("retry-after", "")
+    if text.replace(".", "", 1).isdigit():
+        return min(float(text), LONGEST_WAIT_SECONDS)
+    try:
+        return min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), LONGEST_WAIT_SECONDS) if text else None
+    except ValueError:
+        return None
+
+
+def json_of(response: httpx.Response, name: str) -> Any:
+    """The answer's JSON. EngineError of kind TRANSIENT where it is none: a proxy's page, or a cut-off answer."""
+    try:
+        return response.json()
+    except ValueError as error:
+        message = f"{name} answered something that is no JSON (HTTP {response.status_code})."
+        raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000]) from error
+
+
+def pixels_of(data: bytes) -> Pixels:
+    """A fetched picture decoded, once: height × width × 3|4, sRGB. EngineError of kind TRANSIENT: it may be cut off."""
+    try:
+        return decode(data)
+    except Undecodable as error:
+        raise EngineError(ErrorKind.TRANSIENT, f"What came back is no usable picture: {error}") from error
+
+
+def _trust(ca: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.load_verify_locations(ca)
+    return context
+
+
+def _words(error: httpx.HTTPError) -> str:
+    return str(error) or type(error).__name__
