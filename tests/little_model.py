@@ -1,10 +1,8 @@
-"""Weights of the example's little model for tests: its own, or those that it has before its training."""
+"""Weights of the example's little model as they are before its training."""
 
 from __future__ import annotations
 
 from pathlib import Path
-
-from examples import sketches
 
 
 def untrained(folder: Path, size: int) -> Path:
@@ -17,8 +15,3 @@ def untrained(folder: Path, size: int) -> Path:
     parts = networks.autoencoder(), networks.text_encoder(), networks.tokenizer(), networks.unet(size)
     networks.save(networks.pipeline(*parts), folder, {})
     return folder
-
-
-def at_hand(folder: Path) -> Path:
-    """The committed weights where there are any, untrained ones written to `folder` otherwise."""
-    return sketches.WEIGHTS if sketches.has_weights(sketches.WEIGHTS) else untrained(folder, 64)

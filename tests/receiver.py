@@ -56,7 +56,7 @@ def receiving(on_request: Callable[[Got], None] | None = None) -> Iterator[Recei
             except OSError:
                 pass  # the sender gave up waiting, which is what some tests are about
 
-        do_GET = do_POST  # noqa: N815 - the name that http.server looks for
+        do_GET = do_POST
 
         def log_message(self, *_: object) -> None:
             """Quiet."""

@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from config import env
-from tests import little_model
 
 pytestmark = pytest.mark.slow
 PATIENCE_SECONDS = 1500
@@ -28,11 +27,6 @@ def var() -> Iterator[Path]:
     root.chmod(0o755)
     yield root / "the demo's var"
     shutil.rmtree(root, ignore_errors=True)
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return little_model.at_hand(tmp_path_factory.mktemp("little model") / "weights")
 
 
 def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
@@ -49,8 +43,8 @@ def once(var: Path, *more: str) -> tuple[int, dict[str, Any], str]:
     return done.returncode, json.loads(lines[-1]) if lines else {}, done.stderr
 
 
-def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path, weights: Path) -> None:
-    code, first, told = once(var, "--weights", str(weights))
+def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_none(var: Path) -> None:
+    code, first, told = once(var)
     assert code == 0, told
     assert first["products"] == 28
     assert first["assets"] == first["in_review"] == first["jobs"] > 28
@@ -63,7 +57,7 @@ def test_every_picture_of_the_example_arrives_in_review_and_a_second_time_adds_n
     assert drawn["chosen"] >= 2
     assert drawn["waiting"] == 20
 
-    code, second, told = once(var, "--weights", str(weights))
+    code, second, told = once(var)
     assert code == 0, told
     counted = ("products", "jobs", "assets", "in_review", "failed", "little_model")
     assert {name: second[name] for name in counted} == {name: first[name] for name in counted}

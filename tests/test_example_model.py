@@ -82,9 +82,9 @@ def test_rendering_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.
 @needs_compiler
 def test_an_empty_scene_has_no_product_in_it() -> None:
     from examples.render import render
-    from examples.render.looks import SETS
+    from examples.render.looks import SURROUNDINGS
 
-    around = SETS["marble"]
+    around = SURROUNDINGS["marble"]
     empty = render("mug", "#b3261e", size=64, surroundings=around, is_empty=True).astype(int)
     shown = render("mug", "#b3261e", size=64, surroundings=around).astype(int)
     redness = [(one[..., 0] - one[..., 2]).max() for one in (empty, shown)]

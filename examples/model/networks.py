@@ -148,15 +148,10 @@ def pipeline(
 
 
 def save(pipe: StableDiffusionPipeline, folder: Path, facts: dict[str, Any]) -> int:
-    """Half-precision weights in a plain diffusers folder; returns its bytes. The pipeline itself stays as it is."""
-    parts = {name: part for name, part in pipe.components.items() if isinstance(part, nn.Module)}
-    whole = {name: {key: value.clone() for key, value in part.state_dict().items()} for name, part in parts.items()}
-    pipe.to(torch.float16)
-    try:
-        pipe.save_pretrained(folder)
-    finally:
-        pipe.to(torch.float32)
-        for name, part in parts.items():
-            part.load_state_dict(whole[name])
+    """A plain diffusers folder, with what is to be known of the training; returns its bytes.
+
+    Its weights are in half precision, and the pipeline's own from then on too.
+    """
+    pipe.to(torch.float16).save_pretrained(folder)
     (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

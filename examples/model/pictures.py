@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from examples.model.captions import COLOURS, NOTHING, Shot, shots
 from examples.render import QUICK, render
-from examples.render.looks import SETS
+from examples.render.looks import SURROUNDINGS
 
 SHARD = 250
 """Pictures of one file, and what an interruption costs at most."""
@@ -41,9 +41,9 @@ def picture(shot: Shot, size: int) -> Pixels:
     """One picture, size × size × 3."""
     chance = np.random.default_rng(shot.seed)
     around = replace(
-        SETS[shot.scene],
-        backdrop=_varied(SETS[shot.scene].backdrop, chance, 0.03),
-        wall=_varied(SETS[shot.scene].wall, chance, 0.03),
+        SURROUNDINGS[shot.scene],
+        backdrop=_varied(SURROUNDINGS[shot.scene].backdrop, chance, 0.03),
+        wall=_varied(SURROUNDINGS[shot.scene].wall, chance, 0.03),
         wall_at=float(chance.uniform(1.1, 1.9)),
         grain=float(chance.uniform(0, 50)),
     )

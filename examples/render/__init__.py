@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from examples.render import native
 from examples.render.camera import Camera, aim
 from examples.render.curves import Form, Lathe, Tube
-from examples.render.looks import LIGHTS, PARTS, VIEWS, Look, Set, glaze, linear
+from examples.render.looks import LIGHTS, PARTS, VIEWS, Look, Surroundings, glaze, linear
 from examples.render.shapes import KINDS
 
 GRID_STEP = 1 / 480
@@ -38,7 +38,7 @@ def render(
     fill: float = 0.70,
     vignette: float = 0.06,
     with_alpha: bool = False,
-    surroundings: Set | None = None,
+    surroundings: Surroundings | None = None,
     is_empty: bool = False,
     turned: tuple[float, float] = (0.0, 0.0),
     threads: int = 0,
@@ -58,7 +58,7 @@ def render(
     pitch, turn = _known("view", view, VIEWS)
     pitch, turn = form.pitch + pitch + turned[0], form.turn + turn + turned[1]
     camera = aim(hull, pitch=max(2.0, min(pitch, 84)), turn=turn, fill=fill)
-    around = surroundings or Set(background, vignette=vignette)
+    around = surroundings or Surroundings(background, vignette=vignette)
     if is_empty:
         form, hull = Form([]), np.zeros((1, 3))
     scene = _Scene(form, hull, looks, camera, size, around, _known("light", light, LIGHTS), effort or FINE)
@@ -139,7 +139,7 @@ class _Scene:
     looks: Mapping[str, Look]
     camera: Camera
     size: int
-    around: Set
+    around: Surroundings
     light: Any
     effort: Effort
     kept: list[Any] = field(default_factory=list)

@@ -91,7 +91,7 @@ VIEWS: dict[str, tuple[float, float]] = {"front": (0, 0), "angle": (10, -32), "o
 
 
 @dataclass(frozen=True)
-class Set:
+class Surroundings:
     """What stands around the product: a seamless backdrop, or a table (1 planks, 2 marble, 3 plain) before a wall.
 
     panes: 0 … 1, how strongly sunlight falls in through a window. wall_at: how far behind the product the wall stands.
@@ -107,13 +107,13 @@ class Set:
     grain: float = 0.0
 
 
-SETS: dict[str, Set] = {
-    "white": Set("#fafaf8", vignette=0.02),
-    "grey studio": Set("#a9aaac", vignette=0.30),
-    "pink": Set("#eba9b4", vignette=0.08),
-    "mint": Set("#a8d9c2", vignette=0.08),
-    "dark": Set("#2e2d31", vignette=0.35),
-    "wood": Set("#a8743f", table=1, wall="#e9dfcf"),
-    "marble": Set("#e4e3e2", table=2, wall="#cfd4d9"),
-    "window": Set("#dcc8a6", table=3, wall="#f2e3c4", panes=1.0, vignette=0.0),
+SURROUNDINGS: dict[str, Surroundings] = {
+    "white": Surroundings("#fafaf8", vignette=0.02),
+    "grey studio": Surroundings("#a9aaac", vignette=0.30),
+    "pink": Surroundings("#eba9b4", vignette=0.08),
+    "mint": Surroundings("#a8d9c2", vignette=0.08),
+    "dark": Surroundings("#2e2d31", vignette=0.35),
+    "wood": Surroundings("#a8743f", table=1, wall="#e9dfcf"),
+    "marble": Surroundings("#e4e3e2", table=2, wall="#cfd4d9"),
+    "window": Surroundings("#dcc8a6", table=3, wall="#f2e3c4", panes=1.0, vignette=0.0),
 }
