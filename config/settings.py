@@ -204,6 +204,7 @@ PROOFLINE: dict[str, Any] = {
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
+    "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts what is stored, all decrypt
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below

@@ -49,6 +49,30 @@ class HoldReason(TextChoices):
     NOT_RELEASED = "not_released"
     PAUSED = "paused"
     QUOTA = "quota"
+    IN_DOUBT = "in_doubt"
+
+
+class Breaker(TextChoices):
+    """closed: calls go through. open: none does until its time is up. half_open: one may try."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+class InDoubt(TextChoices):
+    """What becomes of an order that may have been taken, where nobody can be asked."""
+
+    HOLD = "hold", "wait for a person"
+    RESUBMIT = "resubmit", "order again, at the risk of paying twice"
+
+
+class MoveReason(TextChoices):
+    """Why a job went to another endpoint than it was planned for."""
+
+    OVERFLOW = "overflow"
+    DOWN = "down"
+    MEMORY = "memory"
 
 
 class AssetState(TextChoices):
@@ -88,4 +112,5 @@ class AttemptOutcome(TextChoices):
 class LedgerKind(TextChoices):
     RESERVE = "reserve"
     SETTLE = "settle"
+    DOUBT = "doubt"  # an order that may have been paid for; a negative amount takes it back
     RELEASE = "release"

@@ -339,6 +339,7 @@ def test_an_endpoint_keeps_what_was_changed_from_what_to_what(desk: Client) -> N
     given = {
         "slug": endpoint.slug, "name": endpoint.name, "engine": "packshot", "config": "{}", "initial-config": "{}",
         "lane": "gpu", "batch_size": 4, "price_per_image": "0.03", "seconds_per_image": 1, "is_enabled": "on",
+        "prices": "{}", "initial-prices": "{}", "in_doubt": "hold",
     }  # fmt: skip
     assert desk.post(_address(generation.Endpoint, "change", endpoint.pk), given).status_code == 302
     assert LogEntry.objects.get().change_message == "price_per_image: 0.020000 → 0.03"

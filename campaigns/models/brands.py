@@ -32,6 +32,9 @@ class Brand(models.Model):
     slug = models.SlugField(unique=True)
     name = models.CharField(max_length=120)
     currency = models.CharField(max_length=3, default="EUR")
+    monthly_budget = models.DecimalField(
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text="for all campaigns in a calendar month"
+    )
 
     objects = BrandOwned.through("pk").as_manager()
 

@@ -1,8 +1,8 @@
 """Make it: endpoints, runs, jobs, and the assets that come of them."""
 
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
-from generation.models.endpoints import Endpoint
-from generation.models.jobs import Attempt, Job, JobSpec, LaneShare, LedgerEntry, Worker
+from generation.models.endpoints import Endpoint, EndpointStanding
+from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
 from generation.models.standing import StandingOrder, StandingSubject
 
@@ -12,8 +12,10 @@ __all__ = [
     "Attempt",
     "Cell",
     "Endpoint",
+    "EndpointStanding",
     "Finding",
     "Job",
+    "JobMove",
     "JobSpec",
     "LaneShare",
     "LedgerEntry",

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from django.db import models
 
+from campaigns import encryption
 from campaigns.models import Brand
-from generation.choices import Lane
+from generation.choices import Breaker, InDoubt, Lane
 
 
 class Endpoint(models.Model):
     """One configured engine: which plug-in, with what model, at what price, on which lane. Written by operators.
 
     config: the engine's own settings ({"model": "/models/sdxl", "dtype": "bfloat16"}); documented by each engine.
+    secret: its API key, encrypted in `sealed_secret` and read by workers only. prices: money per unit of what the
+    service counts (generation/prices.py), beside the fixed price per image. Limits count for all workers together.
     Without a brand it serves all brands.
     """
 
@@ -23,6 +26,19 @@ class Endpoint(models.Model):
     lane = models.CharField(max_length=12, choices=Lane.choices, default=Lane.GPU)
     batch_size = models.PositiveSmallIntegerField(default=4)
     price_per_image = models.DecimalField(max_digits=10, decimal_places=6, default=0)
+    prices = models.JSONField(default=dict, blank=True, help_text='per unit, such as {"second": 0.000725}')
+    sealed_secret = models.TextField(blank=True, editable=False)
+    max_concurrent = models.PositiveIntegerField(
+        null=True, blank=True, help_text="calls or jobs that the service takes at once; empty: found out"
+    )
+    max_per_second = models.FloatField(null=True, blank=True, help_text="orders a second; empty: no known limit")
+    max_per_minute = models.FloatField(null=True, blank=True, help_text="orders a minute; empty: no known limit")
+    in_doubt = models.CharField(
+        max_length=8,
+        choices=InDoubt.choices,
+        default=InDoubt.HOLD,
+        help_text="what becomes of an order whose answer was lost, where the service cannot be asked",
+    )
     seconds_per_image = models.FloatField(
         default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
     )
@@ -34,8 +50,36 @@ class Endpoint(models.Model):
     )
     is_enabled = models.BooleanField(default=True)
 
+    secret = encryption.secret("sealed_secret")
+
     class Meta:
         ordering = ["slug"]
 
     def __str__(self) -> str:
         return self.name
+
+
+class EndpointStanding(models.Model):
+    """How an endpoint does: its circuit breaker, a pause that the service asked for, and the adaptive limit of calls
+    at once. One row per endpoint that was ever asked; written by services/pacing.py only, read by every lane.
+    """
+
+    endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="standing")
+    breaker = models.CharField(max_length=9, choices=Breaker.choices, default=Breaker.CLOSED)
+    failures = models.PositiveIntegerField(default=0, help_text="in a row")
+    trips = models.PositiveIntegerField(default=0, help_text="times that it opened without a success between")
+    open_until = models.DateTimeField(null=True, blank=True)
+    resume_at = models.DateTimeField(null=True, blank=True, help_text="the service asked for no call before")
+    window = models.FloatField(null=True, blank=True, help_text="calls at once, found by itself")
+    window_peak = models.FloatField(null=True, blank=True, help_text="the window at the latest refusal")
+    window_cut_at = models.DateTimeField(null=True, blank=True)
+    last_error = models.CharField(max_length=500, blank=True)
+    last_error_kind = models.CharField(max_length=20, blank=True)
+    last_error_at = models.DateTimeField(null=True, blank=True)
+    last_success_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        ordering = ["endpoint"]
+
+    def __str__(self) -> str:
+        return f"{self.endpoint_id} {self.breaker}"

@@ -8,7 +8,7 @@ from django.db.models import Q
 from campaigns.access import BrandOwned
 from campaigns.clock import MomentField
 from campaigns.models import Brand, Campaign
-from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind
+from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind, MoveReason
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
 
@@ -59,6 +59,16 @@ class Job(models.Model):
                 name="job_claim",
                 condition=Q(status="queued"),
             ),
+            # The claim for one remote endpoint: the same order, without the jobs of endpoints that are full.
+            models.Index(
+                "endpoint",
+                "campaign_id",
+                models.F("priority").desc(),
+                "batch_key",
+                "id",
+                name="job_claim_remote",
+                condition=Q(status="queued", lane="cloud"),
+            ),
             # The reaper: leases that ran out.
             models.Index(fields=["lease_expires_at"], name="job_lease", condition=Q(status="running")),
             # The poller of one endpoint.
@@ -106,7 +116,11 @@ class JobSpec(models.Model):
 
 
 class Attempt(models.Model):
-    """One execution of a job on one worker: how it went, on what, how long. Kept for ever."""
+    """One execution of a job on one worker: how it went, on what, how long. Kept for ever.
+
+    sent_at: when an order to a remote service was about to be sent (the intent, committed before the call).
+    remote_id: under what the service has it.
+    """
 
     id = models.BigAutoField(primary_key=True)
     job = models.ForeignKey(Job, on_delete=models.PROTECT, related_name="attempt_rows")
@@ -117,6 +131,8 @@ class Attempt(models.Model):
     outcome = models.CharField(max_length=10, choices=AttemptOutcome.choices, default=AttemptOutcome.RUNNING)
     error_kind = models.CharField(max_length=20, blank=True)
     message = models.TextField(blank=True)
+    sent_at = models.DateTimeField(null=True, blank=True)
+    remote_id = models.CharField(max_length=200, blank=True, db_default="")
     details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -136,7 +152,10 @@ class Attempt(models.Model):
 
 
 class LedgerEntry(models.Model):
-    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency."""
+    """Money, append-only: reserved on release, settled per attempt, the rest released. In the brand's currency.
+
+    An order in doubt counts as spent until it is known that it was not.
+    """
 
     id = models.BigAutoField(primary_key=True)
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="ledger")
@@ -158,6 +177,25 @@ class LedgerEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"
+
+
+class JobMove(models.Model):
+    """A job that was sent to another endpoint than it waited for, and why. Written by services/routing.py."""
+
+    job = models.ForeignKey(Job, on_delete=models.CASCADE, related_name="moves")
+    from_endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
+    to_endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="+", db_index=False)
+    reason = models.CharField(max_length=10, choices=MoveReason.choices)
+    sentence = models.CharField(max_length=300)
+    at = MomentField(auto_now_add=True)
+
+    objects = BrandOwned.through("job__campaign__brand").as_manager()
+
+    class Meta:
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"job {self.job_id}: {self.sentence}"
 
 
 class LaneShare(models.Model):

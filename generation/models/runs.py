@@ -20,6 +20,9 @@ class Run(models.Model):
     campaign = models.ForeignKey(Campaign, on_delete=models.PROTECT, related_name="runs")
     prompt_version = models.ForeignKey(PromptVersion, on_delete=models.PROTECT, related_name="runs")
     endpoint = models.ForeignKey(Endpoint, on_delete=models.PROTECT, related_name="runs")
+    alternates = models.ManyToManyField(
+        Endpoint, related_name="+", blank=True, help_text="where its jobs may go when the endpoint is slow or down"
+    )
     guide_version = models.ForeignKey(
         GuideVersion,
         on_delete=models.PROTECT,
