@@ -54,6 +54,24 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER never_truncated")
 
 
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a tiny diffusion model by name (tests/tiny_models.py), built when first asked for."""
+    from tests import tiny_models
+
+    built: dict[str, Path] = {}
+
+    def of(name: str) -> Path:
+        if name not in built:
+            folder = tmp_path_factory.mktemp("models") / f"tiny-{name}"
+            folder.mkdir()
+            tiny_models.build(name, folder, of)
+            built[name] = folder
+        return built[name]
+
+    return of
+
+
 @pytest.fixture
 def brand(db: None) -> Brand:
     return factories.BrandFactory()

@@ -18,7 +18,6 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from campaigns.prompts import tokens
-from generation.engines import canvas
+from generation.engines import canvas, pipelines
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -41,18 +40,12 @@ from generation.engines.base import (
     Task,
 )
 from generation.engines.canvas import Canvas
+from generation.engines.pipelines import SCHEDULERS, Loaded
 from generation.engines.weights import digest, family_of
 
 if TYPE_CHECKING:
     import torch
 
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
 DEFAULTS: dict[str, Any] = {"steps": 30, "guidance": 7.0, "scheduler": "", "strength": 0.6}
 EMBEDDINGS_KEPT = 256
 MOST_SIDE = 2048
@@ -65,22 +58,6 @@ CONTROLS = (
     Control("steps", "Steps", "number", default=30, minimum=1, maximum=150, step=1),
     Control("strength", "Change of the start image", "number", default=0.6, minimum=0.05, maximum=1, step=0.05),
 )
-
-
-@dataclass
-class Loaded:
-    """A pipeline in memory, with what was learnt about it."""
-
-    text: Any
-    image: Any
-    inpaint: Any
-    family: str
-    device: str
-    dtype: str
-
-    def fitting(self, kind: str) -> Any:
-        """The pipeline of a kind of job; they share their components, so that the weights are there once."""
-        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
 
 
 class Diffusers:
@@ -196,7 +173,7 @@ class Diffusers:
             try:
                 yield from self._generate_part(loaded, part, canvases, context)
             except torch.OutOfMemoryError as error:
-                _free_memory(loaded.device)
+                pipelines.free_memory(loaded.device)
                 if len(part) == 1:
                     text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
@@ -231,7 +208,7 @@ class Diffusers:
         spec = part[0].spec
         settings = _settings(spec)
         pipe = loaded.fitting(_kind(spec))
-        pipe.scheduler = _scheduler(loaded.text.scheduler, str(settings["scheduler"]))
+        pipe.scheduler = loaded.fresh_scheduler(str(settings["scheduler"]))
         ids = [task.id for task in part]
         arguments: dict[str, Any] = {
             **self._embed(loaded, [task.spec for task in part]),
@@ -302,47 +279,8 @@ class Diffusers:
         """The pipeline, loaded on first use. Raises EngineError of kind INPUT when the files are not a known model."""
         if self._loaded is not None:
             return self._loaded
-        family = family_of(self.path)
-        import diffusers
-        import torch
-
-        device = str(self.config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
-        dtype = str(self.config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
-        if device == "cpu":
-            _settle_on_cpu(int(self.config.get("threads") or 0))
-        text_class = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
-        options: dict[str, Any] = {"dtype": getattr(torch, dtype), "local_files_only": True}
-        if family == "sd" and not self.config.get("safety_checker"):
-            options |= {"safety_checker": None, "requires_safety_checker": False}
-        try:
-            if self.path.is_dir():
-                pipe = text_class.from_pretrained(self.path, use_safetensors=True, **options)
-            else:
-                if self.config.get("model_config"):
-                    options["config"] = str(self.config["model_config"])
-                pipe = text_class.from_single_file(str(self.path), **options)
-        except (OSError, ValueError, KeyError) as error:
-            raise EngineError(ErrorKind.INPUT, f"{self.path.name} could not be loaded: {error}"[:500]) from error
-        pipe.set_progress_bar_config(disable=True)
-        pipe = pipe.to(device)
-        if family == "sdxl" and hasattr(pipe, "watermark"):
-            pipe.watermark = None
-        kinds = ("XLImg2Img", "XLInpaint") if family == "sdxl" else ("Img2Img", "Inpaint")
-        image_pipe, inpaint_pipe = (
-            _sharing(pipe, getattr(diffusers, f"StableDiffusion{one}Pipeline")) for one in kinds
-        )
-        self._loaded = Loaded(pipe, image_pipe, inpaint_pipe, family, device, dtype)
+        self._loaded = pipelines.load(self.path, self.config)
         return self._loaded
-
-
-def _sharing(pipe: Any, kind: Any) -> Any:
-    """Another pipeline of the same components. The autoencoder is named, because from_pipe leaves out small ones
-    (AutoencoderTiny) and then misses one."""
-    other = kind.from_pipe(pipe, vae=pipe.vae)
-    other.set_progress_bar_config(disable=True)
-    if hasattr(other, "watermark"):
-        other.watermark = None
-    return other
 
 
 def _kind(spec: Spec) -> str:
@@ -376,14 +314,6 @@ def _is_number(value: Any) -> bool:
     except (TypeError, ValueError):
         return False
     return True
-
-
-def _scheduler(current: Any, wanted: str) -> Any:
-    """A fresh scheduler (they keep state) of the wanted kind, configured as the model's own."""
-    import diffusers
-
-    kind = getattr(diffusers, SCHEDULERS[wanted]) if wanted else type(current)
-    return kind.from_config(current.config)
 
 
 def _watch(ids: Sequence[int], steps: int, context: Context) -> Any:
@@ -425,25 +355,3 @@ def _start(canvases: Sequence[Canvas | None], spec: Spec, pipe: Any) -> dict[str
     marked = np.stack([one.marked(pipe.vae_scale_factor) for one in there])[:, None]
     size = {"width": spec.width, "height": spec.height}
     return {**arguments, **size, "mask_image": torch.from_numpy(marked)}
-
-
-def _settle_on_cpu(threads: int) -> None:
-    """Before anything runs in parallel, because torch's threads take the floating-point mode of whoever starts them.
-
-    Numbers next to zero, of which small models have many, cost a CPU many times as much as others.
-    """
-    import torch
-
-    torch.set_flush_denormal(True)
-    if threads:
-        torch.set_num_threads(threads)
-
-
-def _free_memory(device: str) -> None:
-    import gc
-
-    import torch
-
-    gc.collect()
-    if device.startswith("cuda"):
-        torch.cuda.empty_cache()

@@ -1,0 +1,220 @@
+"""Tiny, randomly initialised pipelines saved as real folders, and what tests of the diffusers engine do with them.
+
+`build(name, folder, built)` is called through the fixture `tiny_model`, once per session and name.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from generation.engines.base import ImageRef, Spec, Task
+
+SIZE = 64
+
+
+class Desk:
+    """A Context that keeps what it is told."""
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.files = files or {}
+        self.given_up: set[int] = set()
+        self.steps: list[tuple[tuple[int, ...], int, int]] = []
+        self.cancel_all_after = 10**9
+
+    def load(self, ref: ImageRef) -> bytes:
+        return self.files[ref.key]
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        self.steps.append((tuple(task_ids), step, steps))
+        if step >= self.cancel_all_after:
+            self.given_up |= set(task_ids)
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset(self.given_up)
+
+
+def tokenizer(folder: Path) -> Any:
+    """A CLIP tokenizer over single letters, made from nothing."""
+    from transformers import CLIPTokenizer
+
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    words = ["<|startoftext|>", "<|endoftext|>", *letters, *(f"{letter}</w>" for letter in letters)]
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vocab.json").write_text(json.dumps({word: index for index, word in enumerate(words)}))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    return CLIPTokenizer(str(folder / "vocab.json"), str(folder / "merges.txt"), model_max_length=77)
+
+
+def text_config(hidden: int = 32, projection: int = 32) -> Any:
+    from transformers import CLIPTextConfig
+
+    return CLIPTextConfig(
+        bos_token_id=0,
+        eos_token_id=1,
+        pad_token_id=1,
+        hidden_size=hidden,
+        intermediate_size=37,
+        num_attention_heads=4,
+        num_hidden_layers=2,
+        vocab_size=64,
+        projection_dim=projection,
+    )
+
+
+def small_vae() -> Any:
+    import diffusers
+
+    return diffusers.AutoencoderKL(
+        block_out_channels=[32, 64],
+        in_channels=3,
+        out_channels=3,
+        latent_channels=4,
+        norm_num_groups=8,
+        down_block_types=["DownEncoderBlock2D"] * 2,
+        up_block_types=["UpDecoderBlock2D"] * 2,
+    )
+
+
+def scheduler() -> Any:
+    import diffusers
+
+    return diffusers.DDIMScheduler(
+        beta_start=0.00085,
+        beta_end=0.012,
+        beta_schedule="scaled_linear",
+        clip_sample=False,
+        set_alpha_to_one=False,
+        steps_offset=1,
+    )
+
+
+def sd(folder: Path) -> None:
+    import diffusers
+    import torch
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(0)
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=32,
+        norm_num_groups=8,
+    )
+    pipe = diffusers.StableDiffusionPipeline(
+        unet=unet,
+        scheduler=scheduler(),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(folder.parent / "vocabulary"),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
+def small(folder: Path, sd_folder: Path) -> None:
+    """The same with the autoencoder of small models, which shrinks eightfold."""
+    import diffusers
+
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(sd_folder)
+    pipe.register_modules(
+        vae=diffusers.AutoencoderTiny(
+            encoder_block_out_channels=(8,) * 4,
+            decoder_block_out_channels=(8,) * 4,
+            num_encoder_blocks=(0, 0, 1, 1),
+            num_decoder_blocks=(1, 1, 1, 0),
+        )
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
+def sdxl(folder: Path) -> None:
+    import diffusers
+    import torch
+    from transformers import CLIPTextModel, CLIPTextModelWithProjection
+
+    torch.manual_seed(1)
+    unet = diffusers.UNet2DConditionModel(
+        block_out_channels=(32, 64),
+        layers_per_block=1,
+        sample_size=32,
+        in_channels=4,
+        out_channels=4,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        cross_attention_dim=64,
+        norm_num_groups=8,
+        attention_head_dim=(2, 4),
+        use_linear_projection=True,
+        addition_embed_type="text_time",
+        addition_time_embed_dim=8,
+        transformer_layers_per_block=(1, 1),
+        projection_class_embeddings_input_dim=80,
+    )
+    words = tokenizer(folder.parent / "vocabulary")
+    pipe = diffusers.StableDiffusionXLPipeline(
+        unet=unet,
+        scheduler=scheduler(),
+        vae=small_vae(),
+        text_encoder=CLIPTextModel(text_config()),
+        text_encoder_2=CLIPTextModelWithProjection(text_config()),
+        tokenizer=words,
+        tokenizer_2=words,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
+def build(name: str, folder: Path, built: Callable[[str], Path]) -> None:
+    """Save the model called `name` into `folder`; built: where another one is, for models made of it."""
+    if name == "small":
+        small(folder, built("sd"))
+    else:
+        {"sd": sd, "sdxl": sdxl}[name](folder)
+
+
+def task(number: int, **changes: Any) -> Task:
+    values = {
+        "prompt": f"a mug {'abcdefgh'[number]}",
+        "negative": "blur",
+        "width": SIZE,
+        "height": SIZE,
+        "seed": 1000 + number,
+        "parameters": {"steps": 4, "guidance": 5.0},
+    }
+    return Task(number, Spec(**{**values, **changes}))
+
+
+def pixels(engine: Any, batch: list[Task], desk: Desk | None = None) -> dict[int, np.ndarray]:
+    results = {result.task_id: result for result in engine.generate(batch, desk or Desk())}
+    assert all(result.error is None for result in results.values())
+    return {number: result.pixels for number, result in results.items()}
+
+
+def furthest(one: np.ndarray, other: np.ndarray) -> int:
+    return int(np.abs(one.astype(int) - other.astype(int)).max())
+
+
+def encoded(picture: np.ndarray | Image.Image) -> bytes:
+    stream = io.BytesIO()
+    (picture if isinstance(picture, Image.Image) else Image.fromarray(picture)).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def photograph(seed: int = 0, width: int = SIZE, height: int = SIZE) -> np.ndarray:
+    """Noise over a slope: nothing that a decoder could return to the level."""
+    slope = np.linspace(0, 120, width, dtype=np.float32)[None, :, None]
+    noise = np.random.default_rng(seed).uniform(0, 130, (height, width, 3))
+    return (slope + noise).astype(np.uint8)
