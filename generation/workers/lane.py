@@ -4,70 +4,29 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from typing import Any, cast
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from campaigns import faults
-from campaigns.services import files
-from generation.choices import Outcome
-from generation.engines import base as engines
-from generation.engines.base import EngineError, ErrorKind, LocalEngine, Result, Spec, Task
+from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, Task
 from generation.models import Endpoint
-from generation.services import dispatch, nudges, outcomes, runs
+from generation.services import dispatch, nudges
 from generation.services.dispatch import Claim, ClaimedJob
-from generation.workers import product
 from generation.workers.briefing import Brief, brief
+from generation.workers.context import Engines, WorkContext
+from generation.workers.endings import Endings
 from generation.workers.leases import Leases
 
 log = structlog.get_logger(__name__)
 
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
-INPUT_CACHE_BYTES = 128 * 1024 * 1024
-
-
-class InputCache:
-    """Recently read input files by key, bounded in bytes: the candidates of one product share its cut-out."""
-
-    def __init__(self, limit_bytes: int) -> None:
-        self._limit = limit_bytes
-        self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._bytes = 0
-
-    def read(self, key: str) -> bytes:
-        if key in self._kept:
-            self._kept.move_to_end(key)
-            return self._kept[key]
-        data = files.read(key)
-        self._kept[key] = data
-        self._bytes += len(data)
-        while self._bytes > self._limit and len(self._kept) > 1:
-            self._bytes -= len(self._kept.popitem(last=False)[1])
-        return data
-
-
-class WorkContext:
-    """engines.base.Context for this process."""
-
-    def __init__(self, leases: Leases, cache: InputCache) -> None:
-        self._leases = leases
-        self._cache = cache
-
-    def load(self, ref: engines.ImageRef) -> bytes:
-        return self._cache.read(ref.key)
-
-    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
-        self._leases.note_progress(task_ids, step, steps)
-
-    def cancelled(self) -> frozenset[int]:
-        return self._leases.revoked()
 
 
 class LaneWorker:
@@ -77,9 +36,10 @@ class LaneWorker:
         self.name = name
         self.lanes = tuple(lanes)
         self.leases = Leases(name, self.lanes)
+        self.endings = Endings(name, self.leases)
         self.is_stopping = threading.Event()
-        self._context = WorkContext(self.leases, InputCache(INPUT_CACHE_BYTES))
-        self._engines: dict[int, tuple[str, LocalEngine]] = {}
+        self._context = WorkContext(self.leases)
+        self._engines = Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
         self._claimer = ThreadPoolExecutor(1, "claim")
         self._places = threading.BoundedSemaphore(FINISHERS * 2)
@@ -132,12 +92,8 @@ class LaneWorker:
         except DatabaseError:
             return
         if claim:
-            self._persist(lambda: dispatch.give_back(claim.token, [job.id for job in claim.jobs]))
-            self._drop(claim, claim.jobs)
-
-    def _drop(self, claim: Claim, jobs: Iterable[ClaimedJob]) -> None:
-        for job in jobs:
-            self.leases.drop(claim.token, job.id)
+            self.endings.persist(lambda: dispatch.give_back(claim.token, [job.id for job in claim.jobs]))
+            self.endings.drop(claim, claim.jobs)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
         claim = dispatch.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
@@ -174,7 +130,7 @@ class LaneWorker:
             log.exception("engine.crashed")
             missing = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
         for job in todo.values():
-            self._fail(job, claim, missing)
+            self.endings.fail(job, claim, missing)
 
     def _end_without_engine(
         self, claim: Claim, todo: dict[int, ClaimedJob], briefs: Mapping[int, Brief], pending: list[Future[None]]
@@ -183,9 +139,11 @@ class LaneWorker:
         unwanted = self.leases.revoked()
         for job in claim.jobs:
             if briefs[job.id].master is not None:
-                self._submit(pending, self._reuse, todo.pop(job.id), claim, briefs[job.id])
+                self._submit(pending, self.endings.reuse, todo.pop(job.id), claim, briefs[job.id])
             elif job.id in unwanted:
-                self._fail(todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
+                self.endings.fail(
+                    todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
+                )
 
     def _generate(
         self,
@@ -197,77 +155,31 @@ class LaneWorker:
     ) -> None:
         """Have the engine make `todo`, taking each job out of it as its result is handed on."""
         batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in self._engine(endpoint).generate(batch, self._context):
+        engine = self._engines.of(endpoint)
+        if engine.capabilities().is_remote:
+            message = (
+                f"Endpoint {endpoint.slug} cannot be used: it is a remote service, which belongs on the lane cloud."
+            )
+            raise EngineError(ErrorKind.INPUT, message)
+        for result in cast(LocalEngine, engine).generate(batch, self._context):
             job = todo.pop(result.task_id)
             if result.error is not None:
-                self._fail(job, claim, result.error)
+                self.endings.fail(job, claim, result.error)
             else:
                 faults.point("generated")
-                self._submit(pending, self._complete, job, claim, briefs[job.id], result)
-
-    def _engine(self, endpoint: Endpoint) -> LocalEngine:
-        key = f"{endpoint.engine}:{sorted(endpoint.config.items())!r}"
-        known = self._engines.get(endpoint.pk)
-        if known is None or known[0] != key:
-            try:
-                engine = engines.build(endpoint.engine, endpoint.config)
-            except (ValueError, ImportError, OSError) as error:
-                raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
-            self._engines[endpoint.pk] = known = (key, cast(LocalEngine, engine))
-        return known[1]
+                self._submit(pending, self.endings.complete, job, claim, briefs[job.id], result)
 
     def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:
         self._places.acquire()
 
         def run() -> None:
             try:
-                work(job, claim, *args)
-            except Exception as error:
-                log.exception("finish.failed", job=job.id)
-                connection.close()
-                transient = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
-                self._fail(job, claim, error if isinstance(error, EngineError) else transient)
+                with self.endings.guarding(job, claim):
+                    work(job, claim, *args)
             finally:
                 self._places.release()
 
         pending.append(self._finishers.submit(run))
-
-    def _complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        made = product.develop_result(brief, result)
-        faults.point("stored")
-        self._end(job, claim, made)
-
-    def _reuse(self, job: ClaimedJob, claim: Claim, brief: Brief) -> None:
-        self._end(job, claim, product.develop_master(brief))
-
-    def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
-        self._persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))
-        faults.point("finished")
-        self._drop(claim, [job])
-        if any(verdict.outcome == Outcome.FAIL for verdict in made.verdicts):
-            self._persist(lambda: runs.pause_if_unhealthy(job.run_id))
-        self._persist(lambda: runs.finish_if_done(job.run_id))
-
-    def _fail(self, job: ClaimedJob, claim: Claim, error: EngineError) -> None:
-        try:
-            self._persist(lambda: outcomes.fail(job=job, token=claim.token, error=error, worker=self.name))
-        finally:
-            self._drop(claim, [job])  # what could not be written is found by the reaper
-        self._persist(lambda: runs.finish_if_done(job.run_id))
-
-    def _persist(self, write: Any) -> None:
-        """Do a guarded write, waiting out a database that is away for as long as the lease could still be ours."""
-        give_up_at = time.monotonic() + settings.PROOFLINE["lease_seconds"]
-        while True:
-            try:
-                write()
-                return
-            except DatabaseError as error:
-                connection.close()
-                if time.monotonic() > give_up_at or not _is_outage(error):
-                    raise
-                log.warning("database.away", error=str(error))
-                time.sleep(1)
 
 
 def _disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
@@ -279,8 +191,3 @@ def _disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
         together.wait(timeout=30)
 
     wait([pool.submit(close) for _ in range(threads)])
-
-
-def _is_outage(error: DatabaseError) -> bool:
-    """True if the connection failed, not the statement."""
-    return isinstance(error, OperationalError | InterfaceError)

@@ -1,0 +1,82 @@
+"""What a worker lends its engines, and the engines themselves, kept from batch to batch."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+from campaigns import encryption
+from campaigns.services import files
+from generation.engines import base as engines
+from generation.engines.base import EngineError, ErrorKind
+from generation.models import Endpoint
+from generation.workers.leases import Leases
+
+INPUT_CACHE_BYTES = 128 * 1024 * 1024
+
+
+class InputCache:
+    """Recently read input files by key, bounded in bytes: the candidates of one product share its cut-out."""
+
+    def __init__(self, limit_bytes: int) -> None:
+        self._limit = limit_bytes
+        self._guard = threading.Lock()
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._bytes = 0
+
+    def read(self, key: str) -> bytes:
+        with self._guard:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+                return self._kept[key]
+        data = files.read(key)
+        with self._guard:
+            if key not in self._kept:
+                self._kept[key] = data
+                self._bytes += len(data)
+            while self._bytes > self._limit and len(self._kept) > 1:
+                self._bytes -= len(self._kept.popitem(last=False)[1])
+        return data
+
+
+class WorkContext:
+    """engines.base.Context for this process."""
+
+    def __init__(self, leases: Leases) -> None:
+        self._leases = leases
+        self._cache = InputCache(INPUT_CACHE_BYTES)
+
+    def load(self, ref: engines.ImageRef) -> bytes:
+        return self._cache.read(ref.key)
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        self._leases.note_progress(task_ids, step, steps)
+
+    def cancelled(self) -> frozenset[int]:
+        return self._leases.revoked()
+
+
+class Engines:
+    """One engine per endpoint, built anew when the endpoint's settings have changed. Used by many threads."""
+
+    def __init__(self) -> None:
+        self._built: dict[int, tuple[Any, engines.Engine]] = {}
+        self._guard = threading.Lock()
+
+    def of(self, endpoint: Endpoint) -> engines.Engine:
+        """The endpoint's engine with its secret. Raises EngineError of kind INPUT if it cannot be built."""
+        settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret)
+        with self._guard:
+            known = self._built.get(endpoint.pk)
+            if known is None or known[0] != settings:
+                known = self._built[endpoint.pk] = (settings, _build(endpoint))
+            return known[1]
+
+
+def _build(endpoint: Endpoint) -> engines.Engine:
+    try:
+        return engines.build(endpoint.engine, endpoint.config, endpoint.secret)
+    except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
+        raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
