@@ -225,6 +225,14 @@ class StyleRetired(Happening):
 
 
 @declare
+class StudioOpened(Happening):
+    """Somebody of the brand tries free words for the first time. payload: {"subject", "template"}."""
+
+    type = "campaigns.studio.opened"
+    object_type = "studio"
+
+
+@declare
 class PromptTemplateCreated(Happening):
     """A prompt template begins. payload: {"slug", "name"}."""
 

@@ -77,7 +77,7 @@ class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):
     queryset = Subject.objects.all()
 
     def get_queryset(self) -> QuerySet[Subject]:
-        rows = Subject.objects.visible_to(caller(self.request)).select_related("brand")
+        rows = Subject.objects.visible_to(caller(self.request)).filter(studio=None).select_related("brand")
         return rows.prefetch_related("variants", subject_rows.photos())
 
 
@@ -164,7 +164,7 @@ class PromptTemplateViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vi
     queryset = PromptTemplate.objects.all()
 
     def get_queryset(self) -> QuerySet[PromptTemplate]:
-        return PromptTemplate.objects.visible_to(caller(self.request)).select_related("brand")
+        return PromptTemplate.objects.visible_to(caller(self.request)).filter(studio=None).select_related("brand")
 
     @idempotent
     def create(self, request: Request) -> Response:
@@ -184,7 +184,8 @@ class PromptVersionViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, vie
     queryset = PromptVersion.objects.all()
 
     def get_queryset(self) -> QuerySet[PromptVersion]:
-        return PromptVersion.objects.visible_to(caller(self.request)).select_related("template__brand")
+        rows = PromptVersion.objects.visible_to(caller(self.request)).filter(template__studio=None)
+        return rows.select_related("template__brand")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         return tagged(self.get_serializer(self.get_object()).data)

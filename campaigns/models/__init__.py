@@ -6,6 +6,7 @@ from campaigns.models.events import Event, SealedEvent, StoredResponse
 from campaigns.models.feeds import FeedImport, FeedSource, ImportChange, ImportIssue, StagedRow
 from campaigns.models.notices import Notice
 from campaigns.models.prompts import PromptTemplate, PromptVersion, StylePreset
+from campaigns.models.studios import Studio
 from campaigns.models.subjects import Cutout, ReferencePhoto, Subject, Variant
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "SealedEvent",
     "StagedRow",
     "StoredResponse",
+    "Studio",
     "StylePreset",
     "Subject",
     "User",

@@ -75,9 +75,9 @@ def asked_for(user: User, brand_id: int) -> QuerySet[Any]:
 
 
 def templates(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:
-    """Templates by slug, with brand, `version_count`, `last_number`, `approved_number` (the newest approved) and
-    `asked_count`."""
-    rows = PromptTemplate.objects.visible_to(user).select_related("brand")
+    """Templates by slug, not the studios', with brand, `version_count`, `last_number`, `approved_number` (the newest
+    approved) and `asked_count`."""
+    rows = PromptTemplate.objects.visible_to(user).filter(studio=None).select_related("brand")
     if brand_id is not None:
         rows = rows.filter(brand_id=brand_id)
     approved = Max("versions__number", filter=Q(versions__status=PromptStatus.APPROVED))

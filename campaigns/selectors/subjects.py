@@ -27,7 +27,7 @@ class Page:
 
 def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True, words: str = "") -> QuerySet[Any]:
     """A brand's subjects, of one kind, whose key or name holds every word."""
-    found = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active)
+    found = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active, studio=None)
     if kind:
         found = found.filter(kind=kind)
     for word in words.split():

@@ -42,13 +42,14 @@ def search(request: BrandRequest) -> HttpResponseBase:
             {"name": one.name, "kind": "campaign", "href": reverse("campaign", args=[brand, one.slug])}
             for one in campaigns[:EACH]
         ]
-        subjects = Subject.objects.visible_to(request.user).filter(brand=request.brand)
+        subjects = Subject.objects.visible_to(request.user).filter(brand=request.brand, studio=None)
         subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words)).order_by("key")
         found += [
             {"name": f"{one.key} {one.name}", "kind": "product", "href": reverse("product", args=[brand, one.pk])}
             for one in subjects[:EACH]
         ]
-        templates = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, name__icontains=words)
+        templates = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, studio=None)
+        templates = templates.filter(name__icontains=words)
         found += [
             {"name": one.name, "kind": "prompt", "href": reverse("prompt", args=[brand, one.slug])}
             for one in templates[:EACH]

@@ -86,7 +86,7 @@ def latest_version(user: User, campaign: Campaign) -> PromptVersion | None:
     newest = run.exclude(stage=Stage.SANDBOX).values("prompt_version")[:1]
     found: PromptVersion | None = versions.filter(pk__in=newest).first()
     if found is None:
-        of_brand = versions.filter(template__brand_id=campaign.brand_id)
+        of_brand = versions.filter(template__brand_id=campaign.brand_id, template__studio=None)
         found = of_brand.filter(status="approved").order_by("-id").first() or of_brand.order_by("-id").first()
     return found
 

@@ -206,7 +206,7 @@ def _groups(specs: Iterable[OutputSpec], form: Form) -> list[tuple[str, str, boo
 
 
 def _versions(request: BrandRequest) -> Any:
-    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand)
+    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, template__studio=None)
     return rows.select_related("template__brand", "style")
 
 

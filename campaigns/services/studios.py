@@ -1,0 +1,57 @@
+"""A brand's studio: made when it is first needed, and free words as versions of its prompt."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+
+from campaigns import events
+from campaigns.access import Action, require
+from campaigns.choices import SubjectKind
+from campaigns.models import Brand, PromptTemplate, PromptVersion, Studio, Subject, User
+from campaigns.services import prompts
+
+NAME = "Free words"
+SLUG = "free-words"
+#: What makes two versions of the studio the same words.
+SAME = ("text", "negative", "parameters", "needs")
+
+
+@transaction.atomic
+def ensure(*, brand: Brand, by: User) -> Studio:
+    """The brand's studio, made if it is not there yet. Raises NotAllowed."""
+    require(by, Action.RUN_SANDBOX, brand)
+    Brand.objects.select_for_update().get(pk=brand.pk)  # of two people who try first, one makes it
+    found: Studio | None = _rows().filter(brand=brand).first()
+    if found is not None:
+        return found
+    keys = set(Subject.objects.filter(brand=brand, kind=SubjectKind.CONCEPT).values_list("key", flat=True))
+    slugs = set(PromptTemplate.objects.filter(brand=brand).values_list("slug", flat=True))
+    subject = Subject.objects.create(brand=brand, kind=SubjectKind.CONCEPT, key=_free(keys), name=NAME, is_active=False)
+    template = PromptTemplate.objects.create(brand=brand, slug=_free(slugs), name=NAME)
+    made = Studio.objects.create(brand=brand, subject=subject, template=template)
+    payload = {"subject": subject.pk, "template": template.pk}
+    events.publish(events.StudioOpened(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    return _rows().get(pk=made.pk)
+
+
+@transaction.atomic
+def words(*, studio: Studio, by: User, **fields: Any) -> PromptVersion:
+    """The version that says exactly this, an earlier one if there is one. `fields`: as `prompts.add_version` takes
+    them. Raises NotAllowed and Invalid."""
+    require(by, Action.RUN_SANDBOX, studio.brand)
+    style = fields.get("style")
+    given = {name: fields.get(name, {} if name in ("parameters", "needs") else "") for name in SAME}
+    said = {"style_text": style.text if style else "", "style_negative": style.negative if style else ""}
+    same = PromptVersion.objects.filter(template=studio.template, style=style, axes={}, **given, **said)
+    found: PromptVersion | None = same.order_by("number").first()
+    return found or prompts.add_version(template_id=studio.template_id, by=by, **fields)
+
+
+def _rows() -> Any:
+    return Studio.objects.select_related("brand", "subject", "template")
+
+
+def _free(taken: set[str]) -> str:
+    return next(name for name in (SLUG, *(f"{SLUG}-{n}" for n in range(2, len(taken) + 3))) if name not in taken)
