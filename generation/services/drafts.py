@@ -12,6 +12,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
+from django.db.models import Q, QuerySet
+
 from campaigns import prompts
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
@@ -25,6 +27,7 @@ from generation.services import fingerprints
 from generation.services.orders import (
     GUIDE_PARAMETERS,
     PHOTO_AXIS,
+    PHOTO_MARK,
     SEED_AXIS,
     AspectGroup,
     Order,
@@ -203,13 +206,19 @@ class Drafter:
 
     def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
         rows = list(
-            Subject.objects.filter(brand_id=self.order.campaign.brand_id, is_active=True, **where)
+            self._findable()
+            .filter(brand_id=self.order.campaign.brand_id, **where)
             .order_by("-kind")  # of equal keys the product wins in a list of keys: it comes last here
             .values_list("pk", "key", "name", "kind", "attributes")
         )
         rows.sort(key=lambda row: row[3] == "product")
         pictures = self._pictures([row[0] for row in rows]) if self._roles else {}
         return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
+
+    def _findable(self) -> QuerySet[Subject]:
+        """Active subjects; in the sandbox also the one that free words are about, which no list offers."""
+        active = Q(is_active=True)
+        return Subject.objects.filter(active | Q(studio__isnull=False) if self.order.is_sandbox else active)
 
     def _pictures(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
         """Subject id -> photo role -> images; two queries."""
@@ -227,7 +236,7 @@ class Drafter:
         for pk, subject_id, role, sha256, key in photos:
             roles = found.setdefault(subject_id, {})
             pictures = Pictures(ImageRef(sha256, key), cutouts.get(pk))
-            for label in (role, ""):
+            for label in (role, f"{PHOTO_MARK}{pk}", ""):
                 there = roles.get(label)
                 # A photo with a cut-out is worth more than an earlier one without.
                 if there is None or (there.cutout is None and pictures.cutout is not None):
@@ -298,7 +307,7 @@ class Drafter:
         seed = str(wish.values.get(SEED_AXIS, 0))
         if not seed.isdigit() or int(seed) > prompts.MAX_SEED:
             found.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
-        if not group.specs:
+        if not group.specs and not (wish.size and self.order.is_sandbox):
             wanted = ", ".join(one.aspect for one in self.order.groups)
             found.append(("values", f"No output of this campaign is {group.aspect}; it wants {wanted}."))
         elif wish.size and (group.width < wish.size[0] or group.height < wish.size[1]):
@@ -316,7 +325,7 @@ class Drafter:
         if not roles:
             return {}, []
         role = str(wish.values.get(PHOTO_AXIS, ""))
-        which = f" of the role {role}" if role else ""
+        which = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
         pictures = wish.subject.pictures.get(role)
         if pictures is None:
             return {}, [("missing_photo", f"It has no photo{which} yet.")]

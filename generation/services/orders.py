@@ -23,6 +23,8 @@ from generation.services import fingerprints
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
 PHOTO_AXIS = "photo"
+#: Before its number, one photo and no other: "#12".
+PHOTO_MARK = "#"
 #: What an axis may set on the spec itself.
 SEED_AXIS = "seed"
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
@@ -87,6 +89,11 @@ class Order:
     #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
     aspects: tuple[str, ...] | None = None
     covered: frozenset[tuple[int, str]] | None = None
+
+    @property
+    def is_sandbox(self) -> bool:
+        """A try-out: its pictures are for looking at, so a row may ask for any size, whatever the channels want."""
+        return self.campaign.is_sandbox and self.stage == Stage.SANDBOX
 
     @property
     def image_roles(self) -> tuple[str, ...]:
@@ -241,6 +248,10 @@ def _whole_problems(
     found = []
     if stage not in Stage.values:
         found.append(Problem("stage", f"Known stages are {', '.join(Stage.values)}.", stage))
+    if campaign.is_sandbox and stage != Stage.SANDBOX:
+        found.append(
+            Problem("stage", f"Nothing of {campaign.name} goes on to review; only try-outs are made in it.", stage)
+        )
     if shape not in RunShape.values:
         found.append(Problem("shape", f"Known shapes are {', '.join(RunShape.values)}.", shape))
     if version.template.brand_id != campaign.brand_id:
