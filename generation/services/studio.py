@@ -1,0 +1,264 @@
+"""The studio: free words made into sandbox pictures at once, on another endpoint at a click, kept as a prompt.
+
+A try is a list run of the sandbox campaign: its words are a version of the studio's own prompt, each picture is a row
+with its seed and its size. Nothing of it goes to review.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+from django.db import transaction
+from django.utils.text import slugify
+
+from campaigns import prompts
+from campaigns.access import Action, require
+from campaigns.choices import PhotoStatus, SeedStrategy
+from campaigns.errors import Invalid, NotFound, Problem
+from campaigns.models import (
+    Brand,
+    PromptTemplate,
+    PromptVersion,
+    ReferencePhoto,
+    Studio,
+    StylePreset,
+    Subject,
+    User,
+)
+from campaigns.prompts import listing
+from campaigns.services import campaigns, photos, studios
+from campaigns.services import prompts as prompt_services
+from generation.choices import RunShape, Stage
+from generation.engines.base import SCENE, Capabilities
+from generation.models import Endpoint, Run
+from generation.services import orders, planning, runs
+from generation.services.orders import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
+
+MOST: Final = 8
+"""Pictures of one try."""
+LONGEST_TEXT: Final = 8000
+NAME_LENGTH: Final = 120
+#: A new seed is no larger, so that people can read and type it.
+LARGEST_NEW_SEED: Final = 2**31
+#: Of several pictures that an engine takes but does not need, the studio gives the first.
+ROLES: Final = ("reference", "init", "photo", "cutout")
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What one try asks for. width, height: pixels, made as near as the engine can. seed: of the first picture, each
+    further one has the next; None for a new one. photo: an uploaded reference picture; subject: a product instead,
+    whose photo it is and whose values the words may name."""
+
+    text: str
+    width: int
+    height: int
+    negative: str = ""
+    style: StylePreset | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    seed: int | None = None
+    count: int = 1
+    photo: ReferencePhoto | None = None
+    subject: Subject | None = None
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The input picture that an engine takes. role: as the engine calls it."""
+
+    role: str
+    is_needed: bool
+
+
+def reference(capabilities: Capabilities) -> Reference | None:
+    """What an engine does with one picture of a product, None if nothing."""
+    aside = {SCENE, "mask"}
+    needed = sorted(capabilities.needs_images - aside)
+    if needed:
+        return Reference(needed[0], True)
+    optional = capabilities.optional_images - aside
+    return next((Reference(role, False) for role in ROLES if role in optional), None)
+
+
+@transaction.atomic
+def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
+    """Make the pictures of a wish, from now on. Equal words are one version of the studio's prompt.
+
+    Everything or nothing: NotAllowed, and Invalid with the field, leave neither words nor run.
+    """
+    studio = studios.ensure(brand=brand, by=by)
+    capabilities = orders.open_engine(endpoint).capabilities()
+    _check(wish, studio, endpoint, capabilities)
+    role = reference(capabilities)
+    has_picture = role is not None and bool(wish.photo or wish.subject)
+    images = [role.role] if role and has_picture and not role.is_needed else []
+    version = studios.words(
+        studio=studio,
+        by=by,
+        text=wish.text.strip(),
+        negative=wish.negative.strip() if "negative" in capabilities.obeys else "",
+        style=wish.style,
+        parameters=dict(wish.parameters),
+        needs={"engine": endpoint.engine, **({"images": images} if images else {})},
+    )
+    try:
+        run = planning.plan(
+            campaign=campaigns.sandbox(brand=brand, by=by),
+            prompt_version=version,
+            endpoint=endpoint,
+            stage=Stage.SANDBOX,
+            shape=RunShape.LIST,
+            rows=_rows(wish, studio, capabilities),
+            name=_name(wish.text),
+            by=by,
+        )
+    except Invalid as refusal:
+        sentences = dict.fromkeys(problem.message for problem in refusal.problems)
+        raise Invalid(" ".join(sentences) or refusal.message, refusal.problems) from refusal
+    return runs.release(run_id=run.pk, by=by, reuse_rejected=True)
+
+
+@transaction.atomic
+def again(*, run_id: int, endpoint: Endpoint, by: User) -> Run:
+    """The same words, seeds and size on another endpoint, as far as it obeys them. Raises what `start` does."""
+    run = get(run_id, by)
+    capabilities = orders.open_engine(endpoint).capabilities()
+    wish = wish_of(run)
+    obeyed = {name: value for name, value in wish.parameters.items() if name in capabilities.obeys}
+    return start(brand=run.campaign.brand, wish=replace(wish, parameters=obeyed), endpoint=endpoint, by=by)
+
+
+@transaction.atomic
+def keep(
+    *, run_id: int, by: User, template: PromptTemplate | None = None, name: str = "", seed: int | None = None
+) -> PromptVersion:
+    """Make the words of a try the next version of a prompt, of a new one of that name without `template`.
+
+    It carries words, negative text, style, parameters and what it needs; the seed is fixed to `seed`, the try's first
+    without one. Raises NotFound, NotAllowed, Invalid.
+    """
+    run = get(run_id, by)
+    brand = run.campaign.brand
+    require(by, Action.EDIT_PROMPT, brand)
+    if template is None:
+        if not 0 < len(name.strip()) <= NAME_LENGTH:
+            message = f"Give the new prompt a name of at most {NAME_LENGTH} characters, or choose one that is there."
+            raise Invalid(message, [Problem("name", message)])
+        template = prompt_services.create_template(brand=brand, slug=_slug(brand, name), name=name, by=by)
+    elif template.brand_id != brand.pk or Studio.objects.filter(template=template).exists():
+        raise NotFound(f"There is no prompt {template.slug!r} in {brand.name}.")
+    words, wish = run.prompt_version, wish_of(run)
+    fixed = seed if seed is not None else wish.seed
+    return prompt_services.add_version(
+        template_id=template.pk,
+        by=by,
+        text=words.text,
+        negative=words.negative,
+        style=words.style,
+        parameters=words.parameters,
+        needs=words.needs,
+        note="Tried in the studio.",
+        **({} if fixed is None else {"seed_strategy": SeedStrategy.FIXED, "seed": fixed}),
+    )
+
+
+def add_picture(*, brand: Brand, data: bytes, file_name: str, by: User) -> ReferencePhoto:
+    """Take a reference picture in, with its cut-out where a product stands out; the same file is one picture.
+
+    Raises NotAllowed, and Invalid with the reason when it cannot be used.
+    """
+    studio = studios.ensure(brand=brand, by=by)
+    stem = file_name.replace("\\", "/").rsplit("/", 1)[-1][:200] or "picture"
+    return photos.attach(data=data, file_name=f"{_digest(data)} {stem}", by=by, subject_id=studio.subject_id)
+
+
+def get(run_id: int, by: User) -> Run:
+    """A try that the person may know of, with campaign, brand, words, style and endpoint. Raises NotFound."""
+    rows = Run.objects.visible_to(by).select_related(
+        "campaign__brand", "prompt_version__style", "prompt_version__template", "endpoint", "requested_by"
+    )
+    found: Run | None = rows.filter(pk=run_id, prompt_version__template__studio__isnull=False).first()
+    if found is None:
+        raise NotFound(f"There is no try {run_id} in the studio.")
+    return found
+
+
+def wish_of(run: Run) -> Wish:
+    """What a try asked for, so that it can be asked again. The size is what was made."""
+    rows: Sequence[Mapping[str, Any]] = run.definition["rows"]
+    first, version = rows[0], run.prompt_version
+    width, height = listing.picture_size(first) or (0, 0)
+    mark = str(first.get(PHOTO_AXIS, ""))
+    photo = ReferencePhoto.objects.filter(pk=int(mark.removeprefix(PHOTO_MARK))).first() if mark else None
+    brand = run.campaign.brand
+    subject = Subject.objects.filter(pk=first["subject"], brand=brand, studio=None, is_active=True).first()
+    return Wish(
+        text=version.text,
+        negative=version.negative,
+        style=version.style,
+        parameters=version.parameters,
+        width=width,
+        height=height,
+        seed=first.get(SEED_AXIS),
+        count=len(rows),
+        photo=photo,
+        subject=subject,
+    )
+
+
+def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabilities) -> None:
+    problems = []
+    if not wish.text.strip() and capabilities.obeys_prompt:
+        problems.append(Problem("text", "Say what the picture shows."))
+    if len(wish.text) > LONGEST_TEXT or len(wish.negative) > LONGEST_TEXT:
+        problems.append(Problem("text", f"Words have at most {LONGEST_TEXT:,} characters."))
+    for name, value in (("width", wish.width), ("height", wish.height)):
+        if not listing.SHORTEST <= value <= listing.LONGEST:
+            limits = f"{listing.SHORTEST} to {listing.LONGEST} pixels"
+            problems.append(Problem(name, f"Give a {name} of {limits}.", str(value)))
+    if not 1 <= wish.count <= MOST:
+        problems.append(Problem("count", f"Make 1 to {MOST} pictures at once.", str(wish.count)))
+    if wish.seed is not None and not 0 <= wish.seed <= prompts.MAX_SEED - MOST:
+        problems.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED - MOST}.", str(wish.seed)))
+    role = reference(capabilities)
+    if role and role.is_needed and not (wish.photo or wish.subject):
+        message = f"{endpoint.name} works from a photo: choose a product, or drop a picture of one."
+        problems.append(Problem("photo", message))
+    if wish.photo and (wish.photo.subject_id != studio.subject_id or wish.photo.status != PhotoStatus.READY):
+        problems.append(Problem("photo", "This reference picture is not there any more; drop it again."))
+    if wish.subject and wish.subject.brand_id != studio.brand_id:
+        problems.append(Problem("product", "This product belongs to another brand."))
+    if problems:
+        raise Invalid(problems[0].message, problems)
+
+
+def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[str, Any]]:
+    width, height = orders.master_size(wish.width, wish.height, capabilities)
+    row: dict[str, Any] = {"subject": studio.subject_id, "size": f"{width}x{height}"}
+    if wish.subject is not None:
+        row["subject"] = wish.subject.pk
+    elif wish.photo is not None and reference(capabilities):
+        row[PHOTO_AXIS] = f"{PHOTO_MARK}{wish.photo.pk}"
+    if SEED_AXIS not in capabilities.obeys:
+        return [row]  # its pictures would all be equal
+    seed = secrets.randbelow(LARGEST_NEW_SEED) if wish.seed is None else wish.seed
+    return [{**row, SEED_AXIS: seed + number} for number in range(wish.count)]
+
+
+def _name(text: str) -> str:
+    words = " ".join(text.split())
+    return f"Studio: {words if len(words) <= 80 else f'{words[:79]}…'}" if words else "Studio"
+
+
+def _slug(brand: Brand, name: str) -> str:
+    stem = slugify(name)[:44].strip("-") or "prompt"
+    taken = set(PromptTemplate.objects.filter(brand=brand, slug__startswith=stem).values_list("slug", flat=True))
+    return next(one for one in (stem, *(f"{stem}-{n}" for n in range(2, len(taken) + 3))) if one not in taken)
+
+
+def _digest(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()[:12]
