@@ -1,0 +1,229 @@
+"""What the families of image models behind OpenAI's images API take: parameters, sizes, pictures; and servers like it.
+
+A model's id is free text in an endpoint's config; the family is found by the longest prefix that fits it, and each of
+its facts can be said otherwise there. From the documentation of the API as of autumn 2026
+(https://developers.openai.com/api/docs/guides/image-generation) and of openai-python 3.52.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from math import log
+from typing import Any, Final
+
+Size = tuple[int, int]
+"""Width and height in pixels."""
+
+MEGABYTE: Final = 1024 * 1024
+PICTURE_ROLES: Final = ("init", "photo", "cutout", "reference", *(f"reference_{n}" for n in range(2, 17)))
+"""Roles of input pictures, in the order in which they are sent: a mask belongs to the first."""
+ALIKE: Final = 0.01
+"""How much of a picture's shape may differ without anybody minding: the rest is cropped by finishing."""
+
+
+@dataclass(frozen=True)
+class Profile:
+    """What one family takes.
+
+    sizes: the only ones that it makes; () for every size whose sides are multiples of `multiple` within the bounds.
+    max_ratio: long side by short side. parameters: by name, the values that it knows, () for any; sent when a spec or
+    the endpoint sets them. always: sent with every order. negative: the field for what to avoid, "prompt" for a
+    sentence in it, "" if there is no way. seed: the field for it, "" where every order is a draw of its own.
+    image_field: the form's name of pictures. max_images: 0 where it takes none. roles: of the pictures that it takes.
+    """
+
+    name: str
+    sizes: tuple[Size, ...] = ()
+    multiple: int = 16
+    min_pixels: int = 0
+    max_pixels: int = 4096 * 4096
+    max_side: int = 4096
+    max_ratio: float = 16.0
+    parameters: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    always: Mapping[str, Any] = field(default_factory=dict)
+    negative: str = ""
+    seed: str = ""
+    image_field: str = "image[]"
+    max_images: int = 16
+    max_image_bytes: int = 50 * MEGABYTE
+    has_mask: bool = True
+    max_mask_bytes: int = 4 * MEGABYTE
+    roles: tuple[str, ...] = PICTURE_ROLES
+    max_prompt: int = 32_000
+    seconds: float = 30.0
+
+    def allows(self, width: int, height: int) -> bool:
+        if self.sizes:
+            return (width, height) in self.sizes
+        return (
+            not (width % self.multiple or height % self.multiple)
+            and min(width, height) > 0
+            and max(width, height) <= min(self.max_side, self.max_ratio * min(width, height))
+            and self.min_pixels <= width * height <= self.max_pixels
+        )
+
+    def nearest(self, width: int, height: int) -> Size:
+        """The size to ask for when width × height is wanted: of the same shape where there is one, rather larger than
+        smaller, and as near as can be."""
+        if self.allows(width, height):
+            return width, height
+        ratio = min(max(width / height, 1 / self.max_ratio), self.max_ratio)
+        area = min(max(width * height, self.min_pixels), self.max_pixels)
+
+        def distance(size: Size) -> tuple[float, bool, float]:
+            bent = abs(log(size[0] / size[1] / ratio))
+            is_small = size[0] < width or size[1] < height
+            return (0.0 if bent <= ALIKE else round(bent, 2), is_small, abs(log(size[0] * size[1] / area)))
+
+        return min(self.sizes or self._around(ratio), key=distance)
+
+    def _around(self, ratio: float) -> list[Size]:
+        """Every size of about this shape."""
+        step = self.multiple
+        pairs = (
+            (width, high)
+            for width in range(step, self.max_side + 1, step)
+            for high in {int(width / ratio / step) * step, -int(-width / ratio // step) * step}
+        )
+        return [pair for pair in pairs if self.allows(*pair)]
+
+    @property
+    def limits(self) -> Size:
+        """The widest and the highest that it makes."""
+        if self.sizes:
+            return max(width for width, _ in self.sizes), max(height for _, height in self.sizes)
+        return self.max_side, self.max_side
+
+
+def cut_off(made: Size, width: int, height: int) -> float:
+    """The share of a picture that has to be cut off to get the shape of width × height: 0 to 1."""
+    bent = made[0] * height / (made[1] * width)
+    return 1 - min(bent, 1 / bent)
+
+
+_THREE_SIZES: Final = ((1024, 1024), (1536, 1024), (1024, 1536))
+_QUALITIES: Final = ("low", "medium", "high", "auto")
+_GPT: Final[dict[str, tuple[str, ...]]] = {
+    "quality": _QUALITIES,
+    "background": ("transparent", "opaque", "auto"),
+    "moderation": ("low", "auto"),
+}
+_FIXED: Final = Profile(
+    "gpt-image",
+    sizes=_THREE_SIZES,
+    parameters=_GPT,
+    always={"n": 1, "output_format": "png"},
+    negative="prompt",
+)
+_FREE: Final = replace(
+    _FIXED,
+    name="gpt-image-2",
+    sizes=(),
+    min_pixels=655_360,
+    max_pixels=3840 * 2160,
+    max_side=3840,
+    max_ratio=3.0,
+)
+_FINER: Final = {**_GPT, "quality": (*_QUALITIES, "xhigh", "max"), "complexity": ()}
+
+FAMILIES: Final = {
+    one.name: one
+    for one in (
+        _FIXED,
+        replace(_FIXED, name="gpt-image-1-mini", parameters={**_GPT, "input_fidelity": ("low",)}),
+        replace(_FIXED, name="gpt-image-1.5", parameters={**_GPT, "input_fidelity": ("high", "low")}),
+        replace(_FIXED, name="chatgpt-image"),
+        _FREE,
+        replace(_FREE, name="gpt-image-2.5", parameters=_FINER),
+        replace(_FREE, name="gpt-image-2.6", parameters=_FINER),
+        Profile("compatible", always={"response_format": "b64_json"}, max_prompt=100_000, seconds=15.0),
+    )
+}
+"""By prefix of the model's id; "compatible" is for servers that only know a prompt and a size."""
+
+_NUMBERS: Final = frozenset(
+    one.name for one in fields(Profile) if one.type in ("int", "float")
+)  # annotations are text in this module
+
+
+_MAY_BE_NONE: Final = frozenset({"max_images", "min_pixels"})
+
+
+def of_model(model: str) -> Profile:
+    """The family of a model by its id: the longest prefix that fits, else "compatible"."""
+    fitting = [name for name in FAMILIES if model.startswith(name)]
+    return FAMILIES[max(fitting, key=len)] if fitting else FAMILIES["compatible"]
+
+
+def read(plain: Any, model: str) -> Profile:
+    """The profile that an endpoint's config asks for: nothing (found by the model's id), a family's name, or
+    {"base": name, and whatever differs from it}. Raises ValueError with a sentence."""
+    if not plain:
+        return of_model(model)
+    if isinstance(plain, str):
+        return _named(plain)
+    if not isinstance(plain, Mapping):
+        raise ValueError('The "profile" of an openai endpoint is a name or an object such as {"base": "compatible"}.')
+    base = _named(str(plain["base"])) if "base" in plain else of_model(model)
+    known = {one.name for one in fields(Profile)} - {"name"}
+    changes: dict[str, Any] = {}
+    for name, value in plain.items():
+        if name == "base":
+            continue
+        if name not in known:
+            raise ValueError(f"A profile knows no {name!r}; it knows {', '.join(sorted(known))}.")
+        changes[name] = _value(name, value)
+    return replace(base, **changes)
+
+
+def _named(name: str) -> Profile:
+    if name not in FAMILIES:
+        raise ValueError(f"There is no profile {name!r}; known are {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
+def _value(name: str, value: Any) -> Any:
+    """One of a profile's facts as it is written in JSON."""
+    if name == "sizes" and isinstance(value, (list, tuple)):
+        return tuple(_size(one) for one in value)
+    if name == "roles" and isinstance(value, (list, tuple)) and set(value) <= set(PICTURE_ROLES):
+        return tuple(role for role in PICTURE_ROLES if role in value)
+    if name == "parameters" and isinstance(value, Mapping):
+        return {str(one): tuple(str(choice) for choice in choices or ()) for one, choices in value.items()}
+    if name == "always" and isinstance(value, Mapping):
+        return dict(value)
+    if name == "has_mask" and isinstance(value, bool):
+        return value
+    if name in _NUMBERS and type(value) in (int, float) and (value > 0 or (value == 0 and name in _MAY_BE_NONE)):
+        return value
+    if name in {"negative", "seed", "image_field"} and isinstance(value, str):
+        return value
+    raise ValueError(f"A profile's {name!r} cannot be {value!r}; docs/engines.md shows what it may be.")
+
+
+def _size(text: Any) -> Size:
+    found = re.fullmatch(r"([1-9]\d{1,4})\s*[x×]\s*([1-9]\d{1,4})", str(text))
+    if found is None:
+        raise ValueError(f'A profile\'s size is written like "1024x1024", not {text!r}.')
+    return int(found[1]), int(found[2])
+
+
+_TOKENS: Final = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 8320, "max": 16640}
+_TOKENS_OF_A_PICTURE: Final = 1000
+
+
+def typical_usage(profile: Profile, size: Size, *, prompt: str, quality: str, pictures: int) -> dict[str, float]:
+    """About what one image will count, for a quote before it is made: by unit, as in engines.base.Result.usage.
+
+    From the documentation's table for 1024 × 1024, by area; four letters a token; a thousand tokens for a picture
+    that is sent along, and "auto" is taken for "high".
+    """
+    usage: dict[str, float] = {"images": 1}
+    if "quality" in profile.parameters:
+        share = size[0] * size[1] / (1024 * 1024)
+        usage["text_input_tokens"] = -(-len(prompt) // 4)
+        usage["image_input_tokens"] = pictures * _TOKENS_OF_A_PICTURE
+        usage["output_tokens"] = round(_TOKENS.get(quality, _TOKENS["high"]) * share)
+    return usage
