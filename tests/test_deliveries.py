@@ -18,11 +18,12 @@ from campaigns.errors import Conflict, Invalid, NotAllowed
 from campaigns.fetching import is_public
 from campaigns.models import Event
 from campaigns.services import audit
+from campaigns.signing import is_signed, new_secret, sign
 from generation.models import Asset
 from review.choices import Desired, Observed
 from review.delivery import base
 from review.delivery.base import DeliveryError
-from review.delivery.webhook import Webhook, is_signed, new_secret, sign
+from review.delivery.webhook import Webhook
 from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
 from review.selectors import changes
 from review.services import approved_zip, consequences, decisions, deliveries, destinations

@@ -7,54 +7,18 @@ the files with their hashes and stable addresses; the receiver fetches them with
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hashlib
-import hmac
 import json
-import secrets
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import fetching
+from campaigns import fetching, signing
 from campaigns.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError, Package, Receipt, register
 
 TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease: nobody may park a worker
-PREFIX = "whsec_"
-
-
-def new_secret() -> str:
-    """A fresh signing secret."""
-    return PREFIX + base64.b64encode(secrets.token_bytes(32)).decode()
-
-
-def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
-    """The `webhook-signature` header for one attempt."""
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    digest = hmac.new(_key(secret), signed, hashlib.sha256).digest()
-    return "v1," + base64.b64encode(digest).decode()
-
-
-def is_signed(
-    secret: str, headers: Mapping[str, str], body: bytes, *, now: float, tolerance_seconds: int = 300
-) -> bool:
-    """What a receiver does: True if the headers carry a fresh signature of exactly these bytes."""
-    timestamp = headers.get("webhook-timestamp", "")
-    if not timestamp.isdigit() or abs(now - int(timestamp)) > tolerance_seconds:
-        return False
-    wanted = sign(secret, headers.get("webhook-id", ""), int(timestamp), body)
-    return any(hmac.compare_digest(wanted, one) for one in headers.get("webhook-signature", "").split(" "))
-
-
-def _key(secret: str) -> bytes:
-    try:
-        return base64.b64decode(secret.removeprefix(PREFIX), validate=True)
-    except binascii.Error:
-        raise DeliveryError("The webhook's secret is not base64 after whsec_.", is_final=True) from None
 
 
 @register("webhook")
@@ -75,14 +39,14 @@ class Webhook:
             fetching.parse(self.url, self._policy())
         except fetching.Refused as refusal:
             problems.append(f"url: {refusal.message}")
-        if not self.secret.startswith(PREFIX):
+        if not self.secret.startswith(signing.PREFIX):
             problems.append("secret: expected whsec_ and base64 of 24 to 64 bytes.")
         else:
             try:
-                if not 24 <= len(_key(self.secret)) <= 64:
+                if not 24 <= len(signing.key_of(self.secret)) <= 64:
                     problems.append("secret: expected 24 to 64 bytes after whsec_.")
-            except DeliveryError as error:
-                problems.append(f"secret: {error.message}")
+            except signing.BadSecret as error:
+                problems.append(f"secret: {error}")
         return problems
 
     def put(self, package: Package) -> Receipt:
@@ -121,7 +85,7 @@ class Webhook:
             "user-agent": "Proofline-Webhooks/1",
             "webhook-id": message_id,
             "webhook-timestamp": str(timestamp),
-            "webhook-signature": sign(self.secret, message_id, timestamp, body),
+            "webhook-signature": self._signature(message_id, timestamp, body),
         }
         try:
             answer = fetching.post(
@@ -130,6 +94,12 @@ class Webhook:
         except fetching.Refused as refusal:
             raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
         return _judge(self.url, answer.status, answer.headers)
+
+    def _signature(self, message_id: str, timestamp: int, body: bytes) -> str:
+        try:
+            return signing.sign(self.secret, message_id, timestamp, body)
+        except signing.BadSecret as error:
+            raise DeliveryError(str(error), is_final=True) from None
 
     def _policy(self) -> fetching.Policy:
         if self.allow_private:
