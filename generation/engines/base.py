@@ -8,7 +8,7 @@ only this.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, runtime_checkable
@@ -111,7 +111,8 @@ class Result:
     seconds: wall time of this image's share of the batch. facts: device, batch size, steps, scheduler: whatever
     making it again needs. usage: what a remote service counted for this image, by unit ("images", "seconds",
     "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices make money of it. outputs: of a
-    remote result, where its pixels are, for `fetch`.
+    remote result, where its pixels are, for `fetch`. arriving: of a local result that was yielded while its pixels are
+    still on their way from the card; `arrived` waits for them.
     """
 
     task_id: int
@@ -126,6 +127,11 @@ class Result:
     error: EngineError | None = None
     usage: Mapping[str, float] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
+    arriving: Callable[[], Pixels] | None = None
+
+    def arrived(self) -> Result:
+        """This result with its pixels, waited for where they are not there yet; on any thread. Raises EngineError."""
+        return self if self.arriving is None else replace(self, pixels=self.arriving(), arriving=None)
 
 
 @dataclass(frozen=True)
@@ -243,8 +249,9 @@ class Engine(Protocol):
 
 class LocalEngine(Engine, Protocol):
     def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
-        """Yield one Result per task, as they finish, in any order. Raises EngineError only when the whole
-        batch failed."""
+        """Yield one Result per task, as they finish, in any order; of a picture whose pixels are still `arriving` the
+        caller waits for them, and may start the next batch before. Raises EngineError only when the whole batch failed.
+        """
 
 
 class RemoteEngine(Engine, Protocol):

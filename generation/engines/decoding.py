@@ -1,0 +1,110 @@
+"""From latents to pixels beside the next batch: the autoencoder runs on a thread and a CUDA stream of its own.
+
+A batch's last step leaves a few hundred kilobytes of latents. Decoding them, and carrying megabytes of pixels off the
+card, keeps nobody from starting the next batch: `Decoder.later` returns at once, and whoever finishes a picture waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+from generation.engines.base import EngineError, ErrorKind, Pixels
+
+
+def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
+    """What a pipeline does to its latents after the last step. → uint8 tensor, batch × height × width × 3, on the card.
+
+    latents: as `output_type="latent"` returns them; FLUX packs them into tokens.
+    """
+    import torch
+
+    if hasattr(pipe, "_unpack_latents"):
+        latents = pipe._unpack_latents(latents, height, width, pipe.vae_scale_factor)
+    config = pipe.vae.config
+    mean, spread = getattr(config, "latents_mean", None), getattr(config, "latents_std", None)
+    if mean is not None and spread is not None:
+        column = (1, -1, 1, 1)
+        mean = torch.tensor(mean).view(column).to(latents.device, latents.dtype)
+        spread = torch.tensor(spread).view(column).to(latents.device, latents.dtype)
+        latents = latents * spread / config.scaling_factor + mean
+    else:
+        latents = latents / config.scaling_factor
+    if getattr(config, "shift_factor", None):
+        latents = latents + config.shift_factor
+    return as_bytes(pipe.vae.decode(latents.to(pipe.vae.dtype), return_dict=False)[0] / 2 + 0.5)
+
+
+def as_bytes(images: Any) -> Any:
+    """Float tensor, batch × 3 × height × width, 0–1 → uint8, batch × height × width × 3. Rounded in 32 bits: above 128
+    a bfloat16 holds whole numbers only."""
+    import torch
+
+    return (images.float().clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+class Decoder:
+    """Decodes one batch after the other on a thread of its own; on CUDA beside what the other stream does."""
+
+    def __init__(self, device: str) -> None:
+        self._device = device
+        self._thread = ThreadPoolExecutor(1, "decode")
+        self._stream: Any = None
+
+    def later(
+        self, work: Callable[[], Any], regime: Callable[[], AbstractContextManager[None]] = nullcontext
+    ) -> Future[Pixels]:
+        """`work()` → uint8 tensor on the card, called once everything that this thread has given to the card is done.
+
+        regime: entered here and now, left when the pixels are in main memory. The future raises EngineError of kind
+        MEMORY where they did not fit.
+        """
+        import torch
+
+        ready = torch.cuda.Event() if self._device.startswith("cuda") else None
+        if ready is not None:
+            ready.record(torch.cuda.current_stream(self._device))
+        held = regime()
+        held.__enter__()
+        try:
+            return self._thread.submit(self._run, work, ready, held)
+        except BaseException:
+            held.__exit__(None, None, None)
+            raise
+
+    def close(self) -> None:
+        """Let go of the thread after what it has in hand."""
+        self._thread.shutdown(wait=True)
+
+    def _run(self, work: Callable[[], Any], ready: Any, held: AbstractContextManager[None]) -> Pixels:
+        import torch
+
+        try:
+            if ready is not None:
+                return self._beside(work, ready)
+            pixels: Pixels = work().numpy()
+            return pixels
+        except torch.OutOfMemoryError as error:
+            text = f"Decoding the batch did not fit into {self._device}'s memory; give the endpoint a smaller batch."
+            raise EngineError(ErrorKind.MEMORY, text, log=str(error)) from error
+        finally:
+            held.__exit__(None, None, None)
+
+    def _beside(self, work: Callable[[], Any], ready: Any) -> Pixels:
+        """On the second stream, into page-locked memory; only this thread waits for the copy."""
+        import torch
+
+        if self._stream is None:
+            self._stream = torch.cuda.Stream(self._device)
+        with torch.cuda.stream(self._stream):
+            self._stream.wait_event(ready)
+            tensor = work()
+            pixels = torch.empty(tensor.shape, dtype=tensor.dtype, pin_memory=True)
+            pixels.copy_(tensor, non_blocking=True)
+            copied = torch.cuda.Event(blocking=True)
+            copied.record(self._stream)
+        copied.synchronize()
+        whole: Pixels = pixels.numpy()
+        return whole

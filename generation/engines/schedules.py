@@ -1,0 +1,48 @@
+"""Schedulers that know by counting where they are, so that no step of the loop waits for the card.
+
+diffusers' schedulers find their place by comparing the time step, which lies on the card, with a list: the processor
+reads it back and meanwhile gives the card nothing to do. Here the noise levels stay on the CPU, whose scalars ride
+along with a kernel's arguments, and the place in the list is counted.
+"""
+
+from __future__ import annotations
+
+from functools import cache, wraps
+from typing import Any
+
+
+def fresh(kind: type, config: Any) -> Any:
+    """A scheduler of diffusers' class `kind`, configured so, that counts. It keeps state: one for every batch."""
+    return _counting(kind).from_config(config)  # type: ignore[attr-defined]
+
+
+@cache
+def _counting(kind: Any) -> type:
+    """The class `kind`, counting; under its name, because pipelines and facts record it."""
+    reads_its_place = not hasattr(kind, "set_begin_index")  # DDIM and its like look up what belongs to a time step
+
+    class Counting(kind):  # type: ignore[misc]
+        @wraps(kind.set_timesteps)
+        def set_timesteps(self, *args: Any, **named: Any) -> None:
+            arguments = dict(zip(("num_inference_steps", "device"), args, strict=False)) | named
+            device = arguments.pop("device", None)
+            super().set_timesteps(device="cpu", **arguments)
+            self.on_host = self.timesteps.tolist()
+            self.timesteps = self.timesteps.to(device)
+            self.set_begin_index(0)
+
+        def set_begin_index(self, begin_index: int = 0) -> None:
+            """Start at this place of the list: pipelines that leave out the first steps say so."""
+            self.place = begin_index
+            if not reads_its_place:
+                super().set_begin_index(begin_index)
+
+        @wraps(kind.step)
+        def step(self, model_output: Any, timestep: Any, *args: Any, **named: Any) -> Any:
+            if reads_its_place:
+                timestep = self.on_host[self.place]
+            self.place += 1
+            return super().step(model_output, timestep, *args, **named)
+
+    Counting.__name__, Counting.__qualname__, Counting.__module__ = kind.__name__, kind.__qualname__, kind.__module__
+    return Counting
