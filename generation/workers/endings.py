@@ -31,7 +31,7 @@ class Endings:
         self._leases = leases
 
     def complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        made = product.develop_result(brief, result)
+        made = product.develop_result(brief, result.arrived())
         faults.point("stored")
         self._end(job, claim, made)
 

@@ -27,6 +27,8 @@ log = structlog.get_logger(__name__)
 
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
+PLACES = 16
+"""Pictures between the engine and the store: two batches of eight, so that one is drawn while the other is decoded."""
 
 
 class LaneWorker:
@@ -42,7 +44,7 @@ class LaneWorker:
         self._engines = Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
         self._claimer = ThreadPoolExecutor(1, "claim")
-        self._places = threading.BoundedSemaphore(FINISHERS * 2)
+        self._places = threading.BoundedSemaphore(PLACES)
 
     def start(self) -> None:
         self.leases.start()
