@@ -278,7 +278,7 @@ def _field(control: Control) -> forms.Field:
 def _scene_from() -> forms.Field:
     hints = {"autocomplete": "off", "placeholder": "{scene}"}
     return forms.CharField(
-        label="or as each product says", required=False, max_length=200, widget=forms.TextInput(attrs=hints)
+        label="Or as the axis or each product says", required=False, max_length=200, widget=forms.TextInput(attrs=hints)
     )
 
 

@@ -79,6 +79,14 @@ def test_without_scenes_the_editor_says_how_to_get_one(
     assert "Make a picture of one and approve it." in page and "An empty marble table" in page
 
 
+def test_many_concepts_without_a_picture_are_three_names_and_a_number(brand: Brand, editor: Any) -> None:
+    for name in ("attic", "beach", "cellar", "dune", "eaves"):
+        picture(brand, name, state="in_review")
+    page = editor().content.decode()
+    assert "An empty cellar" in page and "An empty dune" not in page
+    assert "and " in page and ">2 more</a>" in page and "products/?kind=concept" in page
+
+
 def test_what_is_chosen_is_saved_and_shown_again(brand: Brand, editor: Any, version: PromptVersion) -> None:
     picture(brand)
     assert editor(control_scene="marble-table").status_code == 302
