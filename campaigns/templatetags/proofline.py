@@ -18,7 +18,18 @@ register = template.Library()
 SWATCHES = ("colour_hex", "color_hex", "hex")
 
 _TONES = {
-    "good": {"approved", "present", "succeeded", "finished", "applied", "pass", "ready", "published", "decided", "live"},
+    "good": {
+        "approved",
+        "present",
+        "succeeded",
+        "finished",
+        "applied",
+        "pass",
+        "ready",
+        "published",
+        "decided",
+        "live",
+    },
     "warn": {
         "held",
         "paused",
