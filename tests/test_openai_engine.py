@@ -104,7 +104,7 @@ def test_words_become_a_picture_with_what_it_counted(server: OpenAIServer) -> No
     assert result.facts["revised_prompt"] == "a mug on oak, in soft light"
     assert result.facts["request_id"].startswith("req_")
     assert server.made[0].client_request_id == result.facts["client_request_id"]
-    assert result.facts["made_size"] == result.facts["asked_size"] == "1088x1344"
+    assert result.facts["made_size"] == result.facts["asked_size"] == [1088, 1344]
     assert result.facts["is_reproducible"] is False
 
 
@@ -142,8 +142,8 @@ def test_every_family_orders_what_its_model_takes(server: OpenAIServer, model: s
     assert made.validate(asked) == []
     result = order(made, asked)
     assert result.pixels is not None
-    assert result.facts["asked_size"] in {"1536x1024", "1200x800"}
-    assert result.facts["wanted_size"] == "1200x800"
+    assert result.facts["asked_size"] in ([1536, 1024], [1200, 800])
+    assert result.facts["wanted_size"] == [1200, 800]
 
 
 # -- sizes -------------------------------------------------------------------------------------------------------------
@@ -527,6 +527,7 @@ def test_a_service_that_is_not_there_was_sent_nothing() -> None:
         b'{"created": 1, "data": [{"b64_json": "!!!"}]}',
         b'{"created": 1, "data": [{"b64_json": "aGFsZg=="}]}',
         b'{"created": 1, "data": 5}',
+        b'{"created": 1, "data": [{"b64_json": 3}], "usage": {"output_tokens": "many"}}',
         b"[]",
         b"<html>hello</html>",
     ],

@@ -163,19 +163,24 @@ class OpenAIImages:
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Order one image and wait for it. The marker goes along as x-client-request-id: it can find the call in the
         service's own books, by asking its support, and nowhere else."""
+        asked = self._asked(task.spec)
+        sent = uploads.read(task.spec, asked, self.profile, context)
         try:
-            return self._submit(task, marker, context)
+            return self._submit(task, marker, asked, sent)
         except EngineError as error:
-            message = error.message
-            if error.kind == ErrorKind.DOUBT:
-                message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
-            clean = EngineError(
-                error.kind,
-                self._clean(message),
-                retry_after_seconds=error.retry_after_seconds,
-                log=self._clean(error.log),
-            )
-            raise clean from None  # what it came from may carry the key in its words
+            raise self._told(error, marker) from None  # what it came from may carry the key in its words
+        except Exception as error:
+            # Nothing but the service is known to fail; whatever else does, does so after the order was sent.
+            message = f"{self._service.host} took the order, and its answer broke us: {type(error).__name__}: {error}"
+            raise self._told(EngineError(ErrorKind.DOUBT, message), marker) from None
+
+    def _told(self, error: EngineError, marker: str) -> EngineError:
+        """The error without the key and, in doubt, with the mark by which the call can be found."""
+        message = error.message
+        if error.kind == ErrorKind.DOUBT:
+            message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
+        wait = error.retry_after_seconds
+        return EngineError(error.kind, self._clean(message), retry_after_seconds=wait, log=self._clean(error.log))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         raise EngineError(ErrorKind.DOUBT, f"{self._service.host} keeps no list of calls that could be asked.")
@@ -193,10 +198,8 @@ class OpenAIImages:
     def cancel(self, remote_id: str) -> None:
         """A call that runs cannot be called off: it ends within its time and is paid for."""
 
-    def _submit(self, task: Task, marker: str, context: Context) -> Submitted:
+    def _submit(self, task: Task, marker: str, asked: profiles.Size, sent: Uploads) -> Submitted:
         spec = task.spec
-        asked = self._asked(spec)
-        sent = uploads.read(spec, asked, self.profile, context)
         started = time.perf_counter()
         response = self._order(spec, asked, sent, marker)
         if response.status_code != 200:
@@ -208,7 +211,7 @@ class OpenAIImages:
         request = answers.request_id(response)
         facts = self._facts(spec, asked, sent, answer, entries)
         facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
-        facts["made_size"] = f"{pixels.shape[1]}x{pixels.shape[0]}"
+        facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
         result = Result(
             task.id,
             pixels,
@@ -362,8 +365,8 @@ class OpenAIImages:
         return {
             "host": self._service.host,
             "profile": self.profile.name,
-            "wanted_size": f"{spec.width}x{spec.height}",
-            "asked_size": f"{asked[0]}x{asked[1]}",
+            "wanted_size": [spec.width, spec.height],
+            "asked_size": list(asked),
             "parameters": self._parameters(spec),
             "pictures": [one.name for one in sent.pictures],
             "mask": sent.mask is not None,
