@@ -104,6 +104,9 @@ class Service:
         until = monotonic() + DOWNLOAD_SECONDS
         try:
             with self._client.stream("GET", url) as response:
+                if response.status_code in {404, 410}:
+                    message = f"{self.host} no longer has the picture (HTTP {response.status_code})."
+                    raise EngineError(ErrorKind.LOST, message)
                 if response.status_code != 200:
                     response.read()
                     raise refusal(response, self.host)
