@@ -1,0 +1,303 @@
+"""One ComfyUI server, and the several of one endpoint: what each has to do, which one gets the next picture.
+
+Product: ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes). `/api/jobs` is asked first;
+a server that has no such address is older and is asked by queue and history.
+"""
+
+from __future__ import annotations
+
+import base64
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from time import monotonic
+from typing import Any, Final
+from urllib.parse import quote, urlencode, urlsplit
+
+import httpx
+
+from generation.engines.base import EngineError, ErrorKind, Pending
+from generation.engines.comfyui_answers import Picture, as_job
+from generation.engines.comfyui_graph import FOLDER, Graph
+from generation.engines.service import Service, json_of, refusal
+
+DEPTH_SECONDS: Final = 1.0
+"""How long a server's queue depth counts as known."""
+AWAY_SECONDS: Final = 15.0
+"""How long a server that did not answer is left alone."""
+LACKING_SECONDS: Final = 60.0
+"""How long a server that lacks a model or a node gets no further order."""
+STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
+MARKER: Final = "proofline"
+HISTORY_LOOKED_AT: Final = 200
+
+
+@dataclass(frozen=True)
+class Taken:
+    """An accepted order. node_errors: parts of the workflow that the server will leave out."""
+
+    prompt_id: str
+    node_errors: Mapping[str, Any]
+
+
+class Server:
+    """One ComfyUI at a base address. Called from many threads."""
+
+    def __init__(self, url: str, *, headers: Mapping[str, str], timeout_seconds: float, ca: str) -> None:
+        self.service = Service(url, headers=headers, timeout_seconds=timeout_seconds, ca=ca)
+        parts = urlsplit(self.service.base_url)
+        self.name = (parts.netloc.rsplit("@", 1)[-1] + parts.path).rstrip("/")
+        self.guard = threading.Lock()
+        self.away_since: float | None = None
+        self.why_away: EngineError | None = None
+        self._depth = 0.0
+        self._looked_at = -DEPTH_SECONDS
+        self._looking = threading.Lock()
+        self._leave_until = 0.0
+        self.lacks = ""
+
+    # -- how it is -------------------------------------------------------------------------------------------------
+
+    def depth(self) -> float | None:
+        """Orders before a new one, as far as known; None if it is away, or lacks what the workflow needs.
+
+        One thread looks at a time and the others take what is known, so that a dead server delays one order only.
+        """
+        now = monotonic()
+        if now < self._leave_until:
+            return None
+        if now - self._looked_at >= DEPTH_SECONDS and self._looking.acquire(blocking=False):
+            try:
+                self._look()
+            finally:
+                self._looking.release()
+        return None if self.away_since is not None else self._depth
+
+    def _look(self) -> None:
+        try:
+            response = self.ask("GET", "prompt")
+            if response.status_code != 200:
+                raise refusal(response, self.name)
+            waiting = float(json_of(response, self.name)["exec_info"]["queue_remaining"])
+        except EngineError as error:
+            self.is_away(error)
+        except (KeyError, TypeError, ValueError):
+            self.is_away(EngineError(ErrorKind.TRANSIENT, f"{self.name} does not answer as a ComfyUI does."))
+        else:
+            with self.guard:
+                self._depth, self._looked_at, self.lacks = waiting, monotonic(), ""
+
+    def counts(self, orders: int) -> None:
+        """Count an order that was just sent, until the server's own number is known again."""
+        with self.guard:
+            self._depth += orders
+
+    def is_away(self, error: EngineError) -> None:
+        with self.guard:
+            self.why_away = error
+            self.away_since = self.away_since if self.away_since is not None else monotonic()
+            self._leave_until = monotonic() + AWAY_SECONDS
+
+    def is_back(self) -> None:
+        self.away_since = self.why_away = None
+
+    def is_lacking(self, words: str) -> None:
+        with self.guard:
+            self.lacks = words
+            self._leave_until = monotonic() + LACKING_SECONDS
+
+    def away_seconds(self) -> float:
+        return 0.0 if self.away_since is None else monotonic() - self.away_since
+
+    def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
+        """Service.ask that notes whether the server is there. A gateway's 502, 503 or 504 is no answer of it."""
+        try:
+            response = self.service.ask(method, path, **options)
+            if response.status_code in {502, 503, 504}:
+                raise refusal(response, self.name)
+        except EngineError as error:
+            self.is_away(error)
+            raise
+        self.is_back()
+        return response
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def upload(self, name: str, data: bytes) -> str:
+        """Put an input image there; the name to load it by, which the server may have changed. Raises EngineError."""
+        response = self.ask(
+            "POST",
+            "upload/image",
+            files={"image": (name, data, "application/octet-stream")},
+            data={"type": "input", "subfolder": FOLDER, "overwrite": "false"},
+        )
+        if response.status_code != 200:
+            raise refusal(response, self.name, words="it did not take the input image")
+        stored = json_of(response, self.name)
+        if not isinstance(stored, Mapping) or not stored.get("name"):
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.name} did not say under which name it keeps the image.")
+        folder = str(stored.get("subfolder") or "")
+        return f"{folder}/{stored['name']}" if folder else str(stored["name"])
+
+    def order(self, graph: Graph, marker: str, client_id: str) -> httpx.Response:
+        """POST the graph under our own id. EngineError DOUBT if the order may have arrived without an answer."""
+        body = {
+            "prompt": graph,
+            "prompt_id": marker,
+            "client_id": client_id,
+            # Servers that give ids of their own are searched for the marker; nobody would see the previews.
+            "extra_data": {MARKER: marker, "preview_method": "none"},
+        }
+        try:
+            response = self.service.order("POST", "prompt", json=body)
+        except EngineError as error:
+            self.is_away(error)
+            raise
+        if response.status_code == 200:
+            self.counts(1)
+        return response
+
+    def find(self, marker: str) -> str | None:
+        """The id under which it has the order marked so, None if it does not. EngineError if it cannot be asked."""
+        response = self.ask("GET", f"api/jobs/{quote(marker)}")
+        if is_answer(response):
+            return marker if response.status_code == 200 else None
+        running, waiting = self._queue()
+        for entry in [*running, *waiting]:
+            if marker in (entry[1], _marker_of(entry)):
+                return str(entry[1])
+        kept = self._json("history", params={"max_items": HISTORY_LOOKED_AT})
+        for prompt_id, entry in kept.items():
+            if marker in (prompt_id, _marker_of(entry.get("prompt"))):
+                return str(prompt_id)
+        one = self._json(f"history/{quote(marker)}")
+        return marker if marker in one else None
+
+    def standing(self, prompt_ids: Collection[str]) -> dict[str, Pending | Mapping[str, Any] | None]:
+        """Of each id: Pending, the ended job as /api/jobs tells it, or None if the server does not know it."""
+        response = self.ask("GET", "api/jobs", params={"status": "pending,in_progress", "sort_order": "asc"})
+        if is_answer(response) and response.status_code == 200:
+            at_work = _positions(_jobs(json_of(response, self.name)))
+            return {one: at_work.get(one) or self._job(one) for one in prompt_ids}
+        running, waiting = self._queue()
+        ids = [(str(entry[1]), "in_progress") for entry in running]
+        ids += [(str(entry[1]), "pending") for entry in sorted(waiting, key=lambda entry: entry[0])]
+        at_work = _positions(ids)
+        return {one: at_work.get(one) or self._remembered(one) for one in prompt_ids}
+
+    def _job(self, prompt_id: str) -> Pending | Mapping[str, Any] | None:
+        response = self.ask("GET", f"api/jobs/{quote(prompt_id)}")
+        if response.status_code == 404 and is_answer(response):
+            return None
+        if response.status_code != 200:
+            raise refusal(response, self.name)
+        job = json_of(response, self.name)
+        if not isinstance(job, Mapping) or job.get("status") not in STATES:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.name} answered something else than a job.")
+        return Pending() if job.get("status") in {"pending", "in_progress"} else job
+
+    def _remembered(self, prompt_id: str) -> Mapping[str, Any] | None:
+        kept = self._json(f"history/{quote(prompt_id)}")
+        entry = kept.get(prompt_id)
+        return as_job(prompt_id, entry) if isinstance(entry, Mapping) else None
+
+    def _queue(self) -> tuple[list[Any], list[Any]]:
+        """(running, waiting) as [number, id, graph, extra data, outputs]."""
+        queue = self._json("queue")
+        return list(queue.get("queue_running") or ()), list(queue.get("queue_pending") or ())
+
+    def _json(self, path: str, **options: Any) -> Mapping[str, Any]:
+        response = self.ask("GET", path, **options)
+        if response.status_code != 200:
+            raise refusal(response, self.name)
+        answer = json_of(response, self.name)
+        if not isinstance(answer, Mapping):
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.name} answered {path} with something else than an object.")
+        return answer
+
+    def cancel(self, prompt_id: str) -> None:
+        """Give up on this one order. Never a bare /interrupt, which would stop whoever's picture is being made."""
+        response = self.ask("POST", f"api/jobs/{quote(prompt_id)}/cancel")
+        if response.status_code == 200:
+            return
+        self.ask("POST", "queue", json={"delete": [prompt_id]})
+        running, _ = self._queue()
+        if any(str(entry[1]) == prompt_id for entry in running):
+            self.ask("POST", "interrupt", json={"prompt_id": prompt_id})
+
+    # -- pictures and facts ----------------------------------------------------------------------------------------
+
+    def address(self, picture: Picture) -> str:
+        return self.service.address(f"view?{urlencode(picture.query)}")
+
+    def facts(self) -> Mapping[str, Any]:
+        return self._json("system_stats")
+
+    def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+        """What the server says of these node classes; those that it does not have are absent."""
+        found = {}
+        for name in classes:
+            told = self._json(f"object_info/{quote(name, safe='')}").get(name)
+            if isinstance(told, Mapping):
+                found[name] = told
+        return found
+
+
+class Fleet:
+    """The servers of one endpoint."""
+
+    def __init__(self, servers: Sequence[Server]) -> None:
+        self.servers = list(servers)
+        self._turn = 0
+
+    def named(self, name: str) -> Server | None:
+        return next((server for server in self.servers if server.name == name), None)
+
+    def in_order(self) -> list[Server]:
+        """Those that can take an order, the least busy first; equals in turn."""
+        self._turn += 1
+        count = len(self.servers)
+        turned = [self.servers[(self._turn + place) % count] for place in range(count)]
+        depths = [(depth, server) for server in turned if (depth := server.depth()) is not None]
+        return [server for _, server in sorted(depths, key=lambda pair: pair[0])]
+
+
+def credentials(secret: str) -> dict[str, str]:
+    """The header that a secret becomes: "user:password" is basic, anything else a bearer token."""
+    if not secret:
+        return {}
+    if ":" in secret:
+        return {"Authorization": f"Basic {base64.b64encode(secret.encode()).decode()}"}
+    return {"Authorization": f"Bearer {secret}"}
+
+
+def is_answer(response: httpx.Response) -> bool:
+    """True if /api/jobs exists there: an older server answers 404 or 405 too, but not in JSON."""
+    if response.status_code == 200:
+        return "json" in response.headers.get("content-type", "")
+    try:
+        return response.status_code == 404 and "error" in response.json()
+    except (ValueError, TypeError):
+        return False
+
+
+def _jobs(answer: Any) -> list[tuple[str, str]]:
+    """(id, status) of what is waiting or running, the running first, then in the order in which they will run."""
+    listed = answer.get("jobs") if isinstance(answer, Mapping) else None
+    jobs = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    jobs.sort(key=lambda job: (job.get("status") != "in_progress", job.get("priority") or 0))
+    return [(str(job.get("id")), str(job.get("status"))) for job in jobs]
+
+
+def _positions(listed: Sequence[tuple[str, str]]) -> dict[str, Pending]:
+    return {
+        prompt_id: Pending(ahead=0 if status == "in_progress" else place)
+        for place, (prompt_id, status) in enumerate(listed)
+    }
+
+
+def _marker_of(order: Any) -> str | None:
+    """Our marker in an order's extra data."""
+    extra = order[3] if isinstance(order, list) and len(order) > 3 else None
+    found = extra.get(MARKER) if isinstance(extra, Mapping) else None
+    return str(found) if found else None
