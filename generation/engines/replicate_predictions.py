@@ -1,0 +1,247 @@
+"""What a prediction says of itself, and what an answer of Replicate or a Cog server means when it is a refusal.
+
+Both speak of the same object (https://replicate.com/docs/reference/http#predictions.get,
+https://github.com/replicate/cog/blob/main/docs/http.md). Nothing here touches the network.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+from urllib.parse import unquote_to_bytes
+
+import httpx
+
+from generation.engines import service
+from generation.engines.base import EngineError, ErrorKind, Pending, Result
+
+SUCCEEDED, FAILED, CANCELED, ABORTED = "succeeded", "failed", "canceled", "aborted"
+ENDED: Final = frozenset({SUCCEEDED, FAILED, CANCELED, ABORTED})
+LONGEST_LOG = 4000
+
+_UNSAFE = re.compile(r"nsfw|flagged as sensitive|\bE005\b|safety (?:checker|filter|system)|content polic|moderat", re.I)
+_MEMORY = re.compile(r"out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED", re.I)
+_PASSING = re.compile(
+    r"please retry|interrupted|unexpected error|internal (?:server )?error|temporar|time[ds]? ?out|unavailable"
+    r"|\bE(?:6716|8765|1000|9243|004|003)\b|high demand|connection (?:reset|refused|error)",
+    re.I,
+)
+_RESETS = re.compile(r"resets? in ~?\s*(\d+(?:\.\d+)?)\s*(ms|s|m)?", re.I)
+_STEPS = re.compile(r"\d+%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
+
+
+def standing(
+    prediction: Mapping[str, Any],
+    *,
+    seed_input: str = "",
+    takes_early: bool = False,
+    deadline_seconds: float | None = None,
+) -> Pending | Result:
+    """Where a prediction is.
+
+    seed_input: the model's name for the seed. takes_early: the whole output counts although its status is still
+    "processing", as it may be in an answer that was waited for; its metrics are missing then. deadline_seconds: after
+    what time since its creation it was to be cancelled.
+    """
+    status = str(prediction.get("status", ""))
+    if status not in ENDED and not (takes_early and outputs_of(prediction.get("output"))):
+        return _pending(prediction)
+    error = _error(prediction, deadline_seconds) if status in ENDED else None
+    outputs = tuple(outputs_of(prediction.get("output"))) if error is None else ()
+    if error is None and not outputs:
+        error = _without_picture(prediction)
+    metrics = _mapping(prediction.get("metrics"))
+    seconds = _number(metrics.get("predict_time"))
+    usage = {"seconds": seconds} if seconds is not None else {}
+    if outputs:
+        usage["images"] = float(len(outputs))
+    seed = _mapping(prediction.get("input")).get(seed_input) if seed_input else None
+    return Result(
+        0,
+        None,
+        model=str(prediction.get("model") or ""),
+        revision=str(prediction.get("version") or ""),
+        seed=seed if isinstance(seed, int) else 0,
+        seconds=seconds or 0.0,
+        facts=_facts(prediction, metrics, len(outputs)),
+        log=str(prediction.get("logs") or "")[-LONGEST_LOG:],
+        error=error,
+        usage=usage,
+        outputs=outputs,
+    )
+
+
+def lost(prediction_id: str) -> Result:
+    """For an id that the service does not know."""
+    message = f"The service no longer knows the prediction {prediction_id}."
+    return Result(0, None, error=EngineError(ErrorKind.LOST, message))
+
+
+def outputs_of(output: Any) -> Iterator[str]:
+    """The addresses (https or data) in an output, which is one, a list, or a mapping of names to them."""
+    if isinstance(output, str):
+        if output.startswith(("http://", "https://", "data:")):
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from outputs_of(value)
+    elif isinstance(output, list):
+        for value in output:
+            yield from outputs_of(value)
+
+
+def data_of(url: str) -> bytes:
+    """The bytes in a data URL (RFC 2397). EngineError of kind TRANSIENT where it was cut off."""
+    head, comma, body = url.partition(",")
+    try:
+        if not comma:
+            raise ValueError("it has no content")
+        return base64.b64decode(body, validate=True) if head.endswith(";base64") else unquote_to_bytes(body)
+    except (ValueError, binascii.Error) as error:
+        raise EngineError(ErrorKind.TRANSIENT, f"The picture that came in the answer is broken: {error}") from error
+
+
+def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> EngineError:
+    """What an answer that is no success means, in the service's words and with the seconds that it asks to wait."""
+    body = _json(response)
+    words = "; ".join(_fields(body)) or _detail(body)
+    status = response.status_code
+    if status == 429:
+        wait = _retry_after(body, response)
+        message = f"{name}: {words or 'asked too often'} (HTTP 429)"
+        return EngineError(ErrorKind.RATE, message, retry_after_seconds=wait, log=response.text[:LONGEST_LOG])
+    if status == 401:
+        words = f"the token was refused; enter the endpoint's secret anew ({words or 'unauthenticated'})"
+    elif status == 402:
+        words = f"the account has no credit ({words or 'payment required'})"
+    if is_order and status == 500:
+        # Whether it was taken is not said; the list of predictions tells.
+        message = f"{name}: {words or 'internal error'} (HTTP 500)"
+        return EngineError(ErrorKind.DOUBT, message, log=response.text[:LONGEST_LOG])
+    return service.refusal(response, name, words=words, is_order=is_order)
+
+
+def schema_inputs(model: Mapping[str, Any]) -> frozenset[str]:
+    """The names of a model's inputs, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a version,
+    a model or a deployment. Empty where there is none."""
+    version = _mapping(model.get("latest_version"))
+    schema = _mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
+    parts = _mapping(_mapping(schema.get("components")).get("schemas"))
+    return frozenset(_mapping(_mapping(parts.get("Input")).get("properties")))
+
+
+def moment(text: Any) -> datetime | None:
+    """An ISO 8601 moment as the services write it, with or without nanoseconds; None if it is none."""
+    plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")
+    try:
+        at = datetime.fromisoformat(plain)
+    except ValueError:
+        return None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> EngineError | None:
+    status = prediction["status"]
+    words = str(prediction.get("error") or "").strip()
+    log = str(prediction.get("logs") or "")[-LONGEST_LOG:]
+    if status == SUCCEEDED:
+        return None
+    if status == ABORTED:
+        message = 'It was not begun before the endpoint\'s "cancel_after" ran out, and is not charged for.'
+        return EngineError(ErrorKind.TRANSIENT, message, log=log)
+    if status == CANCELED and _ran_out(prediction, deadline_seconds):
+        message = (
+            f'It took longer than the endpoint\'s "cancel_after" of {deadline_seconds:g} s and was stopped, '
+            "which is charged for: allow it more time."
+        )
+        return EngineError(ErrorKind.INPUT, message, log=log)
+    if status == CANCELED:
+        return EngineError(ErrorKind.CANCELLED, words or "It was cancelled at the service.", log=log)
+    if _UNSAFE.search(words):
+        return EngineError(ErrorKind.MODERATION, f"The service refuses the picture: {words}", log=log)
+    if _MEMORY.search(words):
+        return EngineError(ErrorKind.MEMORY, f"It does not fit on the service's card: {words}"[:500], log=log)
+    if not words or _PASSING.search(words):
+        return EngineError(ErrorKind.TRANSIENT, f"The prediction failed: {words or 'without a word why'}", log=log)
+    return EngineError(ErrorKind.INPUT, f"The model failed: {words}"[:500], log=log)
+
+
+def _ran_out(prediction: Mapping[str, Any], deadline_seconds: float | None) -> bool:
+    began, ended = moment(prediction.get("created_at")), moment(prediction.get("completed_at"))
+    if deadline_seconds is None or began is None or ended is None:
+        return False
+    return (ended - began).total_seconds() >= deadline_seconds
+
+
+def _without_picture(prediction: Mapping[str, Any]) -> EngineError:
+    if prediction.get("data_removed"):
+        return EngineError(ErrorKind.LOST, "The service has deleted the picture, as it does an hour after it was made.")
+    output = prediction.get("output")
+    shown = f"{output!r}"[:200] if output not in (None, [], {}) else "nothing"
+    return EngineError(ErrorKind.INPUT, f"The model answered with {shown}, which is no picture.")
+
+
+def _pending(prediction: Mapping[str, Any]) -> Pending:
+    found = _STEPS.findall(str(prediction.get("logs") or "")[-LONGEST_LOG:])
+    return Pending(step=int(found[-1][0]), steps=int(found[-1][1])) if found else Pending()
+
+
+def _facts(prediction: Mapping[str, Any], metrics: Mapping[str, Any], outputs: int) -> dict[str, Any]:
+    made = {
+        name: prediction[name] for name in ("id", "created_at", "started_at", "completed_at") if prediction.get(name)
+    }
+    made |= {name: value for name, value in metrics.items() if isinstance(value, int | float)}
+    if outputs > 1:
+        made["outputs"] = outputs
+    return made
+
+
+def _retry_after(body: Mapping[str, Any], response: httpx.Response) -> float | None:
+    """Replicate says it in the body, as a number or in words; proxies say it in the header."""
+    told = _number(body.get("retry_after"))
+    if told is not None:
+        return min(max(told, 0.0), service.LONGEST_WAIT_SECONDS)
+    match = _RESETS.search(str(body.get("detail") or ""))
+    if match:
+        scale = {"ms": 0.001, "m": 60.0}.get((match[2] or "s").lower(), 1.0)
+        return min(float(match[1]) * scale, service.LONGEST_WAIT_SECONDS)
+    return service.retry_after(response)
+
+
+def _fields(body: Mapping[str, Any]) -> Iterator[str]:
+    """ "seed: must be at least 0", from Replicate's invalid_fields or from the list that Cog has as detail."""
+    for one in body.get("invalid_fields") or ():
+        if isinstance(one, Mapping):
+            field = str(one.get("field", "")).removeprefix("input.")
+            yield f"{field}: {one.get('description', 'not accepted')}"
+    detail = body.get("detail")
+    for one in detail if isinstance(detail, list) else ():
+        if isinstance(one, Mapping):
+            place = [str(part) for part in one.get("loc", ()) if part not in ("body", "input")]
+            yield f"{'.'.join(place) or 'input'}: {one.get('msg', 'not accepted')}"
+
+
+def _detail(body: Mapping[str, Any]) -> str:
+    detail = body.get("detail") or body.get("error") or body.get("title") or ""
+    if not isinstance(detail, str):
+        return ""
+    return " ".join(line.strip().removeprefix("- input.").removeprefix("- ") for line in detail.strip().splitlines())
+
+
+def _json(response: httpx.Response) -> Mapping[str, Any]:
+    try:
+        return _mapping(response.json())
+    except ValueError:
+        return {}
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
