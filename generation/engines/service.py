@@ -98,6 +98,7 @@ class Service:
                 return fetched.data
         except fetching.Refused as error:
             kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
+            kind = ErrorKind.LOST if error.status_code in {404, 410} else kind
             raise EngineError(kind, f"The picture could not be fetched: {error.message}") from error
 
     def _own(self, url: str) -> bytes:
