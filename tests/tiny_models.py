@@ -177,12 +177,115 @@ def sdxl(folder: Path) -> None:
     pipe.save_pretrained(folder, safe_serialization=True)
 
 
+def t5(folder: Path) -> tuple[Any, Any]:
+    """(encoder, tokenizer) of a T5 over single letters."""
+    import torch
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast, T5Config, T5EncoderModel
+
+    letters = {chr(code): code - 95 for code in range(ord("a"), ord("z") + 1)}
+    whole = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, **letters, "<unk>": 28}, unk_token="<unk>"))
+    whole.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    whole.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
+    words = PreTrainedTokenizerFast(tokenizer_object=whole, pad_token="<pad>", eos_token="</s>", model_max_length=512)
+    torch.manual_seed(3)
+    config = T5Config(vocab_size=32, d_model=32, d_kv=8, d_ff=37, num_layers=2, num_heads=4)
+    return T5EncoderModel(config), words
+
+
+def deep_vae(channels: int) -> Any:
+    """The autoencoder of flow models, which shifts what it scales."""
+    import diffusers
+
+    return diffusers.AutoencoderKL(
+        block_out_channels=[8, 8, 8, 8],
+        latent_channels=channels,
+        norm_num_groups=4,
+        down_block_types=["DownEncoderBlock2D"] * 4,
+        up_block_types=["UpDecoderBlock2D"] * 4,
+        layers_per_block=1,
+        shift_factor=0.1,
+        scaling_factor=1.5,
+        use_quant_conv=False,
+        use_post_quant_conv=False,
+    )
+
+
+def sd3(folder: Path) -> None:
+    import diffusers
+    import torch
+    from transformers import CLIPTextModelWithProjection
+
+    torch.manual_seed(2)
+    transformer = diffusers.SD3Transformer2DModel(
+        sample_size=32,
+        patch_size=2,
+        in_channels=16,
+        out_channels=16,
+        num_layers=2,
+        attention_head_dim=8,
+        num_attention_heads=4,
+        joint_attention_dim=32,
+        caption_projection_dim=32,
+        pooled_projection_dim=32,
+        pos_embed_max_size=32,
+        qk_norm="rms_norm",
+    )
+    words = tokenizer(folder.parent / "vocabulary")
+    encoder, long_words = t5(folder)
+    pipe = diffusers.StableDiffusion3Pipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(shift=3.0),
+        vae=deep_vae(16),
+        text_encoder=CLIPTextModelWithProjection(text_config(16, 16)),
+        tokenizer=words,
+        text_encoder_2=CLIPTextModelWithProjection(text_config(16, 16)),
+        tokenizer_2=words,
+        text_encoder_3=encoder,
+        tokenizer_3=long_words,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
+def flux(folder: Path, *, is_guided: bool = True) -> None:
+    import diffusers
+    import torch
+    from transformers import CLIPTextModel
+
+    torch.manual_seed(4)
+    transformer = diffusers.FluxTransformer2DModel(
+        patch_size=1,
+        in_channels=16,
+        num_layers=1,
+        num_single_layers=1,
+        attention_head_dim=16,
+        num_attention_heads=2,
+        joint_attention_dim=32,
+        pooled_projection_dim=32,
+        guidance_embeds=is_guided,
+        axes_dims_rope=(4, 4, 8),
+    )
+    encoder, long_words = t5(folder)
+    pipe = diffusers.FluxPipeline(
+        transformer=transformer,
+        scheduler=diffusers.FlowMatchEulerDiscreteScheduler(use_dynamic_shifting=True, shift=3.0),
+        vae=deep_vae(4),
+        text_encoder=CLIPTextModel(text_config()),
+        tokenizer=tokenizer(folder.parent / "vocabulary"),
+        text_encoder_2=encoder,
+        tokenizer_2=long_words,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
 def build(name: str, folder: Path, built: Callable[[str], Path]) -> None:
     """Save the model called `name` into `folder`; built: where another one is, for models made of it."""
     if name == "small":
         small(folder, built("sd"))
+    elif name == "flux-schnell":
+        flux(folder, is_guided=False)
     else:
-        {"sd": sd, "sdxl": sdxl}[name](folder)
+        {"sd": sd, "sdxl": sdxl, "sd3": sd3, "flux": flux}[name](folder)
 
 
 def task(number: int, **changes: Any) -> Task:

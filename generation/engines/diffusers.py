@@ -1,8 +1,8 @@
-"""The `diffusers` engine: Stable Diffusion 1.5 and SDXL from a local diffusers folder or a single safetensors file.
+"""The `diffusers` engine: a model of a known family (families.py) from a diffusers folder or a safetensors file.
 
 Product: Hugging Face diffusers 0.42 (https://huggingface.co/docs/diffusers) on torch 2.13. Text-to-image;
 image-to-image when the spec carries an "init" image; with a "mask" beside it only what the mask marks is made anew, by
-the same weights (U-Nets with the four channels of text-to-image), and the rest of that picture stays (canvas.py).
+the same weights (those of text-to-image), and the rest of that picture stays (canvas.py).
 
 Importing this module loads neither torch nor diffusers, so that planning can validate, quote and name the model; the
 first `generate` loads the weights and keeps them.
@@ -16,20 +16,21 @@ import hashlib
 import json
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
-from math import ceil
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from campaigns.prompts import tokens
-from generation.engines import canvas, pipelines
+from generation.engines import acceleration, canvas, embeddings, parameters, pipelines
 from generation.engines.base import (
     Capabilities,
     Context,
-    Control,
     EngineError,
     ErrorKind,
     Health,
@@ -40,24 +41,12 @@ from generation.engines.base import (
     Task,
 )
 from generation.engines.canvas import Canvas
-from generation.engines.pipelines import SCHEDULERS, Loaded
+from generation.engines.embedding_cache import EmbeddingCache
+from generation.engines.families import FAMILIES, Family
+from generation.engines.pipelines import Loaded
 from generation.engines.weights import digest, family_of
 
-if TYPE_CHECKING:
-    import torch
-
-DEFAULTS: dict[str, Any] = {"steps": 30, "guidance": 7.0, "scheduler": "", "strength": 0.6}
-EMBEDDINGS_KEPT = 256
 MOST_SIDE = 2048
-
-CONTROLS = (
-    Control("prompt", "Prompt", "text"),
-    Control("negative", "Avoid", "text"),
-    Control("seed", "Seed", "seed"),
-    Control("guidance", "Guidance", "number", default=7.0, minimum=0, maximum=20, step=0.5),
-    Control("steps", "Steps", "number", default=30, minimum=1, maximum=150, step=1),
-    Control("strength", "Change of the start image", "number", default=0.6, minimum=0.05, maximum=1, step=0.05),
-)
 
 
 class Diffusers:
@@ -80,51 +69,51 @@ class Diffusers:
         self.path = Path(str(config["model"]))
         self.config = dict(config)
         self.max_side = int(config.get("max_side") or MOST_SIDE)
+        self.acceleration = acceleration.read(config)
+        self._fits = self.acceleration.batch_size
         self._loaded: Loaded | None = None
-        self._embeddings: OrderedDict[tuple[str, str], tuple[torch.Tensor | None, ...]] = OrderedDict()
+        self._embeddings: embeddings.Cache = EmbeddingCache()
+        self._family: Family | None = None
         self._identity: tuple[str, str] | None = None
 
     # -- what planning asks ----------------------------------------------------------------------------------------
 
+    @property
+    def family(self) -> Family:
+        """Raises EngineError where the files are no known model."""
+        if self._family is None:
+            self._family = family_of(self.path)
+        return self._family
+
     def capabilities(self) -> Capabilities:
+        family = self._likely_family()
         return Capabilities(
             is_remote=False,
-            obeys=frozenset({"prompt", "negative", "seed", *DEFAULTS}),
-            controls=CONTROLS,
+            obeys=parameters.obeyed(family),
+            controls=parameters.controls(family),
             optional_images=frozenset({"init", "mask"}),
             max_width=self.max_side,
             max_height=self.max_side,
-            size_multiple=8,
+            size_multiple=family.size_multiple,
         )
 
     def validate(self, spec: Spec) -> list[str]:
-        problems = [
-            f"Unknown parameter {name!r}; known are {', '.join(DEFAULTS)}."
-            for name in sorted(set(spec.parameters) - set(DEFAULTS))
-        ]
-        if spec.width % 8 or spec.height % 8:
-            problems.append(f"{spec.width}×{spec.height}: width and height must be multiples of 8.")
-        scheduler = str(spec.parameters.get("scheduler", ""))
-        if scheduler and scheduler not in SCHEDULERS:
-            problems.append(f"Unknown scheduler {scheduler!r}; known are {', '.join(SCHEDULERS)}.")
-        for name, low, high in (("steps", 1, 150), ("guidance", 0, 30), ("strength", 0.01, 1)):
-            value = spec.parameters.get(name, DEFAULTS[name])
-            if not _is_number(value) or not low <= float(value) <= high:
-                problems.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
-        if "mask" in spec.images and "init" not in spec.images:
-            problems.append("There is a mask, but no picture to repaint: give it the start image too.")
-        if not problems and "init" in spec.images and _steps(spec) < 1:
-            settings = _settings(spec)
-            problems.append(
-                f"A change of {settings['strength']:g} in {settings['steps']} steps leaves no step to work in; "
-                f"take at least {ceil(1 / settings['strength'])} steps."
-            )
-        return problems
+        try:
+            return parameters.problems(spec, self.family)
+        except EngineError as error:
+            return [error.message]
 
     def batch_key(self, spec: Spec) -> str:
-        settings = _settings(spec)
-        plain = json.dumps([_kind(spec), spec.width, spec.height, settings], sort_keys=True)
+        settings = parameters.settings(spec, self._likely_family())
+        plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+    def _likely_family(self) -> Family:
+        """The family, and while the files cannot be read the first one: `health` says so, and `validate` refuses."""
+        try:
+            return self.family
+        except EngineError:
+            return FAMILIES["sd"]
 
     def model_identity(self) -> tuple[str, str]:
         """(file or folder name, digest)."""
@@ -140,21 +129,24 @@ class Diffusers:
 
     def health(self) -> Health:
         try:
-            family = family_of(self.path)
+            family = self.family
         except EngineError as error:
             return Health(False, error.message)
-        facts: dict[str, Any] = {"family": family, "is_loaded": self._loaded is not None}
+        facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
         torch_module = sys.modules.get("torch")
         if torch_module is not None and torch_module.cuda.is_available():
             free, total = torch_module.cuda.mem_get_info()
             facts |= {"device": torch_module.cuda.get_device_name(), "free_bytes": free, "total_bytes": total}
-        return Health(True, f"{self.path.name} ({family}) is readable.", facts)
+        return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
 
     def text_encoder(self) -> tokens.Encoder:
-        """How the model's CLIP reads: counted with its own tokenizer files where there are any. The pipelines cut off
-        what is behind the limit, and so SDXL's two encoders, which have one vocabulary, stop at the same word."""
+        """How the model's longest reader reads: counted with its own tokenizer files where they are of a known kind.
+        The pipelines cut off what is behind the limit, and so SDXL's two encoders, which have one vocabulary, stop at
+        the same word; of SD3 and FLUX the T5 reads on where CLIP has stopped."""
+        family = self._likely_family()
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
-        return tokens.from_folder(folder / "tokenizer") or tokens.estimate("clip")
+        found = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
+        return replace(found, limit=family.tokens) if family.tokens else found
 
     # -- making images ---------------------------------------------------------------------------------------------
 
@@ -166,7 +158,7 @@ class Diffusers:
         canvases, refusals = _canvases(batch, context)
         yield from refusals
         sound = [task for task in batch if task.id in canvases]
-        waiting = [sound] if sound else []
+        waiting = self._parts(loaded, sound)
         while waiting:
             part = waiting.pop(0)
             part = [task for task in part if task.id not in context.cancelled()] or part[:1]
@@ -174,106 +166,94 @@ class Diffusers:
                 yield from self._generate_part(loaded, part, canvases, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
-                if len(part) == 1:
+                smaller = self._smaller(loaded, part)
+                if not smaller:
                     text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
-                else:
-                    middle = len(part) // 2
-                    waiting[:0] = [part[:middle], part[middle:]]
+                waiting[:0] = smaller
         done = {task.id for task in sound} & context.cancelled()
         for task_id in done:
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
+
+    def _parts(self, loaded: Loaded, tasks: Sequence[Task]) -> list[Sequence[Task]]:
+        """The tasks in batches: one, or where every batch is filled up to a size, as many as that needs."""
+        size = self._fits if loaded.accelerated.is_padding else max(1, len(tasks))
+        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+
+    def _smaller(self, loaded: Loaded, part: Sequence[Task]) -> list[Sequence[Task]]:
+        """A batch that did not fit, in smaller ones; none if it was one image. Batches that are filled up are filled up
+        to less from now on, so that they stay alike."""
+        if loaded.accelerated.is_padding:
+            if self._fits == 1:
+                return []
+            self._fits //= 2
+            return self._parts(loaded, part)
+        middle = len(part) // 2
+        return [part[:middle], part[middle:]] if middle else []
 
     def _generate_part(
         self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
-        pixels, facts = self._draw(loaded, part, canvases, context)
+        batch, facts = self._draw(loaded, part, canvases, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
         model, revision = self.model_identity()
         cost = float(self.config.get("cost_per_image", 0.0))
-        for task, image in zip(part, pixels, strict=True):
+        for place, task in enumerate(part):
             if task.id not in cancelled:
-                start = canvases[task.id]
-                whole = start.with_new(image) if start else image
-                yield Result(task.id, whole, model, revision, task.spec.seed, seconds, cost, facts)
+                arriving = partial(_finished, batch, place, canvases[task.id])
+                result = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, facts, arriving=arriving)
+                yield result if isinstance(batch, Future) else result.arrived()
 
     def _draw(
         self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
-    ) -> tuple[Pixels, dict[str, Any]]:
-        """(what the model makes of one batch, batch × height × width × 3; the facts that making it again needs)."""
+    ) -> tuple[Pixels | Future[Pixels], dict[str, Any]]:
+        """(what the model makes of one batch, batch × height × width × 3, at once or decoded beside what comes next;
+        the facts that making it again needs). A batch that is filled up repeats its last image; what it makes of the
+        repeats is nobody's."""
         import torch
 
-        spec = part[0].spec
-        settings = _settings(spec)
-        pipe = loaded.fitting(_kind(spec))
+        spec, family = part[0].spec, loaded.family
+        kind, settings = parameters.kind(spec), self.acceleration.effective(parameters.settings(spec, family))
+        pipe = loaded.fitting(kind)
         pipe.scheduler = loaded.fresh_scheduler(str(settings["scheduler"]))
         ids = [task.id for task in part]
+        filled = [*part, *[part[-1]] * (self._fits - len(part))] if loaded.accelerated.is_padding else part
         arguments: dict[str, Any] = {
-            **self._embed(loaded, [task.spec for task in part]),
+            **embeddings.arguments(loaded, [task.spec for task in filled], self._embeddings),
             "num_inference_steps": int(settings["steps"]),
             "guidance_scale": float(settings["guidance"]),
-            "generator": [torch.Generator("cpu").manual_seed(task.spec.seed) for task in part],
-            "output_type": "pt",
-            "callback_on_step_end": _watch(ids, _steps(spec), context),
+            "generator": [torch.Generator("cpu").manual_seed(task.spec.seed) for task in filled],
+            "output_type": "latent" if loaded.decodes_apart else "pt",
+            "callback_on_step_end": _watch(ids, parameters.worked_steps(kind, settings, family), context),
             "callback_on_step_end_tensor_inputs": [],
         }
-        arguments |= _start([canvases[task.id] for task in part], spec, pipe)
-        with torch.inference_mode():
-            images = pipe(**arguments).images
-            pixels = (images.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
+        arguments |= _start([canvases[task.id] for task in filled], spec, kind, settings, pipe)
+        with loaded.accelerated.at_work(spec.width, spec.height):
+            made = pipe(**arguments).images
+            pixels = loaded.pixels(pipe, made, spec.width, spec.height)
         facts = {
             "device": loaded.device,
             "dtype": loaded.dtype,
             "batch": len(part),
-            "family": loaded.family,
+            "padded_batch": len(filled),
+            "family": family.name,
             "scheduler": type(pipe.scheduler).__name__,
             "torch": torch.__version__,
+            **loaded.accelerated.facts,
             **settings,
         }
         return pixels, facts
 
-    def _embed(self, loaded: Loaded, specs: Sequence[Spec]) -> dict[str, Any]:
-        """The pipeline's embedding arguments for these prompts, each text encoded once while it stays in the cache."""
-        import torch
-
-        rows = [self._embedding(loaded, spec.prompt, spec.negative) for spec in specs]
-        names = ("prompt_embeds", "negative_prompt_embeds", "pooled_prompt_embeds", "negative_pooled_prompt_embeds")
-        columns = zip(names, zip(*rows, strict=True), strict=False)
-        return {name: torch.cat(values) for name, values in columns if values[0] is not None}
-
-    def _embedding(self, loaded: Loaded, prompt: str, negative: str) -> tuple[torch.Tensor | None, ...]:
-        import torch
-
-        key = (prompt, negative)
-        if key in self._embeddings:
-            self._embeddings.move_to_end(key)
-            return self._embeddings[key]
-        pipe = loaded.text
-        with torch.inference_mode():
-            if loaded.family == "sdxl":
-                positive, unwanted, pooled, unwanted_pooled = pipe.encode_prompt(
-                    prompt=prompt,
-                    negative_prompt=negative,
-                    device=loaded.device,
-                    num_images_per_prompt=1,
-                    do_classifier_free_guidance=True,
-                )
-                row: tuple[torch.Tensor | None, ...] = (positive, unwanted, pooled, unwanted_pooled)
-            else:
-                positive, unwanted = pipe.encode_prompt(
-                    prompt=prompt,
-                    negative_prompt=negative,
-                    device=loaded.device,
-                    num_images_per_prompt=1,
-                    do_classifier_free_guidance=True,
-                )
-                row = (positive, unwanted, None, None)
-        self._embeddings[key] = row
-        if len(self._embeddings) > EMBEDDINGS_KEPT:
-            self._embeddings.popitem(last=False)
-        return row
+    def unload(self) -> None:
+        """Give the model's memory back; the next `generate` loads it again."""
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            loaded.close()
+            device = loaded.device
+            del loaded
+            pipelines.free_memory(device)
 
     def _load(self) -> Loaded:
         """The pipeline, loaded on first use. Raises EngineError of kind INPUT when the files are not a known model."""
@@ -283,37 +263,10 @@ class Diffusers:
         return self._loaded
 
 
-def _kind(spec: Spec) -> str:
-    """ "text", "image" or "inpaint": by which pictures the spec carries."""
-    if "init" not in spec.images:
-        return "text"
-    return "inpaint" if "mask" in spec.images else "image"
-
-
-def _steps(spec: Spec) -> int:
-    """The steps that are worked: from a start image only the last ones, the share `strength` of them."""
-    settings = _settings(spec)
-    if _kind(spec) == "text":
-        return int(settings["steps"])
-    return min(int(settings["steps"] * settings["strength"]), int(settings["steps"]))
-
-
-def _settings(spec: Spec) -> dict[str, Any]:
-    """The parameters that a whole batch shares, defaults filled in. What a mask marks is made wholly anew."""
-    standard = {**DEFAULTS, "strength": 1.0} if _kind(spec) == "inpaint" else DEFAULTS
-    settings = {**standard, **{name: spec.parameters[name] for name in DEFAULTS if name in spec.parameters}}
-    settings["steps"] = int(float(settings["steps"]))
-    settings["guidance"] = float(settings["guidance"])
-    settings["strength"] = float(settings["strength"])
-    return settings
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        float(value)
-    except (TypeError, ValueError):
-        return False
-    return True
+def _finished(batch: Pixels | Future[Pixels], place: int, start: Canvas | None) -> Pixels:
+    """One picture of a batch, laid into what it started from."""
+    image: Pixels = (batch.result() if isinstance(batch, Future) else batch)[place]
+    return start.with_new(image) if start else image
 
 
 def _watch(ids: Sequence[int], steps: int, context: Context) -> Any:
@@ -340,18 +293,20 @@ def _canvases(part: Sequence[Task], context: Context) -> tuple[dict[int, Canvas 
     return found, refused
 
 
-def _start(canvases: Sequence[Canvas | None], spec: Spec, pipe: Any) -> dict[str, Any]:
+def _start(
+    canvases: Sequence[Canvas | None], spec: Spec, kind: str, settings: Mapping[str, Any], pipe: Any
+) -> dict[str, Any]:
     """The pipeline's arguments for what a batch starts from: float tensors, batch × channels × height × width, 0–1."""
     import torch
 
-    kind = _kind(spec)
+    size = {"width": spec.width, "height": spec.height}
     if kind == "text":
-        return {"width": spec.width, "height": spec.height}
+        return size
     there = [one for one in canvases if one is not None]
     images = torch.from_numpy(np.stack([one.init for one in there])).permute(0, 3, 1, 2).float() / 255
-    arguments = {"image": images, "strength": float(_settings(spec)["strength"])}
-    if kind == "image":
-        return arguments
-    marked = np.stack([one.marked(pipe.vae_scale_factor) for one in there])[:, None]
-    size = {"width": spec.width, "height": spec.height}
-    return {**arguments, **size, "mask_image": torch.from_numpy(marked)}
+    found = {"image": images, "strength": float(settings["strength"])}
+    if kind == "inpaint":
+        marked = np.stack([one.marked(pipe.vae_scale_factor) for one in there])[:, None]
+        found["mask_image"] = torch.from_numpy(marked)
+    takes = signature(pipe.__call__).parameters
+    return {**found, **{name: value for name, value in size.items() if name in takes}}

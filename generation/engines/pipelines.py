@@ -5,33 +5,61 @@ What planning asks and the drawing itself are diffusers.py's. Importing this mod
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from generation.engines.base import EngineError, ErrorKind
-from generation.engines.weights import family_of
-
-SCHEDULERS = {
-    "ddim": "DDIMScheduler",
-    "euler": "EulerDiscreteScheduler",
-    "euler_ancestral": "EulerAncestralDiscreteScheduler",
-    "dpmpp_2m": "DPMSolverMultistepScheduler",
-    "unipc": "UniPCMultistepScheduler",
-}
+from generation.engines import acceleration, decoding, schedules
+from generation.engines.acceleration import Accelerated
+from generation.engines.base import EngineError, ErrorKind, Pixels
+from generation.engines.decoding import Decoder
+from generation.engines.families import Family
+from generation.engines.weights import family_of, tensor_names
 
 
 @dataclass
 class Loaded:
-    """A pipeline in memory, with what was learnt about it."""
+    """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with."""
 
     text: Any
     image: Any
     inpaint: Any
-    family: str
+    family: Family
     device: str
     dtype: str
+    accelerated: Accelerated
+    scheduler: Any
+    decoder: Decoder | None = None
+
+    @property
+    def decodes_apart(self) -> bool:
+        """True if we decode the latents, and not the pipeline: where nobody asks for the pipeline as it is shipped, and
+        no safety checker has to see the pixels."""
+        return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
+
+    def pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
+        """What `pipe` made, latents or float images, as bytes: batch × height × width × 3. Within `at_work`."""
+        if not self.decodes_apart:
+            whole: Pixels = decoding.as_bytes(made).cpu().numpy()
+            return whole
+        if self.decoder is None:
+            whole = decoding.decode(pipe, made, width, height).cpu().numpy()
+            return whole
+
+        def work() -> Any:
+            with self.accelerated.on_thread():
+                return decoding.decode(pipe, made, width, height)
+
+        return self.decoder.later(work, partial(self.accelerated.switched, width, height))
+
+    def close(self) -> None:
+        if self.decoder is not None:
+            self.decoder.close()
 
     def fitting(self, kind: str) -> Any:
         """The pipeline of a kind of job; they share their components, so that the weights are there once."""
@@ -42,9 +70,8 @@ class Loaded:
         state, so every batch has its own."""
         import diffusers
 
-        current = self.text.scheduler
-        kind = getattr(diffusers, SCHEDULERS[wanted]) if wanted else type(current)
-        return kind.from_config(current.config)
+        kind = getattr(diffusers, self.family.schedulers[wanted]) if wanted else type(self.scheduler)
+        return schedules.fresh(kind, self.scheduler.config)
 
 
 def load(path: Path, config: Mapping[str, Any]) -> Loaded:
@@ -63,33 +90,58 @@ def load(path: Path, config: Mapping[str, Any]) -> Loaded:
     pipe = pipe.to(device)
     if hasattr(pipe, "watermark"):
         pipe.watermark = None
-    kinds = ("XLImg2Img", "XLInpaint") if family == "sdxl" else ("Img2Img", "Inpaint")
-    image, inpaint = (sharing(pipe, getattr(diffusers, f"StableDiffusion{one}Pipeline")) for one in kinds)
-    return Loaded(pipe, image, inpaint, family, device, dtype)
+    image, inpaint = (sharing(pipe, getattr(diffusers, one)) for one in (family.image, family.inpaint))
+    accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
+    overlaps = config.get("overlap", device.startswith("cuda"))
+    decoder = Decoder(device) if overlaps else None
+    return Loaded(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
 
 
-def _read(path: Path, family: str, config: Mapping[str, Any], dtype: Any) -> Any:
+def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:
     """The text-to-image pipeline of a folder or a single file, on the CPU."""
     import diffusers
 
-    text_class = diffusers.StableDiffusionXLPipeline if family == "sdxl" else diffusers.StableDiffusionPipeline
+    text_class = getattr(diffusers, family.text)
     options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
-    if family == "sd" and not config.get("safety_checker"):
+    if family.name == "sd" and not config.get("safety_checker"):
         options |= {"safety_checker": None, "requires_safety_checker": False}
     try:
         if path.is_dir():
             return text_class.from_pretrained(path, use_safetensors=True, **options)
-        if config.get("model_config"):
-            options["config"] = str(config["model_config"])
+        folder = str(config.get("model_config") or "")
+        if family.is_flow and not _has_encoders(path):
+            return _completed(path, folder, text_class, options)
+        if folder:
+            options["config"] = folder
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
         raise EngineError(ErrorKind.INPUT, f"{path.name} could not be loaded: {error}"[:500]) from error
 
 
-def sharing(pipe: Any, kind: Any) -> Any:
-    """Another pipeline of the same components. The autoencoder is named, because from_pipe leaves out small ones
-    (AutoencoderTiny) and then misses one."""
-    other = kind.from_pipe(pipe, vae=pipe.vae)
+def _has_encoders(path: Path) -> bool:
+    return any(name.startswith(("text_encoders.", "text_encoder")) for name in tensor_names(path))
+
+
+def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:
+    """A pipeline whose transformer is a file of its own, as SD3.5 and FLUX come: the rest is the folder's."""
+    import diffusers
+
+    if not folder:
+        text = 'it holds a transformer alone. Give the endpoint "model_config": a diffusers folder that has the rest'
+        raise ValueError(f"{text} (text encoders, tokenizers, autoencoder).")
+    index = json.loads((Path(folder) / "model_index.json").read_text())
+    transformer_class = getattr(diffusers, index["transformer"][1])
+    transformer = transformer_class.from_single_file(str(path), config=folder, subfolder="transformer", **options)
+    return text_class.from_pretrained(folder, transformer=transformer, use_safetensors=True, **options)
+
+
+def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
+    """Another pipeline of the same components, and of `more`. Put together here, because from_pipe leaves out small
+    autoencoders (AutoencoderTiny) and turns everything into 32 bits."""
+    takes = signature(kind.__init__).parameters
+    parts = {name: part for name, part in {**pipe.components, **more}.items() if name in takes}
+    options = {name: pipe.config[name] for name in takes if name in pipe.config and name not in parts}
+    other = kind(**parts, **options)
     other.set_progress_bar_config(disable=True)
     if hasattr(other, "watermark"):
         other.watermark = None

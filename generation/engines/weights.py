@@ -8,31 +8,42 @@ import struct
 from pathlib import Path
 
 from generation.engines.base import EngineError, ErrorKind
+from generation.engines.families import BY_CLASS, BY_TENSOR, FAMILIES, GUIDED, Family
 
-FAMILIES = {"StableDiffusionPipeline": "sd", "StableDiffusionXLPipeline": "sdxl"}
 SAMPLE_BYTES = 1 << 20
 
 
-def family_of(path: Path) -> str:
-    """ "sd" or "sdxl", read from model_index.json or from the tensor names of a single file. Raises EngineError."""
+def family_of(path: Path) -> Family:
+    """Read from model_index.json or from the tensor names of a single file. Raises EngineError of kind INPUT."""
     if path.is_dir():
         try:
             class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
         except (OSError, ValueError, KeyError) as error:
             raise EngineError(ErrorKind.INPUT, f"{path} is not a diffusers folder: {error}") from error
-        if class_name not in FAMILIES:
-            known = ", ".join(FAMILIES)
+        if class_name not in BY_CLASS:
+            known = ", ".join(BY_CLASS)
             raise EngineError(ErrorKind.INPUT, f"{path.name} is a {class_name}; this engine runs {known}.")
-        return FAMILIES[class_name]
-    names = _tensor_names(path)
-    if any(name.startswith("conditioner.embedders.1.") for name in names):
-        return "sdxl"
-    if any(name.startswith("cond_stage_model.transformer.") for name in names):
-        return "sd"
-    raise EngineError(ErrorKind.INPUT, f"{path.name} holds neither Stable Diffusion 1.5 nor SDXL weights.")
+        found = BY_CLASS[class_name]
+        return FAMILIES["flux-schnell"] if found.name == "flux" and not _is_guided(path) else found
+    names = tensor_names(path)
+    for family in BY_TENSOR:
+        if any(mark in name for mark in family.single_file for name in names):
+            is_schnell = family.name == "flux" and not any(mark in name for mark in GUIDED for name in names)
+            return FAMILIES["flux-schnell"] if is_schnell else family
+    known = ", ".join(family.title for family in FAMILIES.values())
+    raise EngineError(ErrorKind.INPUT, f"{path.name} holds the weights of none of these: {known}.")
 
 
-def _tensor_names(path: Path) -> set[str]:
+def _is_guided(path: Path) -> bool:
+    """True if this FLUX folder takes a strength of guidance: [dev] does, [schnell] does not."""
+    try:
+        return bool(json.loads((path / "transformer" / "config.json").read_text()).get("guidance_embeds", False))
+    except (OSError, ValueError) as error:
+        raise EngineError(ErrorKind.INPUT, f"{path} is not a diffusers folder: {error}") from error
+
+
+def tensor_names(path: Path) -> set[str]:
+    """Of a safetensors file, from its header. Raises EngineError of kind INPUT."""
     try:
         return set(json.loads(_safetensors_header(path)))
     except (OSError, ValueError, struct.error) as error:

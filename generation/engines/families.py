@@ -1,0 +1,163 @@
+"""What the families of models differ in, one row each: classes, sizes, schedulers, how they read and are guided.
+
+Families: Stable Diffusion 1.5, SDXL, Stable Diffusion 3 and 3.5, FLUX.1 [dev] and [schnell], as diffusers 0.42 has them
+(https://huggingface.co/docs/diffusers/api/pipelines/overview). Plain data: nothing here loads torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+UNET_SCHEDULERS: Final = {
+    "ddim": "DDIMScheduler",
+    "euler": "EulerDiscreteScheduler",
+    "euler_ancestral": "EulerAncestralDiscreteScheduler",
+    "dpmpp_2m": "DPMSolverMultistepScheduler",
+    "unipc": "UniPCMultistepScheduler",
+}
+FLOW_SCHEDULERS: Final = {"euler": "FlowMatchEulerDiscreteScheduler"}
+"""Flow matching: FLUX hands its own noise levels to the scheduler, and starting from a picture mixes by them."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One family of models.
+
+    text, image, inpaint: pipeline classes of diffusers. control: the same three with a ControlNet, "" where there is
+    none, and the ControlNet's own class. single_file: a piece of the tensor names that only its single files have, as
+    first published and as diffusers spells them. guidance, steps: what is usual. encoded: where in the answer of the
+    pipeline's `encode_prompt` a text's embedding and its pooled embedding are, -1 for none; encoders: how many there
+    are. reads: the encoder family of campaigns.prompts.tokens; tokenizer: its folder. tokens: the most tokens of the
+    longest reader, 0 where the class does not ask.
+    """
+
+    name: str
+    title: str
+    text: str
+    image: str
+    inpaint: str
+    control: tuple[str, str, str]
+    controlnet: str
+    single_file: tuple[str, ...]
+    guidance: float = 7.0
+    steps: int = 30
+    encoded: tuple[int, int] = (0, -1)
+    encoders: int = 1
+    schedulers: Mapping[str, str]
+    size_multiple: int = 8
+    obeys_negative: bool = True
+    obeys_guidance: bool = True
+    has_adapter: bool = True
+    reads: str = "clip"
+    tokenizer: str = "tokenizer"
+    tokens: int = 0
+
+    @property
+    def is_flow(self) -> bool:
+        return self.schedulers is FLOW_SCHEDULERS
+
+    def class_of(self, kind: str, *, controlled: bool = False) -> str:
+        """The pipeline class of a kind of job ("text", "image", "inpaint"); "" where the family has none."""
+        if controlled:
+            return self.control[("text", "image", "inpaint").index(kind)]
+        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
+
+
+_SD = Family(
+    name="sd",
+    title="Stable Diffusion 1.5",
+    text="StableDiffusionPipeline",
+    image="StableDiffusionImg2ImgPipeline",
+    inpaint="StableDiffusionInpaintPipeline",
+    control=(
+        "StableDiffusionControlNetPipeline",
+        "StableDiffusionControlNetImg2ImgPipeline",
+        "StableDiffusionControlNetInpaintPipeline",
+    ),
+    controlnet="ControlNetModel",
+    single_file=("cond_stage_model.transformer.",),
+    schedulers=UNET_SCHEDULERS,
+)
+_SDXL = Family(
+    name="sdxl",
+    title="SDXL",
+    text="StableDiffusionXLPipeline",
+    image="StableDiffusionXLImg2ImgPipeline",
+    inpaint="StableDiffusionXLInpaintPipeline",
+    control=(
+        "StableDiffusionXLControlNetPipeline",
+        "StableDiffusionXLControlNetImg2ImgPipeline",
+        "StableDiffusionXLControlNetInpaintPipeline",
+    ),
+    controlnet="ControlNetModel",
+    single_file=("conditioner.embedders.1.",),
+    schedulers=UNET_SCHEDULERS,
+    encoded=(0, 2),
+    encoders=2,
+)
+_SD3 = Family(
+    name="sd3",
+    title="Stable Diffusion 3.5",
+    text="StableDiffusion3Pipeline",
+    image="StableDiffusion3Img2ImgPipeline",
+    inpaint="StableDiffusion3InpaintPipeline",
+    control=("StableDiffusion3ControlNetPipeline", "", ""),
+    controlnet="SD3ControlNetModel",
+    single_file=("joint_blocks.0.context_block.", "transformer_blocks.0.attn.norm_added_q."),
+    guidance=4.5,
+    steps=28,
+    encoded=(0, 2),
+    encoders=3,
+    schedulers=FLOW_SCHEDULERS,
+    size_multiple=16,
+    has_adapter=False,
+    reads="t5-256",
+    tokenizer="tokenizer_3",
+    tokens=256,
+)
+_FLUX = Family(
+    name="flux",
+    title="FLUX.1 [dev]",
+    text="FluxPipeline",
+    image="FluxImg2ImgPipeline",
+    inpaint="FluxInpaintPipeline",
+    control=(
+        "FluxControlNetPipeline",
+        "FluxControlNetImg2ImgPipeline",
+        "FluxControlNetInpaintPipeline",
+    ),
+    controlnet="FluxControlNetModel",
+    single_file=("double_blocks.0.", "single_transformer_blocks.0."),
+    guidance=3.5,
+    steps=28,
+    encoded=(0, 1),
+    encoders=2,
+    schedulers=FLOW_SCHEDULERS,
+    size_multiple=16,
+    obeys_negative=False,
+    has_adapter=False,
+    reads="t5",
+    tokenizer="tokenizer_2",
+    tokens=512,
+)
+#: Distilled to a few steps, and to one strength of guidance that nobody sets.
+_SCHNELL = replace(
+    _FLUX,
+    name="flux-schnell",
+    title="FLUX.1 [schnell]",
+    single_file=(),
+    guidance=0.0,
+    steps=4,
+    obeys_guidance=False,
+    reads="t5-256",
+    tokens=256,
+)
+
+FAMILIES: Final[Mapping[str, Family]] = {one.name: one for one in (_SD, _SDXL, _SD3, _FLUX, _SCHNELL)}
+BY_CLASS: Final[Mapping[str, Family]] = {one.text: one for one in (_SD, _SDXL, _SD3, _FLUX)}
+#: In the order in which a single file is asked: FLUX spells some of its tensors like others.
+BY_TENSOR: Final = (_FLUX, _SD3, _SDXL, _SD)
+GUIDED: Final = ("guidance_in.", "time_text_embed.guidance_embedder.")
+"""Tensors that only a FLUX has whose guidance can be set."""
