@@ -40,6 +40,15 @@ class JobLost(Happening):
 
 
 @declare
+class JobDoubtful(Happening):
+    """An order was sent and its answer lost where nobody can be asked: it may have been paid for, and waits for a
+    person or, by the endpoint's policy, for another order. payload: {"run", "attempt", "amount"}."""
+
+    type = "generation.job.doubtful"
+    object_type = "job"
+
+
+@declare
 class ChecksFailed(Happening):
     """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id is the
     asset's; payload: {"round", "version_ids"}."""
@@ -171,3 +180,22 @@ class StandingOrderSaved(Happening):
 
     type = "generation.standing_order.saved"
     object_type = "standing_order"
+
+
+@declare
+class EndpointSaved(Happening):
+    """An endpoint was set up, changed, switched on or off, or given another secret; a shared one is in every brand's
+    trail. payload: {"slug", "name", "engine", "changes": {setting: [old, new]}, "secret": "set", "replaced", "removed"
+    or "", "is_enabled"}; never the secret, and of a shared endpoint's engine only which of its settings changed."""
+
+    type = "generation.endpoint.saved"
+    object_type = "endpoint"
+
+
+@declare
+class EndpointTriedAgain(Happening):
+    """A person had a resting or paused endpoint tried again. payload: {"slug", "queued": pictures that its empty
+    account had held}."""
+
+    type = "generation.endpoint.tried_again"
+    object_type = "endpoint"

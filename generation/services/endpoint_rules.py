@@ -1,0 +1,162 @@
+"""What an endpoint may be: sentences about what is wrong with one, and what only the operator may write into it.
+
+Whatever could read the server's files or reach into its network is the operator's: addresses, paths, local models. What
+must not be read again is the secret's, wherever it stands.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from django.conf import settings
+
+from campaigns.errors import Problem
+from generation import prices
+from generation.choices import InDoubt, Lane
+from generation.engines import base as engines
+from generation.models import Endpoint
+
+LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
+#: Addresses of pages that stand beside the endpoints' own.
+TAKEN_SLUGS: Final = frozenset({"new", "now"})
+MOST_CONFIG_BYTES: Final = 2 * 1024 * 1024
+MOST_BATCH: Final = 256
+MOST_AT_ONCE: Final = 10_000
+MOST_PER_MINUTE: Final = 1_000_000
+#: What is no setting of the engine's connection but the art director's work, with words of its own.
+WORKFLOW: Final = "workflow"
+# "api_key" and "X-Auth-Token", but not "max_tokens" or "token_normalization".
+_SECRET: Final = re.compile(
+    r"(?:^|[^a-z])(?:secret|password|passwd|token|authorization|bearer|credentials?|(?:api|access|auth|private)[_-]?key)$",
+    re.IGNORECASE,
+)
+_SLUG: Final = re.compile(r"[-a-zA-Z0-9_]{1,50}")
+_WITH_LOGIN: Final = re.compile(r"\s*[\w+.-]+://[^/\s]*@")
+_PATH: Final = re.compile(r"^(?:/|~|[a-z]:[\\/]|\.{1,2}[\\/])", re.IGNORECASE)
+
+
+def problems(endpoint: Endpoint) -> list[Problem]:
+    """Everything that keeps this endpoint from being used, each with the field that it is about."""
+    found = [
+        *_named(endpoint),
+        *_numbers(endpoint),
+        *(Problem("prices", sentence) for sentence in prices.problems(endpoint.prices)),
+        *_kept_out(endpoint.config),
+    ]
+    return found or _built(endpoint)
+
+
+def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
+    """What in the config a brand's people may not write themselves. before: the config as the operator left it."""
+    found = [
+        Problem(
+            f"config/{place}",
+            f"{place}: addresses, folders and files of the server are the operator's to set, here {text[:120]!r}.",
+            text[:120],
+        )
+        for place, text in sorted(places(endpoint.config) - places(before or {}))
+        if not text.startswith(f"{settings.SITE_URL}/")
+    ]
+    if not found and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
+        found.append(Problem("config", "Engines on the server's own machines are set up by the operator."))
+    return found
+
+
+def places(config: Any) -> set[tuple[str, str]]:
+    """(setting, text) of every address and every path in a config: where it reaches."""
+    return {
+        (where, text)
+        for where, text in _texts(config)
+        if "://" in text or _PATH.match(text) or where.partition("/")[0] in ("ca", "model_config")
+    }
+
+
+def _named(endpoint: Endpoint) -> Iterator[Problem]:
+    if not endpoint.name.strip() or len(endpoint.name) > 120:
+        yield Problem("name", "Give it a name of at most 120 characters.", endpoint.name[:120])
+    if not _SLUG.fullmatch(endpoint.slug):
+        yield Problem("slug", "The short name has letters, digits, - and _, at most 50 of them.", endpoint.slug[:50])
+    elif endpoint.slug in TAKEN_SLUGS:
+        yield Problem("slug", f"“{endpoint.slug}” is the address of a page; take another short name.", endpoint.slug)
+    if len(endpoint.caution) > 40:
+        yield Problem("caution", "Say it in at most 40 characters: it stands on every picture.", endpoint.caution)
+    if endpoint.lane not in Lane.values:
+        yield Problem("lane", f"There is no lane {endpoint.lane!r}; there are gpu, cpu and cloud.")
+    if endpoint.in_doubt not in InDoubt.values:
+        yield Problem("in_doubt", "An order in doubt either waits for a person or is ordered again.")
+
+
+def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
+    spans: tuple[tuple[str, Any, float, float, str], ...] = (
+        ("batch_size", endpoint.batch_size, 1, MOST_BATCH, "pictures in one go"),
+        ("max_concurrent", endpoint.max_concurrent, 1, MOST_AT_ONCE, "orders at once; leave it empty to find out"),
+        ("max_per_second", endpoint.max_per_second, 0.001, MOST_PER_MINUTE, "orders a second; empty for no limit"),
+        ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty for no limit"),
+        ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one picture"),
+    )
+    for field, value, low, high, words in spans:
+        if value is None and field.startswith("max_"):
+            continue
+        if not _is_number(value) or not low <= value <= high:
+            yield Problem(field, f"Give {low:g} to {high:,g} {words}.", str(value))
+    price = endpoint.price_per_image
+    if not isinstance(price, Decimal | int | float) or not 0 <= price < 10_000:
+        yield Problem("price_per_image", "Give an amount of money, 0 or more.", str(price))
+
+
+def _kept_out(config: Any) -> Iterator[Problem]:
+    """What must not stand in the config, because people can read it there."""
+    if not isinstance(config, Mapping):
+        yield Problem("config", 'The settings are an object such as {"model": "…"}.')
+        return
+    if len(json.dumps(config, default=str)) > MOST_CONFIG_BYTES:
+        yield Problem("config", f"The settings are over {MOST_CONFIG_BYTES >> 20} MB.")
+    for where, text in _texts(config):
+        if text and _SECRET.search(where.rpartition("/")[2]):
+            yield Problem(f"config/{where}", f"{where}: belongs into the secret, which nobody can read again.")
+        elif _WITH_LOGIN.match(text):
+            yield Problem(f"config/{where}", f"{where}: leave name and password out of the address; they are a secret.")
+
+
+def _built(endpoint: Endpoint) -> list[Problem]:
+    """Whether the engine is known, takes the config, and works on this lane."""
+    try:
+        is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
+    except ValueError as error:
+        field = "config" if endpoint.engine in engines.names() else "engine"
+        words = f"The engine {endpoint.engine} does not take this: {error}" if field == "config" else str(error)
+        return [Problem(field, words)]
+    except (engines.EngineError, TypeError, KeyError, OSError, ImportError) as error:
+        return [Problem("config", f"The engine {endpoint.engine} does not take this: {error}")]
+    if is_remote and endpoint.lane != Lane.CLOUD:
+        return [Problem("lane", f"{endpoint.engine} asks a service: its lane is cloud.", endpoint.lane)]
+    if not is_remote and endpoint.lane not in LOCAL_LANES:
+        return [Problem("lane", f"{endpoint.engine} works on our own machines: its lane is gpu or cpu.", endpoint.lane)]
+    return []
+
+
+def _is_remote(endpoint: Endpoint) -> bool:
+    return bool(engines.build(endpoint.engine, endpoint.config).capabilities().is_remote)
+
+
+def _texts(value: Any, where: str = "") -> Iterator[tuple[str, str]]:
+    """(path of keys, text) of every string in plain JSON; of a workflow only what its keys call a secret."""
+    if isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(inner, f"{where}/{key}" if where else str(key))
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _texts(inner, where)
+    elif isinstance(value, str) and (
+        where.partition("/")[0] != WORKFLOW or _SECRET.search(where.rpartition("/")[2]) is not None
+    ):
+        yield where, value
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

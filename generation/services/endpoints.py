@@ -1,0 +1,273 @@
+"""Endpoints: set up, changed, given their secret, switched on and off, and tried again after trouble.
+
+A brand's own endpoint is its leads' business, a shared one the operators'. Everything that changes stands in the trail
+of every brand that it concerns; the secret never does. How an endpoint does by itself is in pacing.py.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db import IntegrityError, transaction
+from django.db.models import Q
+
+from campaigns import access
+from campaigns import events as spine
+from campaigns.access import Action
+from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from campaigns.models import Brand, User
+from campaigns.services import campaigns
+from generation import events
+from generation.choices import Breaker, HoldReason, JobState, RunState
+from generation.models import Endpoint, EndpointStanding, Job, Run
+from generation.services import dispatch, endpoint_rules, nudges
+from generation.states import JOB
+
+#: What can be changed; what an endpoint is called in addresses, its brand and its engine stay.
+CHANGEABLE: Final = (
+    "name",
+    "config",
+    "lane",
+    "batch_size",
+    "price_per_image",
+    "prices",
+    "max_concurrent",
+    "max_per_second",
+    "max_per_minute",
+    "in_doubt",
+    "seconds_per_image",
+    "licence_note",
+    "caution",
+)
+MOST_SECRET: Final = 10_000
+TOLD_CHARACTERS: Final = 300
+
+
+@transaction.atomic
+def create(
+    *, brand: Brand | None, by: User, slug: str, name: str, engine: str, lane: str, secret: str = "", **fields: Any
+) -> Endpoint:
+    """Set an endpoint up; without a brand it serves all of them. `fields`: of CHANGEABLE.
+
+    Raises NotAllowed; Invalid, with the field that each problem is about; Conflict where the short name is taken.
+    """
+    _require(by, brand)
+    _ensure_known(fields)
+    endpoint = Endpoint(brand=brand, slug=slug, name=name.strip(), engine=engine, lane=lane, **fields)
+    _ensure_valid(endpoint, by, before=None)
+    endpoint.secret = _readable(secret)
+    try:
+        with transaction.atomic():
+            endpoint.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(f"There is an endpoint {slug!r} already; take another short name.") from None
+    endpoint.refresh_from_db()
+    changes = {"engine": [None, engine], "lane": [None, lane]}
+    _publish_saved(endpoint, by, changes, secret="set" if secret else "")
+    return endpoint
+
+
+@transaction.atomic
+def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
+    """Change what is given, of CHANGEABLE. Jobs keep the spec that they were planned with.
+
+    Raises Invalid as `create` does, and Conflict when the lane is to change while pictures are on their way.
+    """
+    endpoint = _lock(endpoint_id, by)
+    _ensure_known(fields)
+    before = {name: getattr(endpoint, name) for name in CHANGEABLE}
+    for name, value in fields.items():
+        setattr(endpoint, name, value.strip() if isinstance(value, str) else value)
+    _ensure_valid(endpoint, by, before=before["config"])
+    _ensure_same_receiver(endpoint, before["config"])
+    if endpoint.lane != before["lane"]:
+        _ensure_idle(endpoint)
+    endpoint.save(update_fields=list(fields) or None)
+    endpoint.refresh_from_db()
+    changes = _changes(before, {name: getattr(endpoint, name) for name in CHANGEABLE}, is_shared=not endpoint.brand_id)
+    if changes:
+        _publish_saved(endpoint, by, changes)
+    return endpoint
+
+
+@transaction.atomic
+def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, Any] | None = None) -> Endpoint:
+    """Keep another secret; "" removes it. It can be used by workers and read by nobody.
+
+    config: where the receiver changes together with it, the settings from now on. Raises Invalid.
+    """
+    endpoint = _lock(endpoint_id, by)
+    before = endpoint.config
+    if config is not None:
+        endpoint.config = dict(config)
+        _ensure_valid(endpoint, by, before=before)
+    had, endpoint.secret = bool(endpoint.sealed_secret), _readable(secret)
+    endpoint.save(update_fields=["sealed_secret", "config"])
+    changes = _changes({"config": before}, {"config": endpoint.config}, is_shared=not endpoint.brand_id)
+    _publish_saved(endpoint, by, changes, secret=("replaced" if had else "set") if secret.strip() else "removed")
+    return endpoint
+
+
+@transaction.atomic
+def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
+    """Switch an endpoint on or off. Off, it is offered to nobody; what is queued for it waits or goes elsewhere."""
+    endpoint = _lock(endpoint_id, by)
+    if endpoint.is_enabled != is_enabled:
+        endpoint.is_enabled = is_enabled
+        endpoint.save(update_fields=["is_enabled"])
+        _publish_saved(endpoint, by, {"is_enabled": [not is_enabled, is_enabled]})
+        if is_enabled:
+            nudges.wake(endpoint.lane)
+    return endpoint
+
+
+@transaction.atomic
+def try_again(*, endpoint_id: int, by: User) -> int:
+    """Give a resting or paused endpoint its next order now, and queue what an empty account held; returns how many.
+
+    The breaker is half open: one order decides. Of paused runs nothing is queued before they go on.
+    """
+    endpoint = _lock(endpoint_id, by)
+    forgiven = {"open_until": None, "resume_at": None, "trips": 0, "last_error_kind": ""}
+    standing = EndpointStanding.objects.filter(pk=endpoint.pk)
+    standing.update(**forgiven)
+    standing.exclude(breaker=Breaker.CLOSED).update(breaker=Breaker.HALF_OPEN)
+    queued = _queue_held(endpoint)
+    for brand_id in _concerned(endpoint):
+        happened = events.EndpointTriedAgain(
+            brand_id=brand_id, object_id=endpoint.pk, payload={"slug": endpoint.slug, "queued": queued}
+        )
+        spine.publish(happened, by=by)
+    nudges.wake(endpoint.lane)
+    return queued
+
+
+def may_edit(user: User, endpoint: Endpoint) -> bool:
+    """Whether this person may change the endpoint: a shared one is the operators'."""
+    return user.is_superuser or (endpoint.brand is not None and access.can(user, Action.EDIT_BRAND, endpoint.brand))
+
+
+# -- the parts ---------------------------------------------------------------------------------------------------------
+
+
+def _require(by: User, brand: Brand | None) -> None:
+    if brand is not None:
+        access.require(by, Action.EDIT_BRAND, brand)
+    elif not by.is_superuser:
+        raise NotAllowed("An endpoint that serves all brands is the operators' to change.")
+
+
+def _lock(endpoint_id: int, by: User) -> Endpoint:
+    """The endpoint, its row locked. NotFound for what the person must not know of."""
+    rows = Endpoint.objects.select_for_update(of=("self",)).filter(pk=endpoint_id).select_related("brand")
+    if not by.is_superuser:
+        rows = rows.filter(Q(brand=None) | Q(brand__in=by.brand_ids()))
+    endpoint = rows.first()
+    if endpoint is None:
+        raise NotFound(f"There is no endpoint {endpoint_id}.")
+    _require(by, endpoint.brand)
+    return endpoint
+
+
+def _ensure_known(fields: Mapping[str, Any]) -> None:
+    if odd := sorted(set(fields) - set(CHANGEABLE)):
+        raise TypeError(f"an endpoint has no setting {', '.join(odd)} to be changed")
+
+
+def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
+    problems = endpoint_rules.problems(endpoint)
+    if not problems and not by.is_superuser:
+        problems = endpoint_rules.operators_only(endpoint, before)
+    if problems:
+        raise Invalid("This endpoint cannot be used so.", problems)
+
+
+def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None:
+    """A secret goes to the addresses that it was entered for, and to no other."""
+    if not endpoint.sealed_secret:
+        return
+    if added := endpoint_rules.places(endpoint.config) - endpoint_rules.places(before):
+        where, text = sorted(added)[0]
+        message = f"The kept secret would be sent to {text[:120]}. Enter it again together with the new {where}."
+        raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
+
+
+def _ensure_idle(endpoint: Endpoint) -> None:
+    open_states = (JobState.QUEUED, JobState.RUNNING, JobState.WAITING, JobState.HELD)
+    if Job.objects.filter(endpoint=endpoint, status__in=open_states).exists():
+        raise Conflict(f"Pictures are on their way at {endpoint.name}; change its lane when they are through.")
+
+
+def _readable(secret: str) -> str:
+    text = secret.strip()
+    if len(text) > MOST_SECRET or not text.isprintable():
+        message = f"A secret is one line of at most {MOST_SECRET:,} characters."
+        raise Invalid("This secret cannot be kept.", [Problem("secret", message)])
+    return text
+
+
+def _queue_held(endpoint: Endpoint) -> int:
+    """Queue what waits for the endpoint's account, of running runs; campaigns are locked as releases lock them."""
+    held = Job.objects.filter(endpoint=endpoint, status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+    campaign_ids = sorted(set(held.values_list("campaign_id", flat=True)))
+    for campaign_id in campaign_ids:
+        campaigns.lock(campaign_id)
+    runs = Run.objects.filter(pk__in=held.values("run_id"))
+    running = list(runs.filter(state=RunState.RUNNING).values_list("pk", flat=True))
+    paused = list(runs.filter(state=RunState.PAUSED).values_list("pk", flat=True))
+    JOB.ensure(JobState.HELD, JobState.QUEUED)
+    held.filter(run__in=paused).update(hold_reason=HoldReason.PAUSED)
+    for campaign_id in campaign_ids:
+        dispatch.activate(lane=endpoint.lane, campaign_id=campaign_id)
+    fresh = {"hold_reason": "", "not_before": None, "tries": 0, "error": "", "error_kind": ""}
+    queued: int = held.filter(run__in=running).update(status=JobState.QUEUED, **fresh)
+    return queued
+
+
+def _concerned(endpoint: Endpoint) -> list[int]:
+    """The brands that the endpoint makes pictures for."""
+    if endpoint.brand_id is not None:
+        return [endpoint.brand_id]
+    return list(Brand.objects.order_by("pk").values_list("pk", flat=True))
+
+
+def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: bool) -> dict[str, Any]:
+    """Setting -> [old, new] of what differs, settings of the engine one by one. What a shared endpoint's engine is set
+    to is the operators'; other brands read only which setting it was."""
+    changes: dict[str, Any] = {}
+    for name in before:
+        if name != "config":
+            if before[name] != after[name]:
+                changes[name] = [_told(before[name]), _told(after[name])]
+            continue
+        for key in sorted({*before[name], *after[name]}):
+            old, new = before[name].get(key), after[name].get(key)
+            if old != new:
+                changes[f"config.{key}"] = ["…", "…"] if is_shared else [_told(old), _told(new)]
+    return changes
+
+
+def _told(value: Any) -> Any:
+    """A value as the trail keeps it: plain, and cut where it is a whole workflow."""
+    if isinstance(value, Decimal):
+        return str(value)
+    text = json.dumps(value, default=str, ensure_ascii=False)
+    return value if len(text) <= TOLD_CHARACTERS else f"{text[:TOLD_CHARACTERS]}…"
+
+
+def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, secret: str = "") -> None:
+    payload = {
+        "slug": endpoint.slug,
+        "name": endpoint.name,
+        "engine": endpoint.engine,
+        "changes": dict(changes),
+        "secret": secret,
+        "is_enabled": endpoint.is_enabled,
+    }
+    spine.publish_all(
+        (events.EndpointSaved(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in _concerned(endpoint)),
+        by=by,
+    )
