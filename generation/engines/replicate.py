@@ -43,6 +43,8 @@ BASE_URL: Final = "https://api.replicate.com/v1"
 OUTPUT_HOSTS: Final = ("replicate.delivery",)
 SIGNING_PREFIX: Final = "whsec_"
 POLL_CALL_SECONDS = 40.0
+POLL, POLL_HOOKED = 2.0, 10.0
+"""Seconds between two looks; where a webhook says when it is time, fewer are needed."""
 LIST_FROM = 6
 """So many predictions are read off the list instead of one by one."""
 _OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -57,8 +59,8 @@ class Replicate:
     inputs: what the model calls our names (replicate_inputs.py, docs/engines.md). max_side, size_multiple: what sizes
     it makes. wait_seconds: 0 … 60, how long the service may hold its answer back until the picture is there (0).
     cancel_after: "10m", when it gives up. webhook_url: the public https address of our hook for this endpoint.
-    base_url, output_hosts, ca: of another service with the same API. settle_seconds (15), poll_seconds (2),
-    timeout_seconds (30).
+    base_url, output_hosts, ca: of another service with the same API. settle_seconds (15), poll_seconds (2, with
+    a webhook 10), timeout_seconds (30).
     seconds_per_image, cost_per_image: for quotes.
 
     secret: "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them.
@@ -73,7 +75,6 @@ class Replicate:
         self.path, self.order = _target(config)
         self.token = credentials(str(config.get("secret", "")))[0]
         self.settle_seconds = float(config.get("settle_seconds", 15.0))
-        self.poll_seconds = float(config.get("poll_seconds", 2.0))
         self.wait_seconds = int(config.get("wait_seconds") or 0)
         if not 0 <= self.wait_seconds <= 60:
             raise ValueError(f'"wait_seconds" is {self.wait_seconds}; expected 0 to 60.')
@@ -82,6 +83,7 @@ class Replicate:
         self.webhook_url = str(config.get("webhook_url") or "")
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
+        self.poll_seconds = float(config.get("poll_seconds") or (POLL_HOOKED if self.webhook_url else POLL))
 
     # -- what planning asks ----------------------------------------------------------------------------------------
 

@@ -47,25 +47,32 @@ class Search:
         raise EngineError(ErrorKind.TRANSIENT, f"{source.host} lists more predictions than were looked through.")
 
     def find(self, spec: Spec, webhook: str, since: datetime, taken: Collection[str]) -> str | None:
-        """The newest prediction that is the order for this spec: by our webhook, by an equal input, or by an input that
-        the service completed with defaults, in this order."""
-        oldest = since - CLOCKS
-        wanted, equal, fuller = self.inputs.plain(spec), "", ""
+        """The prediction that is the order for this spec: the one with our webhook, else the best of those that may be.
+
+        Better is an input that equals ours to one that the service completed with defaults, one begun at or after
+        `since` to one that only clocks could put there, and the nearest to `since`: the next may be another task's.
+        """
+        found: list[tuple[bool, bool, timedelta, str]] = []
+        wanted = self.inputs.plain(spec)
+        for prediction in self._since(since - CLOCKS):
+            if webhook and prediction.get("webhook") == webhook:
+                return str(prediction["id"])
+            if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
+                continue
+            theirs = prediction["input"]
+            if _holds(theirs, wanted) and self._has_pictures(self._pictures(theirs), spec):
+                began = predictions.moment(prediction.get("created_at")) or since
+                is_completed = len(theirs) > len(wanted) + len(self._pictures(theirs))
+                found.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
+        return min(found)[-1] if found else None
+
+    def _since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
         for page in self.pages(self.service):
             for prediction in page:
                 began = predictions.moment(prediction.get("created_at"))
                 if began is not None and began < oldest:
-                    return equal or fuller or None
-                if webhook and prediction.get("webhook") == webhook:
-                    return str(prediction["id"])
-                if equal or prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
-                    continue
-                theirs = prediction["input"]
-                if _holds(theirs, wanted) and self._has_pictures(self._pictures(theirs), spec):
-                    is_equal = len(theirs) == len(wanted) + len(self._pictures(theirs))
-                    equal = str(prediction["id"]) if is_equal else equal
-                    fuller = fuller or str(prediction["id"])
-        return equal or fuller or None
+                    return
+                yield prediction
 
     def _may_be_ours(self, prediction: Mapping[str, Any], webhook: str) -> bool:
         if webhook and prediction.get("webhook"):

@@ -1,0 +1,61 @@
+"""News from services that make pictures: it makes a job due for a look now, and is never believed in itself.
+
+So nothing hangs on how often a message comes, in which order, or whether it comes at all: polling is the truth.
+"""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Mapping
+
+import structlog
+from django.db import transaction
+from django.db.models import F
+from django.utils import timezone
+
+from campaigns import encryption, signing
+from generation.choices import JobState
+from generation.engines.replicate import credentials
+from generation.models import Attempt, Endpoint, Job
+from generation.services import nudges
+
+log = structlog.get_logger(__name__)
+
+
+def receive(*, slug: str, marker: uuid.UUID, headers: Mapping[str, str], body: bytes) -> bool:
+    """Take one signed message about the order that was sent under `marker`. headers: names in lower case.
+
+    False if no endpoint `slug` has a key by which it is signed; then nothing happens. A marker that is unknown, or of
+    an order that has ended, is no mistake: messages are repeated and overtake each other.
+    """
+    endpoint = Endpoint.objects.filter(slug=slug, engine="replicate").first()
+    if endpoint is None or not _is_signed(endpoint, headers, body):
+        return False
+    look_now(endpoint=endpoint, marker=marker)
+    return True
+
+
+@transaction.atomic
+def look_now(*, endpoint: Endpoint, marker: uuid.UUID) -> bool:
+    """Make the job that waits for the order under `marker` due now, and wake its lane; False if none waits. One whose
+    answer was lost keeps its time: looked for too early, it would seem never to have arrived."""
+    now = timezone.now()
+    orders = Attempt.objects.filter(endpoint=endpoint, marker=marker, number=F("job__attempts"))
+    moved = (
+        Job.objects.filter(pk__in=orders.values("job_id"), status=JobState.WAITING, poll_at__gt=now)
+        .exclude(remote_id="")
+        .update(poll_at=now)
+    )
+    if moved:
+        nudges.wake(endpoint.lane)
+    return bool(moved)
+
+
+def _is_signed(endpoint: Endpoint, headers: Mapping[str, str], body: bytes) -> bool:
+    try:
+        key = credentials(endpoint.secret)[1]
+        return bool(key) and signing.is_signed(key, headers, body, now=time.time())
+    except (signing.BadSecret, encryption.Unreadable) as error:
+        log.warning("hook.secret_unusable", endpoint=endpoint.slug, error=str(error))
+        return False
