@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from generation.views import coverage, files, planning, prompt_editor, runs, standing
+from generation.views import coverage, files, planning, prompt_editor, runs, standing, studio, webhooks, workflows
 
 urlpatterns = [
     path("files/<slug:kind>/<int:pk>/", files.picture, name="file"),
     path("files/<str:token>", files.opened, name="opened_file"),
+    path("hooks/replicate/<slug:endpoint>/<uuid:marker>", webhooks.replicate, name="replicate_hook"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/", coverage.campaign, name="campaign"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/runs/new/", planning.new, name="run_new"),
     path("brands/<slug:brand>/campaigns/<slug:slug>/runs/preview/", planning.preview, name="run_preview"),
@@ -26,6 +27,17 @@ urlpatterns = [
         prompt_editor.pictures,
         name="prompt_pictures",
     ),
+    path("brands/<slug:brand>/studio/", studio.page, name="studio"),
+    path("brands/<slug:brand>/studio/make/", studio.make, name="studio_make"),
+    path("brands/<slug:brand>/studio/engine/", studio.engine_part, name="studio_engine"),
+    path("brands/<slug:brand>/studio/history/", studio.history, name="studio_history"),
+    path("brands/<slug:brand>/studio/pictures/", studio.add_picture, name="studio_picture"),
+    path("brands/<slug:brand>/studio/products/", studio.products, name="studio_products"),
+    path("brands/<slug:brand>/studio/<int:run_id>/", studio.look, name="studio_look"),
+    path("brands/<slug:brand>/studio/<int:run_id>/cancel/", studio.cancel, name="studio_cancel"),
+    path("brands/<slug:brand>/studio/<int:run_id>/again/", studio.again, name="studio_again"),
+    path("brands/<slug:brand>/studio/<int:run_id>/keep/", studio.keep, name="studio_keep"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/workflow/", workflows.page, name="workflow"),
     path("brands/<slug:brand>/runs/<int:run_id>/", runs.detail, name="run"),
     path("brands/<slug:brand>/runs/<int:run_id>/live/", runs.live, name="run_live"),
     path("brands/<slug:brand>/runs/<int:run_id>/rows/", runs.rows, name="run_rows"),

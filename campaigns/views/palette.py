@@ -16,6 +16,7 @@ PAGES = {
     "Products": "products",
     "Import a feed": "import",
     "Prompts": "prompts",
+    "Studio": "studio",
     "Brand guide": "guide",
     "Library": "library",
     "Review": "review",

@@ -42,8 +42,8 @@ MOST: Final = 8
 """Pictures of one try."""
 LONGEST_TEXT: Final = 8000
 NAME_LENGTH: Final = 120
-#: A new seed is no larger, so that people can read and type it.
-LARGEST_NEW_SEED: Final = 2**31
+#: Room for the seeds of all pictures of one try.
+LARGEST_SEED: Final = prompts.MAX_SEED - MOST
 #: Of several pictures that an engine takes but does not need, the studio gives the first.
 ROLES: Final = ("reference", "init", "photo", "cutout")
 
@@ -222,8 +222,8 @@ def _check(wish: Wish, studio: Studio, endpoint: Endpoint, capabilities: Capabil
             problems.append(Problem(name, f"Give a {name} of {limits}.", str(value)))
     if not 1 <= wish.count <= MOST:
         problems.append(Problem("count", f"Make 1 to {MOST} pictures at once.", str(wish.count)))
-    if wish.seed is not None and not 0 <= wish.seed <= prompts.MAX_SEED - MOST:
-        problems.append(Problem("seed", f"Give a whole number from 0 to {prompts.MAX_SEED - MOST}.", str(wish.seed)))
+    if wish.seed is not None and not 0 <= wish.seed <= LARGEST_SEED:
+        problems.append(Problem("seed", f"Give a whole number from 0 to {LARGEST_SEED}.", str(wish.seed)))
     role = reference(capabilities)
     if role and role.is_needed and not (wish.photo or wish.subject):
         message = f"{endpoint.name} works from a photo: choose a product, or drop a picture of one."
@@ -245,7 +245,7 @@ def _rows(wish: Wish, studio: Studio, capabilities: Capabilities) -> list[dict[s
         row[PHOTO_AXIS] = f"{PHOTO_MARK}{wish.photo.pk}"
     if SEED_AXIS not in capabilities.obeys:
         return [row]  # its pictures would all be equal
-    seed = secrets.randbelow(LARGEST_NEW_SEED) if wish.seed is None else wish.seed
+    seed = secrets.randbelow(LARGEST_SEED + 1) if wish.seed is None else wish.seed
     return [{**row, SEED_AXIS: seed + number} for number in range(wish.count)]
 
 

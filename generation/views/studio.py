@@ -1,0 +1,275 @@
+"""The studio: words, an endpoint, a picture within the page; earlier tries, and what becomes a prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponse, HttpResponseBase, JsonResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns.access import Action
+from campaigns.errors import DomainError, Invalid, NotFound, Problem
+from campaigns.models import PromptTemplate, ReferencePhoto, StylePreset, Subject
+from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.selectors import prompts as prompt_selectors
+from campaigns.selectors import subjects
+from generation.models import Endpoint
+from generation.selectors import endpoints
+from generation.selectors import studio as selectors
+from generation.selectors.endpoints import Offer
+from generation.services import estimates, runs
+from generation.services import studio as services
+from generation.views import studio_form
+from generation.views.studio_form import Filled
+
+POLL_SECONDS = 1
+#: Heard by the page when a try has begun or ended, so that the history is asked for again.
+CHANGED = "studio-changed"
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What the form works with: the endpoints that open, and the chosen one."""
+
+    offers: Sequence[Offer]
+    chosen: Offer | None
+    troubles: Sequence[str]
+
+    @property
+    def others(self) -> list[Offer]:
+        return [one for one in self.offers if one != self.chosen]
+
+
+@require_safe
+@brand_page(Action.RUN_SANDBOX)
+def page(request: BrandRequest) -> HttpResponseBase:
+    """The studio; `?try=` shows an earlier try with its settings, `?example=` the order of a picture made here."""
+    filled, result = Filled(), None
+    if (run_id := number(request.GET.get("try", ""))) is not None:
+        run = _run(request, run_id)
+        filled, result = studio_form.of_run(run), selectors.result(run)
+    elif (version_id := number(request.GET.get("example", ""))) is not None:
+        version = selectors.example(request.user, request.brand, version_id)
+        if version is None:
+            raise NotFound("This picture is not there, or nobody knows how it was made.")
+        filled = studio_form.of_example(version)
+    elif "words" in request.GET:
+        filled = Filled(text=request.GET["words"][: services.LONGEST_TEXT])
+    return render(request, "generation/studio.html", _context(request, filled, result))
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def make(request: BrandRequest) -> HttpResponseBase:
+    """Begin a try; what stands in the way is told where the result would be."""
+    filled = studio_form.posted(request.POST)
+    desk = _desk(request, filled)
+    try:
+        if desk.chosen is None:
+            message = "There is no endpoint to try on. An operator adds one."
+            raise Invalid(message, [Problem("endpoint", message)])
+        wish = studio_form.wish(request, filled, desk.chosen)
+        run = services.start(brand=request.brand, wish=wish, endpoint=desk.chosen.endpoint, by=request.user)
+    except DomainError as refusal:
+        return _refused(request, filled, desk, refusal)
+    return _begun(request, run.pk)
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def engine_part(request: BrandRequest) -> HttpResponseBase:
+    """The fields that belong to the endpoint just chosen, with what was typed so far."""
+    return render(request, "generation/studio_engine.html", _context(request, studio_form.posted(request.POST)))
+
+
+@require_safe
+@brand_page(Action.RUN_SANDBOX)
+def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """How far a try is; when it has ended, the whole result in the place of what was watched."""
+    result = selectors.result(_run(request, run_id))
+    context = _result_context(request, result)
+    if result.is_underway:
+        return render(request, "generation/studio_live.html", context)
+    answer = render(request, "generation/studio_result.html", context)
+    answer["HX-Retarget"], answer["HX-Reswap"], answer["HX-Trigger"] = "#studio-result", "innerHTML", CHANGED
+    return answer
+
+
+@require_safe
+@brand_page(Action.RUN_SANDBOX)
+def history(request: BrandRequest) -> HttpResponseBase:
+    """The person's earlier tries, `?before=` older ones."""
+    return render(request, "generation/studio_history.html", _history(request, number(request.GET.get("before", ""))))
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def cancel(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """Give a try up; pictures that are there stay."""
+    runs.cancel(run_id=_run(request, run_id).pk, by=request.user)
+    return _begun(request, run_id)
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def again(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """The same words on another endpoint."""
+    run = _run(request, run_id)
+    pk = number(request.POST.get("endpoint", ""))
+    endpoint: Endpoint | None = endpoints.usable(request.brand).filter(pk=pk).first()
+    if endpoint is None:
+        raise NotFound("This endpoint is not there any more; load the page again.")
+    try:
+        begun = services.again(run_id=run.pk, endpoint=endpoint, by=request.user)
+    except DomainError as refusal:
+        filled = replace(studio_form.of_run(run), endpoint=str(endpoint.pk))
+        return _refused(request, filled, _desk(request, filled), refusal)
+    return _begun(request, begun.pk)
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    """Make the words a version of a prompt, and go there."""
+    chosen = request.POST.get("template", "")
+    template = None
+    if chosen:
+        own = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, slug=chosen)
+        template = own.first()
+        if template is None:
+            raise NotFound(f"There is no prompt {chosen!r} in {request.brand.name}.")
+    made = services.keep(
+        run_id=_run(request, run_id).pk,
+        by=request.user,
+        template=template,
+        name=request.POST.get("name", ""),
+        seed=number(request.POST.get("seed", "")),
+    )
+    messages.success(request, f"{made} is saved as a draft, with the seed of the picture.")
+    return redirect("prompt_version", request.brand.slug, made.template.slug, made.number)
+
+
+@require_POST
+@brand_page(Action.RUN_SANDBOX)
+def add_picture(request: BrandRequest) -> HttpResponseBase:
+    """Take in a dropped, pasted or chosen picture. JSON: {"photo", "html"}: the reference as the form shows it."""
+    given = request.FILES.get("file")
+    if given is None:
+        raise Invalid("No picture came with this.", [Problem("file", "Choose a picture.")])
+    photo = services.add_picture(
+        brand=request.brand, data=given.read(), file_name=given.name or "picture", by=request.user
+    )
+    return JsonResponse({"photo": photo.pk})
+
+
+@require_safe
+@brand_page(Action.RUN_SANDBOX)
+def products(request: BrandRequest) -> HttpResponse:
+    """Products with a photo by SKU or name, as buttons."""
+    words = request.GET.get("q", "").strip()[:100]
+    found = [
+        {"subject": one, "photo": selectors.photo_of(one)}
+        for one in selectors.products(request.user, request.brand, words)
+    ]
+    return render(request, "generation/studio_products.html", {"found": found, "words": words})
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def _run(request: BrandRequest, run_id: int) -> Any:
+    run = services.get(run_id, request.user)
+    if run.campaign.brand_id != request.brand.pk:
+        raise NotFound(f"There is no try {run_id} in the studio.")
+    return run
+
+
+def _begun(request: BrandRequest, run_id: int) -> HttpResponseBase:
+    address = f"{reverse('studio', args=[request.brand.slug])}?try={run_id}"
+    if not request.headers.get("HX-Request"):
+        return redirect(address)
+    result = selectors.result(_run(request, run_id))
+    answer = render(request, "generation/studio_result.html", _result_context(request, result))
+    answer["HX-Replace-Url"], answer["HX-Trigger"] = address, CHANGED
+    return answer
+
+
+def _refused(request: BrandRequest, filled: Filled, desk: Desk, refusal: DomainError) -> HttpResponseBase:
+    """The page again with the refusal, or for htmx the refusal alone, in the place of the result."""
+    problems = refusal.problems if isinstance(refusal, Invalid) else []
+    errors = {one.pointer: one.message for one in problems if "/" not in one.pointer}
+    context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": desk.others}
+    name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
+    return render(request, f"generation/{name}.html", context, status=refusal.status)
+
+
+def _desk(request: BrandRequest, filled: Filled) -> Desk:
+    offers = endpoints.offers(request.brand)
+    able = [one for one in offers if not one.problem]
+    # Who writes words wants an engine that reads them.
+    able.sort(key=lambda one: not (one.capabilities and one.capabilities.obeys_prompt))
+    chosen = next((one for one in able if str(one.endpoint.pk) == filled.endpoint), able[0] if able else None)
+    return Desk(able, chosen, [one.problem for one in offers if one.problem])
+
+
+def _context(request: BrandRequest, filled: Filled, result: selectors.Result | None = None) -> dict[str, Any]:
+    desk = _desk(request, filled)
+    offer = desk.chosen
+    capabilities = offer.capabilities if offer else None
+    styles = StylePreset.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).order_by("name")
+    context: dict[str, Any] = {
+        "desk": desk,
+        "filled": filled,
+        "styles": styles,
+        "capabilities": capabilities,
+        "settings": studio_form.settings(filled, offer),
+        "takes": studio_form.reference(offer),
+        "heeds_seed": bool(capabilities and "seed" in capabilities.obeys),
+        "heeds_negative": bool(capabilities and "negative" in capabilities.obeys),
+        "most": services.MOST,
+        **_reference(request, filled),
+        **_history(request, None),
+    }
+    if offer and capabilities:
+        context["size"] = studio_form.sized(filled, capabilities)
+        context["sizes"] = studio_form.sizes(capabilities)
+        context["limits"] = studio_form.limits(capabilities)
+        context["pace"] = estimates.interval(offer.endpoint, {"": estimates.Work(1)})
+    context["examples"] = selectors.examples(request.user, request.brand, desk.offers)
+    return context | (_result_context(request, result) if result else {})
+
+
+def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str, Any]:
+    context: dict[str, Any] = {"result": result, "poll": POLL_SECONDS}
+    if not result.is_underway:
+        able = [one for one in endpoints.offers(request.brand) if not one.problem]
+        context["others"] = [one for one in able if one.endpoint.pk != result.run.endpoint_id]
+        context["templates"] = prompt_selectors.templates(request.user, brand_id=request.brand.pk)
+    return context
+
+
+def _reference(request: BrandRequest, filled: Filled) -> dict[str, Any]:
+    """The chosen reference: an uploaded photo, or a product with the photo that it would give."""
+    if (pk := number(filled.product)) is not None:
+        rows = Subject.objects.visible_to(request.user).filter(brand=request.brand, pk=pk, studio=None)
+        product = rows.prefetch_related(subjects.photos()).first()
+        if product is not None:
+            return {"product": product, "reference_photo": selectors.photo_of(product)}
+    if (pk := number(filled.photo)) is not None:
+        photos = ReferencePhoto.objects.visible_to(request.user).filter(subject__brand=request.brand, pk=pk)
+        return {"reference_photo": photos.first()}
+    return {}
+
+
+def _history(request: BrandRequest, before: int | None) -> dict[str, Any]:
+    earlier = selectors.earlier(request.user, request.brand, before=before)
+    return {
+        "earlier": earlier,
+        "more_before": earlier[-1].run.pk if len(earlier) == selectors.SHOWN else None,
+        "is_first": before is None,
+    }

@@ -1,0 +1,224 @@
+"""The studio's form: what it begins with, what it says of an earlier try or an example, and the wish that it sends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from django.http import QueryDict
+
+from campaigns import channels
+from campaigns.errors import Invalid, Problem
+from campaigns.models import ReferencePhoto, StylePreset, Subject
+from campaigns.pages import BrandRequest, number
+from generation.engines.base import Capabilities, Control
+from generation.forms import CONTROL, OWN_FIELDS, value_of
+from generation.models import AssetVersion, Run
+from generation.selectors.endpoints import Offer
+from generation.services import orders, studio
+from generation.services.studio import Reference, Wish
+
+FIRST_SIDE: Final = 1024
+LEAST_SIDE: Final = 64
+#: Sides beyond this are for the last step of a line, not for trying.
+LONGEST_SIDE: Final = 2048
+FIELDS: Final = ("text", "negative", "style", "endpoint", "width", "height", "seed", "count", "photo", "product")
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The fields as people fill them, all as text. settings: the engine's own, by parameter. errors: by field."""
+
+    text: str = ""
+    negative: str = ""
+    style: str = ""
+    endpoint: str = ""
+    width: str = ""
+    height: str = ""
+    seed: str = ""
+    is_locked: bool = False
+    count: str = "1"
+    photo: str = ""
+    product: str = ""
+    settings: Mapping[str, str] = field(default_factory=dict)
+    errors: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing that the engine obeys, as a field."""
+
+    control: Control
+    value: str
+    error: str = ""
+
+    @property
+    def name(self) -> str:
+        return CONTROL + self.control.parameter
+
+
+@dataclass(frozen=True)
+class Size:
+    """One size to click. channel: who wants it, and how large. made: as the endpoint makes it."""
+
+    label: str
+    channel: str
+    wanted: tuple[int, int]
+    made: tuple[int, int]
+
+    @property
+    def is_exact(self) -> bool:
+        return self.wanted == self.made
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The sliders of one endpoint, in pixels."""
+
+    least: int
+    widest: int
+    highest: int
+    step: int
+
+
+def posted(given: QueryDict) -> Filled:
+    """What a browser sent."""
+    named = {name: given.get(name, "").strip() for name in FIELDS}
+    named["text"] = named["text"].replace("\r\n", "\n")
+    settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
+    return Filled(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
+
+
+def of_run(run: Run) -> Filled:
+    """An earlier try as the form would ask for it again, its seed as a new one."""
+    wish = studio.wish_of(run)
+    return Filled(
+        text=wish.text,
+        negative=wish.negative,
+        style=str(wish.style.pk) if wish.style else "",
+        endpoint=str(run.endpoint_id),
+        width=str(wish.width or ""),
+        height=str(wish.height or ""),
+        seed="" if wish.seed is None else str(wish.seed),
+        count=str(wish.count),
+        photo=str(wish.photo.pk) if wish.photo else "",
+        product=str(wish.subject.pk) if wish.subject else "",
+        settings={name: str(value) for name, value in wish.parameters.items()},
+    )
+
+
+def of_example(version: AssetVersion) -> Filled:
+    """A made picture's order; its words are as they were rendered, so braces in them are no placeholders."""
+    assert version.job is not None
+    spec: Mapping[str, Any] = version.job.frozen.spec
+    words, negative = (str(spec.get(name, "")) for name in ("prompt", "negative"))
+    has_photo = bool(set(spec.get("images", {})) - {"scene"})
+    return Filled(
+        text=words.replace("{", "{{").replace("}", "}}"),
+        negative=negative.replace("{", "{{").replace("}", "}}"),
+        endpoint=str(version.job.endpoint_id),
+        width=str(spec["width"]),
+        height=str(spec["height"]),
+        product=str(version.asset.subject_id) if has_photo else "",
+        settings={name: str(value) for name, value in spec.get("parameters", {}).items()},
+    )
+
+
+def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
+    """Width and height as the endpoint makes what is written, its own size where nothing is."""
+    width, height = (number(text) or 0 for text in (filled.width, filled.height))
+    wanted = (width, height) if width and height else (FIRST_SIDE, FIRST_SIDE)
+    return orders.master_size(*wanted, capabilities)
+
+
+def sizes(capabilities: Capabilities) -> list[Size]:
+    """The channels' presets, each size once: a small model makes one square of all squares."""
+    found: dict[tuple[int, int], Size] = {}
+    for one in channels.PRESETS:
+        wanted = (one.width, one.height)
+        size = Size(one.label, f"{one.channel}, {one.width} × {one.height} px", wanted, _fit(wanted, capabilities))
+        found.setdefault(size.made, size)
+    return list(found.values())
+
+
+def limits(capabilities: Capabilities) -> Limits:
+    step = capabilities.size_multiple if capabilities.size_multiple > 1 else 8
+    widest, highest = (
+        min(most, LONGEST_SIDE) // step * step for most in (capabilities.max_width, capabilities.max_height)
+    )
+    return Limits(min(LEAST_SIDE, widest, highest), widest, highest, step)
+
+
+def settings(filled: Filled, offer: Offer | None) -> list[Setting]:
+    """What the endpoint's engine lets people control, beside words, seed and what is not to be avoided."""
+    if offer is None or offer.capabilities is None:
+        return []
+    shown = [one for one in offer.capabilities.controls if one.parameter not in OWN_FIELDS]
+    return [
+        Setting(one, filled.settings.get(one.parameter, ""), filled.errors.get(CONTROL + one.parameter, ""))
+        for one in shown
+    ]
+
+
+def reference(offer: Offer | None) -> Reference | None:
+    return studio.reference(offer.capabilities) if offer and offer.capabilities else None
+
+
+def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
+    """What the form asks for. Raises Invalid with the field of each mistake; what a try may ask is judged later."""
+    assert offer.capabilities is not None
+    problems: list[Problem] = []
+    whole = {name: _whole(name, getattr(filled, name), problems) for name in ("width", "height", "count")}
+    seed = _whole("seed", filled.seed, problems) if filled.is_locked and filled.seed else None
+    parameters = _parameters(filled, offer.capabilities.controls, problems)
+    if filled.is_locked and not filled.seed:
+        problems.append(Problem("seed", "There is no seed to keep yet: write a number, or take one from a picture."))
+    if problems:
+        raise Invalid(problems[0].message, problems)
+    takes = reference(offer) is not None
+    return Wish(
+        text=filled.text,
+        negative=filled.negative,
+        style=_one(StylePreset, request, filled.style),
+        parameters=parameters,
+        width=whole["width"],
+        height=whole["height"],
+        seed=seed,
+        count=whole["count"],
+        photo=_one(ReferencePhoto, request, filled.photo, "subject__brand") if takes else None,
+        subject=_one(Subject, request, filled.product) if takes else None,
+    )
+
+
+def _parameters(filled: Filled, controls: Sequence[Control], problems: list[Problem]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for control in controls:
+        text = filled.settings.get(control.parameter, "")
+        if control.parameter in OWN_FIELDS or not text:
+            continue
+        try:
+            found[control.parameter] = value_of(control, text)
+        except ValueError as error:
+            problems.append(Problem(CONTROL + control.parameter, f"{control.label}: {error}", text[:100]))
+    return found
+
+
+def _whole(name: str, text: str, problems: list[Problem]) -> int:
+    found = number(text)
+    if found is None:
+        words = {"seed": "A seed is a whole number.", "count": "Say how many pictures as a number."}
+        problems.append(Problem(name, words.get(name, f"Give the {name} in pixels."), text[:100]))
+    return found or 0
+
+
+def _one(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
+    """The row of this brand with that number, None for none. What is chosen but gone is refused by the service."""
+    pk = number(text)
+    return model.objects.visible_to(request.user).filter(pk=pk, **{path: request.brand}).first() if pk else None
+
+
+def _fit(wanted: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:
+    """As the endpoint makes it: what is too large for its sliders too is made smaller in its shape."""
+    scale = min(1.0, LONGEST_SIDE / max(wanted))
+    return orders.master_size(round(wanted[0] * scale), round(wanted[1] * scale), capabilities)
