@@ -278,6 +278,29 @@ def flux(folder: Path, *, is_guided: bool = True) -> None:
     pipe.save_pretrained(folder, safe_serialization=True)
 
 
+def lora(model: Path, file: Path, seed: int, rank: int = 2) -> Path:
+    """A LoRA over the attention of the model's denoiser, that changes what it draws; saved as `file`."""
+    import diffusers
+    import torch
+    from peft import LoraConfig
+    from peft.utils import get_peft_model_state_dict
+
+    index = json.loads((model / "model_index.json").read_text())
+    part = "unet" if "unet" in index else "transformer"
+    network = getattr(diffusers, index[part][1]).from_pretrained(model / part)
+    network.add_adapter(LoraConfig(r=rank, lora_alpha=rank, target_modules=["to_q", "to_k", "to_v", "to_out.0"]))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if "lora_" in name:
+                weight.normal_(0, 0.5)
+    kind = getattr(diffusers, index["_class_name"])
+    kind.save_lora_weights(
+        file.parent, **{f"{part}_lora_layers": get_peft_model_state_dict(network)}, weight_name=file.name
+    )
+    return file
+
+
 def build(name: str, folder: Path, built: Callable[[str], Path]) -> None:
     """Save the model called `name` into `folder`; built: where another one is, for models made of it."""
     if name == "small":

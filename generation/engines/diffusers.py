@@ -27,7 +27,7 @@ from typing import Any
 import numpy as np
 
 from campaigns.prompts import tokens
-from generation.engines import acceleration, canvas, embeddings, parameters, pipelines
+from generation.engines import acceleration, adapters, canvas, embeddings, equipment, parameters, pipelines
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -59,6 +59,7 @@ class Diffusers:
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
     threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
+    loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
     """
 
     name = "diffusers"
@@ -70,6 +71,7 @@ class Diffusers:
         self.config = dict(config)
         self.max_side = int(config.get("max_side") or MOST_SIDE)
         self.acceleration = acceleration.read(config)
+        self.equipment = equipment.read(config)
         self._fits = self.acceleration.batch_size
         self._loaded: Loaded | None = None
         self._embeddings: embeddings.Cache = EmbeddingCache()
@@ -89,8 +91,8 @@ class Diffusers:
         family = self._likely_family()
         return Capabilities(
             is_remote=False,
-            obeys=parameters.obeyed(family),
-            controls=parameters.controls(family),
+            obeys=parameters.obeyed(family, self.equipment),
+            controls=parameters.controls(family, self.equipment),
             optional_images=frozenset({"init", "mask"}),
             max_width=self.max_side,
             max_height=self.max_side,
@@ -99,12 +101,15 @@ class Diffusers:
 
     def validate(self, spec: Spec) -> list[str]:
         try:
-            return parameters.problems(spec, self.family)
+            return parameters.problems(spec, self.family, self.equipment)
         except EngineError as error:
             return [error.message]
 
     def batch_key(self, spec: Spec) -> str:
-        settings = parameters.settings(spec, self._likely_family())
+        try:
+            settings = parameters.settings(spec, self._likely_family(), self.equipment)
+        except (TypeError, ValueError):  # what `validate` refuses is planned with nothing else
+            settings = dict(spec.parameters)
         plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
         return hashlib.sha256(plain.encode()).hexdigest()[:16]
 
@@ -116,9 +121,10 @@ class Diffusers:
             return FAMILIES["sd"]
 
     def model_identity(self) -> tuple[str, str]:
-        """(file or folder name, digest)."""
+        """(file or folder name, digest of it and of what is laid beside it)."""
         if self._identity is None:
-            self._identity = (self.path.name, digest(self.path))
+            beside = self.equipment.digest()
+            self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
         return self._identity
 
     def quote(self, spec: Spec) -> Quote:
@@ -215,13 +221,16 @@ class Diffusers:
         import torch
 
         spec, family = part[0].spec, loaded.family
-        kind, settings = parameters.kind(spec), self.acceleration.effective(parameters.settings(spec, family))
+        kind = parameters.kind(spec)
+        settings = self.acceleration.effective(parameters.settings(spec, family, self.equipment))
+        loras = settings.get("loras", {})
+        adapters.set_loras(loaded, self.equipment, loras)
         pipe = loaded.fitting(kind)
         pipe.scheduler = loaded.fresh_scheduler(str(settings["scheduler"]))
         ids = [task.id for task in part]
         filled = [*part, *[part[-1]] * (self._fits - len(part))] if loaded.accelerated.is_padding else part
         arguments: dict[str, Any] = {
-            **embeddings.arguments(loaded, [task.spec for task in filled], self._embeddings),
+            **embeddings.arguments(loaded, [task.spec for task in filled], self._embeddings, tuple(loras.items())),
             "num_inference_steps": int(settings["steps"]),
             "guidance_scale": float(settings["guidance"]),
             "generator": [torch.Generator("cpu").manual_seed(task.spec.seed) for task in filled],

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from inspect import signature
 from pathlib import Path
@@ -24,7 +24,9 @@ from generation.engines.weights import family_of, tensor_names
 
 @dataclass
 class Loaded:
-    """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with."""
+    """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with.
+    loras: those that were laid on, PEFT's name by the endpoint's; weights: those that the last batch was drawn with.
+    """
 
     text: Any
     image: Any
@@ -35,6 +37,8 @@ class Loaded:
     accelerated: Accelerated
     scheduler: Any
     decoder: Decoder | None = None
+    loras: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, float] | None = None
 
     @property
     def decodes_apart(self) -> bool:

@@ -11,6 +11,8 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.engines.families import BY_CLASS, BY_TENSOR, FAMILIES, GUIDED, Family
 
 SAMPLE_BYTES = 1 << 20
+PROSE = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
+"""Not .txt: a tokenizer keeps its merges in one."""
 
 
 def family_of(path: Path) -> Family:
@@ -61,8 +63,9 @@ def _safetensors_header(path: Path) -> bytes:
 
 def digest(path: Path) -> str:
     """Hex. Over every weight file's name, size, header and samples of its content: enough to tell models apart without
-    reading gigabytes while a person waits for a plan."""
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
+    reading gigabytes while a person waits for a plan. What only people read is left out: a model whose card was edited
+    is the same model."""
+    files = sorted(found for found in path.rglob("*") if _decides(found, path)) if path.is_dir() else [path]
     whole = hashlib.sha256()
     for file in files:
         size = file.stat().st_size
@@ -72,3 +75,10 @@ def digest(path: Path) -> str:
                 stream.seek(size * part // 8)
                 whole.update(stream.read(SAMPLE_BYTES))
     return whole.hexdigest()[:32]
+
+
+def _decides(file: Path, folder: Path) -> bool:
+    """True if the file can change what the model draws: no model card, licence, picture or hidden file."""
+    inside = file.relative_to(folder)
+    is_read = file.suffix.lower() in PROSE or file.stem.upper() in {"README", "LICENSE", "NOTICE"}
+    return file.is_file() and not is_read and not any(part.startswith(".") for part in inside.parts)
