@@ -68,11 +68,12 @@ def send(
     address: str,
     *,
     secret: str = SIGNING_SECRET,
-    at: float = 0.0,
+    aged_seconds: int = 0,
     body: bytes = b'{"status":"succeeded"}',
     **changed: str,
 ) -> int:
-    timestamp = int(at or time.time())
+    """The status that one message is answered with. changed: headers, `webhook_id="x"`."""
+    timestamp = int(time.time()) - aged_seconds
     headers = {
         "webhook-id": "msg_1",
         "webhook-timestamp": str(timestamp),
