@@ -61,7 +61,7 @@ def test_the_identity_changes_with_the_graph_and_the_marks_but_not_with_titles_o
     ("change", "words"),
     [
         ({"workflow": {"nodes": [], "links": [], "version": 0.4}}, "as ComfyUI's editor keeps it"),
-        ({"workflow": {}}, "no workflow yet"),
+        ({"workflow": {}}, "no ComfyUI workflow"),
         ({"workflow": [1]}, "no ComfyUI workflow"),
         ({"workflow": {"1": {"class_type": "X"}}}, "Node '1' of this file has no inputs"),
         ({"workflow": {"1": {"class_type": None, "inputs": {}}}}, "lacked a custom node"),
@@ -114,3 +114,10 @@ def test_a_missing_lora_is_found_before_anything_is_made():
         assert "“House style” (node 14): there is no lora_name called 'glaze.safetensors'; there: none at all." in (
             health.message
         )
+
+
+def test_without_a_workflow_there_is_an_endpoint_that_says_what_it_lacks():
+    engine = ComfyUI({"servers": ["http://a:1"]})
+    assert engine.capabilities().obeys == frozenset()
+    assert "no workflow yet" in engine.validate(Spec("x", 64, 64, 1))[0]
+    assert engine.health().message == engine.validate(Spec("x", 64, 64, 1))[0]

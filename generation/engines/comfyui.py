@@ -11,6 +11,7 @@ import contextlib
 import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from threading import Lock
@@ -35,10 +36,11 @@ from generation.engines.base import (
 )
 from generation.engines.comfyui_graph import FOLDER, OWN, WORDS, Mark, Workflow
 from generation.engines.comfyui_progress import Hints
-from generation.engines.comfyui_schema import problems_of
+from generation.engines.comfyui_schema import problems_of, ranges_of
 from generation.engines.comfyui_servers import Fleet, Server, credentials
 from generation.engines.service import json_of, pixels_of
 
+NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
 LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
 EXTENSIONS: Final = (
     (b"\x89PNG", "png"),
@@ -55,7 +57,7 @@ class ComfyUI:
     """One workflow on the servers of an endpoint. config:
 
     servers: base addresses, such as ["http://gpu-a:8188"]; each may have a path (required).
-    workflow: the graph in API format (required). workflow_name: what people call it.
+    workflow: the graph in API format; without one nothing can be made. workflow_name: what people call it.
     inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], …]}: which inputs a job fills. prompt, negative, seed,
     width and height are the job's own; what loads an image is an image role; any other name is a parameter.
     ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
@@ -110,6 +112,8 @@ class ComfyUI:
         )
 
     def validate(self, spec: Spec) -> list[str]:
+        if not self.workflow.graph:
+            return [NO_WORKFLOW]
         problems = [
             f"This workflow needs an image “{mark.name}”."
             for mark in self.workflow.images
@@ -161,22 +165,27 @@ class ComfyUI:
 
     def health(self) -> Health:
         """Every server is asked how it is, and whether it has each node, model and value that the workflow names."""
-        told: dict[str, Any] = {}
-        lacking = []
-        classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
-        for server in self.fleet.servers:
-            try:
-                stats = server.facts()
-                found = problems_of(self.workflow, server.schema(classes))
-            except EngineError as error:
-                lacking.append(error.message)
-                told[server.name] = {"is_ok": False, "message": error.message}
-                continue
-            lacking += [f"{server.name}: {sentence}" for sentence in found]
-            told[server.name] = {"is_ok": not found, "problems": found, **_machine(stats)}
-        ready = sum(one["is_ok"] for one in told.values())
+        if not self.workflow.graph:
+            return Health(False, NO_WORKFLOW)
+        with ThreadPoolExecutor(len(self.fleet.servers)) as threads:
+            looks = list(threads.map(self._look_at, self.fleet.servers))
+        told = dict(zip((server.name for server in self.fleet.servers), looks, strict=True))
+        lacking = [f"{name}: {sentence}" for name, one in told.items() for sentence in one["problems"]]
+        ready = sum(one["is_ok"] for one in looks)
         counted = f"{ready} of {len(told)} server{'s' if len(told) != 1 else ''} can run this workflow."
         return Health(ready > 0, " ".join([counted, *lacking]), {"servers": told, "workflow": self.workflow.digest()})
+
+    def _look_at(self, server: Server) -> dict[str, Any]:
+        """How one server is, and what it allows for the marked inputs."""
+        classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
+        try:
+            stats = server.facts()
+            schema = server.schema(classes)
+        except EngineError as error:
+            return {"is_ok": False, "problems": [error.message], "ranges": {}}
+        found = problems_of(self.workflow, schema)
+        ranges = {name: one.to_json() for name, one in ranges_of(self.workflow, schema).items()}
+        return {"is_ok": not found, "problems": found, "ranges": ranges, **_machine(stats)}
 
     # -- orders ----------------------------------------------------------------------------------------------------
 

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import copy
 import hashlib
+import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
+
+from PIL import Image
 
 Graph = dict[str, dict[str, Any]]
 
@@ -63,6 +66,34 @@ class Range:
         return {name: value for name, value in plain.items() if value not in (None, "")} | (
             {"choices": list(self.choices)} if self.choices else {}
         )
+
+
+def parse(data: bytes) -> Graph:
+    """A file as a graph: JSON, or a PNG that ComfyUI saved, which carries its workflow. Raises NotAWorkflow."""
+    if data.startswith(b"\x89PNG"):
+        data = _carried(data)
+    try:
+        plain = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+    except ValueError as error:
+        raise NotAWorkflow(f"The file is no JSON ({error}). {EXPORT}") from None
+    except RecursionError:
+        raise NotAWorkflow(f"The file is nested too deeply for a workflow. {EXPORT}") from None
+    return read(plain)
+
+
+def _carried(data: bytes) -> bytes:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            carried = image.info.get("prompt")
+    except (OSError, ValueError, SyntaxError):
+        raise NotAWorkflow("The picture is broken, so its workflow cannot be read.") from None
+    if not isinstance(carried, str):
+        raise NotAWorkflow(f"This picture carries no workflow: it was saved by something else, or stripped. {EXPORT}")
+    return carried.encode()
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number")
 
 
 def read(plain: Any) -> Graph:
@@ -152,9 +183,9 @@ class Workflow:
 
     @classmethod
     def of(cls, config: Mapping[str, Any]) -> Workflow:
-        """From an endpoint's config. Raises NotAWorkflow."""
-        if not config.get("workflow"):
-            raise NotAWorkflow("It has no workflow yet: upload one, exported in API format, on the endpoint's page.")
+        """From an endpoint's config; empty where it has none yet. Raises NotAWorkflow."""
+        if config.get("workflow") is None:
+            return cls({}, {}, "")
         graph = read(config["workflow"])
         ranges = {str(name): Range.of(plain) for name, plain in dict(config.get("ranges") or {}).items()}
         marks = marks_of(graph, config.get("inputs") or {})

@@ -1,0 +1,198 @@
+"""The art director's ComfyUI workflow: uploaded to an endpoint, marked, and checked against its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import PurePath
+from typing import Any, Final
+
+from django.db import transaction
+from django.db.models import Q
+
+from campaigns.encryption import Unreadable
+from campaigns.errors import Invalid, NotAllowed, NotFound, Problem, Stale
+from campaigns.models import User
+from generation.engines import base as engines
+from generation.engines import comfyui_marks
+from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse, read, saving_nodes
+from generation.models import Endpoint
+from generation.services import endpoints
+
+ENGINE: Final = "comfyui"
+MOST_BYTES: Final = 32 * 1024 * 1024
+"""Of a picture that carries its workflow; endpoints limits what is kept."""
+MOST_JSON_BYTES: Final = 1024 * 1024
+CHECK_SECONDS: Final = 8.0
+#: Of the config what belongs to one uploaded file.
+OWN: Final = ("workflow", "workflow_name", "inputs", "output_node", "ranges")
+
+
+@dataclass(frozen=True)
+class ServerCheck:
+    """One server: whether it can run the workflow, and if not why."""
+
+    name: str
+    is_ok: bool
+    problems: tuple[str, ...]
+    version: str = ""
+    devices: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Checked:
+    is_ok: bool
+    message: str
+    servers: tuple[ServerCheck, ...] = field(default=())
+
+
+@transaction.atomic
+def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoint:
+    """Take a workflow in API format, or a PNG that ComfyUI saved. Its inputs are marked as they probably are; marks
+    that the earlier workflow had at the same nodes stay.
+
+    Raises NotAllowed and Invalid, with the way to get the right file.
+    """
+    endpoint = _lock(endpoint_id, by)
+    try:
+        _ensure_small(data)
+        graph = parse(data)
+        saving = saving_nodes(graph)
+        inputs = _inputs(graph, endpoint.config)
+        Workflow.of({"workflow": graph, "inputs": inputs, "output_node": saving[-1] if saving else ""})
+    except NotAWorkflow as error:
+        raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
+    config = {name: value for name, value in endpoint.config.items() if name not in OWN}
+    config |= {"workflow": graph, "workflow_name": PurePath(file_name).stem[:80] or "workflow", "inputs": inputs}
+    if len(saving) > 1:
+        config["output_node"] = saving[-1]
+    return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
+
+
+@transaction.atomic
+def mark(
+    *,
+    endpoint_id: int,
+    by: User,
+    seen: str,
+    names: Mapping[tuple[str, str], str],
+    output_node: str = "",
+    name: str = "",
+) -> Endpoint:
+    """Say what each input is. names: {(node id, input): "prompt"}, "" for one that no job fills.
+
+    seen: digest of the workflow that the person had before them. Raises Stale, Invalid and NotAllowed.
+    """
+    endpoint = _lock(endpoint_id, by)
+    try:
+        workflow = Workflow.of(endpoint.config)
+    except NotAWorkflow as error:
+        raise Invalid(str(error), [Problem("file", str(error))]) from None
+    if seen != workflow.digest():
+        raise Stale("The workflow or its marks were changed since you opened this page; look at it again.")
+    given = {place: text.strip().lower() for place, text in names.items() if text.strip()}
+    problems = [
+        Problem(f"mark|{node_id}|{field_name}", sentence, text)
+        for (node_id, field_name), text in given.items()
+        if (sentence := _problem(workflow.graph, text, (node_id, field_name)))
+    ]
+    if problems:
+        raise Invalid("These marks do not fit.", problems)
+    places: dict[str, list[tuple[str, str]]] = {}
+    for place, text in given.items():
+        places.setdefault(text, []).append(place)
+    inputs = comfyui_marks.as_config(places)
+    ranges = {
+        one: told for one, told in dict(endpoint.config.get("ranges") or {}).items() if _same(one, inputs, endpoint)
+    }
+    config = {**endpoint.config, "inputs": inputs, "ranges": ranges}
+    config |= {"workflow_name": name.strip()[:80]} if name.strip() else {}
+    config |= {"output_node": output_node} if output_node else {}
+    return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
+
+
+def check(*, endpoint_id: int, by: User) -> Checked:
+    """Ask every server whether it has the nodes, models and values that the workflow names; nothing is made.
+
+    What a server allows for the marked inputs is kept with the endpoint, for limits and choices in forms.
+    """
+    endpoint = _get(endpoint_id, by)
+    try:
+        engine = engines.build(ENGINE, {**endpoint.config, "timeout_seconds": CHECK_SECONDS}, endpoint.secret)
+        health = engine.health()
+    except (ValueError, OSError, Unreadable) as error:
+        return Checked(False, str(error))
+    told: Mapping[str, Mapping[str, Any]] = health.facts.get("servers", {})
+    ranges = next((one["ranges"] for one in told.values() if one["is_ok"]), None)
+    if ranges is not None:
+        _keep(endpoint, by, ranges)
+    servers = tuple(
+        ServerCheck(
+            name, bool(one["is_ok"]), tuple(one["problems"]), str(one.get("version", "")), tuple(one.get("devices", ()))
+        )
+        for name, one in told.items()
+    )
+    return Checked(health.is_ok, health.message, servers)
+
+
+# -- the parts ------------------------------------------------------------------------------------------------------
+
+
+def _get(endpoint_id: int, by: User) -> Endpoint:
+    rows = Endpoint.objects.filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
+    if not by.is_superuser:
+        rows = rows.filter(Q(brand=None) | Q(brand__in=by.brand_ids()))
+    endpoint = rows.first()
+    if endpoint is None:
+        raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
+    if not endpoints.may_edit(by, endpoint):
+        raise NotAllowed(f"The workflow of {endpoint.name} is for its brand's leads, or the operators, to change.")
+    return endpoint
+
+
+def _lock(endpoint_id: int, by: User) -> Endpoint:
+    endpoint = _get(endpoint_id, by)
+    return Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+
+
+def _ensure_small(data: bytes) -> None:
+    if len(data) > MOST_BYTES or (len(data) > MOST_JSON_BYTES and not data.startswith(b"\x89PNG")):
+        raise NotAWorkflow(f"The file is over {MOST_JSON_BYTES >> 20} MB, which no workflow is.")
+
+
+def _inputs(graph: Graph, before: Mapping[str, Any]) -> dict[str, list[Any]]:
+    """Guesses, under what people had marked at nodes that are still there and of the same class."""
+    guessed = comfyui_marks.guess(graph)
+    if not before.get("workflow") or not before.get("inputs"):
+        return guessed
+    try:
+        old = read(before["workflow"])
+    except NotAWorkflow:
+        return guessed
+    kept: dict[str, list[tuple[str, str]]] = {}
+    for name, given in before["inputs"].items():
+        for node_id, field_name in given if isinstance(given[0], list) else [given]:
+            is_same = node_id in graph and graph[node_id]["class_type"] == old.get(node_id, {}).get("class_type")
+            if is_same and field_name in graph[node_id]["inputs"]:
+                kept.setdefault(name, []).append((node_id, field_name))
+    lost = {name: given for name, given in guessed.items() if name in before["inputs"] and name not in kept}
+    for name, given in lost.items():
+        kept[name] = [(one[0], one[1]) for one in (given if isinstance(given[0], list) else [given])]
+    return comfyui_marks.as_config(kept) or guessed
+
+
+def _problem(graph: Graph, name: str, place: tuple[str, str]) -> str:
+    if place[1] not in graph.get(place[0], {}).get("inputs", {}):
+        return f"There is no input {place[1]} of node {place[0]}."
+    return comfyui_marks.problem_of(graph, name, place)
+
+
+def _same(name: str, inputs: Mapping[str, Any], endpoint: Endpoint) -> bool:
+    return name in inputs and inputs[name] == dict(endpoint.config.get("inputs") or {}).get(name)
+
+
+@transaction.atomic
+def _keep(endpoint: Endpoint, by: User, ranges: Mapping[str, Any]) -> None:
+    fresh = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
+    if fresh.config == endpoint.config and fresh.config.get("ranges") != ranges:
+        endpoints.update(endpoint_id=fresh.pk, by=by, config={**fresh.config, "ranges": dict(ranges)})

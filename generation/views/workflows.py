@@ -1,0 +1,93 @@
+"""The workflow of a ComfyUI endpoint: uploaded, marked, checked against its servers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.contrib import messages
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+
+from campaigns.errors import Invalid, NotFound
+from campaigns.pages import BrandRequest, brand_page
+from generation.engines.comfyui_marks import NAMES
+from generation.models import Endpoint
+from generation.selectors import workflows as selectors
+from generation.services import endpoints
+from generation.services import workflows as services
+
+
+@brand_page()
+def page(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """What the endpoint's workflow is and which of its inputs a job fills; posting uploads, marks or checks."""
+    endpoint = selectors.get(request.brand, request.user, slug)
+    if request.method != "POST":
+        return _page(request, endpoint)
+    verb = request.POST.get("do", "")
+    if verb == "check":
+        checked = services.check(endpoint_id=endpoint.pk, by=request.user)
+        endpoint.refresh_from_db()
+        return _page(request, endpoint, checked=checked)
+    try:
+        if verb == "upload":
+            _upload(request, endpoint)
+        elif verb == "mark":
+            _mark(request, endpoint)
+        else:
+            raise NotFound(f"There is nothing called {verb!r} to do with a workflow.")
+    except Invalid as refusal:
+        return _page(request, endpoint, refusal=refusal)
+    return redirect("workflow", request.brand.slug, slug)
+
+
+def _upload(request: BrandRequest, endpoint: Endpoint) -> None:
+    file = request.FILES.get("file")
+    if file is None:
+        raise Invalid("Choose the file that ComfyUI exported.")
+    data = file.read(services.MOST_BYTES + 1)
+    services.upload(endpoint_id=endpoint.pk, by=request.user, data=data, file_name=str(file.name))
+    messages.success(request, "The workflow is there. Look at what was marked, then check it against the server.")
+
+
+def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
+    services.mark(
+        endpoint_id=endpoint.pk,
+        by=request.user,
+        seen=request.POST.get("seen", ""),
+        names=_names(request.POST),
+        output_node=request.POST.get("output_node", ""),
+        name=request.POST.get("name", ""),
+    )
+    messages.success(request, "The marks are saved. Pictures planned from now on are made with them.")
+
+
+def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:
+    """(node id, input) -> the typed name, of the form's fields "mark|6|text"."""
+    parts = ((key.split("|", 2), value) for key, value in posted.items() if key.startswith("mark|"))
+    return {(part[1], part[2]): str(value) for part, value in parts if len(part) == 3}
+
+
+def _page(
+    request: BrandRequest,
+    endpoint: Endpoint,
+    *,
+    refusal: Invalid | None = None,
+    checked: services.Checked | None = None,
+) -> HttpResponseBase:
+    typed = {key: value for key, value in request.POST.items() if key.startswith("mark|")} if refusal else {}
+    wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}
+    shown = selectors.shown(endpoint)
+    elsewhere = [message for pointer, message in wrong.items() if not pointer.startswith("mark|")]
+    context = {
+        "endpoint": endpoint,
+        "shown": shown,
+        "checked": checked,
+        "refusal": refusal,
+        "sentences": elsewhere or ([refusal.message] if refusal and not wrong else []),
+        "typed": typed,
+        "wrong": wrong,
+        "names": NAMES,
+        "may_edit": endpoints.may_edit(request.user, endpoint),
+    }
+    return render(request, "generation/workflow.html", context, status=422 if refusal else 200)
