@@ -10,6 +10,12 @@ ENVIRONMENT_VARIABLE = "PROOFLINE_KILL_AT"
 #: Every point, in the order in which a job passes them. The kill test walks this tuple.
 POINTS = (
     "claimed",
+    "intended",
+    "submitted",
+    "entrusted",
+    "polled",
+    "looked_up",
+    "resumed",
     "generated",
     "developed",
     "stored",

@@ -205,6 +205,7 @@ PROOFLINE: dict[str, Any] = {
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),
     "secret_keys": env.words("PROOFLINE_SECRET_KEYS"),  # the first encrypts what is stored, all decrypt
+    "remote_threads": env.number("PROOFLINE_REMOTE_THREADS", 32),  # calls to services at the same time, per worker
     "plugins": env.words("PROOFLINE_PLUGINS"),
     "claim_minutes": env.number("PROOFLINE_CLAIM_MINUTES", 10),
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
@@ -221,5 +222,6 @@ LOGGING = {
         "line": {"()": "config.logs.formatter"},
     },
     "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "loggers": {"httpx": {"level": "WARNING"}},  # a line per call to a service tells nothing that rows do not
     "root": {"handlers": ["stderr"], "level": env.text("LOG_LEVEL", "INFO")},
 }

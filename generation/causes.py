@@ -113,6 +113,14 @@ _ALL = (
         Mend.AGAIN,
     ),
     Cause(
+        "doubt",
+        "in doubt",
+        "search",
+        "The order was sent and its answer was lost, and this service cannot be asked. It may have been paid for and "
+        "counts as spent. Look at the account, then order again.",
+        Mend.AGAIN,
+    ),
+    Cause(
         "rejected_before",
         "seen before",
         "undo",
@@ -143,6 +151,8 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
     """The cause of one job that stands still or ended badly."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
+    if hold_reason == HoldReason.IN_DOUBT:
+        return CAUSES["doubt"]
     if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
         return CAUSES["quota"]
     if error_kind == ErrorKind.INPUT and _CUTOUT.search(message):

@@ -18,7 +18,7 @@ JOB = machine(
     "job",
     {
         "queued": "running held cancelled succeeded",  # succeeded: an equal fingerprint was reused
-        "running": "succeeded failed cancelled waiting queued quarantined",
+        "running": "succeeded failed cancelled waiting queued held quarantined",
         "waiting": "running cancelled failed held",
         "held": "queued cancelled",
         "succeeded": "",

@@ -31,7 +31,7 @@ def environment(**extra: str) -> dict[str, str]:
         "DATABASE_URL": f"{address}/{options['NAME']}",
         "REDIS_URL": settings.RQ_QUEUES["cpu"]["URL"],
         "PROOFLINE_FILES": str(settings.MEDIA_ROOT),
-        "PROOFLINE_PLUGINS": "tests.engines",
+        "PROOFLINE_PLUGINS": "tests.engines,tests.remote_engine",
         "PROOFLINE_LEASE_SECONDS": "4",
         "PROOFLINE_PLAIN_STATIC": "1",
         "LOG_LEVEL": "WARNING",

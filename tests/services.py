@@ -20,7 +20,7 @@ def _begin() -> None:
     os.environ["PROOFLINE_VAR"] = str(env.var_dir() / "tests")
     # These databases live for minutes; a crash of the machine may take them.
     os.environ.setdefault("PROOFLINE_UNSAFE_FAST_DB", "1")
-    os.environ.setdefault("PROOFLINE_PLUGINS", "tests.engines")
+    os.environ.setdefault("PROOFLINE_PLUGINS", "tests.engines,tests.remote_engine")
     _held.enter_context(embedded.services())
     # Not a pytest hook: those are not called where loading the settings fails.
     atexit.register(_held.close)

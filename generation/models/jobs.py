@@ -118,8 +118,8 @@ class JobSpec(models.Model):
 class Attempt(models.Model):
     """One execution of a job on one worker: how it went, on what, how long. Kept for ever.
 
-    sent_at: when an order to a remote service was about to be sent (the intent, committed before the call).
-    remote_id: under what the service has it.
+    sent_at, marker: when an order to a remote service was about to be sent, and marked with what (the intent, committed
+    before the call). remote_id: under what the service has it.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -132,6 +132,7 @@ class Attempt(models.Model):
     error_kind = models.CharField(max_length=20, blank=True)
     message = models.TextField(blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
+    marker = models.UUIDField(null=True, blank=True)
     remote_id = models.CharField(max_length=200, blank=True, db_default="")
     details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
     started_at = models.DateTimeField()
@@ -145,6 +146,9 @@ class Attempt(models.Model):
         indexes = [
             # Estimates: the latest pictures of one endpoint.
             models.Index(fields=["endpoint", "-id"], name="attempt_latest", condition=Q(outcome="succeeded")),
+            # A webhook's question: whose order was this? Also what an endpoint was asked lately, newest first.
+            models.Index(fields=["marker"], name="attempt_marker", condition=Q(marker__isnull=False)),
+            models.Index(fields=["endpoint", "-sent_at"], name="attempt_sent", condition=Q(sent_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

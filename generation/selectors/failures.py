@@ -28,7 +28,7 @@ SELECT j.status, j.hold_reason, j.error_kind, j.error, count(*), (array_agg(j.id
        coalesce(sum(f.quoted_cost), 0)
 FROM generation_job j JOIN generation_cell c ON c.id = j.cell_id LEFT JOIN generation_jobspec f ON f.job_id = j.id
 WHERE j.run_id = %(run)s AND (
-    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason = 'quota')
+    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason IN ('quota', 'in_doubt'))
     OR (j.status = 'cancelled' AND j.error_kind = 'rejected_before')
 )
 GROUP BY j.status, j.hold_reason, j.error_kind, j.error

@@ -1,7 +1,8 @@
 """Money: what a campaign has promised and spent, kept in an append-only ledger.
 
-Per run, outstanding = reserved - released - settled. A campaign's committed money is what was settled plus what is
-outstanding. Every function that writes expects the campaign's row to be locked: two releases cannot both see the rest.
+Per run, outstanding = reserved - released - settled, where an order in doubt counts as settled. A campaign's
+committed money is what was settled plus what is outstanding. Every function that writes expects the campaign's row to
+be locked: two releases cannot both see the rest.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from generation.models import LedgerEntry, Run
 _BY_RUN = """
 SELECT run_id,
        coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount END), 0),
-       coalesce(sum(amount) FILTER (WHERE kind = 'settle'), 0)
+       coalesce(sum(amount) FILTER (WHERE kind IN ('settle', 'doubt')), 0)
 FROM generation_ledgerentry WHERE campaign_id = %s GROUP BY run_id
 """
 

@@ -32,7 +32,7 @@ WITH share AS (
     FROM generation_laneshare s
     WHERE s.lane = %(lane)s AND EXISTS (
         SELECT 1 FROM generation_job q
-        WHERE q.lane = s.lane AND q.campaign_id = s.campaign_id AND q.status = 'queued'
+        WHERE q.lane = %(lane)s AND q.campaign_id = s.campaign_id AND q.status = 'queued' {q_only}
           AND (q.not_before IS NULL OR q.not_before <= now())
     )
     ORDER BY s.virtual_time - CASE WHEN s.campaign_id = %(sticky)s THEN %(bonus)s ELSE 0 END, s.id
@@ -41,7 +41,7 @@ WITH share AS (
 ), head AS MATERIALIZED (
     SELECT j.campaign_id, j.priority, j.batch_key, j.endpoint_id
     FROM generation_job j
-    WHERE j.lane = %(lane)s AND j.campaign_id = (SELECT campaign_id FROM share) AND j.status = 'queued'
+    WHERE j.lane = %(lane)s AND j.campaign_id = (SELECT campaign_id FROM share) AND j.status = 'queued' {j_only}
       AND (j.not_before IS NULL OR j.not_before <= now())
     ORDER BY j.priority DESC, j.batch_key, j.id
     LIMIT 1
@@ -50,15 +50,15 @@ WITH share AS (
     SELECT j.id
     FROM generation_job j
     WHERE j.lane = %(lane)s AND j.campaign_id = (SELECT campaign_id FROM head)
-      AND j.priority = (SELECT priority FROM head) AND j.batch_key = (SELECT batch_key FROM head)
+      AND j.priority = (SELECT priority FROM head) {together} {j_only}
       AND j.status = 'queued' AND (j.not_before IS NULL OR j.not_before <= now())
     ORDER BY j.id
-    LIMIT (SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)
+    LIMIT {most}
     FOR UPDATE OF j SKIP LOCKED
 ), claimed AS (
     UPDATE generation_job j
     SET status = 'running', lease_token = %(token)s, lease_expires_at = now() + %(lease)s * interval '1 second',
-        attempts = j.attempts + 1, tries = j.tries + 1, step = 0, error = '', error_kind = ''
+        attempts = j.attempts + 1, tries = j.tries + 1, step = 0, error = '', error_kind = '', remote_id = ''
     WHERE j.id = ANY(ARRAY(SELECT id FROM picked))
     RETURNING j.id, j.attempts, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key
 ), attempted AS (
@@ -77,10 +77,27 @@ SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.s
 FROM claimed c JOIN generation_jobspec f ON f.job_id = c.id
 ORDER BY c.id
 """
-#: First past the campaigns that others are claiming from at this moment, so that claimers do not queue up for one row …
-_CLAIM_BESIDE = _CLAIM.replace("{lock}", "FOR UPDATE OF s SKIP LOCKED")
-#: … then, when nothing was free, behind them: a single campaign must keep every worker busy.
-_CLAIM_BEHIND = _CLAIM.replace("{lock}", "")
+
+
+def _claims(**parts: str) -> tuple[str, str]:
+    """First past the campaigns that others are claiming from at this moment, so that claimers do not queue up for one
+    row; then, when nothing was free, behind them: a single campaign must keep every worker busy."""
+    statement = _CLAIM
+    for name, part in parts.items():
+        statement = statement.replace(f"{{{name}}}", part)
+    return statement.replace("{lock}", "FOR UPDATE OF s SKIP LOCKED"), statement.replace("{lock}", "")
+
+
+_LOCAL = _claims(
+    q_only="",
+    j_only="",
+    together="AND j.batch_key = (SELECT batch_key FROM head)",
+    most="(SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)",
+)
+#: Orders to a service are single: neither the batch key nor the batch size matters, and other endpoints may be full.
+_REMOTE = _claims(
+    q_only="AND q.endpoint_id = %(endpoint)s", j_only="AND j.endpoint_id = %(endpoint)s", together="", most="%(limit)s"
+)
 
 
 @dataclass(frozen=True)
@@ -110,14 +127,21 @@ class Claim:
     token: uuid.UUID
     jobs: tuple[ClaimedJob, ...]
 
+    @classmethod
+    def none(cls) -> Claim:
+        return cls(uuid.UUID(int=0), ())
+
     def __bool__(self) -> bool:
         return bool(self.jobs)
 
 
-def claim(*, lane: str, worker: str, limit: int = 64, sticky_campaign: int | None = None) -> Claim:
+def claim(
+    *, lane: str, worker: str, limit: int = 64, sticky_campaign: int | None = None, endpoint_id: int | None = None
+) -> Claim:
     """Take the next batch of `lane` for `worker`: at most `limit` jobs and the endpoint's batch size.
 
-    `sticky_campaign` is preferred while no other campaign lags it by more than STICKY_SECONDS.
+    `sticky_campaign` is preferred while no other campaign lags it by more than STICKY_SECONDS. With `endpoint_id` only
+    jobs of this one, a remote service: up to `limit`, whatever their batch keys.
     """
     token = uuid.uuid4()
     values = {
@@ -129,17 +153,20 @@ def claim(*, lane: str, worker: str, limit: int = 64, sticky_campaign: int | Non
         "lease": settings.PROOFLINE["lease_seconds"],
         "sticky": sticky_campaign or 0,
         "bonus": STICKY_SECONDS,
+        "endpoint": endpoint_id,
     }
+    rows: list[Any] = []
     with connection.cursor() as cursor:
-        cursor.execute(_CLAIM_BESIDE, values)
-        rows = cursor.fetchall()
-        if not rows:
-            cursor.execute(_CLAIM_BEHIND, values)
+        for statement in _LOCAL if endpoint_id is None else _REMOTE:
+            cursor.execute(statement, values)
             rows = cursor.fetchall()
-    return Claim(token, tuple(_job(row) for row in rows))
+            if rows:
+                break
+    return Claim(token, tuple(job_of(row) for row in rows))
 
 
-def _job(row: Sequence[Any]) -> ClaimedJob:
+def job_of(row: Sequence[Any]) -> ClaimedJob:
+    """A row of the columns of ClaimedJob, in its order."""
     plain = dict(zip(_COLUMNS, row, strict=True))
     spec = plain["spec"]
     return ClaimedJob(**{**plain, "spec": spec if isinstance(spec, dict) else json.loads(spec)})

@@ -19,14 +19,17 @@ from campaigns import events as spine
 from generation import events
 from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
+from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Job, LedgerEntry, Run
+from generation.models import Asset, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Run
 from generation.services import assets, duplicates, nudges
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
 from generation.states import JOB
 
 MAX_DEATHS = 3
+LOOK_UP_SECONDS = 1.0
+"""How long after its lease ran out an order is looked up: it was sent at least a lease ago."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
 are never retried."""
@@ -40,6 +43,7 @@ class Made:
     verdicts: tuple[Verdict, ...] = ()
     renditions: tuple[StoredRendition, ...] = ()
     cost: float = 0.0
+    usage: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     is_reused: bool = False
 
@@ -72,6 +76,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         faults.point("finish.locked")
         if held.is_cancel_requested:
             _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
+            _settle(job, _cost(held, made) if made.usage else Decimal(0))
             return True
         asset = assets.lock(Asset.objects.values_list("pk", flat=True).get(cell_id=job.cell_id))
         master = assets.keep_master(brand_id=job.brand_id, fingerprint=job.fingerprint, stored=made.master)
@@ -91,13 +96,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
             outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=dict(made.details)
         )
-        LedgerEntry.objects.create(
-            campaign_id=job.campaign_id,
-            run_id=job.run_id,
-            job_id=job.id,
-            kind=LedgerKind.SETTLE,
-            amount=_cost(held, made),
-        )
+        _settle(job, _cost(held, made))
         spine.publish(
             events.JobSucceeded(
                 brand_id=job.brand_id,
@@ -116,6 +115,12 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         assets.settle_round(asset, label=worker)
         faults.point("finish.written")
     return True
+
+
+def _settle(job: ClaimedJob, amount: Decimal) -> None:
+    LedgerEntry.objects.create(
+        campaign_id=job.campaign_id, run_id=job.run_id, job_id=job.id, kind=LedgerKind.SETTLE, amount=amount
+    )
 
 
 def _cost(job: Job, made: Made) -> Decimal:
@@ -159,6 +164,8 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             )
         elif error.kind == ErrorKind.QUOTA:
             _hold_endpoint(held, token, error)
+        elif error.kind == ErrorKind.DOUBT:
+            _hold_in_doubt(held, error, worker)
         else:
             _give_up(held, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
     return True
@@ -171,6 +178,20 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
         status=JobState.HELD, hold_reason=HoldReason.QUOTA
     )
+
+
+def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
+    """The service may have taken and charged for this: hold it, and count the money as spent until it is known."""
+    frozen = JobSpec.objects.only("brand_id", "quoted_cost").get(pk=job.pk)
+    Attempt.objects.filter(job=job, number=job.attempts).update(
+        outcome=AttemptOutcome.LOST, ended_at=clock.now(), error_kind=ErrorKind.DOUBT, message=error.message
+    )
+    _end(job, JobState.HELD, hold_reason=HoldReason.IN_DOUBT, error_kind=ErrorKind.DOUBT, error=error.message[:500])
+    LedgerEntry.objects.create(
+        campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.DOUBT, amount=frozen.quoted_cost
+    )
+    payload = {"run": job.run_id, "attempt": job.attempts, "amount": str(frozen.quoted_cost)}
+    spine.publish(events.JobDoubtful(brand_id=frozen.brand_id, object_id=job.pk, payload=payload), label=worker)
 
 
 def backoff_seconds(attempt: int) -> float:
@@ -214,14 +235,36 @@ def reap() -> int:
     expired = list(
         Job.objects.select_for_update(skip_locked=True, of=("self",))
         .filter(status=JobState.RUNNING, lease_expires_at__lt=timezone.now())
-        .select_related("campaign")
+        .select_related("campaign", "endpoint")
         .order_by("lease_expires_at")[:500]
     )
     for job in expired:
-        _take_back(job)
+        if not _was_ordered(job):
+            _take_back(job)
     for lane in {job.lane for job in expired}:
         nudges.wake(lane)
     return len(expired)
+
+
+def _was_ordered(job: Job) -> bool:
+    """What a remote service has, or may have, goes on waiting for it; True if the job was such a one."""
+    attempt = Attempt.objects.filter(job=job, number=job.attempts).only("sent_at", "remote_id").first()
+    if attempt is None or attempt.sent_at is None or job.deaths + 1 >= MAX_DEATHS:
+        return False
+    message = "The worker died or was cut off after the order was sent."
+    if attempt.remote_id or _looks_up(job.endpoint):
+        poll_at = timezone.now() + timedelta(seconds=0 if attempt.remote_id else LOOK_UP_SECONDS)
+        _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=poll_at, deaths=job.deaths + 1)
+    else:
+        _hold_in_doubt(job, EngineError(ErrorKind.DOUBT, message), "reaper")
+    return True
+
+
+def _looks_up(endpoint: Endpoint) -> bool:
+    try:
+        return bool(getattr(engines.build(endpoint.engine, endpoint.config), "looks_up", False))
+    except (ValueError, TypeError, KeyError, OSError, EngineError):
+        return False  # it is in doubt, then
 
 
 def _take_back(job: Job) -> None:

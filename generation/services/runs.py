@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection, transaction
 from django.db.models import Count, Q
+from django.utils import timezone
 
 from campaigns import clock
 from campaigns import events as spine
@@ -118,9 +119,11 @@ def cancel(*, run_id: int, by: User) -> Run:
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     RUN.ensure(run.state, RunState.CANCELLED)
-    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.WAITING, JobState.QUARANTINED)
-    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="", poll_at=None)
+    waiting = _jobs(run, JobState.QUEUED, JobState.HELD, JobState.QUARANTINED)
+    cancelled = waiting.update(status=JobState.CANCELLED, hold_reason="")
     stopping = _jobs(run, JobState.RUNNING).update(is_cancel_requested=True)
+    # A service has these: the lane tells it before it ends them.
+    stopping += _jobs(run, JobState.WAITING).update(is_cancel_requested=True, poll_at=timezone.now())
     superseded = _settle_fruitless(run, AssetState.SUPERSEDED)
     _settle_partly_made(run, by)
     move(run, RunState.CANCELLED, finished_at=clock.now())

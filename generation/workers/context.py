@@ -5,7 +5,10 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
+
+from django.db import connection
 
 from campaigns import encryption
 from campaigns.services import files
@@ -80,3 +83,16 @@ def _build(endpoint: Endpoint) -> engines.Engine:
         return engines.build(endpoint.engine, endpoint.config, endpoint.secret)
     except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
         raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
+
+
+def disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
+    """Have every thread of the pool close its own database connection, which nobody else can reach."""
+    if not threads:
+        return
+    together = threading.Barrier(threads)
+
+    def close() -> None:
+        connection.close()
+        together.wait()
+
+    wait([pool.submit(close) for _ in range(threads)])

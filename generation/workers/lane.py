@@ -19,7 +19,7 @@ from generation.models import Endpoint
 from generation.services import dispatch, nudges
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.workers.briefing import Brief, brief
-from generation.workers.context import Engines, WorkContext
+from generation.workers.context import Engines, WorkContext, disconnect
 from generation.workers.endings import Endings
 from generation.workers.leases import Leases
 
@@ -53,7 +53,7 @@ class LaneWorker:
         """Finish what is in hand and let go of the threads."""
         self.is_stopping.set()
         for pool, threads in ((self._finishers, FINISHERS), (self._claimer, 1)):
-            _disconnect(pool, threads)
+            disconnect(pool, threads)
             pool.shutdown(wait=True)
         self.leases.stop()
 
@@ -77,7 +77,7 @@ class LaneWorker:
                 ahead = None if is_last else self._claimer.submit(self._claim_apart, lane, sticky)
                 self._make(claim, pending)
                 pending = [future for future in pending if not future.done()]
-                claim = ahead.result() if ahead else Claim(claim.token, ())
+                claim = ahead.result() if ahead else Claim.none()
                 ahead = None
         finally:
             self._give_back(ahead)
@@ -182,14 +182,3 @@ class LaneWorker:
                 self._places.release()
 
         pending.append(self._finishers.submit(run))
-
-
-def _disconnect(pool: ThreadPoolExecutor, threads: int) -> None:
-    """Have every thread of the pool close its own database connection, which nobody else can reach."""
-    together = threading.Barrier(threads)
-
-    def close() -> None:
-        connection.close()
-        together.wait(timeout=30)
-
-    wait([pool.submit(close) for _ in range(threads)])

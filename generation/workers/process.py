@@ -9,11 +9,13 @@ from django.utils.module_loading import autodiscover_modules
 from campaigns import housekeeping
 from generation.choices import Lane
 from generation.workers.lane import LaneWorker
+from generation.workers.remote import RemoteLane
 
 URGENCY = (Lane.HOUSEKEEPING, Lane.DELIVERY, Lane.CLOUD, Lane.GPU, Lane.CPU)
 """In which order a process that serves several lanes takes their messages: a long run never holds up what is short."""
 
 _worker: LaneWorker | None = None
+_remote: RemoteLane | None = None
 _lanes: dict[str, Callable[[], bool]] = {}
 
 
@@ -33,6 +35,13 @@ def _housekeep() -> bool:
     return False
 
 
+@serve_lane(Lane.CLOUD)
+def _wake_remote() -> bool:
+    if _remote is not None:
+        _remote.wake()
+    return False
+
+
 def by_urgency(lanes: Iterable[str]) -> list[str]:
     """The lanes, each once, most urgent first."""
     return sorted(set(lanes), key=lambda lane: URGENCY.index(Lane(lane)))
@@ -40,13 +49,24 @@ def by_urgency(lanes: Iterable[str]) -> list[str]:
 
 def start(name: str, lanes: list[str]) -> LaneWorker:
     """Make this process a worker. Once per process."""
-    global _worker
+    global _worker, _remote
     if _worker is not None:
         raise RuntimeError("this process is a worker already")
     autodiscover_modules("lanes")  # each app's lanes.py says what its lanes' messages do
     _worker = LaneWorker(name, lanes)
     _worker.start()
+    if Lane.CLOUD in lanes:
+        _remote = RemoteLane(name, _worker.leases)
+        _remote.start()
     return _worker
+
+
+def stop() -> None:
+    """End what this process has in hand, calls to services first: the leases are kept until they are done."""
+    if _remote is not None:
+        _remote.stop()
+    if _worker is not None:
+        _worker.stop()
 
 
 def drain(lane: str) -> bool:

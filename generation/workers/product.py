@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -37,12 +38,14 @@ def develop_result(brief: Brief, result: Result) -> Made:
         brief,
         developed,
         cost=result.cost,
+        usage=result.usage,
         details={
             "model": result.model,
             "revision": result.revision,
             "seed": result.seed,
             "seconds": round(result.seconds, 4),
             "log": result.log[-4000:],
+            **({"usage": dict(result.usage)} if result.usage else {}),
             **result.facts,
         },
     )
@@ -66,7 +69,14 @@ def read_pixels(master: Master) -> Pixels:
         return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
 
 
-def _store(brief: Brief, developed: Developed, *, cost: float, details: Mapping[str, Any]) -> Made:
+def _store(
+    brief: Brief,
+    developed: Developed,
+    *,
+    cost: float,
+    details: Mapping[str, Any],
+    usage: Mapping[str, float] = MappingProxyType({}),
+) -> Made:
     master = files.put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
         str(edge): files.put(thumb.data, suffix=thumb.image_format, durable=False).key
@@ -89,6 +99,7 @@ def _store(brief: Brief, developed: Developed, *, cost: float, details: Mapping[
         verdicts=tuple(developed.verdicts),
         renditions=renditions,
         cost=cost,
+        usage=usage,
         details=details,
     )
 

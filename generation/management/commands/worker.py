@@ -35,4 +35,4 @@ class Command(BaseCommand):
         try:
             worker.work(burst=burst, logging_level="WARNING")
         finally:
-            worker.lane_worker.stop()
+            process.stop()

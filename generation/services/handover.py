@@ -1,0 +1,183 @@
+"""Orders to remote services: the intent before the call, the remote id after it, and how a job waits for its picture.
+
+    running ─ intend ─► (the call) ─ entrust ─► waiting ─ take_due / again_at … ─ resume ─► running ─► finished
+                             └── no answer, or a crash ── look_up or hold ──┘
+
+Each write is guarded by the lease, or by the state and remote id. The call itself is made by workers/remote.py.
+"""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from generation.choices import AttemptOutcome, JobState
+from generation.engines.base import EngineError, ErrorKind, Pending
+from generation.models import Attempt, Job, JobSpec
+from generation.services import dispatch
+from generation.services.dispatch import Claim
+from generation.states import JOB
+
+POLL_LEASE_SECONDS = 15.0
+"""For how long whoever took due jobs has them to itself; then another may ask."""
+
+_TAKE_DUE = """
+UPDATE generation_job j SET poll_at = now() + %(lease)s * interval '1 second'
+FROM generation_attempt a
+WHERE j.id IN (
+    SELECT id FROM generation_job
+    WHERE endpoint_id = %(endpoint)s AND status = 'waiting' AND poll_at <= now()
+    ORDER BY poll_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+) AND a.job_id = j.id AND a.number = j.attempts
+RETURNING j.id, j.remote_id, j.is_cancel_requested, a.marker, a.sent_at
+"""
+
+_AGAIN_AT = """
+UPDATE generation_job j SET poll_at = now() + %(seconds)s * interval '1 second', step = p.step, steps = p.steps
+FROM unnest(%(ids)s::bigint[], %(step)s::int[], %(steps)s::int[]) AS p(id, step, steps)
+WHERE j.id = p.id AND j.status = 'waiting'
+"""
+
+_RESUME = """
+WITH resumed AS (
+    UPDATE generation_job SET status = 'running', lease_token = %(token)s,
+        lease_expires_at = now() + %(lease)s * interval '1 second', poll_at = NULL
+    WHERE id = %(job)s AND status = 'waiting' AND remote_id = %(remote)s
+    RETURNING *
+), held AS (
+    UPDATE generation_attempt a SET lease_token = %(token)s, worker = %(worker)s
+    FROM resumed WHERE a.job_id = resumed.id AND a.number = resumed.attempts
+)
+SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.spec, f.round, f.candidate,
+       f.fingerprint, f.brand_id
+FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
+"""
+
+
+@dataclass(frozen=True)
+class Due:
+    """A waiting job that is to be asked about. remote_id "": whether the service has it is not known; then `marker` and
+    `sent_at` say what was sent."""
+
+    job_id: int
+    remote_id: str
+    is_cancel_requested: bool
+    marker: uuid.UUID
+    sent_at: datetime
+
+
+def intend(*, job_id: int, token: uuid.UUID) -> uuid.UUID | None:
+    """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted."""
+    marker = uuid.uuid4()
+    wanted = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING, is_cancel_requested=False)
+    written = Attempt.objects.filter(job__in=wanted, lease_token=token).update(sent_at=timezone.now(), marker=marker)
+    return marker if written else None
+
+
+@transaction.atomic
+def entrust(*, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float) -> bool:
+    """The service has the job under `remote_id`: it waits from now on and holds no worker. False if it was not ours."""
+    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
+    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
+        status=JobState.WAITING,
+        remote_id=remote_id,
+        poll_at=timezone.now() + timedelta(seconds=poll_seconds),
+        lease_token=None,
+        lease_expires_at=None,
+    )
+    return bool(moved)
+
+
+def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:
+    """It is not known whether the service has the job: it waits to be looked up. False if it was not ours."""
+    JOB.ensure(JobState.RUNNING, JobState.WAITING)
+    moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
+        status=JobState.WAITING,
+        remote_id="",
+        poll_at=timezone.now() + timedelta(seconds=seconds),
+        lease_token=None,
+        lease_expires_at=None,
+        error_kind=error.kind,
+        error=error.message[:500],
+    )
+    return bool(moved)
+
+
+def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
+    """Jobs of the endpoint that are to be asked about now; nobody else gets them for POLL_LEASE_SECONDS."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": POLL_LEASE_SECONDS})
+        return [Due(*row) for row in cursor.fetchall()]
+
+
+def again_at(pending: Mapping[int, Pending], *, seconds: float) -> None:
+    """These are still under way: ask again in `seconds`, and show how far they are."""
+    if pending:
+        columns: dict[str, Any] = {
+            "ids": list(pending),
+            "step": [one.step for one in pending.values()],
+            "steps": [one.steps for one in pending.values()],
+        }
+        with connection.cursor() as cursor:
+            cursor.execute(_AGAIN_AT, {**columns, "seconds": seconds})
+
+
+def found(*, job_id: int, remote_id: str) -> bool:
+    """What was looked up is there under `remote_id`; it is asked about at once."""
+    with transaction.atomic():
+        moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
+            remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
+        )
+        if moved:
+            Attempt.objects.filter(job_id=job_id, number=F("job__attempts")).update(remote_id=remote_id)
+    return bool(moved)
+
+
+def never_arrived(*, job_id: int) -> bool:
+    """What was looked up is not there: the job is queued again, to be sent under a new marker."""
+    with transaction.atomic():
+        job = (
+            Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="").first()
+        )
+        if job is None:
+            return False
+        Attempt.objects.filter(job=job, number=job.attempts).update(
+            outcome=AttemptOutcome.LOST,
+            ended_at=timezone.now(),
+            error_kind=ErrorKind.LOST,
+            message="The order never arrived at the service.",
+        )
+        JOB.ensure(JobState.WAITING, JobState.RUNNING)
+        JOB.ensure(JobState.RUNNING, JobState.QUEUED)
+        Job.objects.filter(pk=job_id).update(status=JobState.QUEUED, poll_at=None, error="", error_kind="")
+    return True
+
+
+def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
+    """Take a waiting job in hand to end it, under a lease of its own; an empty claim if somebody else has."""
+    token = uuid.uuid4()
+    values: dict[str, Any] = {"job": job_id, "remote": remote_id, "token": token, "worker": worker}
+    with connection.cursor() as cursor:
+        cursor.execute(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
+        rows = cursor.fetchall()
+    return Claim(token, tuple(dispatch.job_of(row) for row in rows))
+
+
+def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
+    """Job id -> frozen spec as plain JSON."""
+    return dict(JobSpec.objects.filter(pk__in=list(job_ids)).values_list("pk", "spec"))
+
+
+def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
+    """Remote ids that are known to belong to orders of this endpoint sent at or after `since`."""
+    known = Attempt.objects.filter(endpoint_id=endpoint_id, sent_at__gte=since).exclude(remote_id="")
+    return frozenset(known.values_list("remote_id", flat=True))

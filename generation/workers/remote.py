@@ -1,0 +1,315 @@
+"""The remote lane: hands jobs to services, asks after them, and brings their pictures home.
+
+One thread plans rounds, a pool of threads makes the calls; no thread waits for a picture that a service makes. What is
+under way stands in the rows, so that another worker can go on with it at any moment (services/handover.py).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import cast
+
+import structlog
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import close_old_connections, connection, transaction
+from django.utils import timezone
+
+from campaigns import faults
+from generation.choices import Lane
+from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
+from generation.models import Endpoint
+from generation.services import dispatch, handover, nudges, pacing, throttle
+from generation.services.dispatch import Claim, ClaimedJob
+from generation.services.handover import Due
+from generation.services.pacing import Load
+from generation.workers.briefing import Brief, brief
+from generation.workers.context import Engines, WorkContext, disconnect
+from generation.workers.endings import Endings
+from generation.workers.leases import Leases
+
+log = structlog.get_logger(__name__)
+
+IDLE_SECONDS = 1.0
+BUSY_SECONDS = 0.02
+"""How soon to look again while orders are being sent; a call that ends wakes the lane too."""
+POLLED_AT_ONCE = 200
+ASK_AGAIN_SECONDS = 10.0
+"""How long to wait with what could not be asked about."""
+
+
+class RemoteLane:
+    """One process's share of the lane `cloud`."""
+
+    def __init__(self, name: str, leases: Leases) -> None:
+        self.name = name
+        self.leases = leases
+        self.endings = Endings(name, leases)
+        self._context = WorkContext(leases)
+        self._engines = Engines()
+        self._guard = threading.Lock()
+        self._busy = 0
+        self._threads = 0
+        self._pool = ThreadPoolExecutor(settings.PROOFLINE["remote_threads"], "remote", initializer=self._count_thread)
+        self._asking: set[int] = set()
+        self._awake = threading.Event()
+        self._is_stopping = threading.Event()
+        self._thread = threading.Thread(target=self._plan, name="remote lane")
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Look at once: something was queued, or a webhook came."""
+        nudges.taken(Lane.CLOUD)
+        self._awake.set()
+
+    def stop(self) -> None:
+        """Begin nothing more and wait for the calls that are under way: their answers may have been paid for."""
+        self._is_stopping.set()
+        self._awake.set()
+        self._thread.join()
+        disconnect(self._pool, self._threads)
+        self._pool.shutdown(wait=True)
+
+    def _count_thread(self) -> None:
+        with self._guard:
+            self._threads += 1
+
+    # -- rounds ----------------------------------------------------------------------------------------------------
+
+    def _plan(self) -> None:
+        while not self._is_stopping.is_set():
+            pause = IDLE_SECONDS
+            try:
+                pause = self._round()
+            except DatabaseError as error:
+                log.warning("database.away", error=str(error))
+                connection.close()
+            except Exception:
+                log.exception("remote.round_failed")
+            self._awake.wait(max(pause, 0.005))
+            self._awake.clear()
+        connection.close()
+
+    def _round(self) -> float:
+        """Give every endpoint what it may have, ask about what is due; seconds until the next look is worth it."""
+        pauses = [IDLE_SECONDS]
+        for load in pacing.loads():
+            if load.waiting:
+                pauses.append(self._ask(load.endpoint))
+            if load.has_queued:
+                pauses.append(self._order(load))
+        return min(pauses)
+
+    def _order(self, load: Load) -> float:
+        """Claim as many jobs as the endpoint may have now, and have them handed over."""
+        endpoint = load.endpoint
+        rate = throttle.room(endpoint)
+        if rate.orders == 0 or not load.orders:
+            return max(rate.wait_seconds, 0.0 if load.orders else load.wait_seconds)
+        with transaction.atomic():
+            fresh = pacing.room(endpoint.pk)
+            orders = min(fresh.orders, self._idle_threads())
+            if rate.orders is not None:
+                orders = min(orders, rate.orders - pacing.unsent(endpoint.pk))
+            claim = Claim.none()
+            if orders > 0:
+                claim = dispatch.claim(lane=Lane.CLOUD, worker=self.name, limit=orders, endpoint_id=endpoint.pk)
+        if claim:
+            self.leases.hold(claim.token, [job.id for job in claim.jobs])
+            faults.point("claimed")
+            self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
+        return BUSY_SECONDS
+
+    def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
+        briefs = brief(claim.jobs, engine=endpoint.engine)
+        for job in claim.jobs:
+            self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
+
+    def _ask(self, endpoint: Endpoint) -> float:
+        """Have somebody ask about the endpoint's due jobs, unless somebody is."""
+        pause = self._poll_pause(endpoint)
+        if endpoint.pk in self._asking or not self._idle_threads():
+            return pause
+        due = handover.take_due(endpoint_id=endpoint.pk, limit=POLLED_AT_ONCE)
+        if due:
+            self._asking.add(endpoint.pk)
+            self._spawn(lambda: self._look_at(endpoint, due))
+        return pause
+
+    def _poll_pause(self, endpoint: Endpoint) -> float:
+        try:
+            return min(IDLE_SECONDS, self._engine(endpoint).poll_seconds / 2)
+        except EngineError:
+            return IDLE_SECONDS
+
+    def _spawn(self, work: Callable[[], None]) -> None:
+        """Have a thread of the pool do it; while stopping, the thread that is here."""
+        with self._guard:
+            self._busy += 1
+
+        def run() -> None:
+            try:
+                close_old_connections()
+                work()
+            except Exception:
+                log.exception("remote.call_failed")
+                connection.close()
+            finally:
+                if self._is_stopping.is_set():
+                    connection.close()
+                with self._guard:
+                    self._busy -= 1
+                self._awake.set()
+
+        if self._is_stopping.is_set():
+            run()
+        else:
+            self._pool.submit(run)
+
+    def _idle_threads(self) -> int:
+        """How many calls could begin now; a few threads are kept for pictures that come back."""
+        threads: int = settings.PROOFLINE["remote_threads"]
+        return max(0, threads - threads // 4 - self._busy)
+
+    def _engine(self, endpoint: Endpoint) -> RemoteEngine:
+        engine = self._engines.of(endpoint)
+        if not engine.capabilities().is_remote:
+            message = f"Endpoint {endpoint.slug} cannot be used: {endpoint.engine} works here, on the lane gpu or cpu."
+            raise EngineError(ErrorKind.INPUT, message)
+        return cast(RemoteEngine, engine)
+
+    # -- one job on its way there ----------------------------------------------------------------------------------
+
+    def _hand_over(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, brief: Brief, in_use: int) -> None:
+        with self.endings.guarding(job, claim):
+            if brief.master is not None:
+                self.endings.reuse(job, claim, brief)
+                return
+            engine = self._engine(endpoint)
+            submitted = self._submit(engine, job, claim, endpoint, in_use)
+            if submitted is None:
+                return
+            if submitted.result is None:
+                self._entrust(engine, job, claim, submitted.remote_id)
+            else:
+                self._bring_home(engine, job, claim, brief, submitted.result)
+
+    def _submit(
+        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, in_use: int
+    ) -> Submitted | None:
+        """The order, its intent written before. None if there is nothing more to do with it here."""
+        throttle.wait(endpoint)
+        marker = handover.intend(job_id=job.id, token=claim.token)
+        if marker is None:
+            raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
+        faults.point("intended")
+        sent_at = timezone.now()
+        try:
+            submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
+        except EngineError as error:
+            refusal, wait = error, engine.settle_seconds
+            self.endings.persist(lambda: pacing.failed(endpoint, refusal, in_use=in_use, sent_at=sent_at))
+            if error.kind != ErrorKind.DOUBT or not engine.looks_up:
+                raise
+            self.endings.persist(
+                lambda: handover.look_up_later(job_id=job.id, token=claim.token, seconds=wait, error=refusal)
+            )
+            self.endings.drop(claim, [job])
+            return None
+        faults.point("submitted")
+        self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+        return submitted
+
+    def _entrust(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> None:
+        pause = engine.poll_seconds
+        self.endings.persist(
+            lambda: handover.entrust(job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause)
+        )
+        faults.point("entrusted")
+        self.endings.drop(claim, [job])
+
+    # -- many jobs that are there ----------------------------------------------------------------------------------
+
+    def _look_at(self, endpoint: Endpoint, due: Sequence[Due]) -> None:
+        try:
+            engine = self._engine(endpoint)
+            self._cancel(engine, [one for one in due if one.is_cancel_requested])
+            wanted = [one for one in due if not one.is_cancel_requested]
+            for one in wanted:
+                if not one.remote_id:
+                    self._look_up(engine, endpoint, one)
+            self._poll(engine, endpoint, {one.remote_id: one for one in wanted if one.remote_id})
+        except EngineError as error:
+            pacing.failed(endpoint, error)
+            handover.again_at({one.job_id: Pending() for one in due}, seconds=ASK_AGAIN_SECONDS)
+        finally:
+            self._asking.discard(endpoint.pk)
+
+    def _poll(self, engine: RemoteEngine, endpoint: Endpoint, due: Mapping[str, Due]) -> None:
+        if not due:
+            return
+        answers = engine.poll(list(due))
+        faults.point("polled")
+        pending = {due[key].job_id: answer for key, answer in answers.items() if isinstance(answer, Pending)}
+        handover.again_at(pending, seconds=engine.poll_seconds)
+        unasked = {one.job_id: Pending() for key, one in due.items() if key not in answers}
+        handover.again_at(unasked, seconds=ASK_AGAIN_SECONDS)
+        for key, answer in answers.items():
+            if isinstance(answer, Result):
+                self._end(engine, endpoint, due[key], answer)
+
+    def _end(self, engine: RemoteEngine, endpoint: Endpoint, one: Due, result: Result) -> None:
+        """Take the job in hand again and have its picture brought home."""
+        claim = handover.resume(job_id=one.job_id, remote_id=one.remote_id, worker=self.name)
+        if not claim:
+            return
+        job = claim.jobs[0]
+        self.leases.hold(claim.token, [job.id])
+        faults.point("resumed")
+        briefs = brief(claim.jobs, engine=endpoint.engine)
+
+        def work() -> None:
+            with self.endings.guarding(job, claim):
+                self._bring_home(engine, job, claim, briefs[job.id], result)
+
+        self._spawn(work)
+
+    def _bring_home(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
+        if result.error is not None:
+            raise result.error
+        if result.pixels is None:
+            result = engine.fetch(result, self._context)
+        faults.point("generated")
+        self.endings.complete(job, claim, brief, replace(result, task_id=job.id))
+
+    def _cancel(self, engine: RemoteEngine, due: Sequence[Due]) -> None:
+        """Tell the service, if it can be told, and end the jobs here in any case."""
+        for one in due:
+            if one.remote_id:
+                try:
+                    engine.cancel(one.remote_id)
+                except EngineError as error:
+                    log.warning("remote.not_cancelled", job=one.job_id, error=error.message)
+            claim = handover.resume(job_id=one.job_id, remote_id=one.remote_id, worker=self.name)
+            for job in claim.jobs:
+                self.leases.hold(claim.token, [job.id])
+                self.endings.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Cancelled."))
+
+    def _look_up(self, engine: RemoteEngine, endpoint: Endpoint, one: Due) -> None:
+        """Find out whether the service has what was sent without an answer."""
+        spec = handover.specs([one.job_id]).get(one.job_id)
+        if spec is None:
+            return
+        taken = handover.remote_ids_since(endpoint.pk, one.sent_at)
+        remote_id = engine.find(Task(one.job_id, Spec.from_json(spec)), str(one.marker), one.sent_at, taken)
+        faults.point("looked_up")
+        if remote_id is not None:
+            handover.found(job_id=one.job_id, remote_id=remote_id)
+        else:
+            handover.never_arrived(job_id=one.job_id)
+        log.info("remote.looked_up", job=one.job_id, found=remote_id is not None)
