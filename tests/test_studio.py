@@ -145,7 +145,7 @@ def test_a_wish_that_cannot_be_made_says_which_field_and_leaves_nothing(
 def test_words_with_a_placeholder_that_nothing_fills_are_refused_in_words(
     brand: Brand, designer: User, painter: Endpoint
 ) -> None:
-    with pytest.raises(Invalid, match=r"^No value for glaze\.$"):
+    with pytest.raises(Invalid, match=r"^No value for glaze\. Words in braces"):
         studio.start(brand=brand, wish=wish(text="a mug in {glaze}"), endpoint=painter, by=designer)
 
 

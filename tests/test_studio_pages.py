@@ -138,6 +138,30 @@ def test_a_field_that_the_endpoint_does_not_obey_is_not_offered(client: Any, add
     assert "demo model" in plain
 
 
+def test_an_endpoint_begins_with_what_its_latest_picture_was_made_with(
+    brand: Brand, client: Any, address: str, painter: Endpoint
+) -> None:
+    frozen = factories.JobSpecFactory(
+        job__run__campaign__brand=brand, job__endpoint=painter, spec={"prompt": "a jar", "parameters": {"steps": 9}}
+    )
+    factories.AssetVersionFactory(asset__cell=frozen.cell, job=frozen.job)
+    Attempt.objects.create(
+        job=frozen.job, number=1, lease_token="0" * 32, endpoint=painter, worker="w", outcome="succeeded",
+        started_at=timezone.now(), ended_at=timezone.now(),
+    )  # fmt: skip
+    assert client.get(address).context["settings"][0].value == "9"
+    mine = posted(painter, settings_of=painter.pk, control_steps="")
+    assert client.post(f"{address}engine/", mine).context["settings"][0].value == ""
+
+
+def test_another_endpoint_is_offered_only_where_it_would_help(client: Any, address: str, painter: Endpoint) -> None:
+    packshot = factories.EndpointFactory(name="Packshot studio")
+    words = client.post(f"{address}make/", posted(painter, text="a mug in {glaze}"), headers=HTMX).content.decode()
+    assert "data-endpoint" not in words
+    words = client.post(f"{address}make/", posted(packshot), headers=HTMX).content.decode()
+    assert "works from a photo" in words and f'data-endpoint="{painter.pk}"' in words
+
+
 def test_channel_presets_are_the_nearest_that_the_endpoint_makes(client: Any, address: str, painter: Endpoint) -> None:
     page = client.get(address)
     assert 'data-width="616" data-height="768"' in page.content.decode()  # Instagram's 1080 × 1350 within 1024 × 768

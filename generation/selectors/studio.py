@@ -36,7 +36,7 @@ UNDERWAY = (*WAITING, JobState.RUNNING, JobState.WAITING)
 @dataclass(frozen=True)
 class Picture:
     """One picture of a try. version_id: None until it is made. step of steps: 0 of 0 where the engine does not say.
-    rate: steps a second, None before the second step. problem: why there is none; cause: what kind of trouble it is."""
+    elapsed: seconds since its worker began. problem: why there is none; cause: what kind of trouble it is."""
 
     job_id: int
     seed: int
@@ -47,7 +47,7 @@ class Picture:
     asset_id: int | None = None
     step: int = 0
     steps: int = 0
-    rate: float | None = None
+    elapsed: float = 0.0
     problem: str = ""
     cause: causes.Cause | None = None
 
@@ -58,6 +58,11 @@ class Picture:
     @property
     def is_running(self) -> bool:
         return self.status in (JobState.RUNNING, JobState.WAITING)
+
+    @property
+    def rate(self) -> float | None:
+        """Steps a second, None before the second step."""
+        return self.step / self.elapsed if self.step > 1 and self.elapsed > 0 else None
 
     @property
     def share(self) -> float:
@@ -182,6 +187,13 @@ def examples(user: User, brand: Brand, offers: Sequence[Offer]) -> list[Example]
     return found[:EXAMPLES]
 
 
+def usual(user: User, brand: Brand, offer: Offer) -> Mapping[str, Any]:
+    """The settings that the endpoint's latest picture of this brand was made with, to begin with. Two queries."""
+    latest = _made_by(user, brand, offer)[:1]
+    found: Mapping[str, Any] = latest[0].job.frozen.spec.get("parameters", {}) if latest else {}
+    return found
+
+
 def example(user: User, brand: Brand, version_id: int) -> AssetVersion | None:
     """A made picture with everything that was frozen for it."""
     rows = AssetVersion.objects.visible_to(user).filter(pk=version_id, asset__brand=brand, job__isnull=False)
@@ -227,19 +239,25 @@ def _picture(job: Any, now: datetime) -> Picture:
         asset_id=version.asset_id if version else None,
         step=job.step,
         steps=job.steps,
-        rate=job.step / elapsed if job.step > 1 and elapsed > 0 else None,
+        elapsed=elapsed,
         problem=job.error if ended or job.error else "",
         cause=causes.of(status=job.status, error_kind=job.error_kind, message=job.error) if ended else None,
     )
 
 
 def _seconds_left(pictures: Sequence[Picture], each: float, ahead: int) -> float | None:
-    """About: what runs by its own rate, what waits by the endpoint's mean."""
+    """About: what runs by its own rate, what waits by the endpoint's mean; None for what takes longer than that mean
+    and does not say how far it is."""
     if not any(one.is_underway for one in pictures):
         return None
+    rests = []
+    for one in pictures:
+        if one.is_running:
+            rest = (one.steps - one.step) / one.rate if one.rate else each - one.elapsed
+            if rest <= 0 and not one.rate:
+                return None
+            rests.append(rest)
     waits = sum(one.status in WAITING for one in pictures)
-    running = [one for one in pictures if one.is_running]
-    rests = [(one.steps - one.step) / one.rate if one.rate else each * (1 - one.share) for one in running]
     return (waits + ahead) * each + max(rests, default=0.0)
 
 

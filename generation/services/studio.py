@@ -42,6 +42,7 @@ MOST: Final = 8
 """Pictures of one try."""
 LONGEST_TEXT: Final = 8000
 NAME_LENGTH: Final = 120
+BRACES: Final = "Words in braces come from a product: take the photo of one that has them, or write {{ for a brace."
 #: Room for the seeds of all pictures of one try.
 LARGEST_SEED: Final = prompts.MAX_SEED - MOST
 #: Of several pictures that an engine takes but does not need, the studio gives the first.
@@ -118,6 +119,8 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
         )
     except Invalid as refusal:
         sentences = dict.fromkeys(problem.message for problem in refusal.problems)
+        if any(problem.value == "missing_value" for problem in refusal.problems):
+            sentences[BRACES] = None
         raise Invalid(" ".join(sentences) or refusal.message, refusal.problems) from refusal
     return runs.release(run_id=run.pk, by=by, reuse_rejected=True)
 

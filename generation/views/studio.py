@@ -30,6 +30,8 @@ from generation.views.studio_form import Filled
 POLL_SECONDS = 1
 #: Heard by the page when a try has begun or ended, so that the history is asked for again.
 CHANGED = "studio-changed"
+#: Fields and kinds of problems that another endpoint may not have.
+ELSEWHERE = frozenset({"endpoint", "photo", "engine", "missing_photo", "missing_cutout"})
 
 
 @dataclass(frozen=True)
@@ -203,7 +205,9 @@ def _refused(request: BrandRequest, filled: Filled, desk: Desk, refusal: DomainE
     """The page again with the refusal, or for htmx the refusal alone, in the place of the result."""
     problems = refusal.problems if isinstance(refusal, Invalid) else []
     errors = {one.pointer: one.message for one in problems if "/" not in one.pointer}
-    context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": desk.others}
+    is_elsewhere_otherwise = any(one.pointer in ELSEWHERE or one.value in ELSEWHERE for one in problems)
+    others = desk.others if is_elsewhere_otherwise or not problems else []
+    context = _context(request, replace(filled, errors=errors)) | {"refusal": refusal, "others": others}
     name = "studio_refusal" if request.headers.get("HX-Request") else "studio"
     return render(request, f"generation/{name}.html", context, status=refusal.status)
 
@@ -221,6 +225,8 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
     desk = _desk(request, filled)
     offer = desk.chosen
     capabilities = offer.capabilities if offer else None
+    if offer and filled.settings_of != str(offer.endpoint.pk):
+        filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
     styles = StylePreset.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).order_by("name")
     context: dict[str, Any] = {
         "desk": desk,

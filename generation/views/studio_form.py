@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from django.http import QueryDict
@@ -23,12 +23,27 @@ FIRST_SIDE: Final = 1024
 LEAST_SIDE: Final = 64
 #: Sides beyond this are for the last step of a line, not for trying.
 LONGEST_SIDE: Final = 2048
-FIELDS: Final = ("text", "negative", "style", "endpoint", "width", "height", "seed", "count", "photo", "product")
+#: Settings that say what the picture is, not how it is made: nobody begins with those of another picture.
+OWN_LOOK: Final = ("colour", "choice", "scene", "text")
+FIELDS: Final = (
+    "text",
+    "negative",
+    "style",
+    "endpoint",
+    "width",
+    "height",
+    "seed",
+    "count",
+    "settings_of",
+    "photo",
+    "product",
+)
 
 
 @dataclass(frozen=True)
 class Filled:
-    """The fields as people fill them, all as text. settings: the engine's own, by parameter. errors: by field."""
+    """The fields as people fill them, all as text. settings: the engine's own, by parameter, as
+    written for the endpoint `settings_of`. errors: by field."""
 
     text: str = ""
     negative: str = ""
@@ -39,6 +54,7 @@ class Filled:
     seed: str = ""
     is_locked: bool = False
     count: str = "1"
+    settings_of: str = ""
     photo: str = ""
     product: str = ""
     settings: Mapping[str, str] = field(default_factory=dict)
@@ -104,6 +120,7 @@ def of_run(run: Run) -> Filled:
         count=str(wish.count),
         photo=str(wish.photo.pk) if wish.photo else "",
         product=str(wish.subject.pk) if wish.subject else "",
+        settings_of=str(run.endpoint_id),
         settings={name: str(value) for name, value in wish.parameters.items()},
     )
 
@@ -121,8 +138,17 @@ def of_example(version: AssetVersion) -> Filled:
         width=str(spec["width"]),
         height=str(spec["height"]),
         product=str(version.asset.subject_id) if has_photo else "",
+        settings_of=str(version.job.endpoint_id),
         settings={name: str(value) for name, value in spec.get("parameters", {}).items()},
     )
+
+
+def begun(filled: Filled, offer: Offer, usual: Mapping[str, Any]) -> Filled:
+    """With the settings that this endpoint usually gets where nobody wrote any for it."""
+    assert offer.capabilities is not None
+    how = [one.parameter for one in offer.capabilities.controls if one.kind not in OWN_LOOK]
+    taken = {name: str(usual[name]) for name in how if name in usual}
+    return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
 
 
 def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
