@@ -7,6 +7,7 @@ under way stands in the rows, so that another worker can go on with it at any mo
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -39,6 +40,9 @@ BUSY_SECONDS = 0.02
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
+MOST_TRIPS, FIRST_TRIP_SECONDS = 8, 2.0
+"""How often a picture that is made is fetched before it is given up, and half the pause after the first failure; each
+further one is twice as long."""
 
 
 class RemoteLane:
@@ -55,6 +59,7 @@ class RemoteLane:
         self._threads = 0
         self._pool = ThreadPoolExecutor(settings.PROOFLINE["remote_threads"], "remote", initializer=self._count_thread)
         self._asking: set[int] = set()
+        self._failed_trips: Counter[str] = Counter()
         self._awake = threading.Event()
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._plan, name="remote lane")
@@ -225,8 +230,10 @@ class RemoteLane:
         self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
         return submitted
 
-    def _entrust(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> None:
-        pause = engine.poll_seconds
+    def _entrust(
+        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float | None = None
+    ) -> None:
+        pause = engine.poll_seconds if pause is None else pause
         self.endings.persist(
             lambda: handover.entrust(job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause)
         )
@@ -275,9 +282,29 @@ class RemoteLane:
 
         def work() -> None:
             with self.endings.guarding(job, claim):
-                self._bring_home(engine, job, claim, briefs[job.id], result)
+                if result.error is not None:
+                    raise result.error
+                try:
+                    self._bring_home(engine, job, claim, briefs[job.id], result)
+                    self._failed_trips.pop(one.remote_id, None)
+                except Exception as error:
+                    connection.close()
+                    if not self._may_come_again(one, error):
+                        raise
+                    log.warning("remote.not_brought_home", job=job.id, error=str(error))
+                    pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[one.remote_id]
+                    self._entrust(engine, job, claim, one.remote_id, pause=pause)
 
         self._spawn(work)
+
+    def _may_come_again(self, one: Due, error: Exception) -> bool:
+        """Whether a picture that is made, and paid for, and could not be brought home may lie there for another try:
+        to order it anew would be to pay for it twice."""
+        self._failed_trips[one.remote_id] += 1
+        if self._failed_trips[one.remote_id] >= MOST_TRIPS:
+            del self._failed_trips[one.remote_id]
+            return False
+        return not isinstance(error, EngineError) or error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}
 
     def _bring_home(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
         if result.error is not None:
