@@ -1,0 +1,169 @@
+"""Real workers on Replicate and Cog: what they order and bring home, and that being killed costs nothing twice."""
+
+from __future__ import annotations
+
+import random
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+
+from campaigns.services import files
+from generation.choices import AttemptOutcome, JobState, Lane, LedgerKind
+from generation.finishing.decode import decode
+from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
+from generation.services import outcomes
+from tests import nursery, processes, queued
+from tests.cog_server import Cog
+from tests.engines import ready_pixels
+from tests.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, serving
+from tests.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+KILLS = 50
+JOBS = 90
+AT_ONCE = 4
+WORK_SECONDS = 0.4
+LEASE_SECONDS = "2"
+ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED)
+POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored", "finish.written")
+
+
+@pytest.fixture
+def server() -> Iterator[Replicate]:
+    with serving(Replicate()) as service:
+        yield service
+
+
+def endpoint(server: Replicate, **config: Any) -> Endpoint:
+    settings = {"version": VERSION, "poll_seconds": 0.3, "settle_seconds": 1.0, **config}
+    made = queued.endpoint(engine="replicate", lane=Lane.CLOUD, base_url=server.base_url, **settings)
+    made.secret, made.max_concurrent, made.prices = f"{TOKEN} {SIGNING_SECRET}", AT_ONCE, {"second": 0.001}
+    made.save()
+    return made
+
+
+def all_ended() -> bool:
+    outcomes.reap()
+    return not Job.objects.exclude(status__in=ENDED).exists()
+
+
+def all_end(seconds: float = 120) -> None:
+    processes.wait_until(all_ended, seconds=seconds, what="the jobs end")
+
+
+def states() -> dict[str, int]:
+    return dict(Counter(Job.objects.values_list("status", flat=True)))
+
+
+def every_picture_is_the_one_that_was_asked_for() -> None:
+    """Not just any picture: a wrong match in the list would bring home another job's."""
+    for version in AssetVersion.objects.select_related("master"):
+        spec = JobSpec.objects.get(job=version.job_id).spec
+        pixels = decode(files.read(version.master.storage_key))
+        assert np.array_equal(pixels, ready_pixels(spec["seed"], spec["width"], spec["height"]))
+
+
+def test_a_worker_brings_every_picture_home_through_everything_that_goes_wrong(
+    server: Replicate, clean_redis: Any
+) -> None:
+    server.limits = (Window(4, 1.0),)
+    server.seconds = 0.3
+    lost = [CUT_AFTER, CUT_BEFORE, Fault(), Fault(response=Response(504, b""), after_effect=True), Fault(), CUT_BEFORE]
+    server.fail_next("POST /predictions", *lost)
+    server.fail_next("GET /predictions/{id}", CUT_BEFORE, Fault(response=Response(500, b"")))
+    server.fail_next("GET /outputs/{id}", CUT_BEFORE)
+    queued.run(queued.campaign(), endpoint(server), 12)
+    with processes.running("worker", "cloud"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 12}
+    assert (len(server.paid), server.paid_twice()) == (12, 0)
+    every_picture_is_the_one_that_was_asked_for()
+    settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True)
+    assert [float(amount) for amount in settled] == pytest.approx([0.0003] * 12, rel=0.01)
+
+
+def test_webhooks_bring_pictures_home_long_before_the_next_look(
+    server: Replicate, live_server: Any, clean_redis: Any
+) -> None:
+    server.seconds, server.copies, server.is_reordered = 1.0, 2, True
+    server.reroute = lambda address: address.replace("https://desk.example", live_server.url)
+    at = endpoint(server, poll_seconds=600)
+    at.config |= {"webhook_url": f"https://desk.example/hooks/replicate/{at.slug}"}
+    at.save()
+    queued.run(queued.campaign(), at, 6)
+    with processes.running("worker", "cloud"):
+        all_end(seconds=60)
+    assert states() == {JobState.SUCCEEDED: 6}
+    assert len(server.paid) == 6
+    assert set(server.answers) == {204}
+
+
+def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(clean_redis: Any) -> None:
+    with serving(Cog()) as server:
+        server.seconds = 0.2
+        server.fail_next("PUT /predictions/{id}", CUT_AFTER)
+        at = queued.endpoint(
+            engine="replicate", lane=Lane.CLOUD, cog=True, base_url=server.url, settle_seconds=0.5, max_side=1024
+        )
+        queued.run(queued.campaign(), at, 6)
+        with processes.running("worker", "cloud"):
+            all_end()
+        assert states() == {JobState.SUCCEEDED: 6}
+        assert len(server.runs) == 7  # the lost answer was made again: it cost time, no money
+    every_picture_is_the_one_that_was_asked_for()
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Replicate, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), endpoint(server), 4)
+    victim = processes.start("worker", "cloud", PROOFLINE_KILL_AT=point)
+    assert victim.wait(60) == -signal.SIGKILL
+    with processes.running("worker", "cloud"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 4}
+    assert (len(server.paid), server.paid_twice()) == (4, 0)
+    every_picture_is_the_one_that_was_asked_for()
+
+
+def kill_workers(server: Replicate, chance: random.Random) -> int:
+    """KILLS workers, each some moments after its first call; how many were killed with orders in their hands."""
+    hit = 0
+    with nursery.nursery(
+        "cloud", preload=("generation.engines.replicate",), PROOFLINE_LEASE_SECONDS=LEASE_SECONDS
+    ) as born:
+        for _ in range(KILLS):
+            outcomes.reap()
+            called = sum(server.counts.values())
+            worker = born.start()
+            processes.wait_until(
+                lambda called=called: sum(server.counts.values()) > called, seconds=60, what="a worker calls"
+            )
+            with pytest.raises(nursery.psutil.TimeoutExpired):
+                worker.wait(chance.uniform(0, 2.5 * WORK_SECONDS))
+            nursery.kill(worker)
+            hit += Job.objects.filter(status=JobState.RUNNING).exists()
+    return hit
+
+
+def test_fifty_kills_at_random_moments_pay_for_nothing_twice(server: Replicate, clean_redis: Any) -> None:
+    server.seconds = WORK_SECONDS
+    queued.run(queued.campaign(), endpoint(server), JOBS)
+    hit = kill_workers(server, random.Random(5))
+    before = len(server.paid)
+    with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
+        all_end(seconds=240)
+    looked_up = Attempt.objects.filter(error_kind="lost").count()
+    print(f"{KILLS} kills, {hit} with orders in hand, {before} orders until then, {looked_up} lost, {states()}")
+    assert hit >= KILLS / 2
+    assert server.paid_twice() == 0
+    assert set(states()) <= {JobState.SUCCEEDED, JobState.QUARANTINED}
+    assert Job.objects.filter(status=JobState.QUARANTINED, deaths__lt=outcomes.MAX_DEATHS).count() == 0
+    assert states()[JobState.SUCCEEDED] >= JOBS * 0.9
+    assert AssetVersion.objects.count() == states()[JobState.SUCCEEDED]
+    assert not Attempt.objects.filter(outcome=AttemptOutcome.RUNNING).exists()
+    every_picture_is_the_one_that_was_asked_for()
