@@ -15,6 +15,7 @@ from campaigns.photos import cutout
 from generation.engines import base
 from generation.engines.base import ErrorKind, ImageRef, Spec, Task
 from generation.engines.packshot import PARAMETERS, Packshot, compose
+from tests.kept_products import assert_kept
 from tests.scenes import scene
 
 
@@ -112,15 +113,7 @@ def test_the_pixels_inside_are_the_scaled_photo_and_nothing_else(size: tuple[int
     rgba = product("vase")
     setting, _ = Packshot().parse({"backdrop": "clay", "shadow": "strong", "reflection": "mirror"})
     pixels, box = compose(rgba, setting, *size)
-    left, top = round(box[0] * size[0]), round(box[1] * size[1])
-    right, bottom = round(box[2] * size[0]), round(box[3] * size[1])
-    wanted = (right - left, bottom - top)
-    method = cv2.INTER_AREA if wanted[0] < rgba.shape[1] else cv2.INTER_CUBIC
-    scaled = cv2.resize(np.ascontiguousarray(rgba[..., :3]), wanted, interpolation=method)
-    solid = cv2.resize((rgba[..., 3] == 255).astype(np.float32), wanted, interpolation=cv2.INTER_AREA) >= 1
-    solid = cv2.erode(solid.astype(np.uint8), np.ones((5, 5), np.uint8)) > 0
-    assert solid.sum() > 5000
-    assert np.array_equal(pixels[top:bottom, left:right][solid], scaled[solid])
+    assert_kept(pixels, rgba, box)
 
 
 def test_it_stands_on_the_baseline_in_the_middle_and_fills_what_was_asked() -> None:

@@ -134,7 +134,7 @@ def test_what_cannot_be_repainted_is_said_and_the_others_of_the_batch_are_made(e
 
 def test_a_mask_alone_or_a_change_without_a_step_is_refused_before_anything_is_made(sd_folder):
     engine = base.build("diffusers", {"model": str(sd_folder)})
-    assert engine.capabilities().optional_images == {"init", "mask"}
+    assert engine.capabilities().optional_images == {"init", "mask", "cutout"}
     alone = task(0, images={"mask": ImageRef("m", "m")})
     assert any("no picture to repaint" in problem for problem in engine.validate(alone.spec))
     faint = task(0, images={"init": ImageRef("i", "i")}, parameters={"steps": 4, "strength": 0.2})

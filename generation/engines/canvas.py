@@ -35,6 +35,11 @@ class Canvas:
     init: Pixels
     repaint: Floats | None = None
 
+    @property
+    def subject_box(self) -> list[float] | None:
+        """Where in the frame the subject is: left, top, right, bottom, as shares; None where nobody knows."""
+        return None
+
     def marked(self, cell: int) -> Floats:
         """The mask as the model takes it, 0 or 1: every latent cell of `cell` × `cell` pixels that it touches."""
         assert self.repaint is not None
@@ -56,11 +61,11 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     if "init" not in spec.images:
         return None
     size = (spec.width, spec.height)
-    picture = _opened(context.load(spec.images["init"]), "start image")
-    init = np.asarray(ImageOps.fit(_opaque(picture), size, Image.Resampling.LANCZOS), dtype=np.uint8)
+    picture = opened(context.load(spec.images["init"]), "start image")
+    init = np.asarray(ImageOps.fit(flattened(picture), size, Image.Resampling.LANCZOS), dtype=np.uint8)
     if "mask" not in spec.images:
         return Canvas(init)
-    mask = _opened(context.load(spec.images["mask"]), "mask")
+    mask = opened(context.load(spec.images["mask"]), "mask")
     if abs(mask.width * picture.height / (mask.height * picture.width) - 1) > ALIKE:
         sizes = f"{mask.width} × {mask.height} and the picture {picture.width} × {picture.height}"
         raise EngineError(ErrorKind.INPUT, f"The mask is {sizes}: draw it on the picture, in the same proportions.")
@@ -72,7 +77,13 @@ def read(spec: Spec, context: Context) -> Canvas | None:
     return Canvas(init, repaint)
 
 
-def _opened(stored: bytes, what: str) -> Image.Image:
+def opaque(stored: bytes, what: str) -> Pixels:
+    """A stored picture, height × width × 3. Raises EngineError of kind INPUT that names it as `what`."""
+    return np.asarray(flattened(opened(stored, what)), dtype=np.uint8)
+
+
+def opened(stored: bytes, what: str) -> Image.Image:
+    """The picture itself. Raises EngineError of kind INPUT that names it as `what`."""
     try:
         with Image.open(io.BytesIO(stored)) as image:
             image.load()
@@ -81,7 +92,7 @@ def _opened(stored: bytes, what: str) -> Image.Image:
         raise EngineError(ErrorKind.INPUT, f"The {what} is no picture that can be read.", log=str(error)) from error
 
 
-def _opaque(image: Image.Image) -> Image.Image:
+def flattened(image: Image.Image) -> Image.Image:
     """In RGB, over white where it is transparent."""
     if not image.has_transparency_data:
         return image.convert("RGB")

@@ -20,33 +20,34 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from functools import partial
-from inspect import signature
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from campaigns.prompts import tokens
-from generation.engines import acceleration, adapters, canvas, embeddings, equipment, parameters, pipelines
+from generation.engines import acceleration, conditions, drawing, equipment, parameters, pipelines, sources
 from generation.engines.base import (
     Capabilities,
     Context,
     EngineError,
     ErrorKind,
     Health,
+    ImageRef,
     Pixels,
     Quote,
     Result,
     Spec,
     Task,
 )
-from generation.engines.canvas import Canvas
+from generation.engines.drawing import Batch
 from generation.engines.embedding_cache import EmbeddingCache
 from generation.engines.families import FAMILIES, Family
 from generation.engines.pipelines import Loaded
+from generation.engines.residents import reserve_bytes, residents, weights_bytes
+from generation.engines.sources import Source
 from generation.engines.weights import digest, family_of
 
 MOST_SIDE = 2048
+WARM_UP_STEPS = 2
 
 
 class Diffusers:
@@ -59,6 +60,9 @@ class Diffusers:
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
     threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
+    tier, compile, compile_mode, shapes, batch_size, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
+    overlap: decode beside the next batch; true on CUDA. warm_up: load and compile when the worker starts.
+    reserve_bytes: working memory beside the weights; memory_limit_bytes: for all models of the process together.
     loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
     """
 
@@ -74,7 +78,7 @@ class Diffusers:
         self.equipment = equipment.read(config)
         self._fits = self.acceleration.batch_size
         self._loaded: Loaded | None = None
-        self._embeddings: embeddings.Cache = EmbeddingCache()
+        self._embeddings = EmbeddingCache()
         self._family: Family | None = None
         self._identity: tuple[str, str] | None = None
 
@@ -91,9 +95,9 @@ class Diffusers:
         family = self._likely_family()
         return Capabilities(
             is_remote=False,
-            obeys=parameters.obeyed(family, self.equipment),
-            controls=parameters.controls(family, self.equipment),
-            optional_images=frozenset({"init", "mask"}),
+            obeys=conditions.obeyed(family, self.equipment),
+            controls=conditions.controls(family, self.equipment),
+            optional_images=conditions.images(self.equipment),
             max_width=self.max_side,
             max_height=self.max_side,
             size_multiple=family.size_multiple,
@@ -101,13 +105,13 @@ class Diffusers:
 
     def validate(self, spec: Spec) -> list[str]:
         try:
-            return parameters.problems(spec, self.family, self.equipment)
+            return conditions.problems(spec, self.family, self.equipment)
         except EngineError as error:
             return [error.message]
 
     def batch_key(self, spec: Spec) -> str:
         try:
-            settings = parameters.settings(spec, self._likely_family(), self.equipment)
+            settings = conditions.settings(spec, self._likely_family(), self.equipment)
         except (TypeError, ValueError):  # what `validate` refuses is planned with nothing else
             settings = dict(spec.parameters)
         plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
@@ -123,7 +127,7 @@ class Diffusers:
     def model_identity(self) -> tuple[str, str]:
         """(file or folder name, digest of it and of what is laid beside it)."""
         if self._identity is None:
-            beside = self.equipment.digest()
+            beside = self.equipment.digest() + self.acceleration.digest()
             self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
         return self._identity
 
@@ -161,15 +165,16 @@ class Diffusers:
         import torch
 
         loaded = self._load()
-        canvases, refusals = _canvases(batch, context)
+        settings = conditions.settings(batch[0].spec, loaded.family, self.equipment)
+        found, refusals = _read_sources(batch, settings, context)
         yield from refusals
-        sound = [task for task in batch if task.id in canvases]
+        sound = [task for task in batch if task.id in found]
         waiting = self._parts(loaded, sound)
         while waiting:
             part = waiting.pop(0)
             part = [task for task in part if task.id not in context.cancelled()] or part[:1]
             try:
-                yield from self._generate_part(loaded, part, canvases, context)
+                yield from self._generate_part(loaded, part, found, context)
             except torch.OutOfMemoryError as error:
                 pipelines.free_memory(loaded.device)
                 smaller = self._smaller(loaded, part)
@@ -198,62 +203,23 @@ class Diffusers:
         return [part[:middle], part[middle:]] if middle else []
 
     def _generate_part(
-        self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
+        self, loaded: Loaded, part: Sequence[Task], found: Mapping[int, Source], context: Context
     ) -> Iterator[Result]:
         started = time.perf_counter()
-        batch, facts = self._draw(loaded, part, canvases, context)
+        settings = self.acceleration.effective(conditions.settings(part[0].spec, loaded.family, self.equipment))
+        drawn = max(self._fits, len(part)) if loaded.accelerated.is_padding else len(part)
+        batch = Batch(part, [found[task.id] for task in part], settings, drawn)
+        made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
         model, revision = self.model_identity()
         cost = float(self.config.get("cost_per_image", 0.0))
         for place, task in enumerate(part):
             if task.id not in cancelled:
-                arriving = partial(_finished, batch, place, canvases[task.id])
-                result = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, facts, arriving=arriving)
-                yield result if isinstance(batch, Future) else result.arrived()
-
-    def _draw(
-        self, loaded: Loaded, part: Sequence[Task], canvases: Mapping[int, Canvas | None], context: Context
-    ) -> tuple[Pixels | Future[Pixels], dict[str, Any]]:
-        """(what the model makes of one batch, batch × height × width × 3, at once or decoded beside what comes next;
-        the facts that making it again needs). A batch that is filled up repeats its last image; what it makes of the
-        repeats is nobody's."""
-        import torch
-
-        spec, family = part[0].spec, loaded.family
-        kind = parameters.kind(spec)
-        settings = self.acceleration.effective(parameters.settings(spec, family, self.equipment))
-        loras = settings.get("loras", {})
-        adapters.set_loras(loaded, self.equipment, loras)
-        pipe = loaded.fitting(kind)
-        pipe.scheduler = loaded.fresh_scheduler(str(settings["scheduler"]))
-        ids = [task.id for task in part]
-        filled = [*part, *[part[-1]] * (self._fits - len(part))] if loaded.accelerated.is_padding else part
-        arguments: dict[str, Any] = {
-            **embeddings.arguments(loaded, [task.spec for task in filled], self._embeddings, tuple(loras.items())),
-            "num_inference_steps": int(settings["steps"]),
-            "guidance_scale": float(settings["guidance"]),
-            "generator": [torch.Generator("cpu").manual_seed(task.spec.seed) for task in filled],
-            "output_type": "latent" if loaded.decodes_apart else "pt",
-            "callback_on_step_end": _watch(ids, parameters.worked_steps(kind, settings, family), context),
-            "callback_on_step_end_tensor_inputs": [],
-        }
-        arguments |= _start([canvases[task.id] for task in filled], spec, kind, settings, pipe)
-        with loaded.accelerated.at_work(spec.width, spec.height):
-            made = pipe(**arguments).images
-            pixels = loaded.pixels(pipe, made, spec.width, spec.height)
-        facts = {
-            "device": loaded.device,
-            "dtype": loaded.dtype,
-            "batch": len(part),
-            "padded_batch": len(filled),
-            "family": family.name,
-            "scheduler": type(pipe.scheduler).__name__,
-            "torch": torch.__version__,
-            **loaded.accelerated.facts,
-            **settings,
-        }
-        return pixels, facts
+                told = {**facts, **found[task.id].facts}
+                arriving = partial(_finished, made, place, found[task.id])
+                result = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, told, arriving=arriving)
+                yield result if isinstance(made, Future) else result.arrived()
 
     def unload(self) -> None:
         """Give the model's memory back; the next `generate` loads it again."""
@@ -262,60 +228,66 @@ class Diffusers:
             loaded.close()
             device = loaded.device
             del loaded
+            self._embeddings.leave_card()
+            residents.gone(self)
             pipelines.free_memory(device)
 
     def _load(self) -> Loaded:
         """The pipeline, loaded on first use. Raises EngineError of kind INPUT when the files are not a known model."""
-        if self._loaded is not None:
-            return self._loaded
-        self._loaded = pipelines.load(self.path, self.config)
+        if self._loaded is None:
+            device, dtype = pipelines.place(self.config)
+            residents.admit(
+                self,
+                name=self.path.name,
+                device=device,
+                weights_bytes=weights_bytes(self.path, 4 if dtype == "float32" else 2),
+                reserve_bytes=reserve_bytes(device, self.config.get("reserve_bytes")),
+                limit_bytes=int(self.config.get("memory_limit_bytes") or 0),
+            )
+            try:
+                self._loaded = pipelines.load(self.path, self.config)
+            except BaseException:
+                residents.gone(self)
+                raise
+        residents.used(self)
         return self._loaded
 
-
-def _finished(batch: Pixels | Future[Pixels], place: int, start: Canvas | None) -> Pixels:
-    """One picture of a batch, laid into what it started from."""
-    image: Pixels = (batch.result() if isinstance(batch, Future) else batch)[place]
-    return start.with_new(image) if start else image
-
-
-def _watch(ids: Sequence[int], steps: int, context: Context) -> Any:
-    """A step callback: says how far it is and stops when nobody wants any of the images. Reads nothing off the GPU."""
-
-    def after_step(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
-        context.progress(ids, step + 1, steps)
-        if context.cancelled().issuperset(ids):
-            pipe._interrupt = True
-        return tensors
-
-    return after_step
+    def warm_up(self) -> None:
+        """Load the model, and draw once in every shape of the endpoint, so that no job waits for kernels."""
+        self._load()
+        for width, height in self.acceleration.shapes:
+            spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
+            for result in self.generate([Task(0, spec)], Unattended()):
+                result.arrived()
 
 
-def _canvases(part: Sequence[Task], context: Context) -> tuple[dict[int, Canvas | None], list[Result]]:
-    """(what each task starts from, by its id; a refusal of each whose pictures cannot be used)."""
-    found: dict[int, Canvas | None] = {}
+def _finished(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
+    """One picture of a batch, with what stays of its start."""
+    return source.finished((made.result() if isinstance(made, Future) else made)[place])
+
+
+def _read_sources(
+    part: Sequence[Task], settings: Mapping[str, Any], context: Context
+) -> tuple[dict[int, Source], list[Result]]:
+    """(what each task is drawn from, by its id; a refusal of each whose pictures cannot be used)."""
+    found: dict[int, Source] = {}
     refused = []
     for task in part:
         try:
-            found[task.id] = canvas.read(task.spec, context)
+            found[task.id] = sources.read(task.spec, settings, context)
         except EngineError as error:
             refused.append(Result(task.id, None, error=error))
     return found, refused
 
 
-def _start(
-    canvases: Sequence[Canvas | None], spec: Spec, kind: str, settings: Mapping[str, Any], pipe: Any
-) -> dict[str, Any]:
-    """The pipeline's arguments for what a batch starts from: float tensors, batch × channels × height × width, 0–1."""
-    import torch
+class Unattended:
+    """A Context of nobody: no pictures, no progress to tell, nothing to give up."""
 
-    size = {"width": spec.width, "height": spec.height}
-    if kind == "text":
-        return size
-    there = [one for one in canvases if one is not None]
-    images = torch.from_numpy(np.stack([one.init for one in there])).permute(0, 3, 1, 2).float() / 255
-    found = {"image": images, "strength": float(settings["strength"])}
-    if kind == "inpaint":
-        marked = np.stack([one.marked(pipe.vae_scale_factor) for one in there])[:, None]
-        found["mask_image"] = torch.from_numpy(marked)
-    takes = signature(pipe.__call__).parameters
-    return {**found, **{name: value for name, value in size.items() if name in takes}}
+    def load(self, ref: ImageRef) -> bytes:
+        raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no pictures.")
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        return
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset()

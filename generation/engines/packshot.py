@@ -167,16 +167,7 @@ class Packshot:
         if ref.sha256 in self._cutouts:
             self._cutouts.move_to_end(ref.sha256)
             return self._cutouts[ref.sha256]
-        stored = np.frombuffer(context.load(ref), dtype=np.uint8)
-        decoded = cv2.imdecode(stored, cv2.IMREAD_UNCHANGED) if stored.size else None
-        if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
-            raise EngineError(ErrorKind.INPUT, "The cut-out is no picture with transparency; make it again.")
-        seen = decoded[..., 3] >= 8
-        rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
-        if not len(rows):
-            raise EngineError(ErrorKind.INPUT, "The cut-out is empty: nothing in it is opaque.")
-        product = decoded[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-        self._cutouts[ref.sha256] = np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
+        self._cutouts[ref.sha256] = product_of(context.load(ref))
         while len(self._cutouts) > 1 and sum(kept.nbytes for kept in self._cutouts.values()) > CACHE_BYTES:
             self._cutouts.popitem(last=False)
         return self._cutouts[ref.sha256]
@@ -264,6 +255,45 @@ class Packshot:
         )
 
 
+def product_of(stored: bytes) -> Pixels:
+    """The product's own rectangle of a stored cut-out, h × w × 4. Raises EngineError of kind INPUT."""
+    coded = np.frombuffer(stored, dtype=np.uint8)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
+    if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
+        raise EngineError(ErrorKind.INPUT, "The cut-out is no picture with transparency; make it again.")
+    seen = decoded[..., 3] >= 8
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not len(rows):
+        raise EngineError(ErrorKind.INPUT, "The cut-out is empty: nothing in it is opaque.")
+    product = decoded[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
+
+
+def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Standing:
+    """The product (h × w × 4, cropped to it) scaled and put into the frame. Before a scene it is lifted less than on a
+    roll of paper, or a low product would hang on the wall behind the table."""
+    return studio.stand(
+        cutout,
+        width=width,
+        height=height,
+        fill=setting.fill,
+        baseline=setting.baseline,
+        offset_x=setting.offset_x,
+        lift=0.0 if setting.position != "auto" else 0.12 if has_scene else 0.3,
+    )
+
+
+def box_of(placed: studio.Standing, width: int, height: int) -> list[float]:
+    """The product's box as shares of the frame: left, top, right, bottom."""
+    box = [placed.left / width, placed.top / height, placed.right / width, placed.bottom / height]
+    return [round(min(1.0, max(0.0, share)), 5) for share in box]
+
+
+def lamp(setting: Setting) -> studio.Light:
+    side = {"left": -1, "right": 1}.get(setting.light.split()[-1], 0)
+    return studio.Light(side, is_hard=setting.light.startswith("hard"))
+
+
 def compose(
     cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.Blurred | None = None
 ) -> tuple[Pixels, list[float]]:
@@ -272,43 +302,25 @@ def compose(
     cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
     setting has no backdrop. scene: stands behind the product in place of the backdrop.
     """
-    standing = studio.stand(
-        cutout,
-        width=width,
-        height=height,
-        fill=setting.fill,
-        baseline=setting.baseline,
-        offset_x=setting.offset_x,
-        lift=_lift(setting, scene),
-    )
-    lamp = studio.Light(
-        {"left": -1, "right": 1}.get(setting.light.split()[-1], 0), is_hard=setting.light.startswith("hard")
-    )
-    kept = studio.shadows(standing, width=width, height=height, light=lamp, kind=setting.shadow)
+    placed = standing(cutout, setting, width, height, has_scene=scene is not None)
+    light = lamp(setting)
+    kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
     mirrored = None
     if setting.reflection != "none":
         mirrored = studio.reflection(
-            standing,
+            placed,
             frame_height=height,
             strength=0.34 if setting.reflection == "mirror" else 0.16,
             is_sharp=setting.reflection == "mirror",
         )
     if scene is None and setting.backdrop is None:
-        pixels = _on_nothing(standing, kept, mirrored, width, height)
+        pixels = _on_nothing(placed, kept, mirrored, width, height)
     else:
-        pixels = _behind(setting, scene, kept, lamp, width, height)
+        pixels = _behind(setting, scene, kept, light, width, height)
         if mirrored is not None:
-            _lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
-        _lay_over(pixels, standing.colour, standing.alpha, standing.left, standing.top)
-    box = [standing.left / width, standing.top / height, standing.right / width, standing.bottom / height]
-    return pixels, [round(min(1.0, max(0.0, share)), 5) for share in box]
-
-
-def _lift(setting: Setting, scene: scenes.Blurred | None) -> float:
-    """Before a scene less than on a roll of paper, or a low product would hang on the wall behind the table."""
-    if setting.position != "auto":
-        return 0.0
-    return 0.3 if scene is None else 0.12
+            studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
+        studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
+    return pixels, box_of(placed, width, height)
 
 
 def _behind(
@@ -327,23 +339,6 @@ def _behind(
     return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
 
 
-def _window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
-    """(the part of the frame, the part of the layer) where a layer placed at left, top lies inside the frame."""
-    x0, y0 = max(0, left), max(0, top)
-    x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
-    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
-
-
-def _lay_over(pixels: Pixels, colour: Any, alpha: Any, left: int, top: int) -> None:
-    """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
-    frame, layer = _window(pixels.shape, alpha.shape, left, top)
-    if not pixels[frame].size:
-        return
-    rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
-    below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
-    pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
-
-
 def _on_nothing(
     standing: studio.Standing, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
 ) -> Pixels:
@@ -354,7 +349,7 @@ def _on_nothing(
     if mirrored is not None:
         layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
     for added, cover, left, top in layers:
-        frame, layer = _window(alpha.shape, cover.shape, left, top)
+        frame, layer = studio.window(alpha.shape, cover.shape, left, top)
         rest = 1 - cover[layer].astype(np.float32) / 255
         colour[frame] = colour[frame] * rest[..., None] + added[layer]
         alpha[frame] = alpha[frame] * rest + cover[layer]

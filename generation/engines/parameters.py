@@ -11,7 +11,6 @@ from math import ceil
 from typing import Any, Final
 
 from generation.engines.base import Control, Spec
-from generation.engines.equipment import Equipment
 from generation.engines.families import Family
 
 PARAMETERS: Final = ("steps", "guidance", "scheduler", "strength")
@@ -20,10 +19,19 @@ STRENGTH: Final = 0.6
 
 
 def kind(spec: Spec) -> str:
-    """ "text", "image" or "inpaint": by which pictures the spec carries."""
+    """ "text", "image" or "inpaint": by which pictures the spec carries, and what is done around them."""
+    if is_on(spec, "keep_product"):
+        return "inpaint"
     if "init" not in spec.images:
         return "text"
-    return "inpaint" if "mask" in spec.images else "image"
+    is_part = "mask" in spec.images or is_on(spec, "outpaint") or is_on(spec, "extend")
+    return "inpaint" if is_part else "image"
+
+
+def is_on(spec: Spec, name: str) -> bool:
+    """True if a parameter asks for it; as text, as axes and placeholders give it, "yes", "true" and "1" do."""
+    given = spec.parameters.get(name)
+    return given.strip().lower() in ("yes", "true", "1", "on") if isinstance(given, str) else bool(given)
 
 
 def defaults(spec: Spec, family: Family) -> dict[str, Any]:
@@ -32,47 +40,14 @@ def defaults(spec: Spec, family: Family) -> dict[str, Any]:
     return {"steps": family.steps, "guidance": family.guidance, "scheduler": "", "strength": strength}
 
 
-def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]:
-    """The parameters that a whole batch shares, defaults filled in; what is not used is left out."""
+def settings(spec: Spec, family: Family) -> dict[str, Any]:
+    """The parameters that a whole batch shares, defaults filled in."""
     found = defaults(spec, family)
     found |= {name: spec.parameters[name] for name in PARAMETERS if name in spec.parameters}
     found["steps"] = int(float(found["steps"]))
     found["guidance"] = float(found["guidance"]) if family.obeys_guidance else family.guidance
     found["strength"] = float(found["strength"])
-    if loras := lora_weights(spec, equipment):
-        found["loras"] = loras
     return found
-
-
-def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
-    """The LoRAs that a picture is drawn with, by name. ValueError says what in the parameter cannot be.
-
-    The parameter is {"name": weight}, ["name"], or, as axes and placeholders write it, "name:0.8 + other"; "none" takes
-    off those that are on by themselves.
-    """
-    own = {name: lora.weight for name, lora in equipment.loras.items() if lora.weight}
-    given = spec.parameters.get("loras")
-    if isinstance(given, str):
-        parts = [part.strip() for part in given.replace(",", "+").split("+") if part.strip()]
-        if parts == ["none"]:
-            return {}
-        named = {name.strip(): weight.strip() or None for name, _, weight in (part.partition(":") for part in parts)}
-    elif isinstance(given, Mapping):
-        named = {str(name): weight for name, weight in given.items()}
-    elif isinstance(given, (list, tuple)):
-        named = {str(name): None for name in given}
-    elif given is None:
-        named = {}
-    else:
-        raise ValueError(f'loras is {given!r}; write it as {{"name": 0.8}}.')
-    for name, weight in named.items():
-        if name not in equipment.loras:
-            there = ", ".join(equipment.loras) or "none"
-            raise ValueError(f"There is no LoRA {name!r} at this endpoint; known are {there}.")
-        if weight is not None and not (is_number(weight) and -4 <= float(weight) <= 4):
-            raise ValueError(f"The LoRA {name!r} has the weight {weight!r}; expected a number from -4 to 4.")
-        own[name] = float(weight) if weight is not None else equipment.loras[name].weight or 1.0
-    return {name: weight for name, weight in sorted(own.items()) if weight}
 
 
 def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
@@ -84,18 +59,7 @@ def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
     return steps - int(steps - share) if family.is_flow else int(share)
 
 
-def known(equipment: Equipment) -> tuple[str, ...]:
-    """The parameters of an endpoint: everybody's, and those of what it has."""
-    return (*PARAMETERS, *(("loras",) if equipment.loras else ()))
-
-
-def obeyed(family: Family, equipment: Equipment) -> frozenset[str]:
-    unread = set() if family.obeys_guidance else {"guidance"}
-    words = {"prompt", "negative"} if family.obeys_negative else {"prompt"}
-    return frozenset({*words, "seed", *known(equipment)} - unread)
-
-
-def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
+def controls(family: Family) -> tuple[Control, ...]:
     """What a reviewer may change, of what the family obeys."""
     every = (
         Control("prompt", "Prompt", "text"),
@@ -105,14 +69,17 @@ def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
         Control("steps", "Steps", "number", default=family.steps, minimum=1, maximum=150, step=1),
         Control("strength", "Change of the start image", "number", STRENGTH, minimum=0.05, maximum=1, step=0.05),
     )
-    return tuple(control for control in every if control.parameter in obeyed(family, equipment))
+    unread = {
+        name
+        for name, is_read in (("guidance", family.obeys_guidance), ("negative", family.obeys_negative))
+        if not is_read
+    }
+    return tuple(control for control in every if control.parameter not in unread)
 
 
-def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
+def problems(spec: Spec, family: Family) -> list[str]:
     """Sentences about what in the spec's size and parameters this endpoint cannot do."""
-    taken = known(equipment)
-    strange = sorted(set(spec.parameters) - set(taken))
-    found = [f"Unknown parameter {name!r}; known are {', '.join(taken)}." for name in strange]
+    found = []
     multiple = family.size_multiple
     if spec.width % multiple or spec.height % multiple:
         found.append(f"{spec.width}×{spec.height}: width and height must be multiples of {multiple}.")
@@ -127,13 +94,8 @@ def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
             found.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
     if "mask" in spec.images and "init" not in spec.images:
         found.append("There is a mask, but no picture to repaint: give it the start image too.")
-    try:
-        lora_weights(spec, equipment)
-    except ValueError as error:
-        found.append(str(error))
-    found += equipment.missing()
     if not found:
-        chosen = settings(spec, family, equipment)
+        chosen = settings(spec, family)
         if worked_steps(kind(spec), chosen, family) < 1:
             found.append(
                 f"A change of {chosen['strength']:g} in {chosen['steps']} steps leaves no step to work in; "

@@ -18,7 +18,7 @@ from generation.engines import acceleration, decoding, schedules
 from generation.engines.acceleration import Accelerated
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.decoding import Decoder
-from generation.engines.families import Family
+from generation.engines.families import FAMILIES, Family
 from generation.engines.weights import family_of, tensor_names
 
 
@@ -26,6 +26,7 @@ from generation.engines.weights import family_of, tensor_names
 class Loaded:
     """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with.
     loras: those that were laid on, PEFT's name by the endpoint's; weights: those that the last batch was drawn with.
+    controlnets: those that were loaded; controlled: pipelines with them, by kind of job and name.
     """
 
     text: Any
@@ -39,6 +40,10 @@ class Loaded:
     decoder: Decoder | None = None
     loras: dict[str, str] = field(default_factory=dict)
     weights: dict[str, float] | None = None
+    controlnets: dict[str, Any] = field(default_factory=dict)
+    controlled: dict[tuple[str, str], Any] = field(default_factory=dict)
+    has_adapter: bool = False
+    refiner: Loaded | None = None
 
     @property
     def decodes_apart(self) -> bool:
@@ -69,6 +74,13 @@ class Loaded:
         """The pipeline of a kind of job; they share their components, so that the weights are there once."""
         return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
 
+    def refiner_of(self, path: Path | None) -> Loaded:
+        """The model that refines what this one made, loaded on first use onto the same device."""
+        if self.refiner is None:
+            assert path is not None
+            self.refiner = load_refiner(path, self)
+        return self.refiner
+
     def fresh_scheduler(self, wanted: str) -> Any:
         """A scheduler of the wanted kind, of the model's own where it is "", configured as the model's own. They keep
         state, so every batch has its own."""
@@ -78,6 +90,14 @@ class Loaded:
         return schedules.fresh(kind, self.scheduler.config)
 
 
+def place(config: Mapping[str, Any]) -> tuple[str, str]:
+    """(device, dtype) that an endpoint's config asks for, or that this machine gives."""
+    import torch
+
+    device = str(config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, str(config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
+
+
 def load(path: Path, config: Mapping[str, Any]) -> Loaded:
     """The model at `path` on the device of `config` (as of diffusers.Diffusers). Raises EngineError of kind INPUT when
     the files are not a known model."""
@@ -85,8 +105,7 @@ def load(path: Path, config: Mapping[str, Any]) -> Loaded:
     import diffusers
     import torch
 
-    device = str(config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
-    dtype = str(config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
+    device, dtype = place(config)
     if device == "cpu":
         settle_on_cpu(int(config.get("threads") or 0))
     pipe = _read(path, family, config, getattr(torch, dtype))
@@ -99,6 +118,30 @@ def load(path: Path, config: Mapping[str, Any]) -> Loaded:
     overlaps = config.get("overlap", device.startswith("cuda"))
     decoder = Decoder(device) if overlaps else None
     return Loaded(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
+
+
+def load_refiner(path: Path, base: Loaded) -> Loaded:
+    """A model for image to image only: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
+    import diffusers
+    import torch
+
+    try:
+        class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
+        family = next((one for one in FAMILIES.values() if class_name in (one.text, one.image)), None)
+        if family is None:
+            raise ValueError(f"it is a {class_name}")
+        read_class = getattr(diffusers, class_name)
+        pipe = read_class.from_pretrained(
+            path, dtype=getattr(torch, base.dtype), local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
+    pipe.set_progress_bar_config(disable=True)
+    pipe = pipe.to(base.device)
+    image = pipe if class_name == family.image else sharing(pipe, getattr(diffusers, family.image))
+    if hasattr(image, "watermark"):
+        image.watermark = None
+    return Loaded(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
 
 
 def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:

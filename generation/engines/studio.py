@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import Final
+from typing import Any, Final
 
 import cv2
 import numpy as np
@@ -162,6 +162,32 @@ def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
         cv2.scaleAdd(_grain(*channel.shape), grain, channel, dst=channel)
         channels.append(cv2.convertScaleAbs(cv2.max(channel, 0.0)))
     return np.asarray(cv2.merge(channels), dtype=np.uint8)
+
+
+def shaded(picture: Bytes, kept: Floats | None) -> Bytes:
+    """A picture (height × width × 3) in the shadows that leave it the share `kept` of its light; where that is all of
+    it, its levels stay."""
+    if kept is None:
+        return picture.copy()
+    share = cv2.merge([kept, kept, kept])
+    return np.asarray(cv2.multiply(picture.astype(np.float32), share, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> None:
+    """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
+    frame, layer = window(pixels.shape, alpha.shape, left, top)
+    if not pixels[frame].size:
+        return
+    rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
+    below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
+    pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
+
+
+def window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
+    """(the part of the frame, the part of the layer) where a layer placed at left, top lies inside the frame."""
+    x0, y0 = max(0, left), max(0, top)
+    x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
 
 
 @lru_cache(maxsize=4)
