@@ -18,7 +18,7 @@ from tests.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels,
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from generation.engines import acceleration, decoding, schedules  # noqa: E402
+from generation.engines import acceleration, decoding, residents, schedules  # noqa: E402
 from generation.engines.embedding_cache import EmbeddingCache  # noqa: E402
 
 
@@ -66,7 +66,7 @@ def test_a_draft_of_a_model_that_cannot_skip_steps_needs_a_lora_and_says_so(fold
 def rounds_by_shape(engine: Any) -> Any:
     """The engine on a card whose kernels round by the size of the batch, as real ones do and this CPU does not."""
     unet = engine._load().text.unet
-    unet.register_forward_hook(lambda module, given, made: (made[0] * (1 + 0.02 * len(made[0])), *made[1:]))
+    unet.register_forward_hook(lambda module, given, made: (made[0] * (1 + 0.1 * len(made[0])), *made[1:]))
     return engine
 
 
@@ -315,3 +315,91 @@ def test_encoded_texts_stay_within_bounds_and_the_latest_used_stay_near():
 def test_a_text_larger_than_the_bounds_is_still_drawn_with():
     cache = EmbeddingCache(device_bytes=10, host_bytes=10)
     assert cache.get("long", "cpu", lambda: text(1000))[0].nbytes == 1000
+
+
+# -- memory ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_draft_by_another_lora_is_another_model(folder: Path, tmp_path: Path):
+    (tmp_path / "few.safetensors").write_bytes(b"one")
+    config = {"tier": "draft", "draft": {"lora": str(tmp_path / "few.safetensors")}}
+    revision = engine(folder, **config).model_identity()[1]
+    assert revision == engine(folder, **config).model_identity()[1]
+    (tmp_path / "few.safetensors").write_bytes(b"two")
+    assert len({revision, engine(folder, **config).model_identity()[1], engine(folder).model_identity()[1]}) == 3
+
+
+def test_the_weights_of_a_folder_are_counted_without_loading_them(folder: Path):
+    loaded = engine(folder)._load()
+    parts = {id(part): part for part in loaded.text.components.values() if isinstance(part, torch.nn.Module)}
+    real = sum(tensor.numel() for part in parts.values() for tensor in part.state_dict().values())
+    counted = residents.weights_bytes(folder, 1)
+    assert abs(counted - real) <= 1000 and residents.weights_bytes(folder, 2) == 2 * counted
+
+
+def test_a_model_that_does_not_fit_is_refused_with_the_figures(folder: Path):
+    large = engine(folder, memory_limit_bytes=1_000_000_000, reserve_bytes=2_000_000_000)
+    with pytest.raises(
+        EngineError, match=r"needs 0\.0 GiB for its weights and 1\.9 GiB to draw in; 0\.9 GiB"
+    ) as refusal:
+        pixels(large, [task(0)])
+    assert refusal.value.kind == ErrorKind.MEMORY
+
+
+def test_two_models_stay_where_they_fit_and_otherwise_the_least_recently_used_one_goes(tiny_model):
+    one = residents.weights_bytes(tiny_model("sd"), 4)
+    other = residents.weights_bytes(tiny_model("sdxl"), 4)
+
+    def both(limit: int) -> tuple[Any, Any]:
+        pair = [
+            engine(tiny_model(name), memory_limit_bytes=limit, reserve_bytes=0, batch_size=1) for name in ("sd", "sdxl")
+        ]
+        for each in pair:
+            pixels(each, [task(0)])
+        return pair[0], pair[1]
+
+    first, second = both(one + other)
+    assert first._loaded is not None and second._loaded is not None
+    first.unload(), second.unload()
+    first, second = both(one + other - 1)
+    assert first._loaded is None and second._loaded is not None
+    again = pixels(first, [task(0)])[0]
+    assert second._loaded is None and first._loaded is not None
+    assert np.array_equal(again, pixels(engine(tiny_model("sd")), [task(0)])[0])
+    first.unload()
+
+
+def test_warming_up_draws_every_shape_once_and_asks_nobody(folder: Path, monkeypatch):
+    warm, sizes = engine(folder, tier="exact", batch_size=2, shapes=[[64, 64], [32, 64]]), []
+    kind = type(warm._load().text)
+    real = kind.__call__
+
+    def noted(self: Any, **arguments: Any) -> Any:
+        sizes.append((arguments["width"], arguments["height"], len(arguments["generator"])))
+        return real(self, **arguments)
+
+    monkeypatch.setattr(kind, "__call__", noted)
+    warm.warm_up()
+    assert sizes == [(64, 64, 2), (32, 64, 2)]
+
+
+# -- compiled ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_a_compiled_pipeline_makes_the_same_picture_and_sizes_that_nobody_named_wait_for_no_compiler(tiny_model):
+    from torch._dynamo.utils import counters
+
+    config = {"tier": "exact", "compile": "regional", "shapes": [[SIZE, SIZE]], "batch_size": 2}
+    compiled = engine(tiny_model("sdxl"), **config)
+    counters.clear()
+    with torch.compiler.set_stance("default"):
+        compiled.warm_up()
+        made = counters["stats"]["unique_graphs"]
+        first = pixels(compiled, [task(0)])[0]
+    assert made > 0
+    assert furthest(first, pixels(engine(tiny_model("sdxl"), tier="exact", batch_size=2), [task(0)])[0]) <= 2
+    assert np.array_equal(first, pixels(compiled, [task(1), task(0)])[0])
+    pixels(compiled, [task(0, width=32, height=96)])
+    assert counters["stats"]["unique_graphs"] == made
+    assert arrived(compiled, [task(0)])[0].facts["accelerated_by"] == ["channels_last", "compile:regional:default"]

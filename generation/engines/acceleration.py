@@ -19,10 +19,13 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from hashlib import sha256
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Final
 
 from generation.engines.base import EngineError, ErrorKind
+from generation.engines.weights import digest
 
 TIERS: Final = ("final", "exact", "fast", "draft")
 COMPILES: Final = ("off", "regional", "full")
@@ -85,6 +88,14 @@ class Acceleration:
             return dict(settings)
         mine = {"steps": self.draft.steps, "guidance": self.draft.guidance, "scheduler": self.draft.scheduler}
         return {**settings, **mine}
+
+    def digest(self) -> str:
+        """Hex; "" but for drafts, whose pictures depend on what makes them cheap: another LoRA is another model."""
+        if self.tier != "draft":
+            return ""
+        file = Path(self.draft.lora)
+        content = digest(file) if self.draft.lora and file.exists() else ""
+        return sha256(repr((self.draft, content)).encode()).hexdigest()[:12]
 
 
 def read(config: Mapping[str, Any]) -> Acceleration:
