@@ -152,7 +152,7 @@ def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
         )
     if not {"width", "height"} <= marks.keys():
         found.append(
-            "Width and height are the workflow's own: pictures are cropped and scaled to what a campaign wants."
+            "Width and height are not both marked: the workflow decides the size, and pictures are cropped and scaled."
         )
     return found
 

@@ -83,6 +83,8 @@ def shown(endpoint: Endpoint) -> Shown:
 
 
 def _filled(workflow: Workflow) -> list[Filled]:
+    """In the order in which people think of them; a JSON column keeps none."""
+    order = {name: place for place, name in enumerate(comfyui_marks.NAMES)}
     return [
         Filled(
             mark.name,
@@ -90,5 +92,5 @@ def _filled(workflow: Workflow) -> list[Filled]:
             "" if (standard := workflow.standard(mark.name)) is None else str(standard),
             mark.is_image,
         )
-        for mark in workflow.marks.values()
+        for mark in sorted(workflow.marks.values(), key=lambda mark: (order.get(mark.name, len(order)), mark.name))
     ]
