@@ -9,7 +9,18 @@ from django.utils import timezone
 from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
-from generation.services import dispatch, nudges, outcomes, regenerations, runs, schedules, standing, sweeper
+from generation.services import (
+    dispatch,
+    doubts,
+    nudges,
+    outcomes,
+    regenerations,
+    routing,
+    runs,
+    schedules,
+    standing,
+    sweeper,
+)
 
 
 @periodic(every_seconds=5)
@@ -42,6 +53,18 @@ def release_scheduled_runs() -> int:
 def regenerate_left_behind() -> int:
     """Pictures whose process died between their failed checks and the next try."""
     return regenerations.regenerate_left_behind()
+
+
+@periodic(every_seconds=5)
+def route_waiting_jobs() -> int:
+    """Work that waits for an endpoint that is slow or down goes to its run's alternates."""
+    return routing.route_all()
+
+
+@periodic(every_seconds=10)
+def order_again_in_doubt() -> int:
+    """Orders whose answer was lost, where the endpoint's policy is to order again."""
+    return doubts.resubmit_all()
 
 
 @periodic(every_seconds=30)

@@ -49,6 +49,31 @@ class JobDoubtful(Happening):
 
 
 @declare
+class RunAlternatesSet(Happening):
+    """A person said where a run's jobs may go when its endpoint is slow or down. payload: {"alternates": [slugs]}."""
+
+    type = "generation.run.alternates_set"
+    object_type = "run"
+
+
+@declare
+class RunRerouted(Happening):
+    """Queued jobs of a run went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence",
+    "reserved"}."""
+
+    type = "generation.run.rerouted"
+    object_type = "run"
+
+
+@declare
+class DoubtTakenBack(Happening):
+    """A person found that a run's orders in doubt were not charged. payload: {"amount"}, freed again."""
+
+    type = "generation.run.doubt_taken_back"
+    object_type = "run"
+
+
+@declare
 class ChecksFailed(Happening):
     """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id is the
     asset's; payload: {"round", "version_ids"}."""
@@ -199,3 +224,27 @@ class EndpointTriedAgain(Happening):
 
     type = "generation.endpoint.tried_again"
     object_type = "endpoint"
+
+
+@declare
+class ComparisonStarted(Happening):
+    """A contact sheet is being made, to be voted on. payload: {"name", "rows", "runs"}."""
+
+    type = "generation.comparison.started"
+    object_type = "comparison"
+
+
+@declare
+class ComparisonVoted(Happening):
+    """A person chose a row's best picture, or changed their mind. payload: {"row", "column", "instead_of"}."""
+
+    type = "generation.comparison.voted"
+    object_type = "comparison"
+
+
+@declare
+class ComparisonRevealed(Happening):
+    """A person was told which column was which in the rows they voted on. payload: {"rows"}."""
+
+    type = "generation.comparison.revealed"
+    object_type = "comparison"

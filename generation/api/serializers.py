@@ -59,6 +59,14 @@ class RunPlan(RunOrder):
     release_at = serializers.DateTimeField(
         required=False, help_text="the clock releases it then, gate and budget allowing"
     )
+    alternates = OwnSlug(
+        slug_field="slug",
+        or_shared=True,
+        many=True,
+        required=False,
+        queryset=Endpoint.objects.all(),
+        help_text="endpoints that its jobs may go to when the first is slow or down",
+    )
 
 
 class RunAgain(serializers.Serializer[Any]):
@@ -77,6 +85,7 @@ class ScheduleOrder(serializers.Serializer[Any]):
 
 class RunSerializer(serializers.ModelSerializer[Run]):
     endpoint = serializers.SlugRelatedField[Endpoint](slug_field="slug", read_only=True)
+    alternates = serializers.SlugRelatedField[Endpoint](slug_field="slug", read_only=True, many=True)
 
     class Meta:
         model = Run
@@ -85,6 +94,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "campaign",
             "prompt_version",
             "endpoint",
+            "alternates",
             "name",
             "stage",
             "shape",
@@ -114,6 +124,14 @@ class ReleaseOrder(serializers.Serializer[Any]):
 
 class PriorityOrder(serializers.Serializer[Any]):
     priority = serializers.IntegerField(min_value=-100, max_value=100)
+
+
+class AlternatesOrder(serializers.Serializer[Any]):
+    alternates = OwnSlug(slug_field="slug", or_shared=True, many=True, queryset=Endpoint.objects.all())
+
+
+class Explanation(serializers.Serializer[Any]):
+    sentences = serializers.ListField(child=serializers.CharField())
 
 
 class JobSerializer(serializers.ModelSerializer[Job]):

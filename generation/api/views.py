@@ -22,8 +22,9 @@ from campaigns.selectors import subjects as subject_rows
 from generation.api import serializers
 from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
+from generation.selectors import explaining
 from generation.selectors import runs as run_rows
-from generation.services import planning, retries, runs, schedules
+from generation.services import planning, retries, routing, runs, schedules
 
 
 class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
@@ -46,7 +47,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     queryset = Run.objects.all()
 
     def get_queryset(self) -> QuerySet[Run]:
-        return Run.objects.visible_to(caller(self.request)).select_related("endpoint")
+        return Run.objects.visible_to(caller(self.request)).select_related("endpoint").prefetch_related("alternates")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The run with its progress: counts by state, rate and time left."""
@@ -143,6 +144,16 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         run.refresh_from_db()
         return Response(self._shown(run))
 
+    @extend_schema(request=serializers.AlternatesOrder, responses={200: serializers.RunSerializer})
+    @action(detail=True, methods=["put"])
+    def alternates(self, request: Request, pk: str) -> Response:
+        """Say where the run's jobs may go when its endpoint is slow or down; an empty list: nowhere."""
+        asked = serializers.AlternatesOrder(data=request.data, context={"request": request})
+        asked.is_valid(raise_exception=True)
+        endpoints = asked.validated_data["alternates"]
+        routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=caller(request))
+        return Response(self._shown(self.get_object()))
+
     @extend_schema(request=serializers.PriorityOrder)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
@@ -171,6 +182,13 @@ class JobViewSet(viewsets.ReadOnlyModelViewSet[Job]):
 
     def get_queryset(self) -> QuerySet[Job]:
         return Job.objects.visible_to(caller(self.request)).select_related("cell__subject")
+
+    @extend_schema(responses={200: serializers.Explanation})
+    @action(detail=True)
+    def explain(self, request: Request, pk: str) -> Response:
+        """Why the job went where it went: what it was planned for, each move with its reason, what it waits for now."""
+        job = self.get_object()
+        return Response({"sentences": explaining.explain(job_id=job.pk, user=caller(request))})
 
 
 class AssetFilter(filters.FilterSet):

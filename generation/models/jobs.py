@@ -178,6 +178,10 @@ class LedgerEntry(models.Model):
             # A job's attempt is paid for once, however often finish is called.
             models.UniqueConstraint(fields=["job"], condition=Q(kind="settle"), name="ledger_settle_once"),
         ]
+        indexes = [
+            # What was spent since a moment, for the month of a brand.
+            models.Index(fields=["at"], name="ledger_spent", condition=Q(kind__in=["settle", "doubt"])),
+        ]
 
     def __str__(self) -> str:
         return f"{self.kind} {self.amount}"

@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 
 from django.db import connection
+from django.utils import timezone
 
+from campaigns import clock
 from campaigns import events as spine
 from campaigns.errors import Conflict
-from campaigns.models import Campaign
+from campaigns.models import Brand, Campaign
 from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
@@ -31,6 +33,21 @@ SELECT coalesce(sum(f.quoted_cost), 0)
 FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
 WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' AND NOT EXISTS (
     SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
+)
+"""
+# What the brand's campaigns spent since `since`, and what their runs at work have outstanding, whenever reserved.
+_OF_BRAND = """
+SELECT (
+    SELECT coalesce(sum(l.amount), 0) FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
+    WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(since)s
+), (
+    SELECT coalesce(sum(greatest(o.promised, 0)), 0) FROM (
+        SELECT sum(CASE l.kind WHEN 'reserve' THEN l.amount ELSE -l.amount END) AS promised
+        FROM generation_ledgerentry l JOIN generation_run r ON r.id = l.run_id
+        JOIN campaigns_campaign c ON c.id = r.campaign_id
+        WHERE c.brand_id = %(brand)s AND r.state IN ('running', 'paused', 'planned')
+        GROUP BY l.run_id
+    ) o
 )
 """
 UNDECIDED = ["queued", "running", "waiting", "held"]
@@ -59,10 +76,20 @@ def standing(campaign: Campaign) -> Standing:
     return Standing(campaign.budget, spent, reserved)
 
 
+def month(brand: Brand) -> Standing:
+    """What the brand spent in this calendar month, by the installation's time zone, and what is promised. One query."""
+    since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_BRAND, {"brand": brand.pk, "since": since})
+        spent, reserved = cursor.fetchone()
+    return Standing(brand.monthly_budget, spent, reserved)
+
+
 def cover(*, run: Run, campaign: Campaign) -> Decimal:
     """Reserve what the run's undecided jobs will cost beyond what it has outstanding; returns the amount.
 
-    Jobs whose master exists cost nothing. Raises Conflict when the campaign's budget cannot bear it.
+    Jobs whose master exists cost nothing. Raises Conflict when the campaign's budget, or the brand's for this month,
+    cannot bear it. Where the brand has one its row is locked from here on: campaigns of one brand take turns.
     """
     wanted = max(_to_cover(run.pk) - _outstanding(run), Decimal(0))
     before = standing(campaign)
@@ -76,9 +103,26 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
             left=str(left),
         )
     if wanted:
+        _ask_brand(campaign, wanted)
         LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.RESERVE, amount=wanted)
         _warn(run, campaign, before, wanted)
     return wanted
+
+
+def _ask_brand(campaign: Campaign, wanted: Decimal) -> None:
+    """Raise Conflict if what the brand may spend this month does not cover `wanted`."""
+    brand = Brand.objects.get(pk=campaign.brand_id)
+    if brand.monthly_budget is None:
+        return
+    brand = Brand.objects.select_for_update(of=("self",)).get(pk=brand.pk)
+    left = month(brand).left
+    if left is not None and wanted > left:
+        raise Conflict(
+            f"This run needs {wanted:.2f} {brand.currency}; {max(left, Decimal(0)):.2f} {brand.currency} of the "
+            f"{brand.monthly_budget:.2f} {brand.currency} that {brand.name} may spend this month is left.",
+            needed=str(wanted),
+            left=str(left),
+        )
 
 
 def _warn(run: Run, campaign: Campaign, before: Standing, wanted: Decimal) -> None:

@@ -23,7 +23,7 @@ from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
 from generation.engines.base import SCENE, ImageRef, Spec
 from generation.selectors import scenes
-from generation.services import fingerprints
+from generation.services import estimates, fingerprints
 from generation.services.orders import (
     GUIDE_PARAMETERS,
     PHOTO_AXIS,
@@ -36,7 +36,6 @@ from generation.services.orders import (
 
 CHUNK = 2000
 VALUES_KEY_LENGTH = 500
-BATCH_KEY_LENGTH = 32
 
 Item = TypeVar("Item")
 
@@ -284,7 +283,7 @@ class Drafter:
             images=images,
         )
         refusals = tuple(("engine", sentence) for sentence in order.engine.validate(spec))
-        batch_key = _short(order.engine.batch_key(spec))
+        batch_key = fingerprints.short_key(order.engine.batch_key(spec))
         cost, seconds = self._quote(batch_key, spec)
         return Draft(
             subject=subject,
@@ -395,18 +394,8 @@ class Drafter:
     def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:
         """Money and lane seconds of one image: the endpoint's where it names them, else the engine's."""
         if batch_key not in self._quotes:
-            quote = self.order.engine.quote(spec)
-            price = self.order.endpoint.price_per_image or Decimal(str(quote.cost))
-            seconds = self.order.endpoint.seconds_per_image or quote.seconds
-            self._quotes[batch_key] = (Decimal(price).quantize(Decimal("0.000001")), float(seconds))
+            self._quotes[batch_key] = estimates.quote(self.order.endpoint, self.order.engine.quote(spec))
         return self._quotes[batch_key]
-
-
-def _short(batch_key: str) -> str:
-    """The key as its column holds it."""
-    if len(batch_key) <= BATCH_KEY_LENGTH:
-        return batch_key
-    return hashlib.sha256(batch_key.encode()).hexdigest()[:BATCH_KEY_LENGTH]
 
 
 def _chunks(items: Sequence[Item], size: int) -> Iterator[list[Item]]:

@@ -8,12 +8,16 @@ from decimal import Decimal
 
 from django.db import connection
 
-from generation.models import Endpoint
+from generation import prices
+from generation.choices import AttemptOutcome
+from generation.engines.base import Quote
+from generation.models import Attempt, Endpoint
 from generation.selectors import lanes
 
 LATEST = 400
 """Pictures of an endpoint that an estimate looks back on."""
 ENOUGH_OF_ONE_SIZE = 8
+USAGES = 50
 MOST_WAITING = 100_000
 
 # What a picture took is what its worker took for a batch, from the end of the batch before (or from its claim, if the
@@ -113,6 +117,25 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
         cost_high += work.cost * Decimal(str(max(1.0, shares[1])))
     high += ahead * overall.seconds[1]
     return Interval(low / workers, high / workers, cost_low, cost_high, rests_on or overall.pictures, workers, ahead)
+
+
+def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
+    """(money, lane seconds) of one image: the endpoint's where it has prices and times, else what its engine named.
+
+    What a service counts is taken from the pictures that it made lately, so that a budget reserves what it will cost.
+    """
+    seconds = endpoint.seconds_per_image or named.seconds
+    money = endpoint.price_per_image or Decimal(str(named.cost))
+    if endpoint.prices:
+        typical = prices.mean(_usages(endpoint))
+        money += prices.estimate(endpoint.prices, typical=typical or None, seconds=seconds)
+    return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
+
+
+def _usages(endpoint: Endpoint) -> list[Mapping[str, float]]:
+    """What the latest pictures of the endpoint used, by unit."""
+    latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
+    return list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES])
 
 
 def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:

@@ -10,6 +10,8 @@ from typing import Any
 from generation.engines.base import Capabilities, Engine
 from generation.models import Endpoint
 
+BATCH_KEY_LENGTH = 32
+
 
 def canonical(plain: Any) -> str:
     """JSON with sorted keys and without spaces: equal text for equal values."""
@@ -35,6 +37,13 @@ def of_spec(*, brand_id: int, endpoint: Endpoint, engine: Engine, spec: Mapping[
     """The fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included."""
     decisive = canonical({**spec, **indifferent(engine.capabilities())})
     return fingerprint(prefix(brand_id=brand_id, endpoint=endpoint, engine=engine), decisive)
+
+
+def short_key(batch_key: str) -> str:
+    """An engine's batch key as its column holds it."""
+    if len(batch_key) <= BATCH_KEY_LENGTH:
+        return batch_key
+    return hashlib.sha256(batch_key.encode()).hexdigest()[:BATCH_KEY_LENGTH]
 
 
 def indifferent(capabilities: Capabilities) -> dict[str, Any]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from campaigns import clock, faults
 from campaigns import events as spine
-from generation import events
+from generation import events, prices
 from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
@@ -124,9 +124,12 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
 
 
 def _cost(job: Job, made: Made) -> Decimal:
-    """What the engine says that it took; one that keeps no account takes the price that its operator set for it."""
+    """What the service counted at the endpoint's prices, else what the engine says; one that keeps no account takes the
+    price that its operator set for it."""
     if made.is_reused:
         return Decimal(0)
+    if made.usage and job.endpoint.prices:
+        return prices.cost(job.endpoint.prices, made.usage) + job.endpoint.price_per_image
     return Decimal(str(made.cost)) or job.endpoint.price_per_image
 
 

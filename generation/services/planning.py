@@ -19,7 +19,7 @@ from campaigns.services import prompts as prompt_services
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run, StandingOrder
-from generation.services import copying, names, orders, previews, schedules
+from generation.services import copying, names, orders, previews, routing, schedules
 from generation.services.drafts import Draft, Drafter
 from generation.services.orders import Asked, Order
 from generation.services.previews import PROBLEMS_SHOWN, Preview
@@ -52,13 +52,15 @@ def plan(
     cloned_from: Run | None = None,
     standing_order: StandingOrder | None = None,
     release_at: datetime | None = None,
+    alternates: Sequence[Endpoint] = (),
     **asked: Unpack[Asked],
 ) -> Run:
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
     Everything or nothing: Invalid lists what is wrong per subject and which files would share a name, and then no row
     exists. The prompt version is frozen from now on. Rows are written by COPY in chunks; memory does not grow with the
-    run. Of two people who plan what is missing at once, the second finds what the first planned.
+    run. Of two people who plan what is missing at once, the second finds what the first planned. alternates: endpoints
+    to which its jobs may go when the endpoint is slow or down.
     """
     campaign, by, stage = asked["campaign"], asked["by"], asked["stage"]
     if asked.get("missing_only"):
@@ -91,6 +93,8 @@ def plan(
     if release_at:
         payload["release_at"] = release_at.isoformat()
     spine.publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
+    if alternates:
+        routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run
 
 
@@ -181,7 +185,12 @@ def plan_again(
         asked["axes"], asked["sample"] = copy.axes, copy.sample
         asked["subjects"] = copy.subject_ids
     return plan(
-        name=name or copy.name, job_template=copy.job_template, cloned_from=copy.run, release_at=release_at, **asked
+        name=name or copy.name,
+        job_template=copy.job_template,
+        cloned_from=copy.run,
+        release_at=release_at,
+        alternates=list(copy.run.alternates.filter(is_enabled=True)),
+        **asked,
     )
 
 

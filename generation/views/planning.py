@@ -147,6 +147,7 @@ def _planned(request: BrandRequest, campaign: Campaign, form: Form) -> HttpRespo
         job_template=form.template if form.template in job_templates.BY_SLUG else "",
         cloned_from=run_selectors.get(request.user, clone) if clone else None,
         release_at=run_form.release_at(form),
+        alternates=list(endpoints.usable(request.brand).filter(pk__in=[number(one) for one in form.alternates])),
         **asked,
     )
     return redirect("run", request.brand.slug, run.pk)

@@ -39,7 +39,7 @@ _NUMBER = re.compile(r"-?\d+(\.\d+)?")
 @dataclass(frozen=True)
 class Form:
     """The fields as people fill them. axes: (name, values as text) rows, None to take the prompt's own; aspects: ticked
-    ones, None for all; release: "hand" or "at"."""
+    ones, None for all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
 
     template: str = ""
     clone: str = ""
@@ -47,6 +47,7 @@ class Form:
     prompt: str = ""
     other: str = ""
     endpoint: str = ""
+    alternates: Sequence[str] = ()
     shape: str = RunShape.MATRIX
     pick: str = ALL
     words: str = ""
@@ -114,7 +115,8 @@ def sent(given: QueryDict, files: Any = None) -> Form:
             *("attribute", "value", "skus", "sample", "table", "name", "release", "release_at", "zone"),
         )
     }
-    form = Form(axes=axes, aspects=given.getlist("aspect") if "aspects_shown" in given else None, **texts)
+    aspects = given.getlist("aspect") if "aspects_shown" in given else None
+    form = Form(axes=axes, aspects=aspects, alternates=given.getlist("alternate"), **texts)
     file = files.get("file") if files else None
     if form.shape != RunShape.LIST:
         return form
@@ -229,6 +231,7 @@ def _of_copy(copy: Copy) -> Form:
         stage=copy.stage,
         prompt=str(copy.prompt_version_id),
         endpoint=str(copy.endpoint_id),
+        alternates=[str(pk) for pk in copy.run.alternates.values_list("pk", flat=True)],
         shape=copy.shape,
         pick=MISSING if copy.missing_only else NAMED if copy.subjects is not None else ALL,
         skus="\n".join(copy.subjects or ()),

@@ -1,0 +1,50 @@
+"""Why a job went where it went, in sentences for a person."""
+
+from __future__ import annotations
+
+from django.utils import timezone
+
+from campaigns.errors import NotFound
+from campaigns.models import User
+from generation.choices import HoldReason, JobState
+from generation.models import Job
+from generation.selectors import waits
+
+_HELD = {
+    HoldReason.NOT_RELEASED: "It waits for its run to be released.",
+    HoldReason.PAUSED: "It waits because its run is paused.",
+    HoldReason.QUOTA: "It waits because the endpoint's account is empty or its credentials were refused.",
+    HoldReason.IN_DOUBT: "It was sent and its answer was lost; a person has to look whether it was paid for.",
+}
+
+
+def explain(*, job_id: int, user: User) -> list[str]:
+    """Where the job was planned for, each move with its reason, and what it waits for now. Raises NotFound."""
+    found = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
+    if found is None:
+        raise NotFound(f"There is no job {job_id}.")
+    run = found.run
+    others = ", ".join(one.name for one in run.alternates.all())
+    allowed = f" It may also go to {others}." if others else " Its run names no other endpoint."
+    told = [f"Planned for {run.endpoint.name}.{allowed}"]
+    for move in found.moves.select_related("from_endpoint", "to_endpoint"):
+        told.append(f"{move.at:%H:%M:%S} {move.from_endpoint.name} → {move.to_endpoint.name}: {move.sentence}")
+    return [*told, *_now(found)]
+
+
+def _now(job: Job) -> list[str]:
+    if job.status == JobState.HELD:
+        return [_HELD.get(HoldReason(job.hold_reason), "It is held.")]
+    if job.status == JobState.WAITING:
+        return [f"{job.endpoint.name} has it{f' as {job.remote_id}' if job.remote_id else ', as far as is known'}."]
+    if job.status == JobState.RUNNING:
+        return [f"It is being made on {job.endpoint.name}."]
+    if job.status != JobState.QUEUED:
+        return []
+    if job.not_before and job.not_before > timezone.now():
+        return [f"It is tried again at {job.not_before:%H:%M:%S}: {job.error}"]
+    wait = waits.waits([job.endpoint_id])[job.endpoint_id]
+    if wait.down:
+        return [f"It waits: {job.endpoint.name} {wait.down}."]
+    before = f"{wait.queued} jobs are queued for {job.endpoint.name}, about {wait.seconds:.0f} s."
+    return [f"It waits for its turn: {before}"]

@@ -1,0 +1,74 @@
+"""Orders in doubt: sent, never answered, at a service that cannot be asked. Who resubmits them, and at whose risk.
+
+Where the endpoint's policy says so they are ordered again by the line itself, once their money is reserved anew; else a
+person does it on the run's page (retries.py), or says that nothing was charged.
+"""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from django.db import transaction
+from django.db.models import Sum
+
+from campaigns.errors import Conflict
+from campaigns.models import User
+from generation import events
+from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
+from generation.models import Job, LedgerEntry
+from generation.services import budget, dispatch, nudges, runs
+
+_LABEL = "the line"
+
+
+def resubmit_all() -> int:
+    """Order again what endpoints with that policy have in doubt; returns how many jobs. A run whose budget cannot bear
+    it keeps them held."""
+    waiting = Job.objects.filter(
+        status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, endpoint__in_doubt=InDoubt.RESUBMIT
+    )
+    return sum(_resubmit(run_id) for run_id in list(waiting.values_list("run_id", flat=True).distinct()))
+
+
+def _resubmit(run_id: int) -> int:
+    try:
+        with transaction.atomic():
+            run, campaign = runs.lock(run_id)
+            if run.state != RunState.RUNNING:
+                return 0
+            jobs = Job.objects.filter(
+                run=run,
+                status=JobState.HELD,
+                hold_reason=HoldReason.IN_DOUBT,
+                endpoint__in_doubt=InDoubt.RESUBMIT,
+            )
+            lanes = list(jobs.values_list("lane", flat=True).distinct())
+            queued = Job.objects.filter(pk__in=list(jobs.values_list("pk", flat=True))).update(
+                status=JobState.QUEUED, hold_reason="", not_before=None
+            )
+            reserved = budget.cover(run=run, campaign=campaign)
+            for lane in lanes:
+                dispatch.activate(lane=lane, campaign_id=campaign.pk)
+                nudges.wake(lane)
+            payload = {"queued": queued, "reserved": str(reserved), "in_doubt": True}
+            runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)
+            return queued
+    except Conflict:  # no money left: they wait for a person
+        return 0
+
+
+@transaction.atomic
+def take_back(*, run_id: int, by: User) -> Decimal:
+    """The account shows that the orders in doubt were not charged: what they count as spent is freed; returns it.
+
+    The jobs stay as they are. Raises NotAllowed, and Conflict if nothing of the run is counted so.
+    """
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
+    amount: Decimal = doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+    if not amount:
+        raise Conflict(f"Nothing of {run.name} is counted as spent in doubt.", state=run.state)
+    LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.DOUBT, amount=-amount)
+    runs.publish(events.DoubtTakenBack, run, campaign, {"amount": str(amount)}, by)
+    return amount

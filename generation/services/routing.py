@@ -1,0 +1,207 @@
+"""Where queued jobs are made: on the endpoint they were planned for, or on one of its run's alternates.
+
+Local first: work leaves its endpoint when that one is down, when it would wait longer than the campaign's patience, or
+when another that costs no more would be done sooner. A moved job is frozen anew for its new engine, its money reserved
+anew, and each move says why (selectors/explaining.py). Only queued jobs move, so nothing is made twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Campaign, User
+from generation import events
+from generation.choices import JobState, MoveReason, RunState
+from generation.engines.base import Engine, Spec
+from generation.models import Endpoint, Job, JobMove, JobSpec, Run
+from generation.selectors import waits
+from generation.selectors.waits import Wait
+from generation.services import budget, dispatch, estimates, fingerprints, nudges, orders, runs
+
+MOVED_AT_ONCE = 500
+WORTH_MOVING_SECONDS = 10.0
+"""How much sooner another endpoint of the same price must be done."""
+_LABEL = "the line"
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A job's spec as another engine takes it. problems: why that one cannot make it."""
+
+    spec: Spec
+    problems: tuple[str, ...] = ()
+
+
+def adapted(plain: dict[str, Any], engine: Engine) -> Frozen:
+    """The spec for another engine: the same words, seed and pictures, the parameters that it obeys, a size it makes."""
+    there, spec = engine.capabilities(), Spec.from_json(plain)
+    width, height = orders.master_size(spec.width, spec.height, there)
+    taken = Spec(
+        prompt=spec.prompt,
+        negative=spec.negative if "negative" in there.obeys else "",
+        width=width,
+        height=height,
+        seed=spec.seed,
+        candidate=spec.candidate,
+        parameters={name: value for name, value in spec.parameters.items() if name in there.obeys},
+        images={role: ref for role, ref in spec.images.items() if role in there.needs_images | there.optional_images},
+    )
+    lost = sorted(set(spec.images) - set(taken.images))
+    problems = [f"It takes no image “{role}”." for role in lost] if there.needs_images or lost else []
+    problems += [f"It needs an image “{role}”." for role in sorted(there.needs_images - set(taken.images))]
+    return Frozen(taken, (*problems, *(engine.validate(taken) if not problems else ())))
+
+
+@transaction.atomic
+def set_alternates(*, run_id: int, endpoints: Sequence[Endpoint], by: User) -> Run:
+    """Say where a run's jobs may go when its endpoint is slow or down. Raises NotAllowed, NotFound and Invalid."""
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    if run.state in (RunState.FINISHED, RunState.CANCELLED):
+        raise Conflict(f"{run.name} is {run.state}; nothing of it waits.", state=run.state)
+    chosen = checked_alternates(run.endpoint, endpoints, campaign)
+    one = JobSpec.objects.filter(job__run=run).first()
+    problems = [
+        Problem("alternates", f"{endpoint.name}: {problem}", endpoint.slug)
+        for endpoint in chosen
+        if one is not None
+        for problem in adapted(one.spec, orders.open_engine(endpoint)).problems
+    ]
+    if problems:
+        raise Invalid("Not every one of these can make the pictures of this run.", problems)
+    run.alternates.set(chosen)
+    payload = {"alternates": [endpoint.slug for endpoint in chosen]}
+    runs.publish(events.RunAlternatesSet, run, campaign, payload, by)
+    return run
+
+
+def checked_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign: Campaign) -> list[Endpoint]:
+    """The endpoints without the first, if the brand may use them all. Raises NotFound."""
+    for endpoint in endpoints:
+        if endpoint.brand_id not in (None, campaign.brand_id):
+            raise NotFound(f"There is no endpoint {endpoint.slug}.")
+    return [endpoint for endpoint in endpoints if endpoint.pk != first.pk]
+
+
+def route_all() -> int:
+    """Move what waits in the wrong place, of every running run that has alternates; returns how many jobs."""
+    at_work = Run.objects.filter(state=RunState.RUNNING, alternates__isnull=False)
+    waiting = at_work.filter(jobs__status=JobState.QUEUED).distinct().order_by("pk")
+    return sum(_route(run) for run in waiting.select_related("campaign").prefetch_related("alternates"))
+
+
+def _route(run: Run) -> int:
+    known = {run.endpoint_id, *(one.pk for one in run.alternates.all())}
+    moved = 0
+    for endpoint_id in _places(run):
+        standing = waits.waits(known | {endpoint_id})
+        here = standing[endpoint_id]
+        others = sorted(
+            (wait for pk, wait in standing.items() if pk != endpoint_id and pk in known and not wait.down),
+            key=lambda wait: (_price(wait.endpoint), wait.seconds),
+        )
+        for there in others:
+            move = _wanted(run.campaign, here, there)
+            if move is None:
+                continue
+            count, reason, sentence = move
+            done = _move(run, here.endpoint, there.endpoint, min(count, MOVED_AT_ONCE), reason, sentence)
+            moved += done
+            if done:
+                break  # the next look counts anew
+    return moved
+
+
+def _places(run: Run) -> list[int]:
+    """Endpoints for which jobs of the run wait."""
+    queued = Job.objects.filter(run=run, status=JobState.QUEUED)
+    return list(queued.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
+
+
+def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
+    """(how many jobs should go from here to there, why, in words); None for none."""
+    names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
+    if here.down:
+        return here.queued, MoveReason.DOWN, f"{names}; {there.endpoint.name} works."
+    gain = here.seconds - there.seconds
+    if _price(there.endpoint) <= _price(here.endpoint):
+        if gain < WORTH_MOVING_SECONDS:
+            return None
+        even = int(gain / (1 / here.per_second + 1 / there.per_second))
+        sentence = f"{names} has {_span(here.seconds)} of work before it, {there.endpoint.name} {_span(there.seconds)}."
+        return (even, MoveReason.OVERFLOW, sentence) if even else None
+    patience = campaign.patience_seconds
+    surplus = min(here.queued - here.within(patience), there.within(patience) - there.queued)
+    if here.seconds <= patience or surplus <= 0:
+        return None
+    sentence = (
+        f"{names} has {_span(here.seconds)} of work before it, more than the campaign's patience of {_span(patience)}; "
+        f"{there.endpoint.name} is done in time."
+    )
+    return surplus, MoveReason.OVERFLOW, sentence
+
+
+def _price(endpoint: Endpoint) -> Decimal:
+    money, _ = estimates.quote(endpoint, orders.open_engine(endpoint).quote(Spec("", 1024, 1024, 0)))
+    return money
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+def _move(run: Run, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
+    """Move up to `count` queued jobs, the last ones first; 0 where the budget cannot bear it."""
+    try:
+        with transaction.atomic():
+            return _moved(run.pk, here, there, count, reason, sentence)
+    except (Conflict, Invalid):
+        return 0
+
+
+def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: MoveReason, sentence: str) -> int:
+    run, campaign = runs.lock(run_id)
+    engine = orders.open_engine(there)
+    # What was moved once because of a queue stays; otherwise two busy endpoints would play ball with it.
+    waiting = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
+        run=run, endpoint=here, status=JobState.QUEUED
+    )
+    if reason == MoveReason.OVERFLOW:
+        waiting = waiting.exclude(moves__reason=MoveReason.OVERFLOW)
+    jobs = list(waiting.order_by("priority", "-id")[:count])
+    frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
+    prefix = fingerprints.prefix(brand_id=campaign.brand_id, endpoint=there, engine=engine)
+    gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, prefix)]
+    if not gone:
+        return 0
+    Job.objects.bulk_update(gone, ["endpoint", "lane", "batch_key", "not_before"])
+    JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "quoted_cost"])
+    JobMove.objects.bulk_create(
+        JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
+    )
+    reserved = budget.cover(run=run, campaign=campaign)
+    dispatch.activate(lane=there.lane, campaign_id=campaign.pk)
+    payload = {"jobs": len(gone), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
+    runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
+    nudges.wake(there.lane)
+    return len(gone)
+
+
+def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, prefix: str) -> bool:
+    """Make the job one of the other endpoint's; False if its engine cannot make this picture."""
+    taken = adapted(frozen.spec, engine)
+    if taken.problems:
+        return False
+    frozen.spec = taken.spec.to_json()
+    decisive = {**frozen.spec, **fingerprints.indifferent(engine.capabilities())}
+    frozen.fingerprint = fingerprints.fingerprint(prefix, fingerprints.canonical(decisive))
+    frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
+    job.endpoint, job.lane, job.not_before = there, there.lane, None
+    job.batch_key = fingerprints.short_key(engine.batch_key(taken.spec))
+    return True
