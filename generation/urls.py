@@ -2,7 +2,18 @@
 
 from django.urls import path
 
-from generation.views import coverage, files, planning, prompt_editor, runs, standing, studio, webhooks, workflows
+from generation.views import (
+    coverage,
+    endpoints,
+    files,
+    planning,
+    prompt_editor,
+    runs,
+    standing,
+    studio,
+    webhooks,
+    workflows,
+)
 
 urlpatterns = [
     path("files/<slug:kind>/<int:pk>/", files.picture, name="file"),
@@ -37,7 +48,15 @@ urlpatterns = [
     path("brands/<slug:brand>/studio/<int:run_id>/cancel/", studio.cancel, name="studio_cancel"),
     path("brands/<slug:brand>/studio/<int:run_id>/again/", studio.again, name="studio_again"),
     path("brands/<slug:brand>/studio/<int:run_id>/keep/", studio.keep, name="studio_keep"),
+    path("brands/<slug:brand>/endpoints/", endpoints.index, name="endpoints"),
+    path("brands/<slug:brand>/endpoints/new/", endpoints.new, name="endpoint_new"),
+    path("brands/<slug:brand>/endpoints/now/", endpoints.now, name="endpoints_now"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/", endpoints.detail, name="endpoint"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/secret/", endpoints.secret, name="endpoint_secret"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/ask/", endpoints.ask, name="endpoint_ask"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/answer/", endpoints.answer, name="endpoint_answer"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/workflow/", workflows.page, name="workflow"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/<slug:verb>/", endpoints.act, name="endpoint_act"),
     path("brands/<slug:brand>/runs/<int:run_id>/", runs.detail, name="run"),
     path("brands/<slug:brand>/runs/<int:run_id>/live/", runs.live, name="run_live"),
     path("brands/<slug:brand>/runs/<int:run_id>/rows/", runs.rows, name="run_rows"),

@@ -21,6 +21,8 @@ PAGES = {
     "Library": "library",
     "Review": "review",
     "Deliveries": "deliveries",
+    "Endpoints": "endpoints",
+    "Endpoints in use now": "endpoints_now",
     "Audit": "audit",
 }
 EACH = 6
