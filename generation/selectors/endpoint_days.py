@@ -1,0 +1,143 @@
+"""One endpoint's last day for a person: what was made and what failed by the hour, and the newest reasons in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+from django.db import connection
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.models import Brand
+from generation import causes
+from generation.causes import Cause
+from generation.engines.base import ErrorKind
+from generation.models import Endpoint
+
+HOURS: Final = 24
+SHOWN: Final = 8
+LOOKED_AT: Final = 2000
+#: Of the drawing, in its own units.
+BAR_WIDTH: Final = 16
+BAR_STEP: Final = 20
+HEIGHT: Final = 100
+
+#: What happens after a failed attempt, in dispatch's own words (docs/errors.md).
+FOLLOWS: Final = {
+    ErrorKind.TRANSIENT: "It is tried again by itself, up to five times.",
+    ErrorKind.RATE: "It is tried again when the service has room.",
+    ErrorKind.MEMORY: "It is tried again, where there is room for it.",
+    ErrorKind.LOST: "It is ordered again.",
+    ErrorKind.DOUBT: "It may have been paid for; whether it is ordered again is the endpoint’s policy.",
+    ErrorKind.MODERATION: "The wording or the picture has to change; it goes to a person.",
+    ErrorKind.INPUT: "The order cannot be carried out as it is; it goes to a person.",
+    ErrorKind.QUOTA: "Everything for this endpoint waits until the account is filled or the key is right.",
+}
+
+# An hour is a whole one of the clock; the last bar is the hour that is going on.
+_HOURS = """
+SELECT floor(extract(epoch FROM %(end)s - coalesce(a.ended_at, a.started_at)) / 3600)::int,
+       count(*) FILTER (WHERE a.outcome = 'succeeded'), count(*) FILTER (WHERE a.outcome IN ('failed', 'lost'))
+FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id
+JOIN campaigns_campaign c ON c.id = j.campaign_id
+WHERE a.endpoint_id = %(endpoint)s AND a.started_at >= %(since)s AND c.brand_id = %(brand)s
+  AND NOT a.details ? 'reused_master'
+GROUP BY 1
+"""
+
+_ERRORS = """
+SELECT a.error_kind, a.message, a.ended_at, j.run_id, r.name
+FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id JOIN generation_run r ON r.id = j.run_id
+JOIN campaigns_campaign c ON c.id = j.campaign_id
+WHERE a.endpoint_id = %(endpoint)s AND a.started_at >= %(since)s AND c.brand_id = %(brand)s
+  AND a.outcome IN ('failed', 'lost')
+ORDER BY a.id DESC LIMIT %(most)s
+"""
+
+
+@dataclass(frozen=True)
+class Hour:
+    """One bar: made and failed in the hour that begins at `at`; where it is drawn, y downwards."""
+
+    at: datetime
+    made: int
+    failed: int
+    x: int
+    made_y: float
+    made_height: float
+    failed_y: float
+    failed_height: float
+
+
+@dataclass(frozen=True)
+class Day:
+    """The last 24 hours of the clock. highest: the most attempts of any hour, what the drawing's height stands for."""
+
+    hours: Sequence[Hour]
+    made: int
+    failed: int
+    highest: int
+    width: int = HOURS * BAR_STEP
+    height: int = HEIGHT
+
+    @property
+    def marks(self) -> list[Hour]:
+        """The hours whose time is written below: every sixth, counted back from now."""
+        return [hour for n, hour in enumerate(self.hours) if (HOURS - 1 - n) % 6 == 0]
+
+
+@dataclass
+class Trouble:
+    """Equal failures of the last day as one, counted among the LOOKED_AT newest. message: the newest one's own words;
+    follows: what happens then."""
+
+    cause: Cause
+    follows: str
+    message: str
+    latest: datetime | None
+    run_id: int
+    run_name: str
+    count: int = 1
+
+
+def day(brand: Brand, endpoint: Endpoint) -> Day:
+    """What the brand had made there, by the hour; one query."""
+    end = timezone.localtime(clock.now()).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+    values = {"brand": brand.pk, "endpoint": endpoint.pk, "end": end, "since": end - timedelta(hours=HOURS)}
+    counted = {back: (made, failed) for back, made, failed in _rows(_HOURS, values)}
+    plain = [(end - timedelta(hours=back + 1), *counted.get(back, (0, 0))) for back in reversed(range(HOURS))]
+    highest = max((made + failed for _, made, failed in plain), default=0)
+    scale = HEIGHT / highest if highest else 0.0
+    hours = [_hour(n, at, made, failed, scale) for n, (at, made, failed) in enumerate(plain)]
+    return Day(hours, sum(one.made for one in hours), sum(one.failed for one in hours), highest)
+
+
+def _hour(number: int, at: datetime, made: int, failed: int, scale: float) -> Hour:
+    made_height, failed_height = round(made * scale, 2), round(failed * scale, 2)
+    made_y = round(HEIGHT - made_height, 2)
+    x = number * BAR_STEP + (BAR_STEP - BAR_WIDTH) // 2
+    return Hour(at, made, failed, x, made_y, made_height, round(made_y - failed_height, 2), failed_height)
+
+
+def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
+    """Why attempts of the brand failed there in the last day, newest first; one query."""
+    since = clock.now() - timedelta(hours=HOURS)
+    values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": LOOKED_AT}
+    found: dict[tuple[str, str], Trouble] = {}
+    for kind, message, ended_at, run_id, run_name in _rows(_ERRORS, values):
+        cause = causes.of(status="failed", error_kind=kind, message=message)
+        key = (cause.code, causes.normalised(message))
+        if key in found:
+            found[key].count += 1
+        else:
+            found[key] = Trouble(cause, FOLLOWS.get(kind, ""), message, ended_at, run_id, run_name)
+    return list(found.values())[:SHOWN]
+
+
+def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+        return cursor.fetchall()

@@ -1,0 +1,166 @@
+"""Use at this moment: orders of this second and this minute against what is allowed, calls open, money promised."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from django.db import connection
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from campaigns import clock
+from campaigns.models import Brand, Campaign, User
+from generation.choices import AttemptOutcome, Lane, RunState
+from generation.models import Attempt, Endpoint, EndpointStanding
+from generation.selectors import endpoint_cards, lanes
+from generation.selectors.endpoint_cards import Figures, Health
+from generation.services import budget, pacing, throttle
+
+CAMPAIGNS: Final = 8
+
+# What was paid since the month began, and what is promised and not paid yet, whenever it was promised.
+_MONTH = """
+SELECT coalesce(sum(of_month), 0), coalesce(sum(greatest(promised - settled, 0)), 0) FROM (
+    SELECT coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('settle', 'doubt') AND l.at >= %(month)s), 0) AS of_month,
+           coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('settle', 'doubt')), 0) AS settled,
+           coalesce(sum(CASE l.kind WHEN 'reserve' THEN l.amount WHEN 'release' THEN -l.amount END), 0) AS promised
+    FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
+    WHERE c.brand_id = %(brand)s GROUP BY l.run_id
+) run
+"""
+NO_LIMIT: Final = "no limit known"
+#: From this share of a limit on, a bar says that there is little left.
+NEARLY: Final = 80
+
+
+@dataclass(frozen=True)
+class Gauge:
+    """One bar: how much of what is used. limit None: none is known. note: said behind it."""
+
+    label: str
+    used: float
+    limit: float | None
+    note: str = ""
+
+    @property
+    def percent(self) -> float:
+        return min(100.0, 100.0 * self.used / self.limit) if self.limit else 0.0
+
+    @property
+    def tone(self) -> str:
+        return "warn" if self.limit and self.percent >= NEARLY else "ink"
+
+
+@dataclass(frozen=True)
+class Use:
+    """One endpoint now. gauges of a service: this second, this minute, open; of our own machines: being made."""
+
+    endpoint: Endpoint
+    health: Health
+    figures: Figures
+    gauges: Sequence[Gauge]
+
+
+@dataclass(frozen=True)
+class Purse:
+    """Money of a campaign, or of the brand in this month (campaign None). left: None without a limit."""
+
+    campaign: Campaign | None
+    spent: Decimal
+    reserved: Decimal
+    limit: Decimal | None
+
+    @property
+    def left(self) -> Decimal | None:
+        return None if self.limit is None else self.limit - self.spent - self.reserved
+
+    @property
+    def spent_percent(self) -> float:
+        return float(min(100, 100 * self.spent / self.limit)) if self.limit else 0.0
+
+    @property
+    def reserved_percent(self) -> float:
+        return float(min(100 - self.spent_percent, 100 * float(self.reserved / self.limit))) if self.limit else 0.0
+
+
+def now(brand: Brand, user: User) -> list[Use]:
+    """Every endpoint that is switched on, with its gauges."""
+    endpoints = list(endpoint_cards.visible(brand, user).filter(is_enabled=True))
+    found = endpoint_cards.figures(brand, endpoints, with_day=False)
+    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
+    made = _made_last_minute([one for one in endpoints if one.lane != Lane.CLOUD])
+    uses = []
+    for one in endpoints:
+        standing = getattr(one, "standing", None)
+        numbers = found[one.pk]
+        health = endpoint_cards.health_of(one, standing, numbers, workers=alive[one.lane])
+        if one.lane == Lane.CLOUD:
+            gauges = _of_service(one, standing, numbers)
+        else:
+            gauges = _of_our_own(one, numbers, alive[one.lane], made.get(one.pk, 0))
+        uses.append(Use(one, health, numbers, gauges))
+    return uses
+
+
+def purses(brand: Brand, user: User) -> list[Purse]:
+    """The brand's month, and the campaigns of which something is being made; a query each."""
+    running = Q(runs__state__in=(RunState.RUNNING, RunState.PAUSED))
+    busy = Campaign.objects.visible_to(user).filter(running, brand=brand, is_sandbox=False).distinct()
+    found = [_of_campaign(campaign) for campaign in busy.order_by("name")[:CAMPAIGNS]]
+    return [_of_month(brand), *found]
+
+
+def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
+    second, minute = _ordered(endpoint)
+    limit = pacing.at_once(endpoint, standing)
+    is_found = endpoint.max_concurrent is None or limit < endpoint.max_concurrent
+    return [
+        Gauge("this second", second, endpoint.max_per_second, "" if endpoint.max_per_second else NO_LIMIT),
+        Gauge("this minute", minute, endpoint.max_per_minute, "" if endpoint.max_per_minute else NO_LIMIT),
+        Gauge("open now", numbers.in_use, limit, "limit found by itself" if is_found else ""),
+    ]
+
+
+def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
+    return [
+        Gauge("being made", numbers.running, endpoint.batch_size * workers or None),
+        Gauge("made this minute", made, None),
+    ]
+
+
+def _ordered(endpoint: Endpoint) -> tuple[int, int]:
+    """Orders of the last second and minute: as the limiter counts them where there are limits, else as they stand."""
+    if endpoint.max_per_second or endpoint.max_per_minute:
+        return throttle.used(endpoint)
+    at = timezone.now()
+    sent = Attempt.objects.filter(endpoint=endpoint, sent_at__gte=at - timedelta(minutes=1))
+    counted = sent.aggregate(second=Count("pk", filter=Q(sent_at__gte=at - timedelta(seconds=1))), minute=Count("pk"))
+    return counted["second"], counted["minute"]
+
+
+def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
+    since = clock.now() - timedelta(minutes=1)
+    rows: Any = (
+        Attempt.objects.filter(endpoint__in=endpoints, outcome=AttemptOutcome.SUCCEEDED, started_at__gte=since)
+        .values_list("endpoint_id")
+        .annotate(count=Count("pk"))
+        .order_by()
+    )
+    return dict(rows)
+
+
+def _of_campaign(campaign: Campaign) -> Purse:
+    standing = budget.standing(campaign)
+    return Purse(campaign, standing.spent, standing.reserved, standing.budget)
+
+
+def _of_month(brand: Brand) -> Purse:
+    month = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(_MONTH, {"brand": brand.pk, "month": month})
+        spent, reserved = cursor.fetchone()
+    return Purse(None, spent, reserved, brand.monthly_budget)

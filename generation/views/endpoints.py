@@ -1,0 +1,198 @@
+"""Endpoints: how each does, its last day, its settings and secret, and what is in use at this moment."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import messages
+from django.db import transaction
+from django.http import HttpResponseBase
+from django.shortcuts import redirect, render
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns import access
+from campaigns.access import Action
+from campaigns.errors import Conflict, DomainError, Invalid, NotFound
+from campaigns.forms import add_problems
+from campaigns.pages import BrandRequest, brand_page
+from generation.models import Endpoint
+from generation.selectors import endpoint_cards as selectors
+from generation.selectors import endpoint_days, endpoint_use
+from generation.services import asking
+from generation.services import endpoints as services
+from generation.views.endpoint_form import EndpointForm, SecretForm
+
+#: Seconds between two looks at what is in use, and at an answer that is being waited for.
+USE_SECONDS = 2
+ANSWER_SECONDS = 1
+
+
+@require_safe
+@brand_page()
+def index(request: BrandRequest) -> HttpResponseBase:
+    """Every endpoint that serves the brand, as a card."""
+    found = selectors.cards(request.brand, list(selectors.visible(request.brand, request.user)))
+    return render(request, "generation/endpoints.html", {"cards": found, "may_add": _may_add(request)})
+
+
+@brand_page(Action.EDIT_BRAND)
+def new(request: BrandRequest) -> HttpResponseBase:
+    """Set one up: the brand's own, or by an operator one for all brands."""
+    is_operator = request.user.is_superuser
+    posted = EndpointForm(request.POST, is_operator=is_operator) if request.method == "POST" else None
+    secret = SecretForm(request.POST if posted else None, is_required=False)
+    if posted is not None and posted.is_valid() and secret.is_valid():
+        values = posted.values()
+        brand = None if is_operator and posted.cleaned_data.get("is_shared") else request.brand
+        try:
+            made = services.create(brand=brand, by=request.user, secret=secret.cleaned_data["secret"], **values)
+        except (Invalid, Conflict) as refusal:
+            _refuse(posted, secret, refusal)
+        else:
+            messages.success(request, f"{made.name} is set up. Ask it now, to see whether it answers.")
+            return redirect("endpoint", request.brand.slug, made.slug)
+    context = {"form": posted or EndpointForm(is_operator=is_operator), "secret_form": secret}
+    return render(request, "generation/endpoint_new.html", context, status=422 if posted else 200)
+
+
+@brand_page()
+def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """One endpoint: its day, its errors, its settings. Posting changes the settings."""
+    endpoint = selectors.get(request.brand, request.user, slug)
+    may_edit = services.may_edit(request.user, endpoint)
+    is_operator = request.user.is_superuser
+    form = EndpointForm(endpoint=endpoint, is_operator=is_operator) if may_edit else None
+    if request.method == "POST":
+        form = EndpointForm(request.POST, endpoint=endpoint, is_operator=is_operator)
+        if form.is_valid() and _changed(request, endpoint, form):
+            return redirect("endpoint", request.brand.slug, slug)
+    return _page(request, slug, form)
+
+
+@require_POST
+@brand_page()
+def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """Keep another secret, or with `remove` none."""
+    endpoint = selectors.get(request.brand, request.user, slug)
+    if "remove" in request.POST:
+        services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret="")
+        messages.success(request, f"The secret of {endpoint.name} is removed.")
+        return redirect("endpoint", request.brand.slug, slug)
+    form = SecretForm(request.POST)
+    if form.is_valid():
+        try:
+            services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret=form.cleaned_data["secret"])
+        except Invalid as refusal:
+            add_problems(form, refusal)
+        else:
+            messages.success(
+                request, f"The new secret of {endpoint.name} is kept. Ask it now, to see whether it is taken."
+            )
+            return redirect("endpoint", request.brand.slug, slug)
+    kept = EndpointForm(endpoint=endpoint, is_operator=request.user.is_superuser)
+    return _page(request, slug, kept, secret_form=form)
+
+
+@require_POST
+@brand_page()
+def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
+    """on, off, again (after trouble)."""
+    endpoint = selectors.get(request.brand, request.user, slug)
+    if verb in ("on", "off"):
+        services.set_enabled(endpoint_id=endpoint.pk, by=request.user, is_enabled=verb == "on")
+        messages.success(request, f"{endpoint.name} is switched {verb}.")
+    elif verb == "again":
+        queued = services.try_again(endpoint_id=endpoint.pk, by=request.user)
+        words = f" {queued:,} picture{'' if queued == 1 else 's'} that waited for its account go on." if queued else ""
+        messages.success(request, f"{endpoint.name} gets its next order now.{words}")
+    else:
+        raise NotFound(f"There is nothing called {verb!r} to do with an endpoint.")
+    return redirect("endpoint", request.brand.slug, slug)
+
+
+@require_POST
+@brand_page(Action.RUN)
+def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """Have a worker ask it how it is; the answer comes into the page."""
+    endpoint = asking.ask(brand=request.brand, slug=slug, by=request.user)
+    if not getattr(request, "htmx", False):
+        return redirect("endpoint", request.brand.slug, slug)
+    return _answer(request, endpoint)
+
+
+@require_safe
+@brand_page()
+def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """What it said, or that it is being waited for; asked for again until there is an answer."""
+    return _answer(request, selectors.get(request.brand, request.user, slug))
+
+
+@require_safe
+@brand_page()
+def now(request: BrandRequest) -> HttpResponseBase:
+    """What is in use at this moment; the part that changes is asked for again every two seconds."""
+    context = {
+        "uses": endpoint_use.now(request.brand, request.user),
+        "purses": endpoint_use.purses(request.brand, request.user),
+        "poll": USE_SECONDS,
+    }
+    is_part = getattr(request, "htmx", False)
+    return render(request, "generation/endpoints_use.html" if is_part else "generation/endpoints_now.html", context)
+
+
+def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
+    context = {"endpoint": endpoint, "answer": asking.answer(endpoint), "poll": ANSWER_SECONDS}
+    return render(request, "generation/endpoint_answer.html", context)
+
+
+def _page(
+    request: BrandRequest, slug: str, form: EndpointForm | None, *, secret_form: SecretForm | None = None
+) -> HttpResponseBase:
+    endpoint = selectors.get(request.brand, request.user, slug)
+    may_edit = services.may_edit(request.user, endpoint)
+    context: dict[str, Any] = {
+        "card": selectors.cards(request.brand, [endpoint])[0],
+        "endpoint": endpoint,
+        "day": endpoint_days.day(request.brand, endpoint),
+        "troubles": endpoint_days.troubles(request.brand, endpoint),
+        "may_edit": may_edit,
+        "form": form if may_edit else None,
+        "secret_form": secret_form or SecretForm(),
+        "has_secret": bool(endpoint.sealed_secret),
+        "answer": asking.answer(endpoint),
+        "poll": ANSWER_SECONDS,
+    }
+    is_refused = bool(form and form.errors) or secret_form is not None
+    return render(request, "generation/endpoint.html", context, status=422 if is_refused else 200)
+
+
+def _changed(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> bool:
+    values, secret = form.values(), form.cleaned_data.get("secret", "")
+    try:
+        with transaction.atomic():
+            if secret:
+                config = values["config"]
+                services.set_secret(endpoint_id=endpoint.pk, by=request.user, secret=secret, config=config)
+            services.update(endpoint_id=endpoint.pk, by=request.user, **values)
+    except (Invalid, Conflict) as refusal:
+        _refuse(form, None, refusal)
+        return False
+    messages.success(request, f"{form.cleaned_data['name']} is changed.")
+    return True
+
+
+def _refuse(form: EndpointForm, secret: SecretForm | None, refusal: DomainError) -> None:
+    """Put a refusal beside the field that it is about; prices stand in several fields and so on top."""
+    if not isinstance(refusal, Invalid):
+        form.add_error(None, refusal.message)
+        return
+    for problem in refusal.problems:
+        field = problem.pointer.partition("/")[0]
+        if field == "secret" and secret is not None and secret.is_bound:
+            secret.add_error("secret", problem.message)
+        else:
+            form.add_error(field if field in form.fields else None, problem.message)
+
+
+def _may_add(request: BrandRequest) -> bool:
+    return access.can(request.user, Action.EDIT_BRAND, request.brand)
