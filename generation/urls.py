@@ -3,6 +3,7 @@
 from django.urls import path
 
 from generation.views import (
+    comparisons,
     coverage,
     endpoints,
     files,
@@ -37,6 +38,19 @@ urlpatterns = [
         "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/pictures/",
         prompt_editor.pictures,
         name="prompt_pictures",
+    ),
+    path("brands/<slug:brand>/compare/", comparisons.index, name="comparisons"),
+    path("brands/<slug:brand>/compare/new/", comparisons.new, name="comparison_new"),
+    path("brands/<slug:brand>/compare/<int:pk>/", comparisons.sheet, name="comparison"),
+    path("brands/<slug:brand>/compare/<int:pk>/reveal/", comparisons.reveal, name="comparison_reveal"),
+    path("brands/<slug:brand>/compare/<int:pk>/results/", comparisons.results, name="comparison_results"),
+    path("brands/<slug:brand>/compare/<int:pk>/rows.csv", comparisons.table, name="comparison_table"),
+    path("brands/<slug:brand>/compare/<int:pk>/<int:row_number>/", comparisons.row, name="comparison_row"),
+    path("brands/<slug:brand>/compare/<int:pk>/<int:row_number>/vote/", comparisons.vote, name="comparison_vote"),
+    path(
+        "brands/<slug:brand>/compare/<int:pk>/<int:row_number>/<str:letter>.webp",
+        comparisons.picture,
+        name="comparison_picture",
     ),
     path("brands/<slug:brand>/studio/", studio.page, name="studio"),
     path("brands/<slug:brand>/studio/make/", studio.make, name="studio_make"),

@@ -17,6 +17,7 @@ PAGES = {
     "Import a feed": "import",
     "Prompts": "prompts",
     "Studio": "studio",
+    "Compare": "comparisons",
     "Brand guide": "guide",
     "Library": "library",
     "Review": "review",

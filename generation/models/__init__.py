@@ -1,6 +1,7 @@
 """Make it: endpoints, runs, jobs, and the assets that come of them."""
 
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
+from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
 from generation.models.endpoints import Endpoint, EndpointStanding
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
@@ -11,6 +12,9 @@ __all__ = [
     "AssetVersion",
     "Attempt",
     "Cell",
+    "Comparison",
+    "ComparisonColumn",
+    "ComparisonVote",
     "Endpoint",
     "EndpointStanding",
     "Finding",

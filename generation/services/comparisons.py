@@ -1,23 +1,36 @@
-"""Comparisons: two prompt versions on the same subjects and seeds, planned as two runs that belong together."""
+"""Comparisons: runs that belong together. Two prompt versions as a pair of runs (A/B), and blind contact sheets of
+endpoints or versions that people vote on."""
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Mapping, Sequence
-from typing import Any, Unpack
+from dataclasses import dataclass, field
+from typing import Any, Final, Unpack
 
 from django.db import transaction
 
-from campaigns import prompts
+from campaigns import clock, prompts
+from campaigns import events as spine
+from campaigns.access import Action, require
 from campaigns.choices import SeedStrategy
-from campaigns.errors import Invalid, Problem
-from campaigns.models import PromptVersion
-from generation.choices import RunShape, Stage
-from generation.models import Run
-from generation.services import orders, planning
+from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.models import Brand, PromptVersion, User
+from campaigns.services import campaigns, studios
+from generation import events
+from generation.choices import AssetState, RunShape, Stage
+from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
+from generation.services import orders, planning, runs
 from generation.services.orders import SEED_AXIS, Asked
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
+MOST_SIDES: Final = 6
+MOST_ROWS: Final = 24
+#: Free words are values of a row, and those have 500 characters with the seed.
+LONGEST_WORDS: Final = 400
+#: The placeholder that a free prompt fills.
+WORDS: Final = "words"
 
 
 @transaction.atomic
@@ -62,3 +75,168 @@ def _seeds_are_equal(version: PromptVersion, other: PromptVersion) -> bool:
 
 def _name(name: str, version: PromptVersion) -> str:
     return f"{name or 'A/B'}: {version.template.name} v{version.number}"[:160]
+
+
+# -- a blind contact sheet -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Side:
+    """One column to be: an endpoint with a prompt version, or without one for free words, with the endpoint's
+    parameters."""
+
+    endpoint: Endpoint
+    version: PromptVersion | None = None
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return f"{self.version} on {self.endpoint}" if self.version else self.endpoint.name
+
+
+@transaction.atomic
+def start(
+    *,
+    brand: Brand,
+    name: str,
+    sides: Sequence[Side],
+    by: User,
+    subjects: Sequence[int] = (),
+    words: Sequence[str] = (),
+    width: int = 1024,
+    height: int = 1024,
+    seed: int | None = None,
+) -> Comparison:
+    """Make every row on every side, with the same seeds; from now on people vote.
+
+    subjects: ids of a row's product each, for sides with versions; words: free prompts, for sides without. A product
+    takes the variant of its row, as in a try-out. Everything or nothing: Invalid says which side cannot make what.
+    """
+    require(by, Action.RUN_SANDBOX, brand)
+    _check(name, sides, subjects, words)
+    base = secrets.randbelow(prompts.MAX_SEED - MOST_ROWS) if seed is None else seed
+    count = len(subjects or words)
+    made: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
+    studio = studios.ensure(brand=brand, by=by) if words else None
+    sandbox = campaigns.sandbox(brand=brand, by=by)
+    planned = []
+    for position, side in enumerate(sides):
+        version = side.version or studios.words(
+            studio=studio, by=by, text=f"{{{WORDS}}}", parameters=dict(side.parameters),
+            needs={"engine": side.endpoint.engine},
+        )  # fmt: skip
+        capabilities = orders.open_engine(side.endpoint).capabilities()
+        size = "x".join(map(str, orders.master_size(width, height, capabilities)))
+        rows: list[dict[str, Any]] = (
+            [{"subject": studio.subject_id, WORDS: said.strip(), "size": size} for said in words]
+            if studio
+            else [{"subject": pk, "size": size, **_variant(version, at)} for at, pk in enumerate(subjects)]
+        )
+        if SEED_AXIS in capabilities.obeys:
+            rows = [{**row, SEED_AXIS: base + at} for at, row in enumerate(rows)]
+        run = _planned(side, name, campaign=sandbox, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by)
+        ComparisonColumn.objects.create(comparison=made, position=position, run=run)
+        planned.append(run)
+    for run in planned:
+        runs.release(run_id=run.pk, by=by, reuse_rejected=True)
+    payload = {"name": made.name, "rows": count, "runs": [run.pk for run in planned]}
+    spine.publish(events.ComparisonStarted(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    return made
+
+
+@transaction.atomic
+def vote(*, comparison_id: int, row: int, column_id: int | None, by: User) -> ComparisonVote:
+    """Say which picture of a row is the best, None for none; another vote of the same person takes its place.
+
+    Raises NotFound; Conflict while a picture of the row is still being made, and once the row was revealed to the
+    person; Invalid for a column that made no picture of it.
+    """
+    comparison = _locked(comparison_id, by)
+    if not 0 <= row < comparison.row_count:
+        raise NotFound(f"{comparison.name} has no row {row + 1}.")
+    columns = list(comparison.columns.values_list("pk", "run_id"))
+    assets = dict(
+        Asset.objects.filter(cell__run__in=[run for _, run in columns], cell__position=row).values_list(
+            "cell__run_id", "state"
+        )
+    )
+    if any(assets.get(run) == AssetState.MAKING for _, run in columns):
+        raise Conflict("A picture of this row is still being made; vote when all of them are there.")
+    if column_id is not None:
+        run_id = next((run for pk, run in columns if pk == column_id), None)
+        if run_id is None:
+            raise NotFound(f"{comparison.name} has no such column.")
+        if assets.get(run_id) in (None, AssetState.FAILED, AssetState.SUPERSEDED):
+            message = "There is no picture under this letter to vote for."
+            raise Invalid(message, [Problem("letter", message)])
+    there = ComparisonVote.objects.filter(comparison=comparison, row=row, voter=by).first()
+    if there is not None and there.revealed_at is not None:
+        raise Conflict("You have seen which is which in this row, so your vote stands.")
+    cast, _ = ComparisonVote.objects.update_or_create(
+        comparison=comparison, row=row, voter=by, defaults={"column_id": column_id}
+    )
+    payload = {"row": row, "column": column_id, "instead_of": there.column_id if there else None}
+    _tell(events.ComparisonVoted, comparison, payload, by)
+    return cast
+
+
+@transaction.atomic
+def reveal(*, comparison_id: int, by: User) -> int:
+    """Tell the person which column was which in the rows that they voted on; from then on these votes stand. Returns
+    how many rows that were new. Raises NotFound, and Conflict without a vote."""
+    comparison = _locked(comparison_id, by)
+    mine = ComparisonVote.objects.filter(comparison=comparison, voter=by)
+    opened = mine.filter(revealed_at=None).update(revealed_at=clock.now())
+    if not opened and not mine.exists():
+        raise Conflict("Vote on a row first; then you are told which endpoint made which of its pictures.")
+    if opened:
+        _tell(events.ComparisonRevealed, comparison, {"rows": opened}, by)
+    return opened
+
+
+def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Sequence[str]) -> None:
+    problems = []
+    if not 0 < len(name.strip()) <= 160:
+        problems.append(Problem("name", "Give it a name of at most 160 characters."))
+    if not 2 <= len(sides) <= MOST_SIDES:
+        given = f"{len(sides)} {'was' if len(sides) == 1 else 'were'} given"
+        problems.append(Problem("sides", f"Compare 2 to {MOST_SIDES} columns; {given}."))
+    if len({(one.endpoint.pk, one.version.pk if one.version else None) for one in sides}) < len(sides):
+        problems.append(Problem("sides", "The same endpoint and version stand there twice."))
+    if bool(subjects) == bool(words) or any(bool(one.version) != bool(subjects) for one in sides):
+        problems.append(Problem("rows", "Give products with prompt versions, or free prompts without."))
+    field = "subjects" if subjects else "words"
+    if len(subjects or words) > MOST_ROWS:
+        problems.append(Problem(field, f"A sheet has at most {MOST_ROWS} rows."))
+    if len({said.strip() for said in words}) < len(words) or len(set(subjects)) < len(subjects):
+        problems.append(Problem(field, "A row stands there twice."))
+    if any(not 0 < len(said.strip()) <= LONGEST_WORDS for said in words):
+        problems.append(Problem(field, f"A prompt of a sheet has 1 to {LONGEST_WORDS} characters."))
+    if problems:
+        raise Invalid(problems[0].message, problems)
+
+
+def _variant(version: PromptVersion, row: int) -> dict[str, Any]:
+    variants = prompts.expand_axes(version.axes)
+    return dict(variants[row % len(variants)]) if variants else {}
+
+
+def _planned(side: Side, name: str, **asked: Any) -> Run:
+    try:
+        return planning.plan(stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], **asked)
+    except Invalid as refusal:
+        sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
+        message = f"{side} cannot make it: {' '.join(sentences) or refusal.message}"
+        raise Invalid(message, [Problem("sides", message), *refusal.problems]) from refusal
+
+
+def _locked(comparison_id: int, by: User) -> Comparison:
+    found = Comparison.objects.visible_to(by).select_related("brand").filter(pk=comparison_id).first()
+    if found is None:
+        raise NotFound(f"There is no comparison {comparison_id}.")
+    require(by, Action.VIEW, found.brand)
+    locked: Comparison = Comparison.objects.select_for_update().get(pk=comparison_id)
+    return locked
+
+
+def _tell(kind: type[spine.Happening], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
+    spine.publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)

@@ -1,0 +1,71 @@
+"""Comparisons: one prompt set over several endpoints or prompt versions, judged by people who do not see which is
+which."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from campaigns.access import BrandOwned
+from campaigns.clock import MomentField
+from campaigns.models import Brand, User
+from generation.models.runs import Run
+
+
+class Comparison(models.Model):
+    """A contact sheet: `row_count` rows (products or free prompts) × columns. Written once by services/comparisons.py;
+    its pictures are try-outs in the sandbox. Row n is the cell at position n of each column's run."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="comparisons")
+    name = models.CharField(max_length=160)
+    row_count = models.PositiveSmallIntegerField()
+    created_by = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    created_at = MomentField(auto_now_add=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ComparisonColumn(models.Model):
+    """One endpoint with one prompt version, as the run that makes its pictures. People see columns under letters that
+    change from row to row and from person to person."""
+
+    # column_place_once begins with it.
+    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="columns", db_index=False)
+    position = models.PositiveSmallIntegerField()
+    run = models.OneToOneField(Run, on_delete=models.PROTECT, related_name="comparison_column")
+
+    objects = BrandOwned.through("comparison__brand").as_manager()
+
+    class Meta:
+        ordering = ["comparison", "position"]
+        constraints = [models.UniqueConstraint(fields=["comparison", "position"], name="column_place_once")]
+
+    def __str__(self) -> str:
+        return f"column {self.position} of comparison {self.comparison_id}"
+
+
+class ComparisonVote(models.Model):
+    """One person's favourite of one row; no column: none is better than the others. It may change until `revealed_at`,
+    when the person is told which column was which."""
+
+    # vote_once begins with it.
+    comparison = models.ForeignKey(Comparison, on_delete=models.PROTECT, related_name="votes", db_index=False)
+    row = models.PositiveSmallIntegerField()
+    voter = models.ForeignKey(User, on_delete=models.PROTECT, related_name="+")
+    column = models.ForeignKey(ComparisonColumn, on_delete=models.PROTECT, null=True, blank=True, related_name="votes")
+    voted_at = MomentField(auto_now=True)
+    revealed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BrandOwned.through("comparison__brand").as_manager()
+
+    class Meta:
+        ordering = ["comparison", "row", "id"]
+        constraints = [models.UniqueConstraint(fields=["comparison", "row", "voter"], name="vote_once")]
+
+    def __str__(self) -> str:
+        return f"vote of {self.voter_id} on row {self.row} of comparison {self.comparison_id}"

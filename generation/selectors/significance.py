@@ -1,0 +1,51 @@
+"""What a number of votes allows to say: an interval for a share, and whether a lead may be chance. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import comb, sqrt
+from typing import Final
+
+FEW: Final = 12
+"""Votes below which nobody should choose by them, whatever they say."""
+CHANCE: Final = 0.05
+_Z95: Final = 1.959964
+
+
+def interval(wins: int, votes: int) -> tuple[float, float]:
+    """Where the true share lies in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
+    if not votes:
+        return 0.0, 1.0
+    share, square = wins / votes, _Z95**2
+    middle = (share + square / (2 * votes)) / (1 + square / votes)
+    half = _Z95 * sqrt(share * (1 - share) / votes + square / (4 * votes**2)) / (1 + square / votes)
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def chance(first: int, second: int) -> float:
+    """How likely a lead at least this large is between two that are equally good (two-sided sign test), 0–1."""
+    votes, most = first + second, max(first, second)
+    tail = sum(comb(votes, count) for count in range(most, votes + 1)) / 2**votes
+    return min(1.0, 2 * tail)
+
+
+def verdict(wins: Sequence[int], names: Sequence[str]) -> tuple[str, bool]:
+    """(what may be concluded, as a sentence; True if the lead is more than chance). wins: the most first."""
+    votes = sum(wins)
+    if not votes:
+        return "Nobody has named a favourite yet.", False
+    if votes < FEW:
+        word = "vote is" if votes == 1 else "votes are"
+        return f"{votes} {word} too few to choose by; {FEW} is the least that can tell a clear favourite.", False
+    first, second = wins[0], wins[1]
+    if first == second:
+        return f"After {votes} votes {names[0]} and {names[1]} are level.", False
+    odds = chance(first, second)
+    lead = f"{names[0]} leads {names[1]} by {first} to {second}"
+    if odds >= CHANCE:
+        return f"{lead}, which may well be chance ({odds:.0%} between equals): collect more votes.", False
+    return f"{lead}; between equals this would happen in {_percent(odds)} of such votes.", True
+
+
+def _percent(odds: float) -> str:
+    return f"{odds:.0%}" if odds >= 0.01 else "less than 1 %"

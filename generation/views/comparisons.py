@@ -1,0 +1,297 @@
+"""Blind contact sheets: beginning one, voting without knowing which is which, and what the votes say."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import messages
+from django.core.paginator import Paginator
+from django.http import HttpResponse, HttpResponseBase
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_POST, require_safe
+
+from campaigns import channels
+from campaigns.access import Action
+from campaigns.errors import DomainError, Invalid, Problem
+from campaigns.models import PromptVersion, Subject
+from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.selectors import prompts as prompt_selectors
+from campaigns.selectors import subjects as subject_selectors
+from campaigns.services import files, previews
+from generation.models import Comparison
+from generation.selectors import comparisons as selectors
+from generation.selectors import endpoints
+from generation.selectors import studio as studio_selectors
+from generation.selectors.comparisons import Row
+from generation.selectors.endpoints import Offer
+from generation.services import comparisons as services
+from generation.services.comparisons import Side
+
+POLL_SECONDS = 3
+LISTED = 20
+SIDE = 1024
+#: Versions of each prompt that are offered, the newest first.
+VERSIONS = 4
+EDGES = (384, 768, 1024)
+
+
+@dataclass(frozen=True)
+class Filled:
+    """The form of a new sheet as people fill it. kind: "words" or "subjects"."""
+
+    name: str = ""
+    kind: str = "words"
+    words: str = ""
+    skus: str = ""
+    endpoints: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    width: str = str(SIDE)
+    height: str = str(SIDE)
+
+
+@require_safe
+@brand_page()
+def index(request: BrandRequest) -> HttpResponseBase:
+    """The brand's sheets, with how many rows wait for this person's vote."""
+    page = Paginator(selectors.visible(request.user, request.brand), LISTED).get_page(request.GET.get("page"))
+    return render(request, "generation/comparisons.html", {"page": page})
+
+
+@brand_page(Action.RUN_SANDBOX)
+def new(request: BrandRequest) -> HttpResponseBase:
+    """Choose what is compared; posting begins it."""
+    if request.method != "POST":
+        return _form(request, _begun(request))
+    filled = _posted(request)
+    try:
+        made = _start(request, filled)
+    except DomainError as refusal:
+        return _form(request, filled, refusal)
+    messages.success(request, "The pictures are being made. Vote on each row as soon as all of its pictures are there.")
+    return redirect("comparison", request.brand.slug, made.pk)
+
+
+@require_safe
+@brand_page()
+def sheet(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Rows to vote on, a page of them at a time."""
+    found = selectors.get(request.user, request.brand, pk)
+    page = Paginator(range(found.row_count), selectors.ROWS).get_page(request.GET.get("page"))
+    context = {"page": page, "rows": selectors.rows(found, request.user, list(page)), **_standing(request, found)}
+    return render(request, "generation/comparison.html", context)
+
+
+@require_safe
+@brand_page()
+def row(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
+    """One row, asked for again while its pictures are being made."""
+    found = selectors.get(request.user, request.brand, pk)
+    return _row(request, found, row_number)
+
+
+@require_safe
+@brand_page()
+def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> HttpResponseBase:
+    """A picture by its letter. Its address, its name and its headers tell nothing of who made it."""
+    found = selectors.get(request.user, request.brand, pk)
+    column = selectors.column_of(found, row_number, letter, request.user)
+    master = selectors.picture(column, row_number).master
+    edge = number(request.GET.get("px", "")) or EDGES[0]
+    made = {int(known): key for known, key in master.thumbnails.items() if int(known) >= edge}
+    key = made[min(made)] if made else previews.small(master.storage_key, edge)
+    # files.response would name the file by its content, which the picture's own page names too.
+    answer = HttpResponse(files.read(key), content_type=files.media_type(key))
+    answer["Cache-Control"] = "private, max-age=3600"
+    answer["X-Content-Type-Options"] = "nosniff"
+    return answer
+
+
+@require_POST
+@brand_page()
+def vote(request: BrandRequest, pk: int, row_number: int) -> HttpResponseBase:
+    """Choose a letter of a row, "none" for none."""
+    found = selectors.get(request.user, request.brand, pk)
+    letter = request.POST.get("letter", "")
+    column = None if letter == "none" else selectors.column_of(found, row_number, letter, request.user)
+    services.vote(comparison_id=found.pk, row=row_number, column_id=column.pk if column else None, by=request.user)
+    if request.headers.get("HX-Request"):
+        return _row(request, found, row_number, is_voting=True)
+    page = row_number // selectors.ROWS + 1
+    return redirect(f"{reverse('comparison', args=[request.brand.slug, pk])}?page={page}#row-{row_number}")
+
+
+@require_POST
+@brand_page()
+def reveal(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Be told which was which in the rows that one voted on."""
+    found = selectors.get(request.user, request.brand, pk)
+    services.reveal(comparison_id=found.pk, by=request.user)
+    return redirect(f"{reverse('comparison', args=[request.brand.slug, pk])}?page={request.POST.get('page', '1')}")
+
+
+@require_safe
+@brand_page()
+def results(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """Wins, shares with their size of sample, medians of time and cost. It names columns, never a row's."""
+    found = selectors.get(request.user, request.brand, pk)
+    context = {"results": selectors.results(found), "largest": max(1, found.row_count), **_standing(request, found)}
+    return render(request, "generation/comparison_results.html", context)
+
+
+@require_safe
+@brand_page()
+def table(request: BrandRequest, pk: int) -> HttpResponseBase:
+    """CSV: one line per picture of the rows that were revealed to this person."""
+    found = selectors.get(request.user, request.brand, pk)
+    buffer = io.StringIO()
+    writer = csv.writer(buffer)
+    writer.writerow(["row", "about", "column", "endpoint", "prompt version", "seconds", "cost", "votes", "problem"])
+    for one in selectors.rows(found, request.user, range(found.row_count)):
+        writer.writerows(_lines(one))
+    answer = HttpResponse(buffer.getvalue(), content_type="text/csv; charset=utf-8")
+    answer["Content-Disposition"] = f'attachment; filename="comparison-{found.pk}.csv"'
+    return answer
+
+
+# -- the parts -----------------------------------------------------------------------------------------------------
+
+
+def _row(request: BrandRequest, found: Comparison, row_number: int, *, is_voting: bool = False) -> HttpResponseBase:
+    if not 0 <= row_number < found.row_count:
+        selectors.column_of(found, row_number, "A", request.user)  # says which row is not there
+    (shown,) = selectors.rows(found, request.user, [row_number])
+    context = {"row": shown, "with_standing": is_voting, **_standing(request, found)}
+    return render(request, "generation/comparison_row.html", context)
+
+
+def _standing(request: BrandRequest, found: Comparison) -> dict[str, Any]:
+    return {
+        "comparison": found,
+        "progress": selectors.progress(found),
+        "mine": selectors.open_rows(found, request.user),
+        "poll": POLL_SECONDS,
+    }
+
+
+def _lines(one: Row) -> Iterator[Sequence[Any]]:
+    about = one.words or f"{one.subject.key} {one.subject.name}"
+    for square in one.squares:
+        if square.told is None:
+            continue
+        told, run = square.told, square.told.column.run
+        seconds, cost = ("" if taken is None else taken for taken in (told.seconds, told.cost))
+        names = [_plain(text) for text in (about, run.endpoint.name, str(run.prompt_version), told.problem)]
+        yield [one.place, names[0], told.column.position + 1, names[1], names[2], seconds, cost, told.votes, names[3]]
+
+
+def _plain(text: str) -> str:
+    """No cell that a spreadsheet would run as a formula."""
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
+
+
+def _begun(request: BrandRequest) -> Filled:
+    """What the form begins with: a version that the address names, or free prompts that were made here."""
+    version = number(request.GET.get("version", ""))
+    offers = [one for one in endpoints.offers(request.brand) if not one.problem]
+    reading = [str(one.endpoint.pk) for one in offers if one.capabilities and one.capabilities.obeys_prompt]
+    skus = "\n".join(one.key for one in studio_selectors.products(request.user, request.brand, "", limit=6))
+    return Filled(
+        kind="subjects" if version else "words",
+        skus=skus,
+        endpoints=tuple(reading if not version else [str(one.endpoint.pk) for one in offers]),
+        versions=(str(version),) if version else (),
+    )
+
+
+def _posted(request: BrandRequest) -> Filled:
+    given = request.POST
+    plain = {name: given.get(name, "").replace("\r\n", "\n").strip() for name in ("name", "kind", "words", "skus")}
+    size = {name: given.get(name, "").strip() for name in ("width", "height")}
+    return Filled(**plain, **size, endpoints=tuple(given.getlist("endpoint")), versions=tuple(given.getlist("version")))
+
+
+def _start(request: BrandRequest, filled: Filled) -> Comparison:
+    width, height = number(filled.width), number(filled.height)
+    if not width or not height or max(width, height) > 4096:
+        message = "Give width and height in pixels, at most 4096."
+        raise Invalid(message, [Problem("width", message)])
+    lines = [line.strip() for line in filled.words.splitlines() if line.strip()]
+    is_words = filled.kind == "words"
+    sides = _sides(request, filled, is_words)
+    subjects = [] if is_words else _subjects(request, filled.skus)
+    if not (lines if is_words else subjects):
+        message = "Write at least one prompt, each on a line of its own." if is_words else "Name at least one product."
+        raise Invalid(message, [Problem("words" if is_words else "skus", message)])
+    return services.start(
+        brand=request.brand,
+        name=filled.name or _name(filled, lines, sides),
+        sides=sides,
+        by=request.user,
+        subjects=subjects,
+        words=lines if is_words else (),
+        width=width,
+        height=height,
+    )
+
+
+def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
+    """Endpoints × versions; a version that was written for another engine is left out of an endpoint's columns."""
+    offers = [one for one in endpoints.offers(request.brand) if str(one.endpoint.pk) in filled.endpoints]
+    if is_words:
+        return [Side(one.endpoint, None, _usual(request, one)) for one in offers]
+    wanted = [pk for text in filled.versions if (pk := number(text))]
+    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, pk__in=wanted)
+    versions = rows.select_related("template__brand", "style").order_by("template__slug", "number")
+    return [
+        Side(one.endpoint, version)
+        for version in versions
+        for one in offers
+        if version.needs.get("engine", one.endpoint.engine) == one.endpoint.engine
+    ]
+
+
+def _usual(request: BrandRequest, offer: Offer) -> dict[str, Any]:
+    """The settings that the endpoint's pictures of this brand usually get, of those that say how, not what."""
+    assert offer.capabilities is not None
+    usual = studio_selectors.usual(request.user, request.brand, offer)
+    return {
+        one.parameter: usual[one.parameter]
+        for one in offer.capabilities.controls
+        if one.kind == "number" and one.parameter in usual
+    }
+
+
+def _subjects(request: BrandRequest, skus: str) -> list[int]:
+    keys = [line.strip() for line in skus.replace(",", "\n").splitlines() if line.strip()]
+    return subject_selectors.ids_by_key(request.brand, keys) or [] if keys != ["*"] else []
+
+
+def _name(filled: Filled, lines: Sequence[str], sides: Sequence[Side]) -> str:
+    """What the sheet is about, without a word of who makes it."""
+    if lines and filled.kind == "words":
+        rest = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
+        return f"{lines[0][:100]}{rest}"
+    return ", ".join(dict.fromkeys(side.version.template.name for side in sides if side.version))[:160] or "Comparison"
+
+
+def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = None) -> HttpResponseBase:
+    offers = endpoints.offers(request.brand)
+    templates = prompt_selectors.templates(request.user, brand_id=request.brand.pk).prefetch_related("versions")
+    examples = studio_selectors.examples(request.user, request.brand, offers)
+    context = {
+        "filled": filled,
+        "refusal": refusal,
+        "offers": [one for one in offers if not one.problem],
+        "templates": [(one, list(one.versions.all())[:VERSIONS]) for one in templates if one.version_count],
+        "presets": channels.PRESETS,
+        "words_begun": "\n".join(dict.fromkeys(one.words for one in examples if one.words))[:2000],
+        "most_sides": services.MOST_SIDES,
+        "most_rows": services.MOST_ROWS,
+        "has_products": Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).exists(),
+    }
+    return render(request, "generation/comparison_new.html", context, status=refusal.status if refusal else 200)
