@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
@@ -149,6 +150,8 @@ class Attempt(models.Model):
             # A webhook's question: whose order was this? Also what an endpoint was asked lately, newest first.
             models.Index(fields=["marker"], name="attempt_marker", condition=Q(marker__isnull=False)),
             models.Index(fields=["endpoint", "-sent_at"], name="attempt_sent", condition=Q(sent_at__isnull=False)),
+            # An endpoint's last day: rows lie in the order of their start, so a few pages of index lead to them.
+            BrinIndex(fields=["started_at"], name="attempt_started", pages_per_range=32, autosummarize=True),
         ]
 
     def __str__(self) -> str:
