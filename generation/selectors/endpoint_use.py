@@ -8,7 +8,6 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from django.db import connection
 from django.db.models import Count, Q
 from django.utils import timezone
 
@@ -22,16 +21,6 @@ from generation.services import budget, pacing, throttle
 
 CAMPAIGNS: Final = 8
 
-# What was paid since the month began, and what is promised and not paid yet, whenever it was promised.
-_MONTH = """
-SELECT coalesce(sum(of_month), 0), coalesce(sum(greatest(promised - settled, 0)), 0) FROM (
-    SELECT coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('settle', 'doubt') AND l.at >= %(month)s), 0) AS of_month,
-           coalesce(sum(l.amount) FILTER (WHERE l.kind IN ('settle', 'doubt')), 0) AS settled,
-           coalesce(sum(CASE l.kind WHEN 'reserve' THEN l.amount WHEN 'release' THEN -l.amount END), 0) AS promised
-    FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
-    WHERE c.brand_id = %(brand)s GROUP BY l.run_id
-) run
-"""
 NO_LIMIT: Final = "no limit known"
 #: From this share of a limit on, a bar says that there is little left.
 NEARLY: Final = 80
@@ -159,8 +148,5 @@ def _of_campaign(campaign: Campaign) -> Purse:
 
 
 def _of_month(brand: Brand) -> Purse:
-    month = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-    with connection.cursor() as cursor:
-        cursor.execute(_MONTH, {"brand": brand.pk, "month": month})
-        spent, reserved = cursor.fetchone()
-    return Purse(None, spent, reserved, brand.monthly_budget)
+    month = budget.month(brand)
+    return Purse(None, month.spent, month.reserved, month.budget)
