@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from campaigns.errors import Invalid, NotAllowed, NotFound
 from campaigns.models import Campaign, User
-from generation.choices import AttemptOutcome, Breaker, JobState, Lane, MoveReason
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Lane, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
 from generation.selectors import explaining
 from generation.services import budget, routing
@@ -121,6 +121,15 @@ def test_a_lane_without_a_worker_is_down(campaign: Campaign) -> None:
     assert routing.route_all() == 3
     assert JobMove.objects.first().sentence.endswith("has no worker on its lane gpu; cloud works.")
     assert set(Job.objects.values_list("lane", flat=True)) == {Lane.CLOUD}
+
+
+def test_what_is_held_because_an_account_is_empty_goes_where_there_is_money(campaign: Campaign) -> None:
+    alive()
+    run = a_run(campaign, a_service("empty"), 3, a_service("other"))
+    Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+    assert routing.route_all() == 3
+    assert states() == {JobState.QUEUED: 3}
+    assert where() == {"other": 3}
 
 
 def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> None:

@@ -2,7 +2,7 @@
 
 Local first: work leaves its endpoint when that one is down, when it would wait longer than the campaign's patience, or
 when another that costs no more would be done sooner. A moved job is frozen anew for its new engine, its money reserved
-anew, and each move says why (selectors/explaining.py). Only queued jobs move, so nothing is made twice.
+anew, and each move says why (selectors/explaining.py). Only jobs that wait move, so nothing is made twice.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef, Q
 
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Campaign, User
 from generation import events
-from generation.choices import JobState, MoveReason, RunState
+from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
@@ -28,6 +29,8 @@ MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
 """How much sooner another endpoint of the same price must be done."""
 _LABEL = "the line"
+#: What waits for an endpoint: in its queue, or because its account is empty.
+_WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
 
 
 @dataclass(frozen=True)
@@ -92,8 +95,8 @@ def checked_alternates(first: Endpoint, endpoints: Sequence[Endpoint], campaign:
 def route_all() -> int:
     """Move what waits in the wrong place, of every running run that has alternates; returns how many jobs."""
     at_work = Run.objects.filter(state=RunState.RUNNING, alternates__isnull=False)
-    waiting = at_work.filter(jobs__status=JobState.QUEUED).distinct().order_by("pk")
-    return sum(_route(run) for run in waiting.select_related("campaign").prefetch_related("alternates"))
+    with_work = at_work.filter(Exists(Job.objects.filter(_WAITING, run=OuterRef("pk")))).distinct().order_by("pk")
+    return sum(_route(run) for run in with_work.select_related("campaign").prefetch_related("alternates"))
 
 
 def _route(run: Run) -> int:
@@ -120,15 +123,15 @@ def _route(run: Run) -> int:
 
 def _places(run: Run) -> list[int]:
     """Endpoints for which jobs of the run wait."""
-    queued = Job.objects.filter(run=run, status=JobState.QUEUED)
-    return list(queued.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
+    waiting = Job.objects.filter(_WAITING, run=run)
+    return list(waiting.order_by("endpoint_id").values_list("endpoint_id", flat=True).distinct())
 
 
 def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReason, str] | None:
     """(how many jobs should go from here to there, why, in words); None for none."""
     names = f"{here.endpoint.name} {here.down}" if here.down else here.endpoint.name
     if here.down:
-        return here.queued, MoveReason.DOWN, f"{names}; {there.endpoint.name} works."
+        return MOVED_AT_ONCE, MoveReason.DOWN, f"{names}; {there.endpoint.name} works."
     gain = here.seconds - there.seconds
     if _price(there.endpoint) <= _price(here.endpoint):
         if gain < WORTH_MOVING_SECONDS:
@@ -169,18 +172,16 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     run, campaign = runs.lock(run_id)
     engine = orders.open_engine(there)
     # What was moved once because of a queue stays; otherwise two busy endpoints would play ball with it.
-    waiting = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(
-        run=run, endpoint=here, status=JobState.QUEUED
-    )
+    waiting = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(_WAITING, run=run, endpoint=here)
     if reason == MoveReason.OVERFLOW:
-        waiting = waiting.exclude(moves__reason=MoveReason.OVERFLOW)
+        waiting = waiting.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
     jobs = list(waiting.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     prefix = fingerprints.prefix(brand_id=campaign.brand_id, endpoint=there, engine=engine)
     gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, prefix)]
     if not gone:
         return 0
-    Job.objects.bulk_update(gone, ["endpoint", "lane", "batch_key", "not_before"])
+    Job.objects.bulk_update(gone, ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason"])
     JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "quoted_cost"])
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
@@ -203,5 +204,6 @@ def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, prefix
     frozen.fingerprint = fingerprints.fingerprint(prefix, fingerprints.canonical(decisive))
     frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
+    job.status, job.hold_reason = JobState.QUEUED, ""
     job.batch_key = fingerprints.short_key(engine.batch_key(taken.spec))
     return True
