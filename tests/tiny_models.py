@@ -177,6 +177,28 @@ def sdxl(folder: Path) -> None:
     pipe.save_pretrained(folder, safe_serialization=True)
 
 
+def sdxl_refiner(folder: Path, sdxl_folder: Path) -> None:
+    """As SDXL's own: image to image, one encoder, and an aesthetic score among its conditions."""
+    import diffusers
+    import torch
+
+    base_pipe = diffusers.StableDiffusionXLPipeline.from_pretrained(sdxl_folder)
+    torch.manual_seed(7)
+    config = dict(base_pipe.unet.config)
+    config |= {"cross_attention_dim": 32, "projection_class_embeddings_input_dim": 32 + 5 * 8}
+    pipe = diffusers.StableDiffusionXLImg2ImgPipeline(
+        unet=diffusers.UNet2DConditionModel.from_config(config),
+        scheduler=base_pipe.scheduler,
+        vae=base_pipe.vae,
+        text_encoder=None,
+        text_encoder_2=base_pipe.text_encoder_2,
+        tokenizer=None,
+        tokenizer_2=base_pipe.tokenizer_2,
+        requires_aesthetics_score=True,
+    )
+    pipe.save_pretrained(folder, safe_serialization=True)
+
+
 def t5(folder: Path) -> tuple[Any, Any]:
     """(encoder, tokenizer) of a T5 over single letters."""
     import torch
@@ -301,10 +323,67 @@ def lora(model: Path, file: Path, seed: int, rank: int = 2) -> Path:
     return file
 
 
+def controlnet(model: Path, folder: Path) -> Path:
+    """A ControlNet for the model, whose map changes what is drawn; saved into `folder`."""
+    import diffusers
+    import torch
+
+    index = json.loads((model / "model_index.json").read_text())
+    torch.manual_seed(5)
+    if "unet" in index:
+        unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
+        network = diffusers.ControlNetModel.from_unet(unet, conditioning_embedding_out_channels=(16, 32))
+    else:
+        transformer = diffusers.FluxTransformer2DModel.from_pretrained(model / "transformer")
+        network = diffusers.FluxControlNetModel.from_transformer(
+            transformer, num_layers=1, num_single_layers=1, attention_head_dim=16, num_attention_heads=2
+        )
+    with torch.no_grad():
+        for name, weight in network.named_parameters():
+            if "controlnet_" in name:
+                weight.normal_(0, 0.3)
+    network.save_pretrained(folder)
+    return folder
+
+
+def ip_adapter(model: Path, folder: Path) -> dict[str, str]:
+    """The endpoint's config of an IP-Adapter for the U-Net of a model, saved below `folder` with its image encoder."""
+    import diffusers
+    import torch
+    from safetensors.torch import save_file
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    unet = diffusers.UNet2DConditionModel.from_pretrained(model / "unet")
+    torch.manual_seed(6)
+    width, tokens, seen = unet.config.cross_attention_dim, 4, 32
+    tensors = {
+        "image_proj.proj.weight": torch.randn(tokens * width, seen),
+        "image_proj.proj.bias": torch.randn(tokens * width),
+        "image_proj.norm.weight": torch.ones(width),
+        "image_proj.norm.bias": torch.zeros(width),
+    }
+    crossing = [name for name in unet.attn_processors if "attn2" in name]
+    for number, name in enumerate(crossing):
+        attention = unet.get_submodule(name.removesuffix(".processor"))
+        for part in ("k", "v"):
+            size = getattr(attention, f"to_{part}").weight.shape
+            tensors[f"ip_adapter.{2 * number + 1}.to_{part}_ip.weight"] = torch.randn(size)
+    folder.mkdir(parents=True)
+    save_file(tensors, folder / "adapter.safetensors")
+    config = CLIPVisionConfig(
+        hidden_size=32, projection_dim=seen, num_hidden_layers=2, num_attention_heads=4, image_size=32,
+        intermediate_size=37, patch_size=8,
+    )  # fmt: skip
+    CLIPVisionModelWithProjection(config).save_pretrained(folder / "encoder")
+    return {"folder": str(folder), "file": "adapter.safetensors", "encoder": str(folder / "encoder")}
+
+
 def build(name: str, folder: Path, built: Callable[[str], Path]) -> None:
     """Save the model called `name` into `folder`; built: where another one is, for models made of it."""
     if name == "small":
         small(folder, built("sd"))
+    elif name == "sdxl-refiner":
+        sdxl_refiner(folder, built("sdxl"))
     elif name == "flux-schnell":
         flux(folder, is_guided=False)
     else:

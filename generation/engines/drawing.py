@@ -70,7 +70,7 @@ def draw(
             "callback_on_step_end": watch.of(one.worked),
             "callback_on_step_end_tensor_inputs": [],
         }
-        with loaded.accelerated.at_work(one.width, one.height):
+        with loaded.accelerated.at_work(one.width, one.height), references.one_each(pipe, arguments):
             images = pipe(**arguments).images
             if is_last:
                 pixels = loaded.pixels(pipe, images, one.width, one.height)

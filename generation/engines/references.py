@@ -6,9 +6,11 @@ Product: the IP-Adapters of diffusers 0.42 (https://huggingface.co/docs/diffuser
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 from PIL import Image
 
 from generation.engines.base import EngineError, ErrorKind, Pixels
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
     import torch
 
     from generation.engines.pipelines import Loaded
+
+BLANK: Final = np.zeros((8, 8, 3), dtype=np.uint8)
 
 
 def arguments(
@@ -34,17 +38,25 @@ def arguments(
         return {}
     is_guided = float(settings["guidance"]) > 1
     loaded.text.set_ip_adapter_scale(float(settings["reference_strength"]) if there else 0.0)
-    shown = there or [_blank() for _ in pictures]
+    shown = there or [BLANK for _ in pictures]
     with torch.inference_mode():
         rows = [_embedding(loaded, picture, is_guided=is_guided) for picture in shown]
     halves = [torch.cat([row[half] for row in rows]) for half in range(len(rows[0]))]
     return {"ip_adapter_image_embeds": [torch.cat(halves)]}
 
 
-def _blank() -> Pixels:
-    import numpy as np
-
-    return np.zeros((8, 8, 3), dtype=np.uint8)
+@contextmanager
+def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """While it lasts, every picture of a batch resembles its own reference. The pipelines would show all references to
+    each of them: they repeat what they are given for every prompt, as if there were one prompt only."""
+    if "ip_adapter_image_embeds" not in arguments:
+        yield
+        return
+    pipe.prepare_ip_adapter_image_embeds = lambda *args, **named: arguments["ip_adapter_image_embeds"]
+    try:
+        yield
+    finally:
+        del pipe.prepare_ip_adapter_image_embeds
 
 
 def _embedding(loaded: Loaded, picture: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
