@@ -106,7 +106,7 @@ class DestinationForm(ServiceForm):
 
     class Meta:
         model = Destination
-        exclude = ["secret"]
+        exclude: ClassVar = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -128,7 +128,7 @@ class DestinationAdmin(ByService):
 
     @admin.display(boolean=True, description="has a secret")
     def has_secret(self, destination: Destination) -> bool:
-        return bool(destination.secret)
+        return bool(destination.sealed_secret)
 
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
+from campaigns import encryption
 from campaigns.access import BrandOwned
 from campaigns.clock import MomentField
 from campaigns.models import Brand
@@ -20,10 +21,11 @@ class Destination(models.Model):
     name = models.CharField(max_length=120)
     kind = models.CharField(max_length=40)
     config = models.JSONField(default=dict, blank=True)
-    secret = models.CharField(max_length=200, blank=True)
+    sealed_secret = models.TextField(blank=True, editable=False)
     is_enabled = models.BooleanField(default=True)
     disabled_reason = models.CharField(max_length=200, blank=True)
 
+    secret = encryption.secret("sealed_secret")
     objects = BrandOwned.as_manager()
 
     class Meta:
