@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
 
-from campaigns.desk import Desk, ReadOnly, ReadOnlyInline, pretty
+from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Worker
+from generation.services import endpoints
 
 
-class EndpointForm(forms.ModelForm):
-    """An endpoint that planning can use: its engine is known and takes this configuration."""
+class EndpointForm(ServiceForm):
+    """The secret goes in and never comes out: the form does not know the one that is kept."""
+
+    new_secret = forms.CharField(
+        required=False, max_length=10_000, widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
+        help_text="API key or token; nobody can read it again. Left empty, the one that is kept stays.",
+    )  # fmt: skip
+
+    class Meta:
+        model = Endpoint
+        exclude = ["sealed_secret"]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -22,19 +32,10 @@ class EndpointForm(forms.ModelForm):
             known = [(name, name) for name in engines.names()]
             self.fields["engine"] = forms.ChoiceField(choices=known, help_text="the plug-in that makes the pictures")
 
-    def clean(self) -> dict[str, Any] | None:
-        cleaned = super().clean() or {}
-        if {"engine", "config"} <= cleaned.keys():
-            try:
-                engines.build(cleaned["engine"], cleaned["config"])
-            except (engines.EngineError, ValueError, TypeError, KeyError) as error:
-                self.add_error("config", f"The engine {cleaned['engine']} does not take this: {error}")
-        return cleaned
-
 
 @admin.register(Endpoint)
-class EndpointAdmin(Desk):
-    """No brand's trail holds endpoints; the history of each says what was changed from what to what."""
+class EndpointAdmin(ByService):
+    """Without a brand it serves all of them. The history says what was changed from what to what, as the trail does."""
 
     form = EndpointForm
     list_display = ["name", "slug", "engine", "lane", "price_per_image", "seconds_per_image", "is_enabled", "brand"]
@@ -42,11 +43,35 @@ class EndpointAdmin(Desk):
     list_select_related = ["brand"]
     search_fields = ["name", "slug"]
     autocomplete_fields = ["brand"]
+    add_fields: ClassVar = ("brand", "slug", "engine", *endpoints.CHANGEABLE, "new_secret")
+    shown_fields: ClassVar = ("brand", "slug", "engine", "has_secret")
+    change_fields: ClassVar = (*endpoints.CHANGEABLE, "new_secret", "is_enabled")
+
+    @admin.display(boolean=True, description="has a secret")
+    def has_secret(self, endpoint: Endpoint) -> bool:
+        return bool(endpoint.sealed_secret)
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
+        secret = form.cleaned_data["new_secret"]
+        return endpoints.create(by=operator(request), secret=secret, **given).pk
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        given = {name: form.cleaned_data[name] for name in form.changed_data if name in endpoints.CHANGEABLE}
+        who: dict[str, Any] = {"endpoint_id": obj.pk, "by": operator(request)}
+        if secret := form.cleaned_data["new_secret"]:
+            endpoints.set_secret(**who, secret=secret, config=given.get("config"))
+        if given:
+            endpoints.update(**who, **given)
+        if "is_enabled" in form.changed_data:
+            endpoints.set_enabled(**who, is_enabled=form.cleaned_data["is_enabled"])
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         if add:
             return super().construct_change_message(request, form, formsets, add)
-        return "; ".join(f"{name}: {form.initial.get(name)} → {form.cleaned_data[name]}" for name in form.changed_data)
+        changed = [name for name in form.changed_data if name != "new_secret"]
+        told = [f"{name}: {form.initial.get(name)} → {form.cleaned_data[name]}" for name in changed]
+        return "; ".join([*told, *(["another secret"] if "new_secret" in form.changed_data else [])])
 
 
 @admin.register(Worker)

@@ -127,7 +127,7 @@ MAKE: dict[type[Model], Callable[[], Model]] = {
     campaigns.FeedImport: _import,
     campaigns.Event: f.EventFactory,
     campaigns.SealedEvent: _sealed,
-    generation.Endpoint: f.EndpointFactory,
+    generation.Endpoint: lambda: f.EndpointFactory(secret=SECRET),
     generation.Worker: _worker,
     generation.Job: lambda: _attempt().job,
     generation.Attempt: _attempt,
@@ -349,6 +349,25 @@ def test_an_endpoint_keeps_what_was_changed_from_what_to_what(desk: Client) -> N
     }  # fmt: skip
     assert desk.post(_address(generation.Endpoint, "change", endpoint.pk), given).status_code == 302
     assert LogEntry.objects.get().change_message == "price_per_image: 0.020000 → 0.03"
+
+
+def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(desk: Client, brand: Brand) -> None:
+    given = {
+        "slug": "flux", "name": "Flux", "engine": "replicate", "config": '{"model": "a/b"}', "lane": "gpu",
+        "batch_size": 1, "price_per_image": "0", "seconds_per_image": 1, "prices": "{}", "in_doubt": "hold",
+        "new_secret": SECRET,
+    }  # fmt: skip
+    page = desk.post(_address(generation.Endpoint, "add"), given)
+    assert page.status_code == 200 and "its lane is cloud" in page.content.decode()
+    assert SECRET not in page.content.decode() and not generation.Endpoint.objects.exists()
+    assert desk.post(_address(generation.Endpoint, "add"), given | {"lane": "cloud"}).status_code == 302
+    made = generation.Endpoint.objects.get()
+    assert made.secret == SECRET and _types() == ["generation.endpoint.saved"]
+    kept = given | {"lane": "cloud", "name": "Flux fast", "new_secret": "", "is_enabled": "on"}
+    assert desk.post(_address(generation.Endpoint, "change", made.pk), kept).status_code == 302
+    made.refresh_from_db()
+    assert (made.name, made.secret) == ("Flux fast", SECRET)
+    assert SECRET not in str(list(Event.objects.values())) + str(list(LogEntry.objects.values()))
 
 
 @pytest.mark.django_db

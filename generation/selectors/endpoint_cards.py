@@ -40,14 +40,19 @@ ENGINES: Final = {
 #: What concerns one picture and says nothing about the endpoint.
 OF_ONE_PICTURE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
-# The attempts of a day. Rows: (endpoint, outcome, kind, attempts, of them today, seconds).
+# The attempts of a day, found by their start (attempt_started) before anything is joined to them. Rows: (endpoint,
+# outcome, kind, attempts, of them today, seconds).
 _DAY = """
+WITH a AS MATERIALIZED (
+    SELECT endpoint_id, outcome, error_kind, ended_at, job_id, (details->>'seconds')::float AS seconds
+    FROM generation_attempt
+    WHERE started_at >= %(since)s AND endpoint_id = ANY(%(endpoints)s)
+      AND outcome IN ('succeeded', 'failed', 'lost') AND NOT details ? 'reused_master'
+)
 SELECT a.endpoint_id, a.outcome, a.error_kind, count(*), count(*) FILTER (WHERE a.ended_at >= %(today)s),
-       coalesce(sum((a.details->>'seconds')::float), 0)
-FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id
-JOIN campaigns_campaign c ON c.id = j.campaign_id
-WHERE a.endpoint_id = ANY(%(endpoints)s) AND a.started_at >= %(since)s AND c.brand_id = %(brand)s
-  AND a.outcome IN ('succeeded', 'failed', 'lost') AND NOT a.details ? 'reused_master'
+       coalesce(sum(a.seconds), 0)
+FROM a JOIN generation_job j ON j.id = a.job_id JOIN campaigns_campaign c ON c.id = j.campaign_id
+WHERE c.brand_id = %(brand)s
 GROUP BY a.endpoint_id, a.outcome, a.error_kind
 """
 

@@ -39,21 +39,26 @@ FOLLOWS: Final = {
 
 # An hour is a whole one of the clock; the last bar is the hour that is going on.
 _HOURS = """
-SELECT floor(extract(epoch FROM %(end)s - coalesce(a.ended_at, a.started_at)) / 3600)::int,
+WITH a AS MATERIALIZED (
+    SELECT coalesce(ended_at, started_at) AS at, outcome, job_id FROM generation_attempt
+    WHERE started_at >= %(since)s AND endpoint_id = %(endpoint)s AND NOT details ? 'reused_master'
+)
+SELECT floor(extract(epoch FROM %(end)s - a.at) / 3600)::int,
        count(*) FILTER (WHERE a.outcome = 'succeeded'), count(*) FILTER (WHERE a.outcome IN ('failed', 'lost'))
-FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id
-JOIN campaigns_campaign c ON c.id = j.campaign_id
-WHERE a.endpoint_id = %(endpoint)s AND a.started_at >= %(since)s AND c.brand_id = %(brand)s
-  AND NOT a.details ? 'reused_master'
+FROM a JOIN generation_job j ON j.id = a.job_id JOIN campaigns_campaign c ON c.id = j.campaign_id
+WHERE c.brand_id = %(brand)s
 GROUP BY 1
 """
 
 _ERRORS = """
+WITH a AS MATERIALIZED (
+    SELECT id, error_kind, message, ended_at, job_id FROM generation_attempt
+    WHERE started_at >= %(since)s AND endpoint_id = %(endpoint)s AND outcome IN ('failed', 'lost')
+)
 SELECT a.error_kind, a.message, a.ended_at, j.run_id, r.name
-FROM generation_attempt a JOIN generation_job j ON j.id = a.job_id JOIN generation_run r ON r.id = j.run_id
+FROM a JOIN generation_job j ON j.id = a.job_id JOIN generation_run r ON r.id = j.run_id
 JOIN campaigns_campaign c ON c.id = j.campaign_id
-WHERE a.endpoint_id = %(endpoint)s AND a.started_at >= %(since)s AND c.brand_id = %(brand)s
-  AND a.outcome IN ('failed', 'lost')
+WHERE c.brand_id = %(brand)s
 ORDER BY a.id DESC LIMIT %(most)s
 """
 
