@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,7 @@ def test_a_padded_batch_that_does_not_fit_is_filled_up_to_less_from_then_on(fold
     kind = type(exact._load().text)
     real, sizes = kind.__call__, []
 
+    @wraps(real)
     def card_of_two(self: Any, **arguments: Any) -> Any:
         sizes.append(len(arguments["generator"]))
         if sizes[-1] > 2:
@@ -374,6 +376,7 @@ def test_warming_up_draws_every_shape_once_and_asks_nobody(folder: Path, monkeyp
     kind = type(warm._load().text)
     real = kind.__call__
 
+    @wraps(real)
     def noted(self: Any, **arguments: Any) -> Any:
         sizes.append((arguments["width"], arguments["height"], len(arguments["generator"])))
         return real(self, **arguments)

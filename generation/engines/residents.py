@@ -11,7 +11,7 @@ import weakref
 from collections import OrderedDict
 from math import prod
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from generation.engines.base import EngineError, ErrorKind
 
@@ -20,6 +20,7 @@ WORKING_BYTES: Final = {"cuda": 4 * GIBIBYTE}
 """What drawing takes beside the weights unless the endpoint says so in "reserve_bytes": four SDXL images at once."""
 
 
+@runtime_checkable
 class Resident(Protocol):
     """What can be asked to give its memory back."""
 

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import Any
 
+import structlog
 from django.db import connection
 
 from campaigns import encryption
 from campaigns.services import files
+from generation.choices import Lane
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
+from generation.engines.residents import Resident
 from generation.models import Endpoint
 from generation.workers.leases import Leases
+
+log = structlog.get_logger(__name__)
 
 INPUT_CACHE_BYTES = 128 * 1024 * 1024
 
@@ -66,21 +72,46 @@ class Engines:
 
     def __init__(self) -> None:
         self._built: dict[int, tuple[Any, engines.Engine]] = {}
+        self._idle_at: dict[int, float] = {}
         self._guard = threading.Lock()
 
     def of(self, endpoint: Endpoint) -> engines.Engine:
         """The endpoint's engine with its secret. Raises EngineError of kind INPUT if it cannot be built."""
-        settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret)
+        settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret, endpoint.batch_size)
         with self._guard:
             known = self._built.get(endpoint.pk)
             if known is None or known[0] != settings:
-                known = self._built[endpoint.pk] = (settings, _build(endpoint))
+                built = _build(endpoint)
+                if known is not None:
+                    _unload(known[1])
+                known = self._built[endpoint.pk] = (settings, built)
+            minutes = endpoint.config.get("idle_unload_minutes")
+            if minutes:
+                self._idle_at[endpoint.pk] = time.monotonic() + 60 * float(minutes)
             return known[1]
+
+    def unload_idle(self) -> None:
+        """Have models give their memory back that nobody has asked for within their endpoint's "idle_unload_minutes".
+        For the thread that draws, between two batches."""
+        with self._guard:
+            now = time.monotonic()
+            for key in [key for key, idle_at in self._idle_at.items() if idle_at <= now]:
+                del self._idle_at[key]
+                _unload(self._built[key][1])
+
+
+def _unload(engine: engines.Engine) -> None:
+    if isinstance(engine, Resident):
+        engine.unload()
+        log.info("model.unloaded", model=engine.model_identity()[0])
 
 
 def _build(endpoint: Endpoint) -> engines.Engine:
     try:
-        return engines.build(endpoint.engine, endpoint.config, endpoint.secret)
+        config = endpoint.config
+        if endpoint.lane != Lane.CLOUD:  # an engine on this machine fills up its batches to the endpoint's size
+            config = {"batch_size": endpoint.batch_size, **config}
+        return engines.build(endpoint.engine, config, endpoint.secret)
     except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
         raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
 

@@ -18,6 +18,7 @@ from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, T
 from generation.models import Endpoint
 from generation.services import dispatch, nudges
 from generation.services.dispatch import Claim, ClaimedJob
+from generation.workers import warmth
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect
 from generation.workers.endings import Endings
@@ -47,7 +48,9 @@ class LaneWorker:
         self._places = threading.BoundedSemaphore(PLACES)
 
     def start(self) -> None:
+        warmth.keep_kernels()
         self.leases.start()
+        warmth.warm_up(self._engines, self.lanes)
 
     def stop(self) -> None:
         """Finish what is in hand and let go of the threads."""
@@ -70,6 +73,8 @@ class LaneWorker:
         pending: list[Future[None]] = []
         ahead: Future[Claim] | None = None
         claim = self._claim(lane, None)
+        if not claim:
+            self._engines.unload_idle()
         try:
             while claim:
                 is_last = self.is_stopping.is_set() or time.monotonic() >= until

@@ -1,0 +1,48 @@
+"""What a worker does for the models of its endpoints before the first batch: compiled kernels are kept from one start
+to the next, and endpoints that ask for it are loaded and warmed up."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable
+from typing import Protocol, runtime_checkable
+
+import structlog
+from django.conf import settings
+
+from generation.engines.base import EngineError
+from generation.models import Endpoint
+from generation.workers.context import Engines
+
+log = structlog.get_logger(__name__)
+
+
+@runtime_checkable
+class Warming(Protocol):
+    """An engine that can be got ready before its first job."""
+
+    def warm_up(self) -> None: ...
+
+
+def keep_kernels() -> None:
+    """Before torch is imported: what it compiles lies below var/, and cuBLAS has memory of its own for each stream,
+    without which two streams may change its results. An environment that says otherwise is obeyed."""
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(settings.VAR / "kernels"))
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+
+
+def warm_up(engines: Engines, lanes: Iterable[str]) -> None:
+    """Have the endpoints of these lanes ready whose config says "warm_up". One that cannot be is logged, and its jobs
+    will say what is wrong."""
+    for endpoint in Endpoint.objects.filter(lane__in=lanes, is_enabled=True, config__warm_up=True):
+        started = time.monotonic()
+        try:
+            engine = engines.of(endpoint)
+            if isinstance(engine, Warming):
+                engine.warm_up()
+                log.info("endpoint.warm", endpoint=endpoint.slug, seconds=round(time.monotonic() - started, 1))
+        except EngineError as error:
+            log.warning("endpoint.cold", endpoint=endpoint.slug, error=error.message)
+        except Exception:
+            log.exception("endpoint.cold", endpoint=endpoint.slug)
