@@ -50,6 +50,7 @@ SCHEMA: dict[str, dict[str, Any]] = {
     "mask": {"type": "string", "format": "uri"},
     "num_outputs": {"type": "integer", "minimum": 1, "maximum": 4},
     "output_format": {"type": "string", "enum": ["png", "webp"]},
+    "go_fast": {"type": "boolean"},
 }
 OPENAPI = {"components": {"schemas": {"Input": {"type": "object", "properties": SCHEMA, "required": ["prompt"]}}}}
 
@@ -65,7 +66,7 @@ def picture(given: Mapping[str, Any], number: int = 0) -> bytes:
 def schema_faults(given: Mapping[str, Any]) -> list[tuple[str, str]]:
     """(input, what is wrong with it) by SCHEMA."""
     found = [("prompt", "prompt is required")] if not given.get("prompt") else []
-    types: dict[str, Any] = {"integer": int, "number": int | float, "string": str, "array": list}
+    types: dict[str, Any] = {"integer": int, "number": int | float, "string": str, "array": list, "boolean": bool}
     for name, value in given.items():
         rule = SCHEMA.get(name)
         if rule is None:
@@ -125,9 +126,10 @@ class Prediction:
 
 
 class Replicate(Remote):
-    """seconds: how long a prediction works; start_seconds: how long before that it is only "starting". credit: how many
-    predictions the account can still pay. throttled: how 429 says its wait: "body", "words" or "header". kept_seconds:
-    when inputs and outputs are deleted. page: predictions a page of the list. shows_webhooks: objects name theirs.
+    """seconds: how long a prediction works; start_seconds: how long before that it is only "starting". answer_seconds:
+    between taking an order and saying so. credit: how many predictions the account can still pay. throttled: how 429
+    says its wait: "body", "words" or "header". kept_seconds: when inputs and outputs are deleted. page: predictions a
+    page of the list. shows_webhooks: objects name theirs.
 
     Webhooks go to `reroute(address)`: copies of each, signed with `signing_secret`; the "start" comes behind the end if
     `is_reordered`. `fates` by prompt. `paid`: the input of each prediction that was taken.
@@ -139,6 +141,7 @@ class Replicate(Remote):
         super().__init__(**options)
         self.seconds = 0.0
         self.start_seconds = 0.0
+        self.answer_seconds = 0.0
         self.credit: int | None = None
         self.throttled = "body"
         self.kept_seconds = 3600.0
@@ -249,6 +252,7 @@ class Replicate(Remote):
             self.predictions[prediction.id] = prediction
         if prediction.webhook:
             threading.Thread(target=self._announce, args=(prediction,), daemon=True).start()
+        time.sleep(self.answer_seconds)
         if prefer:
             self._wait(prediction, float(prefer.partition("=")[2] or 60))
         return plain(self._shown(prediction), 201)

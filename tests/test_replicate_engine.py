@@ -43,6 +43,7 @@ INPUTS = {
     "parameters": {
         "guidance": {"input": "guidance_scale", "minimum": 0, "maximum": 10, "step": 0.5},
         "format": {"input": "output_format", "choices": ["png", "webp"]},
+        "speed": {"input": "go_fast", "choices": {"fast": True, "exact": False}},
     },
     "fixed": {"num_outputs": 1},
 }
@@ -142,7 +143,7 @@ def test_a_picture_comes_from_a_version_an_official_model_and_a_deployment(serve
 
 
 def test_the_spec_becomes_the_models_own_names(server):
-    given = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp"})
+    given = spec(negative="text", seed=2**40 + 9, parameters={"guidance": 3.5, "format": "webp", "speed": "exact"})
     order(engine(server), given)
     assert server.paid == [
         {
@@ -154,6 +155,7 @@ def test_the_spec_becomes_the_models_own_names(server):
             "height": 80,
             "guidance_scale": 3.5,
             "output_format": "webp",
+            "go_fast": False,
         }
     ]
 
@@ -362,9 +364,11 @@ def test_an_account_without_credit_and_a_refused_token_hold_the_endpoint(server)
     assert (nobody.kind, server.counts["POST /predictions"]) == (ErrorKind.QUOTA, 3)
 
 
-def test_a_version_or_model_that_is_not_there_is_an_order_that_cannot_be_carried_out(server):
-    assert refused(engine(server, version="0" * 64)).kind == ErrorKind.INPUT
-    assert refused(engine(server, model="nobody/nothing")).kind == ErrorKind.INPUT
+def test_a_version_or_model_that_is_not_there_holds_the_endpoint(server):
+    for target in ({"version": "0" * 64}, {"model": "nobody/nothing"}, {"deployment": "nobody/nothing"}):
+        error = refused(engine(server, **target))
+        assert error.kind == ErrorKind.QUOTA
+        assert next(iter(target.values())) in error.message
 
 
 @pytest.mark.parametrize(
@@ -625,12 +629,11 @@ def test_a_list_that_leads_elsewhere_is_not_followed_there(server):
 def test_the_settings_say_what_is_obeyed_and_what_may_be_changed(server):
     capabilities = engine(server, max_side=1440).capabilities()
     assert capabilities.is_remote
-    assert capabilities.obeys == {"prompt", "negative", "seed", "guidance", "format"}
+    assert capabilities.obeys == {"prompt", "negative", "seed", "guidance", "format", "speed"}
     assert capabilities.optional_images == {"init", "mask", "reference"}
-    assert [(one.parameter, one.kind) for one in capabilities.controls[-2:]] == [
-        ("guidance", "number"),
-        ("format", "choice"),
-    ]
+    kinds = {one.parameter: (one.kind, one.choices) for one in capabilities.controls}
+    assert kinds["guidance"] == ("number", ()) and kinds["seed"] == ("seed", ())
+    assert kinds["speed"] == ("choice", ("fast", "exact"))
     assert (capabilities.max_width, capabilities.size_multiple) == (1440, 8)
 
 

@@ -42,6 +42,7 @@ from generation.engines.service import Service
 BASE_URL: Final = "https://api.replicate.com/v1"
 OUTPUT_HOSTS: Final = ("replicate.delivery",)
 SIGNING_PREFIX: Final = "whsec_"
+TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL, POLL_HOOKED = 2.0, 10.0
 """Seconds between two looks; where a webhook says when it is time, fewer are needed."""
@@ -137,7 +138,7 @@ class Replicate:
         timeout = httpx.Timeout(self.wait_seconds + self._timeout_seconds, connect=10.0)
         response = self.service.order("POST", self.path, json=body, headers=headers, timeout=timeout)
         if not response.is_success:
-            raise predictions.refusal(response, self.service.host, is_order=True)
+            raise self._refused(response)
         prediction = ordered(response, self.service.host)
         return Submitted(str(prediction["id"]), self._at_once(prediction, task, context))
 
@@ -219,6 +220,15 @@ class Replicate:
         if self.config.get("model"):
             return self._asked("GET", f"models/{self.config['model']}")
         return {}
+
+    def _refused(self, response: httpx.Response) -> EngineError:
+        """What is wrong with an order; a target that is not there is wrong with all of them, and holds the endpoint."""
+        error = predictions.refusal(response, self.service.host, is_order=True)
+        is_unknown = response.status_code == 404 or predictions.names_version(response)
+        if error.kind == ErrorKind.INPUT and is_unknown:
+            target = next(str(self.config[name]) for name in TARGETS if self.config.get(name))
+            return EngineError(ErrorKind.QUOTA, f"{target} cannot be ordered. {error.message}", log=error.log)
+        return error
 
     def _standing(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
         return predictions.standing(
@@ -313,7 +323,7 @@ def build(config: Mapping[str, Any]) -> Engine:
 
 def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     """(where the order goes, what it says beside its input). ValueError unless exactly one target is named."""
-    named = {name: str(config[name]) for name in ("version", "model", "deployment") if config.get(name)}
+    named = {name: str(config[name]) for name in TARGETS if config.get(name)}
     if len(named) != 1:
         raise ValueError('The endpoint needs one of "version", "model" or "deployment", or "cog" with a "base_url".')
     name, value = named.popitem()

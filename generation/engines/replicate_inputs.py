@@ -34,8 +34,8 @@ class Picture:
 
 @dataclass(frozen=True)
 class Parameter:
-    """A parameter of ours that the model has: a choice where `choices` are given, a number where a bound is, else
-    text. default None leaves it to the model."""
+    """A parameter of ours that the model has: a choice where `choices` are given, by what we call each and what the
+    model does, a number where a bound is, else text. default None leaves it to the model."""
 
     name: str
     input: str
@@ -44,7 +44,7 @@ class Parameter:
     minimum: float | None = None
     maximum: float | None = None
     step: float | None = None
-    choices: tuple[str, ...] = ()
+    choices: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:
@@ -54,7 +54,9 @@ class Parameter:
 
     def value(self, given: Any) -> Any:
         """What is sent for it: a whole number stays one, because models check."""
-        if self.kind != "number":
+        if self.choices:
+            return self.choices[str(given)]
+        if self.kind == "text":
             return str(given)
         number = float(given)
         return int(number) if number.is_integer() and isinstance(self.default, int | None) else number
@@ -117,7 +119,7 @@ class Inputs:
                 minimum=one.minimum,
                 maximum=one.maximum,
                 step=one.step,
-                choices=one.choices,
+                choices=tuple(one.choices),
             )
             for one in self.parameters.values()
         ]
@@ -262,6 +264,7 @@ def _picture(role: str, value: Any) -> Picture:
 
 def _parameter(name: str, value: Any) -> Parameter:
     named = _named(value, f"parameters.{name}")
+    choices = named.get("choices", ())
     return Parameter(
         name=name,
         input=named["input"],
@@ -270,5 +273,5 @@ def _parameter(name: str, value: Any) -> Parameter:
         minimum=named.get("minimum"),
         maximum=named.get("maximum"),
         step=named.get("step"),
-        choices=tuple(str(one) for one in named.get("choices", ())),
+        choices={str(one): choices[one] if isinstance(choices, Mapping) else one for one in choices},
     )

@@ -125,6 +125,12 @@ def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> E
     return service.refusal(response, name, words=words, is_order=is_order)
 
 
+def names_version(response: httpx.Response) -> bool:
+    """Whether an order was refused for its version ("Invalid version or not permitted") and not for its input."""
+    body = _json(response)
+    return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
+
+
 def schema_inputs(model: Mapping[str, Any]) -> frozenset[str]:
     """The names of a model's inputs, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a version,
     a model or a deployment. Empty where there is none."""
