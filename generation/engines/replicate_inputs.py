@@ -99,7 +99,8 @@ class Inputs:
     def names(self) -> set[str]:
         """Every input of the model that is ever sent."""
         found = {*self.texts.values(), self.seed, self.ratio_input, *self.fixed} - {""}
-        return found | {one.input for one in (*self.pictures.values(), *self.parameters.values())}
+        found |= {picture.input for picture in self.pictures.values()}
+        return found | {parameter.input for parameter in self.parameters.values()}
 
     @property
     def has_size(self) -> bool:
