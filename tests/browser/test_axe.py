@@ -5,13 +5,16 @@ from __future__ import annotations
 import importlib.resources
 import io
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.utils import timezone
 from PIL import Image
 
 from campaigns.models import Brand, Subject
 from campaigns.services import files, guides, imports, sources
+from generation.models import Attempt, Cell, EndpointStanding
 from review.models import ReviewTask
 from review.services import reasons
 from tests import factories
@@ -68,6 +71,13 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "guide/draft/",
         "guide/v2/changes/",
     ),
+    "engines": (
+        "endpoints/",
+        "endpoints/new/",
+        "endpoints/now/",
+        "endpoints/packshots/",
+        "endpoints/overflow/",
+    ),
     "pictures": (
         "library/",
         "assets/{asset}/",
@@ -120,12 +130,31 @@ def task(brand: Brand, subject: Subject) -> ReviewTask:
     return made
 
 
+def _troubled(brand: Brand, cell: Cell) -> None:
+    """An endpoint of the brand with a long name and a day behind it: pictures, errors, a rest."""
+    endpoint = factories.EndpointFactory(
+        brand=brand, name=LONG[:120], slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"},
+        caution="x" * 40, licence_note=LONG, secret="hush", prices={"image": "0.04"},
+    )  # fmt: skip
+    now = timezone.now()
+    EndpointStanding.objects.create(
+        endpoint=endpoint, breaker="open", failures=5, open_until=now + timedelta(minutes=5), last_error=LONG
+    )
+    for number, outcome in enumerate(("succeeded", "failed", "failed"), start=1):
+        Attempt.objects.create(
+            job=factories.JobFactory(run=cell.run, cell=cell, endpoint=endpoint, lane="cloud", status="succeeded"),
+            number=number, lease_token="0" * 32, endpoint=endpoint, worker="w", outcome=outcome, message=LONG,
+            error_kind="" if outcome == "succeeded" else "transient", started_at=now, ended_at=now,
+        )  # fmt: skip
+
+
 @pytest.fixture
 def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[..., Any]) -> Callable[[str], str]:
     """`address("runs/{run}/")` is the path of a page about the picture in review and what belongs to it."""
     lead = person("lead")
     reasons.add_defaults(brand=brand, by=lead)
-    factories.EndpointFactory(name="Packshot studio")
+    factories.EndpointFactory(name="Packshot studio", slug="packshots", lane="cpu")
+    _troubled(brand, task.asset.cell)
     factories.StylePresetFactory(brand=brand)
     factories.DestinationFactory(brand=brand)
     cut = factories.CutoutFactory(photo__subject=subject, confidence=0.4, **_keys(_painted("PNG", "olive")))
