@@ -14,6 +14,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
+from tests import tiny_models
 from tests.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
 
 torch = pytest.importorskip("torch")
@@ -59,6 +60,33 @@ def test_a_draft_of_a_model_that_cannot_skip_steps_needs_a_lora_and_says_so(fold
     with pytest.raises(EngineError, match="needs a few-step LoRA for a UNet2DConditionModel") as refusal:
         pixels(engine(folder, tier="draft"), [task(0)])
     assert refusal.value.kind == ErrorKind.INPUT
+
+
+def test_a_draft_by_a_few_step_lora_is_drawn_in_the_steps_it_was_made_for(folder: Path, tmp_path: Path):
+    pytest.importorskip("peft")
+    few = {"lora": str(tiny_models.lora(folder, tmp_path / "few.safetensors", 5)), "steps": 2, "guidance": 1.0}
+    desk = Desk()
+    result = arrived(engine(folder, tier="draft", draft=few), [task(0)], desk)[0]
+    assert [(step, steps) for _, step, steps in desk.steps] == [(1, 2), (2, 2)]
+    assert (result.facts["steps"], result.facts["guidance"], result.facts["scheduler"]) == (2, 1.0, "euler")
+    assert result.facts["accelerated_by"][0] == "lora:few.safetensors"
+    light = arrived(engine(folder, tier="draft", draft={**few, "weight": 0.0}), [task(0)])[0]
+    assert furthest(result.pixels, light.pixels) > 2
+
+
+def test_a_draft_without_a_lora_skips_what_hardly_changes_where_the_model_can(tiny_model: Callable[[str], Path]):
+    worked: list[float] = []
+
+    def passes(threshold: float) -> int:
+        draft = engine(tiny_model("flux"), tier="draft", draft={"threshold": threshold})
+        last = draft._load().text.transformer.single_transformer_blocks[-1]
+        worked.clear()
+        last.attn.register_forward_hook(lambda module, given, made: worked.append(threshold))
+        facts = arrived(draft, [task(0)])[0].facts
+        assert facts["accelerated_by"][0] == f"first_block_cache:{threshold:g}"
+        return len(worked)
+
+    assert passes(1e-9) == 4 and passes(100) == 1
 
 
 # -- exact -------------------------------------------------------------------------------------------------------------

@@ -345,7 +345,8 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
     if settings.is_repeatable:
         options["deterministic"] = True
     if compiling == "regional" and getattr(denoiser, "_repeated_blocks", None):
-        denoiser.compile_repeated_blocks(fullgraph=True, dynamic=False, options=options)
+        # A step cache looks at the first block's output to decide, which no graph can hold.
+        denoiser.compile_repeated_blocks(fullgraph=settings.tier != "draft", dynamic=False, options=options)
     else:
         denoiser.compile(dynamic=False, options=options)
     # Decoding runs beside the next batch on a thread of its own, where recorded CUDA graphs cannot be replayed.

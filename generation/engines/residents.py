@@ -16,8 +16,9 @@ from typing import Final, Protocol, runtime_checkable
 from generation.engines.base import EngineError, ErrorKind
 
 GIBIBYTE: Final = 1024**3
-WORKING_BYTES: Final = {"cuda": 4 * GIBIBYTE}
-"""What drawing takes beside the weights unless the endpoint says so in "reserve_bytes": four SDXL images at once."""
+WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
+"""What drawing takes beside the weights unless the endpoint says so in "reserve_bytes": decoding four pictures of
+1024 × 1024 at once, where one layer's output is half a gibibyte for each and four of them live."""
 
 
 @runtime_checkable
