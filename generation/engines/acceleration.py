@@ -20,6 +20,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from hashlib import sha256
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
@@ -319,9 +320,9 @@ def _quantise(denoiser: Any, tier: str, device: str) -> str:
         return "no fp8: this card has none"
     if find_spec("torchao") is None:
         return "no fp8: torchao is not installed"
-    from torchao.quantization import Float8DynamicActivationFloat8WeightConfig, PerRow, quantize_
-
-    quantize_(denoiser, Float8DynamicActivationFloat8WeightConfig(granularity=PerRow()), filter_fn=_is_worth_float8)
+    torchao = import_module("torchao.quantization")
+    by_row = torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+    torchao.quantize_(denoiser, by_row, filter_fn=_is_worth_float8)
     return ""
 
 

@@ -22,6 +22,8 @@ def _counting(kind: Any) -> type:
     reads_its_place = not hasattr(kind, "set_begin_index")  # DDIM and its like look up what belongs to a time step
 
     class Counting(kind):  # type: ignore[misc]
+        timesteps: Any
+
         @wraps(kind.set_timesteps)
         def set_timesteps(self, *args: Any, **named: Any) -> None:
             arguments = dict(zip(("num_inference_steps", "device"), args, strict=False)) | named

@@ -21,8 +21,8 @@ def canonical(plain: Any) -> str:
 def prefix(*, brand_id: int, endpoint: Endpoint, engine: Engine) -> str:
     """The part of a fingerprint's text that all jobs of one run share.
 
-    The quality tier is the endpoint's (`config["tier"]`, "final" if it says nothing): a draft made on a quick setting
-    is never taken for a final picture of the same words.
+    The quality tier is the endpoint's (`config["tier"]`, "final" if it says nothing; docs/adr/0013): a draft made on a
+    quick setting is never taken for a final picture of the same words, nor a fast one for an exact one.
     """
     model, revision = engine.model_identity()
     return canonical([brand_id, endpoint.engine, model, revision, endpoint.config.get("tier", "final")])
