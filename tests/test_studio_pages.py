@@ -101,6 +101,20 @@ def test_without_javascript_the_page_opens_on_the_new_try(client: Any, address: 
     assert answer.context["filled"].text == "a cobalt mug on marble"
 
 
+def test_an_engine_that_heeds_no_seed_is_asked_for_one_picture_without_a_field(
+    brand: Brand, client: Any, address: str
+) -> None:
+    packshot = factories.EndpointFactory(name="Packshot studio")
+    product = factories.SubjectFactory(brand=brand)
+    factories.CutoutFactory(photo__subject=product)
+    given = posted(packshot, text="", product=product.pk)
+    part = client.post(f"{address}engine/", given).content.decode()
+    assert 'name="count"' not in part
+    del given["count"]
+    assert client.post(f"{address}make/", given, headers=HTMX).status_code == 200
+    assert JobSpec.objects.get().spec["images"].keys() == {"cutout"}
+
+
 @pytest.mark.parametrize(
     ("given", "words"),
     [

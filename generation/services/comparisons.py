@@ -25,6 +25,7 @@ from generation.services.orders import SEED_AXIS, Asked
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
+LEAST_SIDES: Final = 2
 MOST_SIDES: Final = 6
 MOST_ROWS: Final = 24
 #: Free words are values of a row, and those have 500 characters with the seed.
@@ -197,9 +198,9 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
     problems = []
     if not 0 < len(name.strip()) <= 160:
         problems.append(Problem("name", "Give it a name of at most 160 characters."))
-    if not 2 <= len(sides) <= MOST_SIDES:
+    if not LEAST_SIDES <= len(sides) <= MOST_SIDES:
         given = f"{len(sides)} {'was' if len(sides) == 1 else 'were'} given"
-        problems.append(Problem("sides", f"Compare 2 to {MOST_SIDES} columns; {given}."))
+        problems.append(Problem("sides", f"Compare {LEAST_SIDES} to {MOST_SIDES} columns; {given}."))
     if len({(one.endpoint.pk, one.version.pk if one.version else None) for one in sides}) < len(sides):
         problems.append(Problem("sides", "The same endpoint and version stand there twice."))
     if bool(subjects) == bool(words) or any(bool(one.version) != bool(subjects) for one in sides):
@@ -226,7 +227,7 @@ def _planned(side: Side, name: str, **asked: Any) -> Run:
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
         message = f"{side} cannot make it: {' '.join(sentences) or refusal.message}"
-        raise Invalid(message, [Problem("sides", message), *refusal.problems]) from refusal
+        raise Invalid(message, [Problem("sides", message)]) from refusal
 
 
 def _locked(comparison_id: int, by: User) -> Comparison:

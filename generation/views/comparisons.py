@@ -198,12 +198,11 @@ def _begun(request: BrandRequest) -> Filled:
     """What the form begins with: a version that the address names, or free prompts that were made here."""
     version = number(request.GET.get("version", ""))
     offers = [one for one in endpoints.offers(request.brand) if not one.problem]
-    reading = [str(one.endpoint.pk) for one in offers if one.capabilities and one.capabilities.obeys_prompt]
     skus = "\n".join(one.key for one in studio_selectors.products(request.user, request.brand, "", limit=6))
     return Filled(
-        kind="subjects" if version else "words",
+        kind="subjects" if version or len(_readers(offers)) < services.LEAST_SIDES else "words",
         skus=skus,
-        endpoints=tuple(reading if not version else [str(one.endpoint.pk) for one in offers]),
+        endpoints=tuple(str(one.endpoint.pk) for one in offers),
         versions=(str(version),) if version else (),
     )
 
@@ -243,7 +242,7 @@ def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
     """Endpoints × versions; a version that was written for another engine is left out of an endpoint's columns."""
     offers = [one for one in endpoints.offers(request.brand) if str(one.endpoint.pk) in filled.endpoints]
     if is_words:
-        return [Side(one.endpoint, None, _usual(request, one)) for one in offers]
+        return [Side(one.endpoint, None, _usual(request, one)) for one in _readers(offers)]
     wanted = [pk for text in filled.versions if (pk := number(text))]
     rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, pk__in=wanted)
     versions = rows.select_related("template__brand", "style").order_by("template__slug", "number")
@@ -253,6 +252,11 @@ def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
         for one in offers
         if version.needs.get("engine", one.endpoint.engine) == one.endpoint.engine
     ]
+
+
+def _readers(offers: Sequence[Offer]) -> list[Offer]:
+    """Those that free words mean something to."""
+    return [one for one in offers if one.capabilities and one.capabilities.obeys_prompt]
 
 
 def _usual(request: BrandRequest, offer: Offer) -> dict[str, Any]:
@@ -287,6 +291,7 @@ def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = N
         "filled": filled,
         "refusal": refusal,
         "offers": [one for one in offers if not one.problem],
+        "readers": _readers(offers),
         "templates": [(one, list(one.versions.all())[:VERSIONS]) for one in templates if one.version_count],
         "presets": channels.PRESETS,
         "words_begun": "\n".join(dict.fromkeys(one.words for one in examples if one.words))[:2000],

@@ -101,6 +101,7 @@ class Limits:
 def posted(given: QueryDict) -> Filled:
     """What a browser sent."""
     named = {name: given.get(name, "").strip() for name in FIELDS}
+    named["count"] = named["count"] or "1"  # an engine that heeds no seed is asked for one, without a field
     named["text"] = named["text"].replace("\r\n", "\n")
     settings = {name.removeprefix(CONTROL): given.get(name, "").strip() for name in given if name.startswith(CONTROL)}
     return Filled(**named, is_locked="is_locked" in given, settings=settings)  # type: ignore[arg-type]
