@@ -10,6 +10,7 @@ from campaigns.housekeeping import periodic
 from generation.choices import Lane
 from generation.models import Worker
 from generation.services import (
+    alarms,
     dispatch,
     doubts,
     nudges,
@@ -59,6 +60,12 @@ def regenerate_left_behind() -> int:
 def route_waiting_jobs() -> int:
     """Work that waits for an endpoint that is slow or down goes to its run's alternates."""
     return routing.route_all()
+
+
+@periodic(every_seconds=15)
+def tell_of_endpoints_that_stand_still() -> int:
+    """Operators hear of a service that fails or is out of money before the people whose pictures wait for it ask."""
+    return alarms.tell_all()
 
 
 @periodic(every_seconds=10)

@@ -77,6 +77,7 @@ class EndpointStanding(models.Model):
     last_error_kind = models.CharField(max_length=20, blank=True)
     last_error_at = models.DateTimeField(null=True, blank=True)
     last_success_at = models.DateTimeField(null=True, blank=True)
+    told_at = models.DateTimeField(null=True, blank=True, help_text="operators know that it makes nothing")
 
     class Meta:
         ordering = ["endpoint"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+from django.db.models import Count, Max
 from django.utils import timezone
 
 from campaigns.errors import NotFound
 from campaigns.models import User
 from generation.choices import HoldReason, JobState
-from generation.models import Job
+from generation.models import Job, JobMove, Run
 from generation.selectors import waits
 
 _HELD = {
@@ -16,6 +19,28 @@ _HELD = {
     HoldReason.QUOTA: "It waits because the endpoint's account is empty or its credentials were refused.",
     HoldReason.IN_DOUBT: "It was sent and its answer was lost; a person has to look whether it was paid for.",
 }
+
+
+@dataclass(frozen=True)
+class Moved:
+    """Jobs of a run that went from one endpoint to another for one reason. sentence: of the latest."""
+
+    jobs: int
+    to: str
+    sentence: str
+
+
+def moves(run: Run) -> list[Moved]:
+    """Where jobs of the run went that were planned for its endpoint, the latest first. One query."""
+    rows = (
+        JobMove.objects.filter(job__run=run)
+        .values("reason", "to_endpoint__name")
+        .annotate(jobs=Count("job", distinct=True), last=Max("pk"))
+        .order_by("-last")
+    )
+    found = list(rows)
+    sentences = dict(JobMove.objects.filter(pk__in=[row["last"] for row in found]).values_list("pk", "sentence"))
+    return [Moved(row["jobs"], row["to_endpoint__name"], sentences[row["last"]]) for row in found]
 
 
 def explain(*, job_id: int, user: User) -> list[str]:

@@ -35,7 +35,7 @@ INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
 VALUES (%(endpoint)s, 'closed', 0, 0, %(first)s, '', '', %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
-    breaker = 'closed', failures = 0, trips = 0, open_until = NULL, last_success_at = %(now)s,
+    breaker = 'closed', failures = 0, trips = 0, open_until = NULL, told_at = NULL, last_success_at = %(now)s,
     "window" = least(%(most)s, CASE
         WHEN s."window" IS NULL THEN %(first)s
         WHEN %(in_use)s < s."window" * 0.75 THEN s."window"

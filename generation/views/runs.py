@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 from django.contrib import messages
+from django.db.models import Exists, OuterRef
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
@@ -14,9 +15,9 @@ from campaigns.errors import NotFound
 from campaigns.pages import BrandRequest, brand_page, number
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
-from generation.selectors import failures
+from generation.selectors import endpoints, explaining, failures
 from generation.selectors import runs as selectors
-from generation.services import gates, retries
+from generation.services import gates, retries, routing
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -33,6 +34,10 @@ def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """The run with the first page of its matrix; `?only=problems` leaves out what went well, `?after=` goes on."""
     run = _run(request, run_id)
     context = _standing(request, run) | {"sheet": _sheet(request, run)}
+    if run.state not in (RunState.FINISHED, RunState.CANCELLED):
+        named = Run.alternates.through.objects.filter(run=run, endpoint=OuterRef("pk"))
+        others = endpoints.usable(request.brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))
+        context |= {"elsewhere": others, "alternates": [one for one in others if one.is_alternate]}
     return render(request, "generation/run.html", context | {"groups": failures.groups(run)})
 
 
@@ -68,7 +73,7 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
-    """Release, pause, resume, cancel, retry what failed, tell the operator, or change the priority."""
+    """Release, pause, resume, cancel, retry what failed, tell the operator, change the priority or the alternates."""
     run = _run(request, run_id)
     if verb == "release":
         services.release(
@@ -86,6 +91,10 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "operator":
         told = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
         messages.success(request, f"{told} {'operator knows' if told == 1 else 'operators know'} of it now.")
+    elif verb == "alternates":
+        chosen = [number(pk) for pk in request.POST.getlist("alternate")]
+        places = list(endpoints.usable(request.brand).filter(pk__in=chosen))
+        routing.set_alternates(run_id=run.pk, endpoints=places, by=request.user)
     elif verb == "priority":
         services.set_priority(run_id=run.pk, by=request.user, priority=_number(request.POST.get("priority", "")))
     else:
@@ -127,13 +136,15 @@ def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     )
     funnel = progress.funnel
     said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), pilot)
-    text = repr((said, sorted(funnel.assets.items())))
+    moved = explaining.moves(run)
+    text = repr((said, sorted(funnel.assets.items()), moved))
     in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
     poll = POLL_SECONDS.get(RunState(run.state), 0)
     return {
         "run": run,
         "progress": progress,
         "pilot": pilot,
+        "moved": moved,
         "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],
         "priorities": PRIORITIES,
         "poll": POLL_SECONDS[RunState.RUNNING] if in_flight else poll,

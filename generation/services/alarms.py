@@ -1,0 +1,63 @@
+"""Telling operators that an endpoint makes nothing any more: once, and again only after it has worked in between."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from django.db.models import Count, Exists, OuterRef, Q
+from django.urls import reverse
+from django.utils import timezone
+
+from campaigns.choices import Role
+from campaigns.models import Brand, User
+from campaigns.services import notices
+from generation.choices import Breaker, HoldReason, JobState
+from generation.models import EndpointStanding, Job
+
+_EMPTY = Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+_WAITING = _EMPTY | Q(status=JobState.QUEUED)
+TRIPS = 2
+"""A breaker that opened once may be a restart; when its probe fails too, somebody should look."""
+
+
+def tell_all() -> int:
+    """Tell of every endpoint that came to a stand since; returns how many endpoints."""
+    empty = Job.objects.filter(_EMPTY, endpoint=OuterRef("pk"))
+    stands = Q(trips__gte=TRIPS) & ~Q(breaker=Breaker.CLOSED)
+    still = EndpointStanding.objects.filter(told_at=None).filter(stands | Exists(empty))
+    return sum(_tell(standing.pk) for standing in still)
+
+
+@transaction.atomic
+def _tell(endpoint_id: int) -> bool:
+    standing = (
+        EndpointStanding.objects.select_for_update(of=("self",), skip_locked=True)
+        .select_related("endpoint")
+        .filter(pk=endpoint_id, told_at=None)
+        .first()
+    )
+    if standing is None:
+        return False
+    waiting = dict(
+        Job.objects.filter(_WAITING, endpoint=standing.endpoint)
+        .values_list("campaign__brand_id")
+        .annotate(Count("pk"))
+        .order_by()
+    )
+    for brand in Brand.objects.filter(pk__in=waiting):
+        notices.tell(
+            brand=brand,
+            users=[*User.objects.filter(is_superuser=True), *notices.people(brand, Role.ADMIN)],
+            kind="endpoint_stands",
+            sentence=_sentence(standing, waiting[brand.pk]),
+            href=reverse("endpoint", args=[brand.slug, standing.endpoint.slug]),
+        )
+    EndpointStanding.objects.filter(pk=endpoint_id).update(told_at=timezone.now())
+    return True
+
+
+def _sentence(standing: EndpointStanding, count: int) -> str:
+    pictures = "1 picture waits" if count == 1 else f"{count} pictures wait"
+    if standing.breaker == Breaker.CLOSED:
+        return f"{standing.endpoint.name}: the account is empty or its credentials were refused. {pictures} for it."
+    error = standing.last_error.rstrip(".")
+    return f"{standing.endpoint.name} fails again and again ({error}). {pictures} for it."
