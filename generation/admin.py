@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.template.defaultfilters import filesizeformat
 
 from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
 from generation.engines import base as engines
-from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Worker
-from generation.services import endpoints
+from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
+from generation.services import endpoints, store
 
 
 class EndpointForm(ServiceForm):
@@ -72,6 +73,33 @@ class EndpointAdmin(ByService):
         changed = [name for name in form.changed_data if name != "new_secret"]
         told = [f"{name}: {form.initial.get(name)} → {form.cleaned_data[name]}" for name in changed]
         return "; ".join([*told, *(["another secret"] if "new_secret" in form.changed_data else [])])
+
+
+@admin.register(LocalModel)
+class LocalModelAdmin(ByService):
+    """The model store. Its family is read from the files; the sha256 follows, by a worker."""
+
+    list_display = ["name", "family_name", "size", "licence", "is_usable", "sha256", "registered_at"]
+    list_filter = ["family", "is_usable"]
+    search_fields = ["name", "path", "sha256"]
+    add_fields: ClassVar = ("path", "name", "licence", "usage_terms")
+    shown_fields: ClassVar = ("path", "family_name", "size", "revision", "sha256", "registered_by", "registered_at")
+    change_fields: ClassVar = store.CHANGEABLE
+
+    @admin.display(description="family", ordering="family")
+    def family_name(self, model: LocalModel) -> str:
+        return store.family_title(model.family)
+
+    @admin.display(description="size", ordering="size_bytes")
+    def size(self, model: LocalModel) -> str:
+        return filesizeformat(model.size_bytes)
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        return store.register(by=operator(request), **form.cleaned_data).pk
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        given = {name: form.cleaned_data[name] for name in form.changed_data}
+        store.change(model_id=obj.pk, by=operator(request), **given)
 
 
 @admin.register(Worker)

@@ -227,6 +227,15 @@ class EndpointTriedAgain(Happening):
 
 
 @declare
+class ModelNoted(Happening):
+    """A local model was registered, or what is noted of it was changed; in every brand's trail, since any may draw with
+    it. payload: {"name", "family", "revision", "changes": {column: [old, new]}, "is_usable"}; never where it lies."""
+
+    type = "generation.model.noted"
+    object_type = "model"
+
+
+@declare
 class ComparisonStarted(Happening):
     """A contact sheet is being made, to be voted on. payload: {"name", "rows", "runs"}."""
 

@@ -68,9 +68,12 @@ ELSEWHERE = {
 }
 ADDABLE = {
     "campaigns.User", "campaigns.Brand", "campaigns.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",
-    "generation.Endpoint", "review.Checklist", "review.Reason", "review.Destination",
+    "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason", "review.Destination",
 }  # fmt: skip
-CHANGEABLE = {"campaigns.User", "generation.Endpoint", "review.Checklist", "review.Reason", "review.Destination"}
+CHANGEABLE = {
+    "campaigns.User", "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason",
+    "review.Destination",
+}  # fmt: skip
 DELETABLE = {"campaigns.Membership", "knox.AuthToken"}
 
 
@@ -111,6 +114,14 @@ def _worker() -> generation.Worker:
     return generation.Worker.objects.create(name=name, lanes=["gpu"], host="h", pid=1, started_at=now, seen_at=now)
 
 
+def _local_model() -> generation.LocalModel:
+    number = generation.LocalModel.objects.count()
+    return generation.LocalModel.objects.create(
+        name=f"model {number}", path=f"/models/{number}", family="sd", revision=f.digest(number), size_bytes=1,
+        licence="openrail",
+    )  # fmt: skip
+
+
 def _delivery() -> review.Delivery:
     delivery = f.DeliveryFactory(destination__secret=SECRET)
     delivery.attempt_rows.create(number=1, started_at=timezone.now(), message="refused")
@@ -128,6 +139,7 @@ MAKE: dict[type[Model], Callable[[], Model]] = {
     campaigns.Event: f.EventFactory,
     campaigns.SealedEvent: _sealed,
     generation.Endpoint: lambda: f.EndpointFactory(secret=SECRET),
+    generation.LocalModel: _local_model,
     generation.Worker: _worker,
     generation.Job: lambda: _attempt().job,
     generation.Attempt: _attempt,

@@ -65,9 +65,8 @@ def digest(path: Path) -> str:
     """Hex. Over every weight file's name, size, header and samples of its content: enough to tell models apart without
     reading gigabytes while a person waits for a plan. What only people read is left out: a model whose card was edited
     is the same model."""
-    files = sorted(found for found in path.rglob("*") if _decides(found, path)) if path.is_dir() else [path]
     whole = hashlib.sha256()
-    for file in files:
+    for file in files_of(path):
         size = file.stat().st_size
         whole.update(f"{file.relative_to(path) if file != path else file.name}\0{size}\0".encode())
         with file.open("rb") as stream:
@@ -75,6 +74,11 @@ def digest(path: Path) -> str:
                 stream.seek(size * part // 8)
                 whole.update(stream.read(SAMPLE_BYTES))
     return whole.hexdigest()[:32]
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that decide what a model draws, in order: of a folder those below it, or the one file."""
+    return sorted(found for found in path.rglob("*") if _decides(found, path)) if path.is_dir() else [path]
 
 
 def _decides(file: Path, folder: Path) -> bool:

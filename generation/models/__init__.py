@@ -6,6 +6,7 @@ from generation.models.endpoints import Endpoint, EndpointStanding
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
 from generation.models.standing import StandingOrder, StandingSubject
+from generation.models.store import LocalModel
 
 __all__ = [
     "Asset",
@@ -23,6 +24,7 @@ __all__ = [
     "JobSpec",
     "LaneShare",
     "LedgerEntry",
+    "LocalModel",
     "Master",
     "Rendition",
     "Run",

@@ -19,7 +19,7 @@ from generation.engines import base as engines
 from generation.finishing import names as file_names
 from generation.models import Endpoint
 from generation.selectors import coverage, scenes
-from generation.services import fingerprints
+from generation.services import fingerprints, store
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
 PHOTO_AXIS = "photo"
@@ -260,6 +260,10 @@ def _whole_problems(
         found.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
     if not endpoint.is_enabled:
         found.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
+    model = store.of_endpoint(endpoint) if endpoint.engine == "diffusers" else None
+    if model is not None and not model.is_usable:
+        message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
+        found.append(Problem("endpoint", message, endpoint.slug))
     wanted = version.needs.get("engine", endpoint.engine)
     if wanted != endpoint.engine:
         message = f"{version} was written for {wanted}; {endpoint.name} is {endpoint.engine}."

@@ -1,0 +1,179 @@
+"""Local models: registered with their licence, hashed by a worker, taken out of use. The files themselves stay as they
+are; nothing here loads weights.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import django_rq
+from django.db import IntegrityError, transaction
+
+from campaigns import events as spine
+from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from campaigns.models import Brand, User
+from generation import events
+from generation.choices import Lane
+from generation.engines.base import EngineError
+from generation.engines.families import FAMILIES
+from generation.engines.weights import digest, family_of, files_of
+from generation.models import Endpoint, LocalModel
+
+CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
+READ_BYTES: Final = 1 << 22
+HASHING_SECONDS: Final = 4 * 3600
+
+
+@transaction.atomic
+def register(
+    *, path: str, name: str, licence: str, by: User | None, usage_terms: str = "", is_hashed_later: bool = True
+) -> LocalModel:
+    """Note a folder or file of weights. Its family is read from it; its sha256 follows, by a worker, or
+    by the caller (hash_content).
+
+    by: an operator, or None for one at the server's own command line. Raises NotAllowed; Invalid, with the field that
+    each problem is about; Conflict where the name or the path is registered already.
+    """
+    _require_operator(by)
+    place = Path(path).expanduser().resolve()
+    problems = _missing(name, licence)
+    family = None
+    try:
+        family = family_of(place)
+    except EngineError as error:
+        problems.append(Problem("path", error.message, path))
+    if problems or family is None:
+        raise Invalid("This model cannot be registered so.", problems)
+    model = LocalModel(
+        name=name.strip(),
+        path=str(place),
+        family=family.name,
+        revision=digest(place),
+        size_bytes=sum(file.stat().st_size for file in files_of(place)),
+        licence=licence.strip(),
+        usage_terms=usage_terms.strip(),
+        registered_by=by,
+    )
+    try:
+        with transaction.atomic():
+            model.save(force_insert=True)
+    except IntegrityError:
+        raise Conflict(f"A model of that name, or at {place}, is registered already.") from None
+    _publish(model, by, {"path": [None, model.path], "licence": [None, model.licence]})
+    if is_hashed_later:
+        transaction.on_commit(lambda: _have_hashed(model.pk))
+    return model
+
+
+@transaction.atomic
+def change(*, model_id: int, by: User, **fields: Any) -> LocalModel:
+    """Change what is given, of CHANGEABLE. Raises NotAllowed, NotFound, Invalid, and Conflict for a taken name."""
+    _require_operator(by)
+    if odd := sorted(set(fields) - set(CHANGEABLE)):
+        raise TypeError(f"a model has no {', '.join(odd)} to be changed")
+    model = LocalModel.objects.select_for_update().filter(pk=model_id).first()
+    if model is None:
+        raise NotFound(f"There is no model {model_id}.")
+    changes = {name: [getattr(model, name), value] for name, value in fields.items() if getattr(model, name) != value}
+    if not changes:
+        return model
+    for name, (_, value) in changes.items():
+        setattr(model, name, value)
+    if problems := _missing(model.name, model.licence):
+        raise Invalid("This model cannot be registered so.", problems)
+    try:
+        with transaction.atomic():
+            model.save(update_fields=list(changes))
+    except IntegrityError:
+        raise Conflict(f"There is a model {model.name!r} already; take another name.") from None
+    _publish(model, by, changes)
+    return model
+
+
+def hash_content(*, model_id: int) -> str:
+    """Compute a model's sha256 over its files' names and whole content, and note it. Reads gigabytes: for workers and
+    commands. "" where the model is gone, or was changed on disk since it was registered."""
+    model = LocalModel.objects.filter(pk=model_id).first()
+    if model is None or not Path(model.path).exists() or digest(Path(model.path)) != model.revision:
+        return ""
+    sha256 = content_sha256(Path(model.path))
+    LocalModel.objects.filter(pk=model_id, revision=model.revision).update(sha256=sha256)
+    return sha256
+
+
+def content_sha256(path: Path) -> str:
+    """Hex: of one file its own sha256, as its publisher gives it; of a folder that of its files' names and sha256s."""
+    if path.is_file():
+        return _file_sha256(path)
+    lines = [f"{file.relative_to(path).as_posix()}\0{_file_sha256(file)}\n" for file in files_of(path)]
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def of_endpoint(endpoint: Endpoint) -> LocalModel | None:
+    """The registered model that an endpoint draws with."""
+    named = endpoint.config.get("model") if isinstance(endpoint.config, dict) else None
+    if not isinstance(named, str) or not named:
+        return None
+    return LocalModel.objects.filter(path=str(Path(named).expanduser().resolve())).first()
+
+
+def recorded(details: Mapping[str, Any]) -> dict[str, Any]:
+    """An attempt's details, with the registered model that its revision stands for."""
+    revision = str(details.get("revision") or "").partition("+")[0]
+    model = LocalModel.objects.filter(revision=revision).exclude(sha256="").first() if revision else None
+    if model is None:
+        return dict(details)
+    return {**details, "registered_model": model.name, "model_sha256": model.sha256, "model_licence": model.licence}
+
+
+def family_title(name: str) -> str:
+    return FAMILIES[name].title if name in FAMILIES else name
+
+
+def _file_sha256(file: Path) -> str:
+    whole = hashlib.sha256()
+    with file.open("rb") as stream:
+        while part := stream.read(READ_BYTES):
+            whole.update(part)
+    return whole.hexdigest()
+
+
+def _have_hashed(model_id: int) -> None:
+    django_rq.get_queue(Lane.CPU).enqueue(
+        "generation.tasks.hash_model", model_id, job_timeout=HASHING_SECONDS, result_ttl=0, failure_ttl=0
+    )
+
+
+def _require_operator(by: User | None) -> None:
+    if by is not None and not by.is_superuser:
+        raise NotAllowed("Models are registered by operators, who answer for their licences.")
+
+
+def _missing(name: str, licence: str) -> list[Problem]:
+    found = []
+    if not name.strip() or len(name) > 120:
+        found.append(Problem("name", "Give it a name of at most 120 characters.", name[:120]))
+    if not licence.strip() or len(licence) > 200:
+        found.append(Problem("licence", "Say under which licence it is, in at most 200 characters.", licence[:200]))
+    return found
+
+
+def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> None:
+    """In the trail of every brand: any of them may draw with it. What stands where on the server stays there."""
+    payload = {
+        "name": model.name,
+        "family": model.family,
+        "revision": model.revision,
+        "changes": {name: change for name, change in changes.items() if name != "path"},
+        "is_usable": model.is_usable,
+    }
+    spine.publish_all(
+        (
+            events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload)
+            for pk in Brand.objects.values_list("pk", flat=True)
+        ),
+        by=by,
+    )

@@ -1,0 +1,19 @@
+"""What people must know of a local model where they pick it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+
+from generation.models import Endpoint
+from generation.services import store
+
+register = template.Library()
+
+
+@register.inclusion_tag("generation/model_terms.html")
+def model_terms(endpoint: Endpoint | None) -> dict[str, Any]:
+    """The registered model behind an endpoint, its licence and its terms; nothing where none is registered."""
+    model = store.of_endpoint(endpoint) if endpoint is not None else None
+    return {"model": model, "family": store.family_title(model.family) if model else ""}
