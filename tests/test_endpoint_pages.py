@@ -18,6 +18,7 @@ from rq import SimpleWorker
 
 from campaigns import clock
 from campaigns.models import Brand, Event, User
+from generation.engines.base import Health
 from generation.engines.replicate import Replicate
 from generation.models import Attempt, Endpoint, EndpointStanding, LedgerEntry, Run, Worker
 from generation.selectors import endpoint_cards, endpoint_days, endpoint_use
@@ -231,11 +232,17 @@ def test_use_now_counts_orders_of_this_second_and_minute(brand: Brand, theirs: E
     now = timezone.now()
     for seconds in (0, 0, 20, 90):
         attempt(run, sent_at=now - timedelta(seconds=seconds))
-    factories.JobFactory(run=run, status="waiting", remote_id="a")
+    for fields in (
+        {"status": "waiting", "remote_id": "a"},
+        {"status": "running"},
+        {"status": "running", "remote_id": "b"},  # made, and on its way home
+    ):
+        lease = {"lease_token": "0" * 32} if fields["status"] == "running" else {}
+        factories.JobFactory(run=run, **fields, **lease)
     (use,) = endpoint_use.now(brand, lead)
     told = {gauge.label: (gauge.used, gauge.limit) for gauge in use.gauges}
-    assert told == {"this second": (2, None), "this minute": (3, None), "open now": (1, 4)}
-    assert use.gauges[2].percent == 25 and use.gauges[2].note == "limit found by itself"
+    assert told == {"this second": (2, None), "this minute": (3, None), "open now": (2, 4)}
+    assert use.gauges[2].percent == 50 and use.gauges[2].note == "limit found by itself"
 
 
 def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: User) -> None:
@@ -249,7 +256,9 @@ def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: Us
     month, campaign = endpoint_use.purses(brand, lead)
     assert (month.spent, month.reserved, month.left) == (Decimal(2), Decimal(3), Decimal(45))
     assert (campaign.spent, campaign.reserved, campaign.left) == (Decimal(2), Decimal(3), Decimal(5))
-    assert (campaign.spent_percent, campaign.reserved_percent) == (20, 30)
+    assert (campaign.spent_percent, campaign.reserved_percent, campaign.is_nearly_gone) == (20, 30, False)
+    type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=6)
+    assert endpoint_use.purses(brand, lead)[1].is_nearly_gone
 
 
 def test_the_page_of_use_asks_for_its_part_again(
@@ -437,7 +446,7 @@ def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, mon
 def test_an_engine_that_does_not_answer_is_not_waited_for(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
     monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.05)
-    monkeypatch.setattr(Replicate, "health", lambda self: let_go.wait(30))
+    monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(30), "too late"))
     said = asking.look(theirs)
     let_go.set()
     assert said["is_ok"] is False and "No answer within" in said["message"]

@@ -64,10 +64,12 @@ WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(mon
 GROUP BY j.endpoint_id
 """
 
-# Two conditions and not IN: each is answered by the partial index that dispatch has for it.
+# Two conditions and not IN: each is answered by the partial index that dispatch has for it. What a service has made and
+# a worker brings home is not open there any more.
 _OPEN = """
 SELECT endpoint_id, 'running', count(*) FROM generation_job
-WHERE status = 'running' AND endpoint_id = ANY(%(endpoints)s) GROUP BY endpoint_id
+WHERE status = 'running' AND endpoint_id = ANY(%(endpoints)s) AND (remote_id = '' OR lane <> 'cloud')
+GROUP BY endpoint_id
 UNION ALL
 SELECT endpoint_id, 'waiting', count(*) FROM generation_job
 WHERE status = 'waiting' AND endpoint_id = ANY(%(endpoints)s) GROUP BY endpoint_id

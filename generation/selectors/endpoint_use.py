@@ -22,7 +22,7 @@ from generation.services import budget, pacing, throttle
 CAMPAIGNS: Final = 8
 
 NO_LIMIT: Final = "no limit known"
-#: From this share of a limit on, a bar says that there is little left.
+#: From this percentage on money is running out. An endpoint at its limit is no trouble: it works as fast as it may.
 NEARLY: Final = 80
 
 
@@ -38,10 +38,6 @@ class Gauge:
     @property
     def percent(self) -> float:
         return min(100.0, 100.0 * self.used / self.limit) if self.limit else 0.0
-
-    @property
-    def tone(self) -> str:
-        return "warn" if self.limit and self.percent >= NEARLY else "ink"
 
 
 @dataclass(frozen=True)
@@ -66,6 +62,10 @@ class Purse:
     @property
     def left(self) -> Decimal | None:
         return None if self.limit is None else self.limit - self.spent - self.reserved
+
+    @property
+    def is_nearly_gone(self) -> bool:
+        return bool(self.limit) and self.spent_percent + self.reserved_percent >= NEARLY
 
     @property
     def spent_percent(self) -> float:
