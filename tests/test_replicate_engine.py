@@ -163,15 +163,16 @@ def test_the_spec_becomes_the_models_own_names(server):
 def test_a_model_that_knows_shapes_only_gets_the_nearest_one_and_the_facts_say_so(server):
     inputs = {"prompt": "prompt", "aspect_ratio": {"input": "aspect_ratio", "choices": ["1:1", "4:5", "16:9", "9:16"]}}
     one = engine(server, inputs=inputs)
-    order(one, spec(width=1080, height=1350))
+    assert made(one, spec(width=1080, height=1350)).facts["asked_ratio"] == "4:5"
     order(one, spec(width=1000, height=1900))
     order(one, spec(width=1600, height=1000))
     assert [given["aspect_ratio"] for given in server.paid] == ["4:5", "9:16", "16:9"]
 
 
 def test_a_size_between_the_multiples_is_rounded(server):
-    order(engine(server, size_multiple=16), spec(width=100, height=70))
+    facts = made(engine(server, size_multiple=16), spec(width=100, height=70)).facts
     assert (server.paid[0]["width"], server.paid[0]["height"]) == (96, 64)
+    assert (facts["asked_width"], facts["asked_height"], facts["width"], facts["height"]) == (96, 64, 96, 64)
 
 
 def test_the_seconds_that_it_took_are_counted(server):
@@ -674,6 +675,9 @@ def test_a_needed_picture_is_asked_for():
         ({"model": MODEL, "inputs": {"width": "width"}}, "only one of width and height"),
         ({"model": MODEL, "inputs": {"aspect_ratio": "aspect_ratio"}}, "choices"),
         ({"model": MODEL, "inputs": {"aspect_ratio": {"input": "a", "choices": ["1:0"]}}}, "choices"),
+        ({"model": MODEL, "max_side": 8, "size_multiple": 16}, "no size is left"),
+        ({"model": MODEL, "output_hosts": "replicate.delivery"}, "is a list"),
+        ({"model": MODEL, "inputs": {"parameters": {"guidance": {"input": "g", "minimum": "low"}}}}, "low"),
         ({"cog": True}, "base_url"),
     ],
 )

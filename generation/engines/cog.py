@@ -128,8 +128,10 @@ class Cog:
         if standing.error is not None:
             raise standing.error
         model, revision = self.model_identity()
-        done = fetched(replace(standing, model=model, revision=revision), self.service)
-        return Submitted(prediction_id, replace(done, task_id=task.id, seed=self._seed(task.spec)))
+        facts = {**standing.facts, **self.inputs.asked(body["input"])}
+        seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
+        named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
+        return Submitted(prediction_id, fetched(named, self.service))
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """None, once the server answers: it keeps no picture that it has answered with, and gives up a prediction
@@ -171,9 +173,6 @@ class Cog:
             else:
                 made[picture.input] = address
         return made
-
-    def _seed(self, spec: Spec) -> int:
-        return self.inputs.seed_of(spec) if self.inputs.seed else 0
 
     def _asked(self, path: str) -> Mapping[str, Any]:
         response = self.service.ask("GET", path)

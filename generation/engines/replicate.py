@@ -84,6 +84,8 @@ class Replicate:
         self.webhook_url = str(config.get("webhook_url") or "")
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
+        if isinstance(config.get("output_hosts", ()), str):
+            raise ValueError('"output_hosts" is a list, such as ["replicate.delivery"].')
         self.poll_seconds = float(config.get("poll_seconds") or (POLL_HOOKED if self.webhook_url else POLL))
 
     # -- what planning asks ----------------------------------------------------------------------------------------
@@ -231,12 +233,15 @@ class Replicate:
         return error
 
     def _standing(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
-        return predictions.standing(
+        found = predictions.standing(
             prediction,
             seed_input=self.inputs.seed,
             takes_early=takes_early,
             deadline_seconds=self.deadline_seconds,
         )
+        if isinstance(found, Pending):
+            return found
+        return replace(found, facts={**found.facts, **self.inputs.asked(prediction.get("input"))})
 
     def _at_once(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
         """The picture that an answer already holds; None sends the id to the poller, which loses nothing.

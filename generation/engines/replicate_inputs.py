@@ -197,14 +197,11 @@ class Inputs:
         wanted = log(spec.width / spec.height)
         return min(self.ratios, key=lambda one: abs(log(self.ratios[one]) - wanted))
 
-    def facts(self, spec: Spec) -> dict[str, Any]:
-        """What was asked for that is not what the spec says."""
-        made: dict[str, Any] = {}
-        if self.has_size and self.size(spec) != (spec.width, spec.height):
-            made["asked_size"] = "{}×{}".format(*self.size(spec))
-        if self.ratio_input:
-            made["asked_ratio"] = self.ratio(spec)
-        return made
+    def asked(self, sent: Any) -> dict[str, Any]:
+        """Of an input that was sent, which size or shape it asked for: {"asked_width": 1024, "asked_height": 768}."""
+        names = {"width": self.texts.get("width"), "height": self.texts.get("height"), "ratio": self.ratio_input}
+        given = sent if isinstance(sent, Mapping) else {}
+        return {f"asked_{ours}": given[theirs] for ours, theirs in names.items() if theirs and theirs in given}
 
 
 def read(config: Mapping[str, Any]) -> Inputs:
@@ -217,18 +214,21 @@ def read(config: Mapping[str, Any]) -> Inputs:
         raise ValueError(f'"inputs" names {", ".join(unknown)}; known are {", ".join(NAMES)}.')
     if ("width" in given) != ("height" in given):
         raise ValueError('"inputs" names only one of width and height; a model takes both or an aspect_ratio.')
+    max_side, multiple = int(config.get("max_side") or MOST_SIDE), int(config.get("size_multiple") or 8)
+    if not 1 <= multiple <= max_side:
+        raise ValueError(f'"size_multiple" is {multiple} and "max_side" {max_side}: no size is left.')
     seed, ratio = _named(given.get("seed", ""), "seed"), _named(given.get("aspect_ratio", ""), "aspect_ratio")
     return Inputs(
         texts={name: str(given[name]) for name in ("prompt", "negative", "width", "height") if given.get(name)},
         seed=seed["input"],
-        greatest_seed=int(seed.get("maximum", GREATEST_SEED)),
+        greatest_seed=max(1, int(seed.get("maximum", GREATEST_SEED))),
         ratio_input=ratio["input"],
         ratios=_ratios(ratio),
         pictures={role: _picture(role, one) for role, one in _mapping(given, "images").items()},
         parameters={name: _parameter(name, one) for name, one in _mapping(given, "parameters").items()},
         fixed=dict(_mapping(given, "fixed")),
-        max_side=int(config.get("max_side") or MOST_SIDE),
-        multiple=int(config.get("size_multiple") or 8),
+        max_side=max_side,
+        multiple=multiple,
     )
 
 
@@ -271,8 +271,12 @@ def _parameter(name: str, value: Any) -> Parameter:
         input=named["input"],
         label=str(named.get("label") or name.replace("_", " ").capitalize()),
         default=named.get("default"),
-        minimum=named.get("minimum"),
-        maximum=named.get("maximum"),
-        step=named.get("step"),
+        minimum=_number(named, "minimum"),
+        maximum=_number(named, "maximum"),
+        step=_number(named, "step"),
         choices={str(one): choices[one] if isinstance(choices, Mapping) else one for one in choices},
     )
+
+
+def _number(named: Mapping[str, Any], bound: str) -> float | None:
+    return None if named.get(bound) is None else float(named[bound])
