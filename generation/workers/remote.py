@@ -6,9 +6,10 @@ under way stands in the rows, so that another worker can go on with it at any mo
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import cast
@@ -200,9 +201,11 @@ class RemoteLane:
             if submitted is None:
                 return
             if submitted.result is None:
-                self._entrust(engine, job, claim, submitted.remote_id)
+                self._entrust_or_leave(engine, job, claim, submitted.remote_id)
             else:
-                self._bring_home(engine, job, claim, brief, submitted.result)
+                with _kept_or_in_doubt(engine):
+                    self._bring_home(engine, job, claim, brief, submitted.result)
+            self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
 
     def _submit(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, in_use: int
@@ -227,8 +230,17 @@ class RemoteLane:
             self.endings.drop(claim, [job])
             return None
         faults.point("submitted")
-        self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
         return submitted
+
+    def _entrust_or_leave(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> None:
+        """What the service has and could not be written down is no failure: the reaper has it looked up by its
+        marker."""
+        try:
+            self._entrust(engine, job, claim, remote_id)
+        except DatabaseError:
+            log.exception("remote.not_written", job=job.id, remote_id=remote_id)
+            connection.close()
+            self.endings.drop(claim, [job])
 
     def _entrust(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float | None = None
@@ -340,3 +352,17 @@ class RemoteLane:
         else:
             handover.never_arrived(job_id=one.job_id)
         log.info("remote.looked_up", job=one.job_id, found=remote_id is not None)
+
+
+@contextlib.contextmanager
+def _kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
+    """A picture that came with its answer is paid for: where it cannot be asked for again, whatever goes wrong on its
+    way into the store leaves the order in doubt instead of sending it again."""
+    try:
+        yield
+    except Exception as error:
+        if engine.looks_up or (isinstance(error, EngineError) and error.kind != ErrorKind.TRANSIENT):
+            raise
+        log.exception("remote.not_kept")
+        message = f"The picture was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
+        raise EngineError(ErrorKind.DOUBT, message[:500]) from error
