@@ -82,7 +82,8 @@ def answer(endpoint: Endpoint) -> Answer | None:
         status, result = message.get_status(refresh=True), message.latest_result()
     except (RedisError, NoSuchJobError):
         return None
-    if result is not None and isinstance(result.return_value, dict):
+    # What an earlier question of this name was answered outlives it in Redis.
+    if status == "finished" and result is not None and isinstance(result.return_value, dict):
         said = result.return_value
         return Answer(False, said["is_ok"], said["message"], said["seconds"], datetime.fromisoformat(said["at"]))
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
