@@ -4,8 +4,9 @@ from typing import Any
 
 from django.db import close_old_connections
 
+from campaigns.models import User
 from generation.models import Endpoint
-from generation.services import asking
+from generation.services import asking, store, workflow_checks
 from generation.workers import process
 
 
@@ -18,11 +19,31 @@ def drain(lane: str) -> bool:
         close_old_connections()
 
 
+def hash_model(model_id: int) -> str:
+    """Compute the sha256 of a registered model's files."""
+    close_old_connections()
+    try:
+        return store.hash_content(model_id=model_id)
+    finally:
+        close_old_connections()
+
+
 def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
     """Ask an endpoint how it is; what it says is the message's result."""
     close_old_connections()
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
         return asking.look(endpoint) if endpoint else {}
+    finally:
+        close_old_connections()
+
+
+def check_workflow(endpoint_id: int, user_id: int) -> dict[str, Any]:
+    """Hold an endpoint's workflow against its servers; what they say is the message's result."""
+    close_old_connections()
+    try:
+        endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
+        by = User.objects.filter(pk=user_id).first()
+        return workflow_checks.look(endpoint=endpoint, by=by) if endpoint and by else {}
     finally:
         close_old_connections()

@@ -6,9 +6,11 @@ import io
 import json
 from typing import Any
 
+import django_rq
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image, PngImagePlugin
+from rq import SimpleWorker
 
 from campaigns.errors import Invalid, NotAllowed, NotFound, Stale
 from campaigns.models import Event
@@ -17,7 +19,7 @@ from generation.engines import base as engines
 from generation.engines import comfyui_marks
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services import workflows
+from generation.services import asking, workflow_checks, workflows
 from tests import comfy_workflows, factories
 from tests.comfy_server import ComfyServer
 from tests.remote_server import serving
@@ -236,40 +238,70 @@ def test_marks_on_a_workflow_that_changed_meanwhile_are_refused(brand, lead):
 # -- checking -------------------------------------------------------------------------------------------------------
 
 
-def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, lead):
+def checked(one: Endpoint, by: Any) -> workflow_checks.Checked:
+    """Asked for, done by a worker of the lane, and read as the page reads it."""
+    workflow_checks.ask(endpoint_id=one.pk, by=by)
+    waiting = workflow_checks.answer(one)
+    assert waiting is not None and waiting.is_open
+    queue = django_rq.get_queue(one.lane)
+    SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
+    one.refresh_from_db()
+    said = workflow_checks.answer(one)
+    assert said is not None and not said.is_open
+    return said
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, lead, clean_redis):
     with serving(ComfyServer()) as good, serving(ComfyServer(checkpoints=())) as bare:
         one = uploaded(brand, lead, good.url, bare.url)
-        checked = workflows.check(endpoint_id=one.pk, by=lead)
-        assert checked.is_ok
-        assert [server.is_ok for server in checked.servers] == [True, False]
-        assert checked.servers[0].version == "0.38.1"
-        assert "there is no ckpt_name called 'sd15.safetensors'" in checked.servers[1].problems[0]
-        one.refresh_from_db()
+        said = checked(one, lead)
+        assert said.is_ok
+        assert [server.is_ok for server in said.servers] == [True, False]
+        assert said.servers[0].version == "0.38.1"
+        assert "there is no ckpt_name called 'sd15.safetensors'" in said.servers[1].problems[0]
         assert one.config["ranges"]["steps"] == {"type": "INT", "minimum": 1, "maximum": 10000, "step": 1}
-        controls = {
-            control.parameter: control for control in engines.build("comfyui", one.config).capabilities().controls
-        }
-        assert controls["guidance"].maximum == 100
+        controls = engines.build("comfyui", one.config).capabilities().controls
+        assert {control.parameter: control.maximum for control in controls}["guidance"] == 100
         assert not [order for server in (good, bare) for order in server.orders]
 
 
-def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead):
+@pytest.mark.django_db(transaction=True)
+def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead, clean_redis):
     with serving(ComfyServer(token="Bearer s3cret")) as server:
         one = uploaded(brand, lead, server.url)
-        assert not workflows.check(endpoint_id=one.pk, by=lead).is_ok
-        one.refresh_from_db()
+        assert not checked(one, lead).is_ok
         one.secret = "s3cret"
         one.save()
-        checked = workflows.check(endpoint_id=one.pk, by=lead)
-        assert checked.is_ok
-        assert "s3cret" not in repr(checked)
+        said = checked(one, lead)
+        assert said.is_ok
+        assert "s3cret" not in repr(said)
 
 
-def test_a_check_of_servers_that_are_not_there_says_so(brand, lead):
-    one = uploaded(brand, lead, "http://127.0.0.1:9")
-    checked = workflows.check(endpoint_id=one.pk, by=lead)
-    assert not checked.is_ok
-    assert "127.0.0.1:9 did not answer" in checked.servers[0].problems[0]
+@pytest.mark.django_db(transaction=True)
+def test_a_check_of_servers_that_are_not_there_says_so(brand, lead, clean_redis):
+    said = checked(uploaded(brand, lead, "http://127.0.0.1:9"), lead)
+    assert not said.is_ok
+    assert "127.0.0.1:9 did not answer" in said.servers[0].problems[0]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_check_counts_for_the_workflow_that_was_checked_only(brand, lead, clean_redis):
+    with serving(ComfyServer()) as server:
+        one = uploaded(brand, lead, server.url)
+        assert checked(one, lead).is_ok
+        changed = marked(one, lead, **{"3.denoise": "strength"})
+        assert workflow_checks.answer(changed) is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis, monkeypatch):
+    one = uploaded(brand, lead)
+    workflow_checks.ask(endpoint_id=one.pk, by=lead)
+    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0)
+    said = workflow_checks.answer(one)
+    assert said is not None and not said.is_open
+    assert "No worker of the lane cloud took the check" in said.message
 
 
 # -- who may, and the page ------------------------------------------------------------------------------------------
@@ -286,7 +318,7 @@ def test_only_leads_and_operators_change_a_workflow(brand, other_brand, person, 
         with pytest.raises(refusal):
             workflows.upload(endpoint_id=one.pk, by=by, data=data, file_name="x.json")
         with pytest.raises(refusal):
-            workflows.check(endpoint_id=one.pk, by=by)
+            workflow_checks.ask(endpoint_id=one.pk, by=by)
         with pytest.raises(refusal):
             workflows.mark(endpoint_id=one.pk, by=by, seen="", names={})
     operator = person(is_superuser=True)
@@ -325,10 +357,15 @@ def test_the_page_keeps_what_was_typed_and_says_what_is_wrong_with_it(brand, lea
     assert 'value="strictness"' in words and 'aria-invalid="true"' in words
 
 
-def test_the_page_shows_the_check_in_words(brand, lead, page_client):
+@pytest.mark.django_db(transaction=True)
+def test_the_page_shows_the_check_in_words(brand, lead, page_client, clean_redis):
+    client = page_client(lead)
     with serving(ComfyServer(without=frozenset({"VAEDecode"}))) as server:
         one = uploaded(brand, lead, server.url)
-        words = page_client(lead).post(address(brand, one), {"do": "check"}).content.decode()
+        waiting = client.post(address(brand, one), {"do": "check"}, follow=True).content.decode()
+        assert "A worker asks the servers" in waiting
+        checked(one, lead)
+    words = client.get(address(brand, one)).content.decode()
     assert "“VAE Decode” (node 8) is of the type VAEDecode, which is not installed." in words
 
 

@@ -170,7 +170,11 @@ class ComfyUI:
         with ThreadPoolExecutor(len(self.fleet.servers)) as threads:
             looks = list(threads.map(self._look_at, self.fleet.servers))
         told = dict(zip((server.name for server in self.fleet.servers), looks, strict=True))
-        lacking = [f"{name}: {sentence}" for name, one in told.items() for sentence in one["problems"]]
+        lacking = [
+            sentence if sentence.startswith(name) else f"{name}: {sentence}"
+            for name, one in told.items()
+            for sentence in one["problems"]
+        ]
         ready = sum(one["is_ok"] for one in looks)
         counted = f"{ready} of {len(told)} server{'s' if len(told) != 1 else ''} can run this workflow."
         return Health(ready > 0, " ".join([counted, *lacking]), {"servers": told, "workflow": self.workflow.digest()})

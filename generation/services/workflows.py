@@ -1,19 +1,16 @@
-"""The art director's ComfyUI workflow: uploaded to an endpoint, marked, and checked against its servers."""
+"""The art director's ComfyUI workflow: uploaded to an endpoint and marked. Its check is in workflow_checks.py."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Any, Final
 
 from django.db import transaction
 from django.db.models import Q
 
-from campaigns.encryption import Unreadable
 from campaigns.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from campaigns.models import User
-from generation.engines import base as engines
 from generation.engines import comfyui_marks
 from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse, read, saving_nodes
 from generation.models import Endpoint
@@ -23,27 +20,8 @@ ENGINE: Final = "comfyui"
 MOST_BYTES: Final = 32 * 1024 * 1024
 """Of a picture that carries its workflow; endpoints limits what is kept."""
 MOST_JSON_BYTES: Final = 1024 * 1024
-CHECK_SECONDS: Final = 8.0
 #: Of the config what belongs to one uploaded file.
 OWN: Final = ("workflow", "workflow_name", "inputs", "output_node", "ranges")
-
-
-@dataclass(frozen=True)
-class ServerCheck:
-    """One server: whether it can run the workflow, and if not why."""
-
-    name: str
-    is_ok: bool
-    problems: tuple[str, ...]
-    version: str = ""
-    devices: tuple[Mapping[str, Any], ...] = ()
-
-
-@dataclass(frozen=True)
-class Checked:
-    is_ok: bool
-    message: str
-    servers: tuple[ServerCheck, ...] = field(default=())
 
 
 @transaction.atomic
@@ -111,34 +89,17 @@ def mark(
     return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
-def check(*, endpoint_id: int, by: User) -> Checked:
-    """Ask every server whether it has the nodes, models and values that the workflow names; nothing is made.
-
-    What a server allows for the marked inputs is kept with the endpoint, for limits and choices in forms.
-    """
-    endpoint = _get(endpoint_id, by)
-    try:
-        engine = engines.build(ENGINE, {**endpoint.config, "timeout_seconds": CHECK_SECONDS}, endpoint.secret)
-        health = engine.health()
-    except (ValueError, OSError, Unreadable) as error:
-        return Checked(False, str(error))
-    told: Mapping[str, Mapping[str, Any]] = health.facts.get("servers", {})
-    ranges = next((one["ranges"] for one in told.values() if one["is_ok"]), None)
-    if ranges is not None:
-        _keep(endpoint, by, ranges)
-    servers = tuple(
-        ServerCheck(
-            name, bool(one["is_ok"]), tuple(one["problems"]), str(one.get("version", "")), tuple(one.get("devices", ()))
-        )
-        for name, one in told.items()
-    )
-    return Checked(health.is_ok, health.message, servers)
+@transaction.atomic
+def keep_ranges(*, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any]) -> None:
+    """Keep what a server allows for the marked inputs, for limits and choices in forms; nothing happens if the workflow
+    is another one by now."""
+    endpoint = _lock(endpoint_id, by)
+    if Workflow.of(endpoint.config).digest() == seen and endpoint.config.get("ranges") != ranges:
+        endpoints.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, "ranges": dict(ranges)})
 
 
-# -- the parts ------------------------------------------------------------------------------------------------------
-
-
-def _get(endpoint_id: int, by: User) -> Endpoint:
+def editable(*, endpoint_id: int, by: User) -> Endpoint:
+    """The comfyui endpoint, for a person who may change it. Raises NotFound and NotAllowed."""
     rows = Endpoint.objects.filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
     if not by.is_superuser:
         rows = rows.filter(Q(brand=None) | Q(brand__in=by.brand_ids()))
@@ -150,8 +111,11 @@ def _get(endpoint_id: int, by: User) -> Endpoint:
     return endpoint
 
 
+# -- the parts ------------------------------------------------------------------------------------------------------
+
+
 def _lock(endpoint_id: int, by: User) -> Endpoint:
-    endpoint = _get(endpoint_id, by)
+    endpoint = editable(endpoint_id=endpoint_id, by=by)
     return Endpoint.objects.select_for_update().get(pk=endpoint.pk)
 
 
@@ -189,10 +153,3 @@ def _problem(graph: Graph, name: str, place: tuple[str, str]) -> str:
 
 def _same(name: str, inputs: Mapping[str, Any], endpoint: Endpoint) -> bool:
     return name in inputs and inputs[name] == dict(endpoint.config.get("inputs") or {}).get(name)
-
-
-@transaction.atomic
-def _keep(endpoint: Endpoint, by: User, ranges: Mapping[str, Any]) -> None:
-    fresh = Endpoint.objects.select_for_update().get(pk=endpoint.pk)
-    if fresh.config == endpoint.config and fresh.config.get("ranges") != ranges:
-        endpoints.update(endpoint_id=fresh.pk, by=by, config={**fresh.config, "ranges": dict(ranges)})

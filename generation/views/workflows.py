@@ -14,8 +14,11 @@ from campaigns.pages import BrandRequest, brand_page
 from generation.engines.comfyui_marks import NAMES
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services import endpoints
+from generation.services import endpoints, workflow_checks
 from generation.services import workflows as services
+
+#: Seconds between two looks at a check that is on its way.
+ANSWER_SECONDS = 1
 
 
 @brand_page()
@@ -26,9 +29,8 @@ def page(request: BrandRequest, slug: str) -> HttpResponseBase:
         return _page(request, endpoint)
     verb = request.POST.get("do", "")
     if verb == "check":
-        checked = services.check(endpoint_id=endpoint.pk, by=request.user)
-        endpoint.refresh_from_db()
-        return _page(request, endpoint, checked=checked)
+        workflow_checks.ask(endpoint_id=endpoint.pk, by=request.user)
+        return redirect("workflow", request.brand.slug, slug)
     try:
         if verb == "upload":
             _upload(request, endpoint)
@@ -73,7 +75,6 @@ def _page(
     endpoint: Endpoint,
     *,
     refusal: Invalid | None = None,
-    checked: services.Checked | None = None,
 ) -> HttpResponseBase:
     typed = {key: value for key, value in request.POST.items() if key.startswith("mark|")} if refusal else {}
     wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}
@@ -82,7 +83,8 @@ def _page(
     context = {
         "endpoint": endpoint,
         "shown": shown,
-        "checked": checked,
+        "checked": workflow_checks.answer(endpoint),
+        "poll": ANSWER_SECONDS,
         "refusal": refusal,
         "sentences": elsewhere or ([refusal.message] if refusal and not wrong else []),
         "typed": typed,
