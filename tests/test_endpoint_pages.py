@@ -172,6 +172,14 @@ def test_an_endpoint_that_only_fails_is_failing(brand: Brand, theirs: Endpoint, 
     assert card.health.word == "failing" and card.health.is_in_trouble
 
 
+def test_a_service_that_does_not_say_how_long_it_took_is_timed_from_order_to_end(
+    brand: Brand, theirs: Endpoint, run: Run
+) -> None:
+    made = attempt(run, details={"seconds": 0.0})
+    Attempt.objects.filter(pk=made.pk).update(started_at=made.ended_at - timedelta(seconds=7))
+    assert endpoint_cards.figures(brand, [theirs])[theirs.pk].seconds == 7
+
+
 def test_the_day_is_drawn_by_the_hour_and_errors_are_told_once_each(brand: Brand, theirs: Endpoint, run: Run) -> None:
     for hours_ago in (0, 0, 3):
         attempt(run, hours_ago=hours_ago)

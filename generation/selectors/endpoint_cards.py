@@ -41,16 +41,17 @@ ENGINES: Final = {
 OF_ONE_PICTURE: Final = frozenset({ErrorKind.MODERATION, ErrorKind.INPUT, ErrorKind.CANCELLED})
 
 # The attempts of a day, found by their start (attempt_started) before anything is joined to them. Rows: (endpoint,
-# outcome, kind, attempts, of them today, seconds).
+# outcome, kind, attempts, of them today, seconds): the engine's own, from order to end where it does not say.
 _DAY = """
 WITH a AS MATERIALIZED (
-    SELECT endpoint_id, outcome, error_kind, ended_at, job_id, (details->>'seconds')::float AS seconds
+    SELECT endpoint_id, outcome, error_kind, ended_at, job_id,
+           coalesce(nullif((details->>'seconds')::float, 0), extract(epoch FROM ended_at - started_at)) AS seconds
     FROM generation_attempt
     WHERE started_at >= %(since)s AND endpoint_id = ANY(%(endpoints)s)
       AND outcome IN ('succeeded', 'failed', 'lost') AND NOT details ? 'reused_master'
 )
 SELECT a.endpoint_id, a.outcome, a.error_kind, count(*), count(*) FILTER (WHERE a.ended_at >= %(today)s),
-       coalesce(sum(a.seconds), 0)
+       coalesce(sum(a.seconds), 0)::float
 FROM a JOIN generation_job j ON j.id = a.job_id JOIN campaigns_campaign c ON c.id = j.campaign_id
 WHERE c.brand_id = %(brand)s
 GROUP BY a.endpoint_id, a.outcome, a.error_kind

@@ -69,11 +69,11 @@ class Purse:
 
     @property
     def spent_percent(self) -> float:
-        return float(min(100, 100 * self.spent / self.limit)) if self.limit else 0.0
+        return min(100.0, float(100 * self.spent / self.limit)) if self.limit else 0.0
 
     @property
     def reserved_percent(self) -> float:
-        return float(min(100 - self.spent_percent, 100 * float(self.reserved / self.limit))) if self.limit else 0.0
+        return min(100 - self.spent_percent, float(100 * self.reserved / self.limit)) if self.limit else 0.0
 
 
 def now(brand: Brand, user: User) -> list[Use]:
