@@ -82,6 +82,7 @@ def test_loras_that_cannot_be_are_explained_before_anything_is_made(tiny_model, 
     model = tiny_model("sd")
     gone = engine_with(model, loras={"gone": {"path": str(tmp_path / "gone.safetensors")}})
     assert any("LoRA 'gone' is not there" in one for one in gone.validate(task(0).spec))
+    assert not gone.health().is_ok and "LoRA 'gone'" in gone.health().message
     file = str(tiny_models.lora(model, tmp_path / "house.safetensors", 0))
     engine = engine_with(model, loras={"house": file})
     assert engine.validate(with_loras(0, {"house": 0.5}).spec) == []

@@ -16,7 +16,7 @@ from campaigns.errors import Conflict, Invalid, NotAllowed
 from campaigns.models import Event
 from generation.engines.weights import digest
 from generation.models import LocalModel
-from generation.services import store
+from generation.services import planning, store
 from tests import factories as f
 
 pytestmark = pytest.mark.django_db
@@ -120,3 +120,20 @@ def test_the_command_registers_lists_and_hashes(folder: Path) -> None:
         said("hash", "House model")
     with pytest.raises(CommandError, match="not a diffusers folder"):
         said("add", str(folder / "unet"), "--name", "y", "--licence", "z")
+
+
+def test_a_model_that_may_not_be_used_any_more_is_planned_with_no_more(
+    model: LocalModel, folder: Path, operator: Any, person: Any
+) -> None:
+    brand = f.BrandFactory()
+    campaign = f.CampaignFactory(brand=brand, subjects=[f.SubjectFactory(brand=brand)])
+    f.OutputSpecFactory(campaign=campaign, width=512, height=512)
+    version = f.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
+    endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
+    asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot"}
+    by = person("campaign_manager", brand=brand)
+    assert planning.preview(**asked, by=by).can_be_planned
+    store.change(model_id=model.pk, by=operator, is_usable=False)
+    with pytest.raises(Invalid) as refusal:
+        planning.preview(**asked, by=by)
+    assert "House model, which may not be used any more" in refusal.value.problems[0].message

@@ -64,6 +64,8 @@ class Diffusers:
     overlap: decode beside the next batch; true on CUDA. warm_up: load and compile when the worker starts.
     reserve_bytes: working memory beside the weights; memory_limit_bytes: for all models of the process together.
     loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
+    controlnets: {"canny": …, "depth": …, "pose": …}, folders. ip_adapter: {"folder": …, "file": …, "encoder": …}.
+    refiner: a folder for image to image, for recipes.
     """
 
     name = "diffusers"
@@ -142,6 +144,8 @@ class Diffusers:
             family = self.family
         except EngineError as error:
             return Health(False, error.message)
+        if missing := self.equipment.missing():
+            return Health(False, " ".join(missing))
         facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
         torch_module = sys.modules.get("torch")
         if torch_module is not None and torch_module.cuda.is_available():
