@@ -168,6 +168,16 @@ def test_an_endpoint_begins_with_what_its_latest_picture_was_made_with(
     assert client.post(f"{address}engine/", mine).context["settings"][0].value == ""
 
 
+def test_another_endpoint_brings_its_own_size_unless_one_was_chosen(
+    client: Any, address: str, painter: Endpoint
+) -> None:
+    ready = factories.EndpointFactory(engine="ready", name="Ready")
+    own = posted(ready, settings_of=painter.pk, width=768, height=768)  # what the painter makes by itself
+    assert client.post(f"{address}engine/", own).context["size"] == (1024, 1024)
+    chosen = posted(ready, settings_of=painter.pk, width=512, height=640)
+    assert client.post(f"{address}engine/", chosen).context["size"] == (512, 640)
+
+
 def test_another_endpoint_is_offered_only_where_it_would_help(client: Any, address: str, painter: Endpoint) -> None:
     packshot = factories.EndpointFactory(name="Packshot studio")
     words = client.post(f"{address}make/", posted(painter, text="a mug in {glaze}"), headers=HTMX).content.decode()
@@ -298,12 +308,14 @@ def test_when_it_ends_the_whole_result_takes_the_place_of_what_was_watched(clien
 def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, address: str, run: Run) -> None:
     other = factories.EndpointFactory(engine="ready", name="Ready")
     factories.EndpointFactory(engine="ready", name="Switched off", is_enabled=False)
+    factories.EndpointFactory(name="Needs a photo")
     for job in Job.objects.filter(run=run):
         failed(job, "Your request was refused by our safety system.")
     ended(run)
     words = client.get(f"{address}{run.pk}/").content.decode()
     assert "Painter said: Your request was refused by our safety system." in words
     assert f'name="endpoint" value="{other.pk}"' in words and "Switched off" not in words
+    assert words.count("/again/") == 2, "one form, with its address for htmx and without"
     answer = client.post(f"{address}{run.pk}/again/", {"endpoint": other.pk}, headers=HTMX)
     begun = Run.objects.latest("pk")
     assert (begun.endpoint, answer["HX-Replace-Url"]) == (other, f"{address}?try={begun.pk}")

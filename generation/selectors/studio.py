@@ -14,10 +14,11 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import Brand, ReferencePhoto, Subject, User
 from campaigns.selectors import subjects
 from generation import causes
-from generation.choices import AttemptOutcome, JobState, RunState
+from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import AssetVersion, Attempt, Job, Run
 from generation.selectors import lanes
 from generation.selectors.endpoints import Offer
+from generation.services.orders import SEED_AXIS
 
 SHOWN = 12
 EXAMPLES = 6
@@ -104,6 +105,10 @@ class Result:
     @property
     def failed(self) -> Picture | None:
         return next((one for one in self.pictures if one.problem and not one.is_underway), None)
+
+    @property
+    def heeds_seed(self) -> bool:
+        return SEED_AXIS in self.run.definition["rows"][0]
 
     @property
     def first(self) -> Picture | None:
@@ -217,6 +222,7 @@ def photo_of(subject: Subject) -> ReferencePhoto | None:
 def _made_by(user: User, brand: Brand, offer: Offer) -> list[Any]:
     latest = (
         Attempt.objects.filter(endpoint=offer.endpoint, outcome=AttemptOutcome.SUCCEEDED, job__campaign__brand=brand)
+        .exclude(job__run__stage=Stage.SANDBOX)
         .order_by("-id")
         .values_list("job_id", flat=True)[:LOOKED_AT]
     )

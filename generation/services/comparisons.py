@@ -117,23 +117,14 @@ def start(
     base = secrets.randbelow(prompts.MAX_SEED - MOST_ROWS) if seed is None else seed
     count = len(subjects or words)
     made: Comparison = Comparison.objects.create(brand=brand, name=name.strip(), row_count=count, created_by=by)
-    studio = studios.ensure(brand=brand, by=by) if words else None
     sandbox = campaigns.sandbox(brand=brand, by=by)
     planned = []
     for position, side in enumerate(sides):
-        version = side.version or studios.words(
-            studio=studio, by=by, text=f"{{{WORDS}}}", parameters=dict(side.parameters),
-            needs={"engine": side.endpoint.engine},
-        )  # fmt: skip
+        version, rows = _free(brand, side, words, by) if words else _of_products(side, subjects)
         capabilities = orders.open_engine(side.endpoint).capabilities()
         size = "x".join(map(str, orders.master_size(width, height, capabilities)))
-        rows: list[dict[str, Any]] = (
-            [{"subject": studio.subject_id, WORDS: said.strip(), "size": size} for said in words]
-            if studio
-            else [{"subject": pk, "size": size, **_variant(version, at)} for at, pk in enumerate(subjects)]
-        )
-        if SEED_AXIS in capabilities.obeys:
-            rows = [{**row, SEED_AXIS: base + at} for at, row in enumerate(rows)]
+        seeds = [{SEED_AXIS: base + at} if SEED_AXIS in capabilities.obeys else {} for at in range(count)]
+        rows = [{**row, "size": size, **own} for row, own in zip(rows, seeds, strict=True)]
         run = _planned(side, name, campaign=sandbox, prompt_version=version, endpoint=side.endpoint, rows=rows, by=by)
         ComparisonColumn.objects.create(comparison=made, position=position, run=run)
         planned.append(run)
@@ -216,9 +207,20 @@ def _check(name: str, sides: Sequence[Side], subjects: Sequence[int], words: Seq
         raise Invalid(problems[0].message, problems)
 
 
-def _variant(version: PromptVersion, row: int) -> dict[str, Any]:
-    variants = prompts.expand_axes(version.axes)
-    return dict(variants[row % len(variants)]) if variants else {}
+def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[PromptVersion, list[dict[str, Any]]]:
+    """One version for all rows, which each bring their words."""
+    studio = studios.ensure(brand=brand, by=by)
+    needs = {"engine": side.endpoint.engine}
+    parameters = dict(side.parameters)
+    version = studios.words(studio=studio, by=by, text=f"{{{WORDS}}}", parameters=parameters, needs=needs)
+    return version, [{"subject": studio.subject_id, WORDS: said.strip()} for said in words]
+
+
+def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, list[dict[str, Any]]]:
+    """The side's version on each product, with the n-th variant of its axes on the n-th."""
+    assert side.version is not None
+    variants = prompts.expand_axes(side.version.axes) or [{}]
+    return side.version, [{"subject": pk, **variants[at % len(variants)]} for at, pk in enumerate(subjects)]
 
 
 def _planned(side: Side, name: str, **asked: Any) -> Run:

@@ -85,6 +85,13 @@ def reference(capabilities: Capabilities) -> Reference | None:
     return next((Reference(role, False) for role in ROLES if role in optional), None)
 
 
+def fits(wish: Wish, capabilities: Capabilities) -> bool:
+    """True unless the engine lacks what it works from: words, or a picture of a product."""
+    role = reference(capabilities)
+    has_picture = bool(wish.photo or wish.subject)
+    return (bool(wish.text.strip()) or not capabilities.obeys_prompt) and (has_picture or not (role and role.is_needed))
+
+
 @transaction.atomic
 def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
     """Make the pictures of a wish, from now on. Equal words are one version of the studio's prompt.

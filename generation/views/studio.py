@@ -226,6 +226,8 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
     offer = desk.chosen
     capabilities = offer.capabilities if offer else None
     if offer and filled.settings_of != str(offer.endpoint.pk):
+        before = next((one for one in desk.offers if str(one.endpoint.pk) == filled.settings_of), None)
+        filled = studio_form.resized(filled, before)
         filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
     styles = StylePreset.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).order_by("name")
     context: dict[str, Any] = {
@@ -253,7 +255,10 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
 def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str, Any]:
     context: dict[str, Any] = {"result": result, "poll": POLL_SECONDS}
     if not result.is_underway:
-        able = [one for one in endpoints.offers(request.brand) if not one.problem]
+        wish = services.wish_of(result.run)
+        able = [
+            one for one in endpoints.offers(request.brand) if one.capabilities and services.fits(wish, one.capabilities)
+        ]
         context["others"] = [one for one in able if one.endpoint.pk != result.run.endpoint_id]
         context["templates"] = prompt_selectors.templates(request.user, brand_id=request.brand.pk)
     return context

@@ -152,6 +152,14 @@ def begun(filled: Filled, offer: Offer, usual: Mapping[str, Any]) -> Filled:
     return replace(filled, settings=taken, settings_of=str(offer.endpoint.pk))
 
 
+def resized(filled: Filled, before: Offer | None) -> Filled:
+    """Without the size where it was no choice, but what the endpoint before makes by itself."""
+    if before is None or before.capabilities is None:
+        return filled
+    own = sized(Filled(), before.capabilities)
+    return replace(filled, width="", height="") if (filled.width, filled.height) == tuple(map(str, own)) else filled
+
+
 def sized(filled: Filled, capabilities: Capabilities) -> tuple[int, int]:
     """Width and height as the endpoint makes what is written, its own size where nothing is."""
     width, height = (number(text) or 0 for text in (filled.width, filled.height))
