@@ -410,6 +410,15 @@ def test_the_secret_is_in_no_page_no_api_answer_no_event_and_no_log(
     assert "overflow" in said[0]
 
 
+def test_the_api_tells_limits_and_terms_but_neither_settings_nor_secret(
+    theirs: Endpoint, viewer: User, api_client: Callable[[User], Any]
+) -> None:
+    Endpoint.objects.filter(pk=theirs.pk).update(max_per_minute=600, caution="demo model")
+    (told,) = api_client(viewer).get("/api/v1/endpoints/").json()["results"]
+    assert (told["max_per_minute"], told["max_concurrent"], told["caution"]) == (600, None, "demo model")
+    assert not {"config", "secret", "sealed_secret", "prices"} & set(told)
+
+
 # -- asking it ---------------------------------------------------------------------------------------------------------
 
 

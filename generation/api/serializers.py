@@ -25,7 +25,11 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
             "price_per_image",
             "seconds_per_image",
             "batch_size",
+            "max_concurrent",
+            "max_per_second",
+            "max_per_minute",
             "licence_note",
+            "caution",
             "is_enabled",
         ]
 
