@@ -106,7 +106,7 @@ class DestinationForm(ServiceForm):
 
     class Meta:
         model = Destination
-        exclude: ClassVar = []
+        exclude: ClassVar[list[str]] = []
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -4,15 +4,16 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('campaigns', '0020_studio'),
-        ('generation', '0015_attempt_marker'),
+        ("campaigns", "0020_studio"),
+        ("generation", "0015_attempt_marker"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='ledgerentry',
-            index=models.Index(condition=models.Q(('kind__in', ['settle', 'doubt'])), fields=['at'], name='ledger_spent'),
+            model_name="ledgerentry",
+            index=models.Index(
+                condition=models.Q(("kind__in", ["settle", "doubt"])), fields=["at"], name="ledger_spent"
+            ),
         ),
     ]

@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('generation', '0018_attempt_started'),
+        ("generation", "0018_attempt_started"),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='endpointstanding',
-            name='told_at',
-            field=models.DateTimeField(blank=True, help_text='operators know that it makes nothing', null=True),
+            model_name="endpointstanding",
+            name="told_at",
+            field=models.DateTimeField(blank=True, help_text="operators know that it makes nothing", null=True),
         ),
     ]

@@ -39,7 +39,8 @@ def create(
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
-    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=dict(config or {}), secret=secret)
+    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=dict(config or {}))
+    destination.secret = secret
     _ensure_valid(destination)
     destination.save()
     _publish_saved(destination, by, secret_changed=bool(secret))
