@@ -31,7 +31,8 @@ ALLOWED = {
     "running>cancelled paused>running paused>cancelled finished>running",
     "job": "queued>running queued>held queued>cancelled queued>succeeded running>succeeded running>failed "
     "running>cancelled running>waiting running>queued running>held running>quarantined waiting>running "
-    "waiting>cancelled waiting>failed waiting>held held>queued held>cancelled failed>queued quarantined>queued quarantined>cancelled",
+    "waiting>cancelled waiting>failed waiting>held held>queued held>cancelled failed>queued quarantined>queued "
+    "quarantined>cancelled",
     "asset": "making>in_review making>failed making>superseded failed>making failed>superseded in_review>approved "
     "in_review>rejected in_review>revising in_review>superseded revising>in_review revising>superseded "
     "revising>failed approved>in_review approved>stale approved>revoked approved>superseded rejected>in_review "
