@@ -54,7 +54,7 @@ def plain(trial: Trial, folder: Path) -> dict[str, Any]:
     """(a) As the documentation of diffusers shows it."""
     from diffusers import DiffusionPipeline
 
-    pipe = DiffusionPipeline.from_pretrained(folder / "model", torch_dtype=getattr(torch, trial.dtype))
+    pipe = DiffusionPipeline.from_pretrained(folder / "model", dtype=getattr(torch, trial.dtype))
     pipe.to(trial.device)
     pipe.set_progress_bar_config(disable=True)
 

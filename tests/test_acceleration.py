@@ -240,6 +240,22 @@ def test_the_loop_reads_no_value_off_the_device(tiny_model: Callable[[str], Path
     assert latents.device.type == "meta" and latents.shape == (2, 4, SIZE // 2, SIZE // 2)
 
 
+def test_the_loop_of_flux_reads_no_value_off_the_device_either(tiny_model: Callable[[str], Path]):
+    loaded = engine(tiny_model("flux"))._load()
+    pipe = loaded.text.to("meta")
+    pipe.scheduler = loaded.fresh_scheduler("")
+    latents = pipe(
+        prompt_embeds=torch.zeros(1, 77, 32, device="meta"),
+        pooled_prompt_embeds=torch.zeros(1, 32, device="meta"),
+        width=SIZE,
+        height=SIZE,
+        num_inference_steps=3,
+        generator=torch.Generator("cpu"),
+        output_type="latent",
+    ).images
+    assert latents.device.type == "meta"
+
+
 # -- decoding beside the next batch ------------------------------------------------------------------------------------
 
 

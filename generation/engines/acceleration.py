@@ -345,15 +345,21 @@ def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -
     options = dict(torch._inductor.list_mode_options(mode or "default"))
     if settings.is_repeatable:
         options["deterministic"] = True
-    if compiling == "regional" and getattr(denoiser, "_repeated_blocks", None):
+    regions = [module for module in denoiser.modules() if type(module).__name__ in _blocks_of(denoiser)]
+    for region in regions if compiling == "regional" and regions else [denoiser]:
         # A step cache looks at the first block's output to decide, which no graph can hold.
-        denoiser.compile_repeated_blocks(fullgraph=settings.tier != "draft", dynamic=False, options=options)
-    else:
-        denoiser.compile(dynamic=False, options=options)
+        fullgraph = region is not denoiser and settings.tier != "draft"
+        region.compile(fullgraph=fullgraph, dynamic=False, options=options)
     # Decoding runs beside the next batch on a thread of its own, where recorded CUDA graphs cannot be replayed.
     still = {key: value for key, value in options.items() if key != "triton.cudagraphs"}
     pipe.vae.decoder.compile(dynamic=False, options=still)
     return f"compile:{compiling}:{mode or 'default'}"
+
+
+def _blocks_of(denoiser: Any) -> set[str]:
+    """The classes of the blocks that a network repeats; diffusers names the attention of U-Nets only, but a quarter of
+    SDXL's work is in convolutions, each between a normalisation and an activation that can be one kernel."""
+    return {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
 
 
 @contextmanager
