@@ -252,10 +252,12 @@ def reap() -> int:
 def _was_ordered(job: Job) -> bool:
     """What a remote service has, or may have, goes on waiting for it; True if the job was such a one."""
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("sent_at", "remote_id").first()
-    if attempt is None or attempt.sent_at is None or job.deaths + 1 >= MAX_DEATHS:
+    if attempt is None or attempt.sent_at is None:
         return False
     message = "The worker died or was cut off after the order was sent."
     if attempt.remote_id or _looks_up(job.endpoint):
+        if job.deaths + 1 >= MAX_DEATHS:
+            return False
         poll_at = timezone.now() + timedelta(seconds=0 if attempt.remote_id else LOOK_UP_SECONDS)
         _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=poll_at, deaths=job.deaths + 1)
     else:
