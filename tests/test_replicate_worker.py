@@ -103,18 +103,23 @@ def test_webhooks_bring_pictures_home_long_before_the_next_look(
     assert set(server.answers) == {204}
 
 
-def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(clean_redis: Any) -> None:
+@pytest.mark.parametrize(("at_once", "lost"), [(None, 0), (1, 2)], ids=["calls at once", "lost answers"])
+def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(
+    at_once: int | None, lost: int, clean_redis: Any
+) -> None:
     with serving(Cog()) as server:
         server.seconds = 0.2
-        server.fail_next("PUT /predictions/{id}", CUT_AFTER)
+        server.fail_next("PUT /predictions/{id}", *[CUT_AFTER] * lost)
         at = queued.endpoint(
             engine="replicate", lane=Lane.CLOUD, cog=True, base_url=server.url, settle_seconds=0.5, max_side=1024
         )
+        at.max_concurrent = at_once
+        at.save()
         queued.run(queued.campaign(), at, 6)
         with processes.running("worker", "cloud"):
             all_end()
         assert states() == {JobState.SUCCEEDED: 6}
-        assert len(server.runs) == 7  # the lost answer was made again: it cost time, no money
+        assert len(server.runs) == 6 + lost  # what was lost is made again: it costs time, no money
     every_picture_is_the_one_that_was_asked_for()
 
 
