@@ -22,7 +22,7 @@ from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind,
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Run
-from generation.services import assets, duplicates, nudges
+from generation.services import assets, duplicates, nudges, store
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
 from generation.states import JOB
@@ -94,7 +94,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         )
         _end(held, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
-            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=dict(made.details)
+            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=store.recorded(made.details)
         )
         _settle(job, _cost(held, made))
         spine.publish(
