@@ -28,6 +28,8 @@ from generation.states import JOB
 
 POLL_LEASE_SECONDS = 15.0
 """For how long whoever took due jobs has them to itself; then another may ask."""
+SLACK_SECONDS = 600.0
+"""By how much a service's clock and ours, or two orders on their way, may be apart."""
 
 _TAKE_DUE = """
 UPDATE generation_job j SET poll_at = now() + %(lease)s * interval '1 second'
@@ -178,6 +180,7 @@ def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:
 
 
 def remote_ids_since(endpoint_id: int, since: datetime) -> frozenset[str]:
-    """Remote ids that are known to belong to orders of this endpoint sent at or after `since`."""
-    known = Attempt.objects.filter(endpoint_id=endpoint_id, sent_at__gte=since).exclude(remote_id="")
+    """Remote ids that are known to belong to orders of this endpoint sent at or shortly before `since`, or after it."""
+    earliest = since - timedelta(seconds=SLACK_SECONDS)
+    known = Attempt.objects.filter(endpoint_id=endpoint_id, sent_at__gte=earliest).exclude(remote_id="")
     return frozenset(known.values_list("remote_id", flat=True))

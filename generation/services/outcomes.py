@@ -255,11 +255,14 @@ def _was_ordered(job: Job) -> bool:
     if attempt is None or attempt.sent_at is None:
         return False
     message = "The worker died or was cut off after the order was sent."
-    if attempt.remote_id or _looks_up(job.endpoint):
+    if attempt.remote_id:
         if job.deaths + 1 >= MAX_DEATHS:
             return False
-        poll_at = timezone.now() + timedelta(seconds=0 if attempt.remote_id else LOOK_UP_SECONDS)
-        _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=poll_at, deaths=job.deaths + 1)
+        _end(job, JobState.WAITING, remote_id=attempt.remote_id, poll_at=timezone.now(), deaths=job.deaths + 1)
+    elif _looks_up(job.endpoint):
+        # Nothing of this picture was in the worker's hands that could have killed it.
+        later = timezone.now() + timedelta(seconds=LOOK_UP_SECONDS)
+        _end(job, JobState.WAITING, remote_id="", poll_at=later)
     else:
         _hold_in_doubt(job, EngineError(ErrorKind.DOUBT, message), "reaper")
     return True
