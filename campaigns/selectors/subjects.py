@@ -27,7 +27,9 @@ class Page:
 
 def visible(user: User, brand: Brand, *, kind: str = "", is_active: bool = True, words: str = "") -> QuerySet[Any]:
     """A brand's subjects, of one kind, whose key or name holds every word."""
-    found = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active, studio=None)
+    found = Subject.objects.visible_to(user).filter(brand=brand, is_active=is_active)
+    if not is_active:
+        found = found.filter(studio=None)  # its subject is retired from the start
     if kind:
         found = found.filter(kind=kind)
     for word in words.split():
