@@ -131,10 +131,10 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
 
 def test_the_point_names_are_those_in_the_code() -> None:
     found = subprocess.run(
-        ["grep", "-rhoE", r'faults\.point\("[a-z.]+"\)', "generation"],
+        ["grep", "-rhoE", r'faults\.point\("[a-z._]+"\)', "generation"],
         cwd=processes.ROOT,
         capture_output=True,
         text=True,
     ).stdout
-    assert {line.split('"')[1] for line in found.split()} == set(faults.POINTS)
+    assert {line.split('"')[1] for line in found.split()} == {*faults.POINTS, *faults.AT_SERVICES}
     assert os.environ.get(faults.ENVIRONMENT_VARIABLE) is None

@@ -28,6 +28,7 @@ from generation.states import JOB
 
 POLL_LEASE_SECONDS = 15.0
 """For how long whoever took due jobs has them to itself; then another may ask."""
+ANSWERED = "answered"
 SLACK_SECONDS = 600.0
 """By how much a service's clock and ours, or two orders on their way, may be apart."""
 
@@ -97,6 +98,11 @@ def entrust(*, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: floa
         lease_expires_at=None,
     )
     return bool(moved)
+
+
+def answered(*, job_id: int, token: uuid.UUID) -> None:
+    """The service has answered with the picture itself: the order is no longer open there, only here."""
+    Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(remote_id=ANSWERED)
 
 
 def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:

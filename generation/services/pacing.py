@@ -62,6 +62,16 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     last_error = %(error)s, last_error_kind = 'rate', last_error_at = %(now)s
 """
 
+# Where the limits are known, a refusal is two orders that came closer together than they were sent: no fewer at once.
+_PAUSED = """
+INSERT INTO generation_endpointstanding AS s
+    (endpoint_id, breaker, failures, trips, resume_at, last_error, last_error_kind, last_error_at)
+VALUES (%(endpoint)s, 'closed', 0, 0, %(resume)s, %(error)s, 'rate', %(now)s)
+ON CONFLICT (endpoint_id) DO UPDATE SET
+    resume_at = greatest(s.resume_at, %(resume)s),
+    last_error = %(error)s, last_error_kind = 'rate', last_error_at = %(now)s
+"""
+
 _FAILED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, last_error, last_error_kind, last_error_at)
@@ -201,7 +211,8 @@ def failed(endpoint: Endpoint, error: EngineError, *, in_use: int = 1, sent_at: 
     if error.kind == ErrorKind.RATE:
         pause = REFUSED_PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
         values |= {"in_use": max(1, in_use), "resume": now + timedelta(seconds=pause), "sent": sent_at or now}
-        _execute(_REFUSED, values)
+        knows = endpoint.max_concurrent and (endpoint.max_per_second or endpoint.max_per_minute)
+        _execute(_PAUSED if knows else _REFUSED, values)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.DOUBT):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
         breaker, until, failures = _execute(_FAILED, values)[0]

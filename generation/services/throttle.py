@@ -1,7 +1,7 @@
 """How fast an endpoint may be asked: its orders per second and per minute, counted in Redis for all workers together.
 
 A sliding log of the latest orders (pyrate-limiter), by Redis's own clock. The windows are a little longer than the
-service's, because two orders sent apart may arrive closer together; and a second's orders are not sent all at once.
+service's, because two orders sent apart may arrive closer together; and a second's orders are spread over it.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ log = structlog.get_logger(__name__)
 
 SECOND_MS = 1030
 MINUTE_MS = 60_500
+SPREAD = 0.94
+"""How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
+AHEAD_SECONDS = 0.3
+"""How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window."""
 AWAY_SECONDS = 1.0
 """How long to wait when Redis is away: without its count nothing is ordered, what is under way goes on."""
 
@@ -32,19 +36,19 @@ _buckets: dict[tuple[int, float | None, float | None], RedisBucket] = {}
 
 @dataclass(frozen=True)
 class Room:
-    """orders: how many might be sent now, None where nothing limits them. wait_seconds: when there may be more."""
+    """orders: how many might be claimed now, None where nothing limits them. wait_seconds: when there may be more."""
 
     orders: int | None
     wait_seconds: float = 0.0
 
 
 def room(endpoint: Endpoint) -> Room:
-    """How many orders the endpoint's limits leave at this moment. Nothing is counted by asking."""
+    """How many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
     rates = _rates(endpoint.max_per_second, endpoint.max_per_minute)
     if not rates:
         return Room(None)
     try:
-        now = _now_ms()
+        now = _now_ms() + round(AHEAD_SECONDS * 1000)
         return min((_left(endpoint, rate, now) for rate in rates), key=lambda one: (one.orders, -one.wait_seconds))
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
@@ -104,7 +108,7 @@ def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
         window = math.ceil(SECOND_MS * whole / per_second)
         quarter = math.ceil(whole / 4)
         if quarter < whole:
-            found.append(Rate(quarter, math.floor(window * quarter / whole)))  # never sparser than the whole
+            found.append(Rate(quarter, math.floor(window * quarter / whole * SPREAD)))
         found.append(Rate(whole, window))
     if per_minute:
         whole = max(1, math.floor(per_minute))

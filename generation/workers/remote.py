@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,8 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 """How soon to look again while orders are being sent; a call that ends wakes the lane too."""
+COUNTED_FOR_SECONDS = 0.02
+"""An order that goes out later than this after it was counted is counted again: the service counts it when it comes."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
@@ -204,6 +207,8 @@ class RemoteLane:
                 self._entrust_or_leave(engine, job, claim, submitted.remote_id)
             else:
                 with _kept_or_in_doubt(engine):
+                    handover.answered(job_id=job.id, token=claim.token)
+                    self._awake.set()
                     self._bring_home(engine, job, claim, brief, submitted.result)
             self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
 
@@ -212,9 +217,12 @@ class RemoteLane:
     ) -> Submitted | None:
         """The order, its intent written before. None if there is nothing more to do with it here."""
         throttle.wait(endpoint)
+        counted_at = time.monotonic()
         marker = handover.intend(job_id=job.id, token=claim.token)
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
+        if time.monotonic() - counted_at > COUNTED_FOR_SECONDS:
+            throttle.wait(endpoint)
         faults.point("intended")
         sent_at = timezone.now()
         try:
