@@ -92,7 +92,7 @@ def test_an_empty_account_holds_what_waits_for_it(clean_redis: Any) -> None:
 
 
 def test_known_limits_are_kept_without_a_refusal(clean_redis: Any) -> None:
-    limits = (Window(5, 1.0),)
+    limits = (Window(5, 0.9),)  # a tenth of a second for what a busy machine delays on the way
     with serving(OpenAIServer(is_compatible=True, limits=limits, most_at_once=3)) as server:
         queued.run(queued.campaign(), endpoint(server, max_per_second=5, max_concurrent=3), 25)
         work_until_ended()

@@ -176,7 +176,7 @@ def test_no_more_orders_are_under_way_than_the_endpoint_takes(darkroom: Darkroom
 
 
 def test_known_limits_are_kept_by_all_workers_together(darkroom: Darkroom, clean_redis: Any) -> None:
-    darkroom.limits = (Window(5, 1.0),)
+    darkroom.limits = (Window(5, 0.9),)  # a tenth of a second for what a busy machine delays on the way
     endpoint = an_endpoint(darkroom, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50})
     queued.run(queued.campaign(), endpoint, 14)
     with working("one"), working("two"):
