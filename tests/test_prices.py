@@ -16,7 +16,8 @@ TOKENS = {"million_text_input_tokens": 5, "million_image_input_tokens": "8.00", 
 amounts = st.decimals(0, 1000, places=6)
 tables = st.dictionaries(st.sampled_from(sorted(prices.UNITS)), amounts)
 usages = st.dictionaries(
-    st.sampled_from([unit.usage for unit in prices.UNITS.values()]), st.integers(0, 10_000_000) | st.floats(0, 3600)
+    st.sampled_from([unit.usage for unit in prices.UNITS.values()]),
+    st.integers(0, 10_000_000) | st.floats(0, 3600, allow_subnormal=False),
 )
 
 
@@ -119,7 +120,12 @@ def test_a_wrong_table_is_told_in_sentences(table: Any, sentences: list[str]) ->
             prices.cost(table, {"images": 1})
 
 
-@given(st.dictionaries(st.text(max_size=8) | st.sampled_from(sorted(prices.UNITS)), st.text(max_size=6) | st.floats()))
+@given(
+    st.dictionaries(
+        st.text(max_size=8) | st.sampled_from(sorted(prices.UNITS)),
+        st.text(max_size=6) | st.floats(allow_subnormal=False),
+    )
+)
 def test_any_table_is_either_told_or_counted(table: dict[str, Any]) -> None:
     if not prices.problems(table):
         assert prices.cost(table, {"images": 2, "seconds": 3}) >= 0
