@@ -109,7 +109,8 @@ _ALL = (
         "quota",
         "account empty",
         "pause",
-        "The account at this engine is used up. These wait; they go on when the operator has filled it again.",
+        "The account at this service is used up, or it refuses our key; its own words are below. These wait, and go "
+        "on when the operator has seen to it.",
         Mend.AGAIN,
     ),
     Cause(
@@ -117,7 +118,7 @@ _ALL = (
         "in doubt",
         "search",
         "The order was sent and its answer was lost, and this service cannot be asked. It may have been paid for and "
-        "counts as spent. Look at the account, then order again.",
+        "counts as spent. Look at the service's account: say so if it was not charged, then order again.",
         Mend.AGAIN,
     ),
     Cause(

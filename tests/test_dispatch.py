@@ -12,7 +12,7 @@ from django.db import connection, connections
 from django.utils import timezone
 
 from campaigns.models import Event
-from generation.choices import AttemptOutcome, JobState
+from generation.choices import AttemptOutcome, JobState, Lane
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
 from generation.services import dispatch, outcomes, retries
@@ -80,6 +80,18 @@ def test_jobs_that_must_wait_are_not_claimed():
 
 
 @pytest.mark.django_db(transaction=True)
+def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_hold_up_nobody():
+    campaign = queued.campaign()
+    off, on = queued.endpoint(), queued.endpoint()
+    queued.run(campaign, off, 2, priority=5)
+    queued.run(campaign, on, 2)
+    Endpoint.objects.filter(pk=off.pk).update(is_enabled=False)
+    assert {job.endpoint_id for job in dispatch.claim(lane=Lane.CPU, worker="w").jobs} == {on.pk}
+    assert not dispatch.claim(lane=Lane.CPU, worker="w")
+    Endpoint.objects.filter(pk=off.pk).update(is_enabled=True)
+    assert len(dispatch.claim(lane=Lane.CPU, worker="w").jobs) == 2
+
+
 def test_sixteen_claimers_never_take_the_same_job():
     endpoint = queued.endpoint(batch_size=3)
     for _ in range(3):

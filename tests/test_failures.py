@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from campaigns.errors import Conflict, NotAllowed
 from campaigns.models import Campaign, Event, User
@@ -16,7 +17,7 @@ from generation.causes import Mend
 from generation.engines.base import ErrorKind
 from generation.models import Asset, Job, LedgerEntry, Run
 from generation.selectors import failures
-from generation.services import budget, retries
+from generation.services import budget, doubts, retries
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -37,6 +38,18 @@ def failed(run: Run, kind: str, message: str, *, status: str = "failed", **job: 
     ).job  # fmt: skip
     factories.AssetFactory(cell=made.cell, state="failed" if status != "held" else "making")
     return made
+
+
+@pytest.fixture
+def page_of(client: Any) -> Any:
+    """What a person reads on the run's page."""
+
+    def read(user: User, run: Run) -> str:
+        client.force_login(user)
+        text: str = client.get(reverse("run", args=[run.campaign.brand.slug, run.pk])).content.decode()
+        return text
+
+    return read
 
 
 def seen(run: Run) -> list[tuple[str, int, str]]:
@@ -189,6 +202,27 @@ def test_what_waits_for_an_account_goes_on(run: Run, manager: User) -> None:
     assert set(Job.objects.filter(pk__in=[job.pk for job in jobs]).values_list("status", "hold_reason")) == {
         ("queued", "")
     }
+
+
+def test_what_counts_as_spent_in_doubt_is_freed_once_the_account_shows_that_it_was_not_charged(
+    run: Run, manager: User, reviewer: User, page_of: Any
+) -> None:
+    job = failed(run, "doubt", "No answer.", status="held", hold_reason="in_doubt")
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind="doubt", amount=Decimal("0.24"))
+    [group] = failures.groups(run)
+    assert (group.cause.code, group.doubted) == ("doubt", Decimal("0.24"))
+    address = reverse("run_act", args=[run.campaign.brand.slug, run.pk, "not-charged"])
+    assert "It was not charged" not in page_of(reviewer, run)
+    assert address in page_of(manager, run)
+    with pytest.raises(NotAllowed):
+        doubts.take_back(run_id=run.pk, by=reviewer)
+    spent = budget.standing(run.campaign).spent
+    assert doubts.take_back(run_id=run.pk, by=manager) == Decimal("0.24")
+    assert spent - budget.standing(run.campaign).spent == Decimal("0.24")
+    assert "It was not charged" not in page_of(manager, run)
+    assert Event.objects.get(type="generation.run.doubt_taken_back").payload == {"amount": "0.240000"}
+    with pytest.raises(Conflict):
+        doubts.take_back(run_id=run.pk, by=manager)
 
 
 def test_jobs_of_another_run_are_not_tried_with_this_one(run: Run, manager: User, brand: Any) -> None:

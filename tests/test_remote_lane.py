@@ -17,7 +17,7 @@ from django.utils import timezone
 
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Lane, LedgerKind
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
-from generation.services import outcomes, runs
+from generation.services import limits, outcomes, runs, throttle
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
 from tests import processes, queued
@@ -195,9 +195,30 @@ def test_a_service_that_asks_to_slow_down_is_left_alone_and_then_asked_again(
         all_end()
     assert states() == {JobState.SUCCEEDED: 6}
     assert len(darkroom.paid) == 6
+
+
+def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.limits = (Window(4, 1.0),)
+    endpoint = an_endpoint(darkroom)
+    queued.run(queued.campaign(), endpoint, 24)
+    with working("one"), working("two"):
+        all_end()
+    assert len(darkroom.paid) == 24
+    rates = throttle.found_rates(EndpointStanding.objects.get(endpoint=endpoint))
+    assert 2 <= rates[limits.SECOND].orders < 6
+    assert not Attempt.objects.filter(error_kind="rate", sent_at__isnull=False).exists()
+
+
+def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.most_at_once, darkroom.seconds = 6, 1.5
+    endpoint = an_endpoint(darkroom, at_once=True, looks_up=False)
+    queued.run(queued.campaign(), endpoint, 40)
+    with working("one"), working("two"):
+        all_end()
+    assert len(darkroom.paid) == 40
     standing = EndpointStanding.objects.get(endpoint=endpoint)
     assert standing.window is not None
-    assert standing.window < 4
+    assert 5 <= standing.window < 7
 
 
 def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(

@@ -115,6 +115,23 @@ def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(
     assert told[2].startswith("It waits for its turn: 4 jobs")
 
 
+def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campaign: Campaign) -> None:
+    alive()
+    first, second, third = a_service("small"), a_service("large"), a_service("larger")
+    a_run(campaign, first, 4, second, third)
+    too_large = Job.objects.order_by("id")[1]
+    Job.objects.filter(pk=too_large.pk).update(error_kind="memory", not_before=timezone.now() + timedelta(seconds=12))
+    assert routing.route_all() == 1
+    assert where() == {"small": 3, "large": 1}
+    too_large.refresh_from_db()
+    assert (too_large.endpoint, too_large.not_before, too_large.error_kind) == (second, None, "")
+    assert JobMove.objects.get().reason == MoveReason.MEMORY
+    Job.objects.filter(pk=too_large.pk).update(error_kind="memory")
+    assert routing.route_all() == 1  # not back to where it did not fit either
+    too_large.refresh_from_db()
+    assert too_large.endpoint == third
+
+
 def test_a_lane_without_a_worker_is_down(campaign: Campaign) -> None:
     alive(Lane.CLOUD)
     a_run(campaign, queued.endpoint(lane=Lane.GPU), 3, a_service("cloud"))

@@ -31,8 +31,8 @@ class Endpoint(models.Model):
     max_concurrent = models.PositiveIntegerField(
         null=True, blank=True, help_text="calls or jobs that the service takes at once; empty: found out"
     )
-    max_per_second = models.FloatField(null=True, blank=True, help_text="orders a second; empty: no known limit")
-    max_per_minute = models.FloatField(null=True, blank=True, help_text="orders a minute; empty: no known limit")
+    max_per_second = models.FloatField(null=True, blank=True, help_text="orders a second; empty: found out")
+    max_per_minute = models.FloatField(null=True, blank=True, help_text="orders a minute; empty: found out")
     in_doubt = models.CharField(
         max_length=8,
         choices=InDoubt.choices,
@@ -60,8 +60,9 @@ class Endpoint(models.Model):
 
 
 class EndpointStanding(models.Model):
-    """How an endpoint does: its circuit breaker, a pause that the service asked for, and the adaptive limit of calls
-    at once. One row per endpoint that was ever asked; written by services/pacing.py only, read by every lane.
+    """How an endpoint does: its circuit breaker, a pause that the service asked for, and the limits that were found
+    where nobody knew them. One row per endpoint that was ever asked; written by services/pacing.py only, read by every
+    lane. rates: services/limits.py's FoundRate under "second" and "minute".
     """
 
     endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="standing")
@@ -73,6 +74,7 @@ class EndpointStanding(models.Model):
     window = models.FloatField(null=True, blank=True, help_text="calls at once, found by itself")
     window_peak = models.FloatField(null=True, blank=True, help_text="the window at the latest refusal")
     window_cut_at = models.DateTimeField(null=True, blank=True)
+    rates = models.JSONField(default=dict, blank=True, db_default={}, help_text="orders a second or minute, found")
     last_error = models.CharField(max_length=500, blank=True)
     last_error_kind = models.CharField(max_length=20, blank=True)
     last_error_at = models.DateTimeField(null=True, blank=True)

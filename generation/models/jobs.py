@@ -120,7 +120,8 @@ class Attempt(models.Model):
     """One execution of a job on one worker: how it went, on what, how long. Kept for ever.
 
     sent_at, marker: when an order to a remote service was about to be sent, and marked with what (the intent, committed
-    before the call). remote_id: under what the service has it.
+    before the call; empty again if it was refused). remote_id: under what the service has it. answered_at: when it was
+    known to be no longer open there.
     """
 
     id = models.BigAutoField(primary_key=True)
@@ -133,6 +134,7 @@ class Attempt(models.Model):
     error_kind = models.CharField(max_length=20, blank=True)
     message = models.TextField(blank=True)
     sent_at = models.DateTimeField(null=True, blank=True)
+    answered_at = models.DateTimeField(null=True, blank=True)
     marker = models.UUIDField(null=True, blank=True)
     remote_id = models.CharField(max_length=200, blank=True, db_default="")
     details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")

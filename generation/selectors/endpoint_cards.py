@@ -24,7 +24,7 @@ from generation.choices import Breaker, Lane
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStanding
 from generation.selectors import lanes
-from generation.services import pacing
+from generation.services import pacing, throttle
 
 COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
@@ -318,13 +318,19 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
     if endpoint.lane != Lane.CLOUD:
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
-    limit = pacing.at_once(endpoint, standing)
-    is_found = endpoint.max_concurrent is None or limit < endpoint.max_concurrent
-    return [
-        f"{numbers.in_use} of {limit} at once" + (", limit found by itself" if is_found else ""),
-        *([f"{endpoint.max_per_second:g} a second"] if endpoint.max_per_second else []),
-        *([f"{endpoint.max_per_minute:g} a minute"] if endpoint.max_per_minute else []),
-    ]
+    at_once = pacing.at_once(endpoint, standing)
+    allowed = [f"{numbers.in_use} of {at_once} at once" + _found(at_once, endpoint.max_concurrent)]
+    for limit, known, unit in (
+        (throttle.per_second(endpoint), endpoint.max_per_second, "second"),
+        (throttle.per_minute(endpoint), endpoint.max_per_minute, "minute"),
+    ):
+        if limit:
+            allowed.append(f"{limit:.3g} a {unit}" + _found(limit, known))
+    return allowed
+
+
+def _found(limit: float, known: float | None) -> str:
+    return "" if limit == known else ", limit found by itself"
 
 
 def _length(seconds: float) -> str:

@@ -9,7 +9,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.db.models import Count, Q
-from django.utils import timezone
 
 from campaigns import clock
 from campaigns.models import Brand, Campaign, User
@@ -104,14 +103,19 @@ def purses(brand: Brand, user: User) -> list[Purse]:
 
 
 def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
-    second, minute = _ordered(endpoint)
-    limit = pacing.at_once(endpoint, standing)
-    is_found = endpoint.max_concurrent is None or limit < endpoint.max_concurrent
+    second, minute = throttle.used(endpoint)
     return [
-        Gauge("this second", second, endpoint.max_per_second, "" if endpoint.max_per_second else NO_LIMIT),
-        Gauge("this minute", minute, endpoint.max_per_minute, "" if endpoint.max_per_minute else NO_LIMIT),
-        Gauge("open now", numbers.in_use, limit, "limit found by itself" if is_found else ""),
+        _gauge("this second", second, throttle.per_second(endpoint), endpoint.max_per_second),
+        _gauge("this minute", minute, throttle.per_minute(endpoint), endpoint.max_per_minute),
+        _gauge("open now", numbers.in_use, pacing.at_once(endpoint, standing), endpoint.max_concurrent),
     ]
+
+
+def _gauge(what: str, used: int, limit: float | None, known: float | None) -> Gauge:
+    """limit: what holds now; known: what an operator has set."""
+    if limit is None:
+        return Gauge(what, used, None, NO_LIMIT)
+    return Gauge(what, used, limit, "" if limit == known else "limit found by itself")
 
 
 def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
@@ -119,16 +123,6 @@ def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -
         Gauge("being made", numbers.running, endpoint.batch_size * workers or None),
         Gauge("made this minute", made, None),
     ]
-
-
-def _ordered(endpoint: Endpoint) -> tuple[int, int]:
-    """Orders of the last second and minute: as the limiter counts them where there are limits, else as they stand."""
-    if endpoint.max_per_second or endpoint.max_per_minute:
-        return throttle.used(endpoint)
-    at = timezone.now()
-    sent = Attempt.objects.filter(endpoint=endpoint, sent_at__gte=at - timedelta(minutes=1))
-    counted = sent.aggregate(second=Count("pk", filter=Q(sent_at__gte=at - timedelta(seconds=1))), minute=Count("pk"))
-    return counted["second"], counted["minute"]
 
 
 def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:

@@ -15,7 +15,7 @@ from generation import causes
 from generation.causes import CAUSES, Cause, Mend
 from generation.choices import JobState
 from generation.models import Run
-from generation.services import budget
+from generation.services import budget, doubts
 
 SHOWN = 6
 _MOST_SUBJECTS = 200
@@ -66,8 +66,8 @@ class Example:
 class Group:
     """Everything of a run that failed in the same way. key: names the group in addresses, the same as long as the words
     stay. message: the engine's or the check's own words, of the first one. job_ids, subject_ids: the first 200 of each.
-    cost: what trying all again may cost, in the
-    brand's currency; short_of: what the budget lacks for that."""
+    cost: what trying all again may cost, in the brand's currency; short_of: what the budget lacks for that. doubted:
+    what the run's orders in doubt count as spent, where these are such."""
 
     key: str
     cause: Cause
@@ -77,6 +77,7 @@ class Group:
     subject_ids: list[int] = field(default_factory=list)
     cost: Decimal = Decimal(0)
     short_of: Decimal = Decimal(0)
+    doubted: Decimal = Decimal(0)
     examples: list[Example] = field(default_factory=list)
 
     @property
@@ -93,13 +94,15 @@ class _Found:
 
 
 def groups(run: Run) -> list[Group]:
-    """What failed, most first. Five queries at most, one where nothing failed and nothing is made."""
+    """What failed, most first. Six queries at most, one where nothing failed and nothing is made."""
     found = _failed(run)
     listed = [one.group for one in found.values()]
     if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):
         left = budget.standing(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if left is None else max(group.cost - left, Decimal(0))
+            if group.cause.code == "doubt":
+                group.doubted = doubts.counted(run)
     checked = _checked(run)
     _show([*found.values(), *checked])
     listed += [one.group for one in checked]

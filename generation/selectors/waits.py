@@ -12,7 +12,7 @@ from django.utils import timezone
 from generation.choices import Breaker, HoldReason, JobState, Lane
 from generation.models import Endpoint, Job
 from generation.selectors import lanes
-from generation.services import pacing
+from generation.services import pacing, throttle
 
 
 @dataclass(frozen=True)
@@ -57,8 +57,8 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
     if endpoint.lane != Lane.CLOUD:
         return max(workers, 1) / seconds
     rates = [pacing.at_once(endpoint, getattr(endpoint, "standing", None)) / seconds]
-    rates += [endpoint.max_per_second] if endpoint.max_per_second else []
-    rates += [endpoint.max_per_minute / 60] if endpoint.max_per_minute else []
+    rates += [orders for orders in (throttle.per_second(endpoint),) if orders]
+    rates += [orders / 60 for orders in (throttle.per_minute(endpoint),) if orders]
     return max(min(rates), 1e-6)
 
 

@@ -88,9 +88,10 @@ def _claims(**parts: str) -> tuple[str, str]:
     return statement.replace("{lock}", "FOR UPDATE OF s SKIP LOCKED"), statement.replace("{lock}", "")
 
 
+_OFF = "(SELECT id FROM generation_endpoint WHERE NOT is_enabled)"
 _LOCAL = _claims(
-    q_only="",
-    j_only="",
+    q_only=f"AND q.endpoint_id NOT IN {_OFF}",
+    j_only=f"AND j.endpoint_id NOT IN {_OFF}",
     together="AND j.batch_key = (SELECT batch_key FROM head)",
     most="(SELECT LEAST(e.batch_size, %(limit)s) FROM generation_endpoint e JOIN head ON e.id = head.endpoint_id)",
 )

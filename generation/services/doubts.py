@@ -15,7 +15,7 @@ from campaigns.errors import Conflict
 from campaigns.models import User
 from generation import events
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
-from generation.models import Job, LedgerEntry
+from generation.models import Job, LedgerEntry, Run
 from generation.services import budget, dispatch, nudges, runs
 
 _LABEL = "the line"
@@ -57,6 +57,12 @@ def _resubmit(run_id: int) -> int:
         return 0
 
 
+def counted(run: Run) -> Decimal:
+    """What the run's orders in doubt count as spent."""
+    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
+    return doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+
+
 @transaction.atomic
 def take_back(*, run_id: int, by: User) -> Decimal:
     """The account shows that the orders in doubt were not charged: what they count as spent is freed; returns it.
@@ -65,8 +71,7 @@ def take_back(*, run_id: int, by: User) -> Decimal:
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
-    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
-    amount: Decimal = doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+    amount = counted(run)
     if not amount:
         raise Conflict(f"Nothing of {run.name} is counted as spent in doubt.", state=run.state)
     LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.DOUBT, amount=-amount)

@@ -95,8 +95,8 @@ def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
     spans: tuple[tuple[str, Any, float, float, str], ...] = (
         ("batch_size", endpoint.batch_size, 1, MOST_BATCH, "pictures in one go"),
         ("max_concurrent", endpoint.max_concurrent, 1, MOST_AT_ONCE, "orders at once; leave it empty to find out"),
-        ("max_per_second", endpoint.max_per_second, 0.001, MOST_PER_MINUTE, "orders a second; empty for no limit"),
-        ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty for no limit"),
+        ("max_per_second", endpoint.max_per_second, 0.001, MOST_PER_MINUTE, "orders a second; empty to find out"),
+        ("max_per_minute", endpoint.max_per_minute, 0.01, MOST_PER_MINUTE, "orders a minute; empty to find out"),
         ("seconds_per_image", endpoint.seconds_per_image, 0.001, 86_400, "seconds for one picture"),
     )
     for field, value, low, high, words in spans:

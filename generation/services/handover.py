@@ -56,12 +56,21 @@ WITH resumed AS (
     WHERE id = %(job)s AND status = 'waiting' AND remote_id = %(remote)s
     RETURNING *
 ), held AS (
-    UPDATE generation_attempt a SET lease_token = %(token)s, worker = %(worker)s
+    UPDATE generation_attempt a SET lease_token = %(token)s, worker = %(worker)s, answered_at = now()
     FROM resumed WHERE a.job_id = resumed.id AND a.number = resumed.attempts
 )
 SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.spec, f.round, f.candidate,
        f.fingerprint, f.brand_id
 FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
+"""
+
+_ANSWERED = """
+WITH ours AS (
+    UPDATE generation_job SET remote_id = %(answered)s
+    WHERE id = %(job)s AND lease_token = %(token)s AND status = 'running'
+    RETURNING id, attempts
+)
+UPDATE generation_attempt a SET answered_at = now() FROM ours WHERE a.job_id = ours.id AND a.number = ours.attempts
 """
 
 
@@ -102,7 +111,13 @@ def entrust(*, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: floa
 
 def answered(*, job_id: int, token: uuid.UUID) -> None:
     """The service has answered with the picture itself: the order is no longer open there, only here."""
-    Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(remote_id=ANSWERED)
+    with connection.cursor() as cursor:
+        cursor.execute(_ANSWERED, {"job": job_id, "token": token, "answered": ANSWERED})
+
+
+def refused(*, job_id: int, token: uuid.UUID) -> None:
+    """The service has refused the order, so that it was never there: its intent is taken back."""
+    Attempt.objects.filter(job_id=job_id, lease_token=token).update(sent_at=None, marker=None)
 
 
 def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: EngineError) -> bool:

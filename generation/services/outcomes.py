@@ -30,6 +30,8 @@ from generation.states import JOB
 MAX_DEATHS = 3
 LOOK_UP_SECONDS = 1.0
 """How long after its lease ran out an order is looked up: it was sent at least a lease ago."""
+MEMORY_REST_SECONDS = 12.0
+"""What did not fit is tried again when others have left the card; until then routing may take it elsewhere."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
 are never retried."""
@@ -157,6 +159,8 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
         elif held.tries < MAX_TRIES.get(error.kind, 0):
             wait = error.retry_after_seconds or backoff_seconds(held.tries)
+            if error.kind == ErrorKind.MEMORY:
+                wait = max(wait, MEMORY_REST_SECONDS)
             _close_attempt(held, token, AttemptOutcome.FAILED, error)
             _end(
                 held,

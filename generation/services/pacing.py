@@ -1,7 +1,7 @@
 """How an endpoint does, and so how much it is given: circuit breaker, pauses that it asked for, calls at once.
 
-The limit of calls at once is the operator's, or found as TCP finds it: one more with each success, three tenths fewer
-at a refusal, and slowly near the place of the last one. Rates are throttle.py's.
+Limits are the operator's, or found by what is refused (limits.py): the calls at once are tried in ever larger numbers
+until one is refused, and then slowly. That orders keep to a rate is throttle.py's.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from django.utils import timezone
 from generation.choices import Breaker, JobState, Lane
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job
+from generation.services import limits, throttle
+from generation.services.limits import Limits, Taken
 
 log = structlog.get_logger(__name__)
 
@@ -26,10 +28,16 @@ MOST_AT_ONCE = 256
 FAILURES_TO_OPEN = 5
 FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
+LONGEST_OPEN = timedelta(minutes=15)
+"""Orders sent longer ago than this are not looked at when a refusal is weighed."""
+SECOND, MINUTE = timedelta(milliseconds=throttle.SECOND_MS), timedelta(milliseconds=throttle.MINUTE_MS)
+IN_USE = 0.75
+"""The share of a limit in use above which it is what limits."""
 REFUSED_PAUSE_SECONDS = 1.0
 """How long an endpoint is left alone that asks to slow down and does not say for how long."""
 
-# Growth only while the window is what limits. Before the first refusal one more per success doubles it per round trip.
+# Growth only while the window is what limits: by half with each round trip while nothing was refused, near the place of
+# the latest refusal by a twentieth of a call, and freely again when one more than that went well.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
@@ -38,31 +46,23 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     breaker = 'closed', failures = 0, trips = 0, open_until = NULL, told_at = NULL, last_success_at = %(now)s,
     "window" = least(%(most)s, CASE
         WHEN s."window" IS NULL THEN %(first)s
-        WHEN %(in_use)s < s."window" * 0.75 THEN s."window"
-        WHEN s.window_peak IS NULL THEN s."window" + 1
-        WHEN s."window" < s.window_peak * 0.9 THEN s."window" + 1 / s."window"
-        ELSE s."window" + 0.2 / s."window"
+        WHEN %(in_use)s < s."window" * %(share)s THEN s."window"
+        WHEN s.window_peak IS NULL OR s."window" >= s.window_peak + 2 THEN s."window" + 0.5
+        ELSE s."window" + 0.05 / s."window"
     END)
 """
 
-# Calls that were under way together are refused together: the window is cut once for all of them.
-_REFUSED = """
-INSERT INTO generation_endpointstanding AS s
-    (endpoint_id, breaker, failures, trips, "window", window_peak, window_cut_at, resume_at, last_error,
-     last_error_kind, last_error_at)
-VALUES (%(endpoint)s, 'closed', 0, 0, greatest(1, %(in_use)s * 0.7), %(in_use)s, %(now)s, %(resume)s, %(error)s,
-        'rate', %(now)s)
-ON CONFLICT (endpoint_id) DO UPDATE SET
-    "window" = CASE WHEN s.window_cut_at > %(sent)s THEN s."window"
-                    ELSE greatest(1, least(coalesce(s."window", %(in_use)s), %(in_use)s) * 0.7) END,
-    window_peak = CASE WHEN s.window_cut_at > %(sent)s THEN s.window_peak
-                       ELSE greatest(1, least(coalesce(s."window", %(in_use)s), %(in_use)s)) END,
-    window_cut_at = CASE WHEN s.window_cut_at > %(sent)s THEN s.window_cut_at ELSE %(now)s END,
-    resume_at = greatest(s.resume_at, %(resume)s),
-    last_error = %(error)s, last_error_kind = 'rate', last_error_at = %(now)s
+_TAKEN = """
+SELECT count(*) FILTER (
+           WHERE (answered_at IS NULL OR answered_at > %(sent)s) AND (ended_at IS NULL OR ended_at > %(sent)s)
+       ),
+       count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(second)s),
+       count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(minute)s),
+       extract(epoch FROM %(sent)s::timestamptz - max(sent_at))::float
+FROM generation_attempt
+WHERE endpoint_id = %(endpoint)s AND sent_at <= %(sent)s AND sent_at > %(sent)s::timestamptz - %(longest)s
 """
 
-# Where the limits are known, a refusal is two orders that came closer together than they were sent: no fewer at once.
 _PAUSED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, resume_at, last_error, last_error_kind, last_error_at)
@@ -199,20 +199,27 @@ def room(endpoint_id: int) -> Load:
 
 def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
     """The service took an order. in_use: how many it had with this one."""
+    now = timezone.now()
     first = None if endpoint.max_concurrent else FIRST_WINDOW
-    values = {"endpoint": endpoint.pk, "in_use": in_use, "first": first, "now": timezone.now()}
+    values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "now": now}
     _execute(_SUCCEEDED, {**values, "most": endpoint.max_concurrent or MOST_AT_ONCE})
+    found = throttle.found_rates(getattr(endpoint, "standing", None))
+    if any(rate.may_grow(now) for rate in found.values()):
+        _grow(endpoint, now=now)
 
 
-def failed(endpoint: Endpoint, error: EngineError, *, in_use: int = 1, sent_at: datetime | None = None) -> None:
-    """The service refused an order or did not answer. What concerns a single picture does not count against it."""
+def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None = None) -> None:
+    """The service refused an order that was sent at `sent_at`, or a question, or did not answer. What concerns a single
+    picture does not count against it."""
     now = timezone.now()
     values: dict[str, Any] = {"endpoint": endpoint.pk, "error": error.message[:500], "kind": error.kind, "now": now}
     if error.kind == ErrorKind.RATE:
         pause = REFUSED_PAUSE_SECONDS if error.retry_after_seconds is None else error.retry_after_seconds
-        values |= {"in_use": max(1, in_use), "resume": now + timedelta(seconds=pause), "sent": sent_at or now}
-        knows = endpoint.max_concurrent and (endpoint.max_per_second or endpoint.max_per_minute)
-        _execute(_PAUSED if knows else _REFUSED, values)
+        throttle.pause(endpoint, pause)
+        resume = now + timedelta(seconds=pause)
+        _execute(_PAUSED, {**values, "resume": resume})
+        if sent_at is not None and not _knows_limits(endpoint):
+            _learn(endpoint, sent_at=sent_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.DOUBT):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
         breaker, until, failures = _execute(_FAILED, values)[0]
@@ -220,6 +227,35 @@ def failed(endpoint: Endpoint, error: EngineError, *, in_use: int = 1, sent_at: 
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
     elif error.kind == ErrorKind.QUOTA:
         _execute(_NOTED, values)
+
+
+def _knows_limits(endpoint: Endpoint) -> bool:
+    """Where limits of both sorts are known, a refusal is two orders that came closer together than they were sent."""
+    return bool(endpoint.max_concurrent and (endpoint.max_per_second or endpoint.max_per_minute))
+
+
+@transaction.atomic
+def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
+    standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
+    values = {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN}
+    taken = Taken(*_execute(_TAKEN, {**values, "second": SECOND, "minute": MINUTE})[0])
+    known = Limits(standing.window, standing.window_peak, standing.window_cut_at, throttle.found_rates(standing))
+    found = known.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
+    standing.window, standing.window_peak, standing.window_cut_at = found.window, found.peak, found.cut_at
+    standing.rates = {name: rate.to_json() for name, rate in found.rates.items()}
+    standing.save(update_fields=["window", "window_peak", "window_cut_at", "rates"])
+    log.info("endpoint.refused", endpoint=endpoint.slug, taken=taken, window=found.window, rates=standing.rates)
+
+
+def _grow(endpoint: Endpoint, *, now: datetime) -> None:
+    """Raise the rates that are due for it and are made use of."""
+    used = dict(zip((limits.SECOND, limits.MINUTE), throttle.used(endpoint), strict=True))
+    with transaction.atomic():
+        standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
+        for name, rate in throttle.found_rates(standing).items():
+            if rate.may_grow(now) and used[name] >= rate.orders * IN_USE:
+                standing.rates[name] = rate.grown(now).to_json()
+        standing.save(update_fields=["rates"])
 
 
 def _execute(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

@@ -1,8 +1,9 @@
 """Where queued jobs are made: on the endpoint they were planned for, or on one of its run's alternates.
 
-Local first: work leaves its endpoint when that one is down, when it would wait longer than the campaign's patience, or
-when another that costs no more would be done sooner. A moved job is frozen anew for its new engine, its money reserved
-anew, and each move says why (selectors/explaining.py). Only jobs that wait move, so nothing is made twice.
+Local first: work leaves its endpoint when that one is down or has no memory for it, when it would wait longer than the
+campaign's patience, or when another that costs no more would be done sooner. A moved job is frozen anew for its new
+engine, its money reserved anew, and each move says why (selectors/explaining.py). Only jobs that wait move, so nothing
+is made twice.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Campaign, User
 from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
-from generation.engines.base import Engine, Spec
+from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
 from generation.selectors.waits import Wait
@@ -29,7 +30,9 @@ MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
 """How much sooner another endpoint of the same price must be done."""
 _LABEL = "the line"
+_MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: What waits for an endpoint: in its queue, or because its account is empty.
+_DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
 
 
@@ -110,6 +113,7 @@ def _route(run: Run) -> int:
             key=lambda wait: (_price(wait.endpoint), wait.seconds),
         )
         for there in others:
+            moved += _move_what_did_not_fit(run, here.endpoint, there.endpoint)
             move = _wanted(run.campaign, here, there)
             if move is None:
                 continue
@@ -150,6 +154,13 @@ def _wanted(campaign: Campaign, here: Wait, there: Wait) -> tuple[int, MoveReaso
     return surplus, MoveReason.OVERFLOW, sentence
 
 
+def _move_what_did_not_fit(run: Run, here: Endpoint, there: Endpoint) -> int:
+    if not Job.objects.filter(_DID_NOT_FIT, run=run, endpoint=here).exists():
+        return 0
+    sentence = f"{here.name} had not enough memory for it; {there.name} may have."
+    return _move(run, here, there, MOVED_AT_ONCE, MoveReason.MEMORY, sentence)
+
+
 def _price(endpoint: Endpoint) -> Decimal:
     money, _ = estimates.quote(endpoint, orders.open_engine(endpoint).quote(Spec("", 1024, 1024, 0)))
     return money
@@ -175,13 +186,15 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     waiting = Job.objects.select_for_update(skip_locked=True, of=("self",)).filter(_WAITING, run=run, endpoint=here)
     if reason == MoveReason.OVERFLOW:
         waiting = waiting.filter(status=JobState.QUEUED).exclude(moves__reason=MoveReason.OVERFLOW)
+    elif reason == MoveReason.MEMORY:
+        waiting = waiting.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
     jobs = list(waiting.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
     prefix = fingerprints.prefix(brand_id=campaign.brand_id, endpoint=there, engine=engine)
     gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, prefix)]
     if not gone:
         return 0
-    Job.objects.bulk_update(gone, ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason"])
+    Job.objects.bulk_update(gone, _MOVED_COLUMNS)
     JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "quoted_cost"])
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
@@ -204,6 +217,6 @@ def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, prefix
     frozen.fingerprint = fingerprints.fingerprint(prefix, fingerprints.canonical(decisive))
     frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
-    job.status, job.hold_reason = JobState.QUEUED, ""
+    job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""
     job.batch_key = fingerprints.short_key(engine.batch_key(taken.spec))
     return True

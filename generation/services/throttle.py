@@ -1,7 +1,8 @@
 """How fast an endpoint may be asked: its orders per second and per minute, counted in Redis for all workers together.
 
-A sliding log of the latest orders (pyrate-limiter), by Redis's own clock. The windows are a little longer than the
-service's, because two orders sent apart may arrive closer together; and a second's orders are spread over it.
+A sliding log of the latest orders (pyrate-limiter), by Redis's own clock; it is kept where no limit is known too, for
+the moment at which one is found. The windows are a little longer than the service's, because two orders sent apart may
+arrive closer together; and a second's orders are spread over it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,9 @@ from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from generation.choices import Lane
-from generation.models import Endpoint
+from generation.models import Endpoint, EndpointStanding
+from generation.services import limits
+from generation.services.limits import FoundRate
 
 log = structlog.get_logger(__name__)
 
@@ -31,7 +34,9 @@ AHEAD_SECONDS = 0.3
 AWAY_SECONDS = 1.0
 """How long to wait when Redis is away: without its count nothing is ordered, what is under way goes on."""
 
-_buckets: dict[tuple[int, float | None, float | None], RedisBucket] = {}
+_NO_LIMIT = Rate(1_000_000, MINUTE_MS)
+
+_buckets: dict[int, tuple[list[Rate], RedisBucket]] = {}
 
 
 @dataclass(frozen=True)
@@ -42,9 +47,29 @@ class Room:
     wait_seconds: float = 0.0
 
 
+def found_rates(standing: EndpointStanding | None) -> dict[str, FoundRate]:
+    """Limits that the service's refusals have told, under limits.SECOND and limits.MINUTE."""
+    return {name: FoundRate.of_json(told) for name, told in standing.rates.items()} if standing is not None else {}
+
+
+def per_second(endpoint: Endpoint) -> float | None:
+    """Orders a second that the endpoint may have: as the operator says or as was found; None: no limit is known."""
+    return _lower(endpoint.max_per_second, endpoint, limits.SECOND)
+
+
+def per_minute(endpoint: Endpoint) -> float | None:
+    """Like `per_second`."""
+    return _lower(endpoint.max_per_minute, endpoint, limits.MINUTE)
+
+
+def _lower(known: float | None, endpoint: Endpoint, name: str) -> float | None:
+    found = found_rates(getattr(endpoint, "standing", None)).get(name)
+    return min((one for one in (known, found.orders if found else None) if one), default=None)
+
+
 def room(endpoint: Endpoint) -> Room:
     """How many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
-    rates = _rates(endpoint.max_per_second, endpoint.max_per_minute)
+    rates = _rates(per_second(endpoint), per_minute(endpoint))
     if not rates:
         return Room(None)
     try:
@@ -64,11 +89,32 @@ def _left(endpoint: Endpoint, rate: Rate, now: int) -> Room:
     return Room(0, max(sent[len(sent) - rate.limit][1] + rate.interval - now, 1) / 1000)
 
 
-def wait(endpoint: Endpoint) -> None:
-    """Count one order as sent now; returns when the limits allow it. Call it right before the order goes out."""
-    rates = _rates(endpoint.max_per_second, endpoint.max_per_minute)
-    while rates and (pause := _take(endpoint, rates)):
+def wait(endpoint: Endpoint) -> bool:
+    """Count one order as sent now, as soon as the limits allow it. Call it right before the order goes out.
+
+    False, and nothing is counted, if the service has asked for patience meanwhile.
+    """
+    rates = _rates(per_second(endpoint), per_minute(endpoint)) or [_NO_LIMIT]
+    while not (is_paused := _is_paused(endpoint)) and (pause := _take(endpoint, rates)):
         time.sleep(pause)
+    return not is_paused
+
+
+def pause(endpoint: Endpoint, seconds: float) -> None:
+    """No order of any worker goes out for so long, those that are claimed already included."""
+    key, milliseconds = _pause_key(endpoint), math.ceil(seconds * 1000)
+    try:
+        if milliseconds > int(str(_connection().pttl(key))):
+            _connection().set(key, 1, px=milliseconds)
+    except RedisError as error:
+        log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
+
+
+def _is_paused(endpoint: Endpoint) -> bool:
+    try:
+        return bool(_connection().exists(_pause_key(endpoint)))
+    except RedisError:
+        return False  # counting tells that Redis is away, and waits
 
 
 def _take(endpoint: Endpoint, rates: list[Rate]) -> float:
@@ -79,8 +125,9 @@ def _take(endpoint: Endpoint, rates: list[Rate]) -> float:
         assert isinstance(decision, Decision)
         if decision.failing_rate is not None:
             return max(decision.retry_after_ms or 0, 1) / 1000
-        bucket.leak(now)
-        _connection().pexpire(_key(endpoint), 2 * MINUTE_MS)
+        kept_ms = max(MINUTE_MS, rates[-1].interval)
+        _connection().zremrangebyscore(_key(endpoint), 0, now - kept_ms)
+        _connection().pexpire(_key(endpoint), 2 * kept_ms)
     except NoScriptError:  # Redis was started anew
         _buckets.clear()
         return 0.01
@@ -91,7 +138,7 @@ def _take(endpoint: Endpoint, rates: list[Rate]) -> float:
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:
-    """Orders of the last second and of the last minute, as far as they are counted (endpoints with limits)."""
+    """Orders of the last second and of the last minute."""
     try:
         now = _now_ms()
         counts = [int(str(_connection().zcount(_key(endpoint), now - back, now))) for back in (1000, 60_000)]
@@ -122,12 +169,13 @@ def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
 
 
 def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
-    key = (endpoint.pk, endpoint.max_per_second, endpoint.max_per_minute)
-    if key not in _buckets:
-        bucket = RedisBucket.init(rates, _connection(), _key(endpoint))
-        assert isinstance(bucket, RedisBucket)
-        _buckets[key] = bucket
-    return _buckets[key]
+    known, bucket = _buckets.get(endpoint.pk, ([], None))
+    if bucket is None or known != rates:
+        made = RedisBucket.init(rates, _connection(), _key(endpoint))
+        assert isinstance(made, RedisBucket)
+        bucket = made
+        _buckets[endpoint.pk] = rates, bucket
+    return bucket
 
 
 def _now_ms() -> int:
@@ -137,6 +185,10 @@ def _now_ms() -> int:
 
 def _key(endpoint: Endpoint) -> str:
     return f"proofline:orders:{endpoint.pk}"
+
+
+def _pause_key(endpoint: Endpoint) -> str:
+    return f"proofline:paused:{endpoint.pk}"
 
 
 def _connection() -> Redis:

@@ -42,8 +42,8 @@ class EndpointForm(forms.Form):
     max_concurrent = forms.IntegerField(
         label="Orders at once, at most", required=False, help_text="Empty: found out by itself."
     )
-    max_per_second = forms.FloatField(label="Orders a second, at most", required=False, help_text="Empty: no limit.")
-    max_per_minute = forms.FloatField(label="Orders a minute, at most", required=False, help_text="Empty: no limit.")
+    max_per_second = forms.FloatField(label="Orders a second, at most", required=False, help_text="Empty: found out.")
+    max_per_minute = forms.FloatField(label="Orders a minute, at most", required=False, help_text="Empty: found out.")
     in_doubt = forms.ChoiceField(
         label="An order whose answer was lost",
         choices=[(InDoubt.HOLD, "waits for a person"), (InDoubt.RESUBMIT, "is ordered again; it may be paid twice")],

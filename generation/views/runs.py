@@ -17,7 +17,7 @@ from generation.choices import JobState, RunState, Stage
 from generation.models import Run
 from generation.selectors import endpoints, explaining, failures
 from generation.selectors import runs as selectors
-from generation.services import gates, retries, routing
+from generation.services import doubts, gates, retries, routing
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -73,7 +73,8 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
-    """Release, pause, resume, cancel, retry what failed, tell the operator, change the priority or the alternates."""
+    """Release, pause, resume, cancel, retry what failed, tell the operator, free what was not charged, change the
+    priority or the alternates."""
     run = _run(request, run_id)
     if verb == "release":
         services.release(
@@ -88,6 +89,9 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "retry":
         count = _retry(request, run)
         messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
+    elif verb == "not-charged":
+        amount = doubts.take_back(run_id=run.pk, by=request.user)
+        messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
     elif verb == "operator":
         told = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
         messages.success(request, f"{told} {'operator knows' if told == 1 else 'operators know'} of it now.")

@@ -200,7 +200,7 @@ class RemoteLane:
                 self.endings.reuse(job, claim, brief)
                 return
             engine = self._engine(endpoint)
-            submitted = self._submit(engine, job, claim, endpoint, in_use)
+            submitted = self._submit(engine, job, claim, endpoint)
             if submitted is None:
                 return
             if submitted.result is None:
@@ -212,24 +212,27 @@ class RemoteLane:
                     self._bring_home(engine, job, claim, brief, submitted.result)
             self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
 
-    def _submit(
-        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, in_use: int
-    ) -> Submitted | None:
+    def _submit(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint) -> Submitted | None:
         """The order, its intent written before. None if there is nothing more to do with it here."""
-        throttle.wait(endpoint)
+        if not throttle.wait(endpoint):
+            self._give_back(job, claim)
+            return None
         counted_at = time.monotonic()
         marker = handover.intend(job_id=job.id, token=claim.token)
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
-        if time.monotonic() - counted_at > COUNTED_FOR_SECONDS:
-            throttle.wait(endpoint)
+        if time.monotonic() - counted_at > COUNTED_FOR_SECONDS and not throttle.wait(endpoint):
+            self._give_back(job, claim)
+            return None
         faults.point("intended")
         sent_at = timezone.now()
         try:
             submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
         except EngineError as error:
             refusal, wait = error, engine.settle_seconds
-            self.endings.persist(lambda: pacing.failed(endpoint, refusal, in_use=in_use, sent_at=sent_at))
+            if error.kind == ErrorKind.RATE:
+                self.endings.persist(lambda: handover.refused(job_id=job.id, token=claim.token))
+            self.endings.persist(lambda: pacing.failed(endpoint, refusal, sent_at=sent_at))
             if error.kind != ErrorKind.DOUBT or not engine.looks_up:
                 raise
             self.endings.persist(
@@ -239,6 +242,11 @@ class RemoteLane:
             return None
         faults.point("submitted")
         return submitted
+
+    def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
+        """The service has asked for patience before the order went out."""
+        self.endings.persist(lambda: dispatch.give_back(claim.token, [job.id]))
+        self.endings.drop(claim, [job])
 
     def _entrust_or_leave(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> None:
         """What the service has and could not be written down is no failure: the reaper has it looked up by its

@@ -1,0 +1,114 @@
+"""Limits that nobody told: what a refusal means, given what the service had taken when it refused."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from generation.services.limits import CUT, MINUTE, REPEATED_CUT, SECOND, FoundRate, Limits, Taken
+
+NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
+SENT = NOW - timedelta(milliseconds=40)
+counts = st.integers(0, 500)
+idles = st.none() | st.floats(0, 60, allow_subnormal=False)
+takens = st.builds(
+    lambda taken, longer, longest, idle: Taken(taken, longer, longer + longest, idle), counts, counts, counts, idles
+)  # nothing of a second that is not of its minute
+pauses = st.none() | st.floats(0, 120, allow_subnormal=False)
+
+
+def taken(taken: int, *, second: int, minute: int, idle: float | None = 0.3) -> Taken:
+    return Taken(taken, second, minute, idle)
+
+
+def refused(known: Limits, had: Taken, pause: float | None = 0.5, *, at: datetime = NOW) -> Limits:
+    return known.refused(had, sent_at=at - timedelta(milliseconds=40), resume_at=at, pause_seconds=pause)
+
+
+def test_open_orders_that_were_sent_long_ago_show_a_limit_of_calls_at_once() -> None:
+    found = refused(Limits(window=9.5), taken(8, second=2, minute=40))
+    assert (found.window, found.peak, dict(found.rates)) == (8, 8, {})
+
+
+def test_orders_that_all_went_out_in_the_last_second_show_a_limit_of_the_second() -> None:
+    found = refused(Limits(window=6), taken(2, second=2, minute=2))
+    assert found.window == 6
+    assert found.rates[SECOND].orders == 2
+
+
+def test_fewer_open_than_once_went_well_cannot_be_the_reason() -> None:
+    found = refused(Limits(window=9, peak=9), taken(5, second=3, minute=90))
+    assert found.window == 9
+    assert found.rates[SECOND].orders == 3
+
+
+def test_much_patience_asked_for_shows_a_limit_of_the_minute() -> None:
+    found = refused(Limits(window=20), taken(18, second=7, minute=100), pause=57.0)
+    assert found.window == 20
+    assert {name: rate.orders for name, rate in found.rates.items()} == {MINUTE: 100}
+
+
+def test_nothing_taken_for_a_second_and_nothing_open_shows_a_limit_of_the_minute_without_being_told() -> None:
+    assert refused(Limits(), taken(0, second=0, minute=30, idle=6.0), pause=None).rates[MINUTE].orders == 30
+
+
+def test_an_order_refused_because_it_came_late_shows_no_limit_of_the_minute() -> None:
+    known = Limits(window=6)
+    assert refused(known, taken(0, second=0, minute=4, idle=1.2)) == known
+    assert refused(known, taken(0, second=0, minute=4, idle=1.2), pause=None) == known
+
+
+def test_an_account_that_somebody_else_uses_up_says_nothing() -> None:
+    known = Limits(window=4)
+    assert refused(known, taken(0, second=0, minute=0, idle=None)) == known
+
+
+def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> None:
+    found = refused(Limits(window=12), taken(11, second=3, minute=60))
+    later = found.refused(taken(8, second=3, minute=60), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
+    assert later.window == 8
+    rated = refused(Limits(), taken(0, second=4, minute=4))
+    later = rated.refused(taken(0, second=2, minute=2), sent_at=SENT, resume_at=NOW, pause_seconds=0.5)
+    assert later.rates[SECOND].orders == 2
+
+
+def test_a_rate_that_was_raised_comes_down_a_little_and_one_refused_again_more() -> None:
+    raised = FoundRate(10.0, NOW - timedelta(seconds=15), steps=3, is_first_guess=False)
+    once = refused(Limits(rates={SECOND: raised}), taken(0, second=10, minute=200)).rates[SECOND]
+    assert once.orders == 10 * CUT
+    again = refused(Limits(rates={SECOND: once}), taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2)).rates[
+        SECOND
+    ]
+    assert again.orders == 10 * CUT * REPEATED_CUT
+
+
+def test_an_undercount_does_not_bring_a_known_rate_down() -> None:
+    raised = FoundRate(2.0, NOW, steps=1, is_first_guess=False)
+    assert refused(Limits(rates={SECOND: raised}), taken(0, second=1, minute=50)).rates[SECOND].orders == 2.0
+
+
+def test_a_rate_grows_slowly_past_the_place_of_its_refusal_and_then_faster() -> None:
+    rate, seen = FoundRate(100.0, NOW), []
+    for _ in range(14):
+        rate = rate.grown(NOW)
+        seen.append(rate.orders)
+    assert seen[5] / 100 < 1 / CUT + 0.005
+    assert seen[13] / seen[12] == 1.25
+
+
+@given(st.lists(st.tuples(takens, pauses, st.integers(0, 90)), max_size=20))
+def test_limits_never_rise_by_a_refusal_and_never_forbid_everything(
+    refusals: list[tuple[Taken, float | None, int]],
+) -> None:
+    known, at = Limits(), NOW
+    for had, pause, seconds in refusals:
+        at += timedelta(seconds=seconds)
+        found = refused(known, had, pause, at=at)
+        assert found.window is None or found.window >= 1
+        assert known.window is None or (found.window is not None and found.window <= max(1, known.window))
+        for name, rate in known.rates.items():
+            assert 0 < found.rates[name].orders <= max(1, rate.orders)
+        assert {name: FoundRate.of_json(rate.to_json()) for name, rate in found.rates.items()} == found.rates
+        known = found
