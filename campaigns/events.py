@@ -111,6 +111,14 @@ class BrandCreated(Happening):
 
 
 @declare
+class BrandBudgetSet(Happening):
+    """What a brand may spend in a month was changed. payload: {"before", "after"}, None for no limit."""
+
+    type = "campaigns.brand.budget_set"
+    object_type = "brand"
+
+
+@declare
 class MemberAdded(Happening):
     """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 

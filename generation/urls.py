@@ -65,6 +65,7 @@ urlpatterns = [
     path("brands/<slug:brand>/endpoints/", endpoints.index, name="endpoints"),
     path("brands/<slug:brand>/endpoints/new/", endpoints.new, name="endpoint_new"),
     path("brands/<slug:brand>/endpoints/now/", endpoints.now, name="endpoints_now"),
+    path("brands/<slug:brand>/endpoints/now/budget/", endpoints.budget, name="brand_budget"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/", endpoints.detail, name="endpoint"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/secret/", endpoints.secret, name="endpoint_secret"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/ask/", endpoints.ask, name="endpoint_ask"),

@@ -22,7 +22,8 @@ from generation.engines.base import Health
 from generation.engines.replicate import Replicate
 from generation.models import Attempt, Endpoint, EndpointStanding, LedgerEntry, Run, Worker
 from generation.selectors import endpoint_cards, endpoint_days, endpoint_use
-from generation.services import asking, endpoints
+from generation.services import asking, endpoints, throttle
+from generation.services.limits import FoundRate
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -236,10 +237,11 @@ def test_an_endpoint_of_another_brand_is_not_there(
 # -- use at this moment ------------------------------------------------------------------------------------------------
 
 
-def test_use_now_counts_orders_of_this_second_and_minute(brand: Brand, theirs: Endpoint, run: Run, lead: User) -> None:
-    now = timezone.now()
-    for seconds in (0, 0, 20, 90):
-        attempt(run, sent_at=now - timedelta(seconds=seconds))
+def test_use_now_counts_orders_of_this_second_and_minute(
+    brand: Brand, theirs: Endpoint, run: Run, lead: User, clean_redis: Any
+) -> None:
+    for _ in range(2):
+        assert throttle.wait(run.endpoint)
     for fields in (
         {"status": "waiting", "remote_id": "a"},
         {"status": "running"},
@@ -249,7 +251,7 @@ def test_use_now_counts_orders_of_this_second_and_minute(brand: Brand, theirs: E
         factories.JobFactory(run=run, **fields, **lease)
     (use,) = endpoint_use.now(brand, lead)
     told = {gauge.label: (gauge.used, gauge.limit) for gauge in use.gauges}
-    assert told == {"this second": (2, None), "this minute": (3, None), "open now": (2, 4)}
+    assert told == {"this second": (2, None), "this minute": (2, None), "open now": (2, 4)}
     assert use.gauges[2].percent == 50 and use.gauges[2].note == "limit found by itself"
 
 
@@ -267,6 +269,39 @@ def test_money_stands_against_what_may_be_spent(brand: Brand, run: Run, lead: Us
     assert (campaign.spent_percent, campaign.reserved_percent, campaign.is_nearly_gone) == (20, 30, False)
     type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=6)
     assert endpoint_use.purses(brand, lead)[1].is_nearly_gone
+
+
+def test_limits_that_were_found_are_shown_as_such(brand: Brand, theirs: Endpoint, lead: User, clean_redis: Any) -> None:
+    found = FoundRate(4.5, timezone.now()).to_json()
+    EndpointStanding.objects.create(endpoint=theirs, rates={"second": found}, window=6.4)
+    (use,) = endpoint_use.now(brand, lead)
+    assert [(gauge.limit, gauge.note) for gauge in use.gauges] == [
+        (4.5, "limit found by itself"),
+        (None, "no limit known"),
+        (6, "limit found by itself"),
+    ]
+    (card,) = endpoint_cards.cards(brand, [Endpoint.objects.select_related("standing").get(pk=theirs.pk)])
+    assert "4.5 a second, limit found by itself" in card.allowed
+
+
+def test_a_lead_sets_what_the_brand_may_spend_in_a_month(
+    brand: Brand, lead: User, viewer: User, page_client: Callable[[User], Client], clean_redis: Any
+) -> None:
+    assert page_client(viewer).post(address(brand, "now/budget/"), {"monthly_budget": "5"}).status_code == 403
+    assert "Give" not in page_client(viewer).get(address(brand, "now/")).content.decode()
+    client = page_client(lead)
+    assert client.post(address(brand, "now/budget/"), {"monthly_budget": "-5"}).status_code == 422
+    assert client.post(address(brand, "now/budget/"), {"monthly_budget": "120.50"}).status_code == 302
+    brand.refresh_from_db()
+    assert brand.monthly_budget == Decimal("120.50")
+    assert "120.50" in client.get(address(brand, "now/")).content.decode()
+    client.post(address(brand, "now/budget/"), {"monthly_budget": ""})
+    brand.refresh_from_db()
+    assert brand.monthly_budget is None
+    assert [event.payload for event in Event.objects.filter(type="campaigns.brand.budget_set").order_by("id")] == [
+        {"before": None, "after": "120.50"},
+        {"before": "120.50", "after": None},
+    ]
 
 
 def test_the_page_of_use_asks_for_its_part_again(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from decimal import Decimal
 
 from django.db import transaction
 from django.utils.text import slugify
@@ -13,6 +14,8 @@ from campaigns.choices import Role
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from campaigns.models import Brand, Membership, User
 from campaigns.services import styles
+
+MOST_BUDGET = 10**10
 
 
 @transaction.atomic
@@ -40,6 +43,28 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR") -> Br
     events.publish(events.BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     styles.add_presets(brand=brand, by=by)
     return brand
+
+
+@transaction.atomic
+def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
+    """What all campaigns together may spend in a calendar month, in the brand's currency; None for no limit. What is
+    promised already stays promised. Raises NotAllowed and Invalid."""
+    brand = Brand.objects.select_for_update().get(pk=brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    if amount is not None and not 0 <= amount < MOST_BUDGET:
+        raise Invalid(
+            "This is no budget.", [Problem("monthly_budget", "Give an amount of 0 or more, or none.", str(amount))]
+        )
+    before, brand.monthly_budget = brand.monthly_budget, amount
+    if before != amount:
+        brand.save(update_fields=["monthly_budget"])
+        payload = {"before": _text(before), "after": _text(amount)}
+        events.publish(events.BrandBudgetSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+def _text(amount: Decimal | None) -> str | None:
+    return None if amount is None else str(amount)
 
 
 @transaction.atomic

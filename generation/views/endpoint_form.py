@@ -112,6 +112,19 @@ class EndpointForm(forms.Form):
         return given | {"prices": {name: _plain(price) for name, price in table.items() if price is not None}}
 
 
+class BudgetForm(forms.Form):
+    """What a brand may spend in a calendar month."""
+
+    monthly_budget = forms.DecimalField(
+        label="Budget per month",
+        required=False,
+        min_value=0,
+        max_digits=12,
+        decimal_places=2,
+        help_text="For all campaigns together, in the brand's currency. Empty: no limit but the campaigns' own.",
+    )
+
+
 class SecretForm(forms.Form):
     """The secret goes in and never comes out: the page does not know the one that is kept."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -14,13 +15,15 @@ from campaigns import access
 from campaigns.access import Action
 from campaigns.errors import Conflict, DomainError, Invalid, NotFound
 from campaigns.forms import add_problems
+from campaigns.models import Brand
 from campaigns.pages import BrandRequest, brand_page
+from campaigns.services import brands
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
 from generation.services import asking
 from generation.services import endpoints as services
-from generation.views.endpoint_form import EndpointForm, SecretForm
+from generation.views.endpoint_form import BudgetForm, EndpointForm, SecretForm
 
 #: Seconds between two looks at what is in use, and at an answer that is being waited for.
 USE_SECONDS = 2
@@ -131,13 +134,36 @@ def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def now(request: BrandRequest) -> HttpResponseBase:
     """What is in use at this moment; the part that changes is asked for again every two seconds."""
-    context = {
+    if getattr(request, "htmx", False):
+        return render(request, "generation/endpoints_use.html", _in_use(request))
+    form = BudgetForm(initial={"monthly_budget": request.brand.monthly_budget}) if _may_add(request) else None
+    return render(request, "generation/endpoints_now.html", _in_use(request) | {"budget_form": form})
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def budget(request: BrandRequest) -> HttpResponseBase:
+    """Set what the brand may spend in a month."""
+    form = BudgetForm(request.POST)
+    if not form.is_valid():
+        context = _in_use(request) | {"budget_form": form}
+        return render(request, "generation/endpoints_now.html", context, status=422)
+    amount = form.cleaned_data["monthly_budget"]
+    brands.set_monthly_budget(brand_id=request.brand.pk, amount=amount, by=request.user)
+    messages.success(request, f"{request.brand.name} may spend {_words(request.brand, amount)} a month.")
+    return redirect("endpoints_now", request.brand.slug)
+
+
+def _words(brand: Brand, amount: Decimal | None) -> str:
+    return "what its campaigns may" if amount is None else f"{amount:.2f} {brand.currency}"
+
+
+def _in_use(request: BrandRequest) -> dict[str, Any]:
+    return {
         "uses": endpoint_use.now(request.brand, request.user),
         "purses": endpoint_use.purses(request.brand, request.user),
         "poll": USE_SECONDS,
     }
-    is_part = getattr(request, "htmx", False)
-    return render(request, "generation/endpoints_use.html" if is_part else "generation/endpoints_now.html", context)
 
 
 def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
