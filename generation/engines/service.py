@@ -23,6 +23,7 @@ USER_AGENT = "Proofline/1"
 MOST_BYTES = 100 * 1024 * 1024
 DOWNLOAD_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 3600.0
+_OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
@@ -63,7 +64,7 @@ class Service:
     def ask(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A call that may be repeated. Any status comes back; EngineError of kind TRANSIENT if there is no answer."""
         try:
-            return self._client.request(method, self.address(path), **options)
+            return self._whole(method, self.address(path), **options)
         except httpx.HTTPError as error:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.host} did not answer: {_words(error)}") from error
 
@@ -71,7 +72,7 @@ class Service:
         """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
         if it cannot have arrived, DOUBT if it may have."""
         try:
-            return self._client.request(method, self.address(path), **options)
+            return self._whole(method, self.address(path), **options)
         except _UNSENT as error:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.host} cannot be reached: {_words(error)}") from error
         except httpx.HTTPError as error:
@@ -100,6 +101,20 @@ class Service:
             kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
             kind = ErrorKind.LOST if error.status_code in {404, 410} else kind
             raise EngineError(kind, f"The picture could not be fetched: {error.message}") from error
+
+    def _whole(self, method: str, url: str, **options: Any) -> httpx.Response:
+        """The answer with all of its body. Raises httpx.ReadError where it does not come to an end in a bounded time
+        and size: each piece of it may come within the client's timeout."""
+        with self._client.stream(method, url, **options) as response:
+            until, data = monotonic() + DOWNLOAD_SECONDS, bytearray()
+            for piece in response.iter_bytes():
+                data += piece
+                if len(data) > MOST_BYTES:
+                    raise httpx.ReadError(f"its answer is over {MOST_BYTES >> 20} MB")
+                if monotonic() > until:
+                    raise httpx.ReadError(f"its answer had no end after {DOWNLOAD_SECONDS:g} s")
+        headers = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
+        return httpx.Response(response.status_code, headers=headers, content=bytes(data), request=response.request)
 
     def _own(self, url: str) -> bytes:
         until = monotonic() + DOWNLOAD_SECONDS
