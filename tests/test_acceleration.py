@@ -434,6 +434,20 @@ def test_warming_up_draws_every_shape_once_and_asks_nobody(folder: Path, monkeyp
 
 
 @pytest.mark.slow
+def test_without_a_working_compiler_pictures_are_made_uncompiled_and_say_so(tiny_model):
+    import torch._inductor.config
+
+    compiled = engine(tiny_model("sdxl"), tier="fast", compile="regional", batch_size=2)
+    broken = torch._inductor.config.patch({"cpp.cxx": ("/nowhere/g++",), "force_disable_caches": True})
+    with torch.compiler.set_stance("default"), broken:
+        made = arrived(compiled, [task(0), task(1)])
+    plain = arrived(engine(tiny_model("sdxl"), tier="fast"), [task(0), task(1)])
+    assert furthest(made[0].pixels, plain[0].pixels) <= 2
+    assert made[0].facts["accelerated_by"] == ["channels_last"]
+    assert made[0].facts["left_out"][0].startswith("no compile: ")
+
+
+@pytest.mark.skipif(" " in torch.__file__, reason="torch's C++ compiler cannot link below a folder with a space")
 def test_a_compiled_pipeline_makes_the_same_picture_and_sizes_that_nobody_named_wait_for_no_compiler(tiny_model):
     from torch._dynamo.utils import counters
 

@@ -14,10 +14,11 @@ caching and attention of diffusers 0.42 (https://huggingface.co/docs/diffusers/o
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from hashlib import sha256
 from importlib import import_module
@@ -25,8 +26,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
+
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.weights import digest
+
+log = structlog.get_logger(__name__)
 
 TIERS: Final = ("final", "exact", "fast", "draft")
 COMPILES: Final = ("off", "regional", "full")
@@ -158,6 +163,19 @@ class Accelerated:
     def is_padding(self) -> bool:
         return self.settings.pads(self.device)
 
+    def without_compiler(self, pipe: Any, error: Exception) -> Accelerated:
+        """How it draws on where kernels could not be compiled: no compiler is installed, or it gave up."""
+        for module in (*denoiser_of(pipe).modules(), pipe.vae.decoder):
+            module._compiled_call_impl = None
+        reason = f"no compile: {str(error).strip().partition(chr(10))[0][:200]}"
+        log.warning("acceleration.not_compiled", error=str(error)[:2000])
+        return replace(
+            self,
+            settings=replace(self.settings, compile="off"),
+            applied=tuple(one for one in self.applied if not one.startswith("compile:")),
+            left_out=(*self.left_out, reason),
+        )
+
     @contextmanager
     def at_work(self, width: int, height: int) -> Iterator[None]:
         """What torch must be set to while this endpoint draws. Sizes that are not among its shapes run uncompiled."""
@@ -256,6 +274,12 @@ def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
     if compiling != "off":
         applied.append(_compile(pipe, denoiser, settings, compiling))
     return Accelerated(settings, device, card_of(device), tuple(applied), tuple(left_out))
+
+
+def is_of_compiler(error: Exception) -> bool:
+    """True if making kernels failed, not drawing with them."""
+    errors = sys.modules.get("torch._dynamo.exc")
+    return errors is not None and isinstance(error, errors.BackendCompilerFailed)
 
 
 def denoiser_of(pipe: Any) -> Any:

@@ -186,6 +186,11 @@ class Diffusers:
                     text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
                     yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
                 waiting[:0] = smaller
+            except RuntimeError as error:
+                if not acceleration.is_of_compiler(error):
+                    raise
+                loaded.accelerated = loaded.accelerated.without_compiler(loaded.text, error)
+                waiting[:0] = self._parts(loaded, part)
         done = {task.id for task in sound} & context.cancelled()
         for task_id in done:
             yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
