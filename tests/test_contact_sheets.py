@@ -173,6 +173,14 @@ def test_one_column_that_cannot_make_it_is_named_and_nothing_is_made(
 # -- blindness -----------------------------------------------------------------------------------------------------
 
 
+def test_the_studio_tells_nothing_of_a_sheet(sheet: Comparison, designer: User, page_client: Any) -> None:
+    finished(sheet)
+    studio, run = f"/brands/{sheet.brand.slug}/studio/", sheet.columns.get(position=0).run_id
+    client = page_client(designer)
+    assert "?try=" not in client.get(f"{studio}history/").content.decode()
+    assert client.get(f"{studio}?try={run}").status_code == 404
+
+
 def told(sheet: Comparison) -> list[str]:
     """Everything that would tell columns apart: names, versions, money, times, ids of pictures, names of files."""
     secret = ["Zephyrus", "Quillon", "Brambleby", "EUR", "painter", "3.0 s", "refused"]

@@ -11,7 +11,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns.models import Brand, PromptVersion, ReferencePhoto, User
+from campaigns.models import Brand, Campaign, PromptVersion, ReferencePhoto, User
 from generation.choices import JobState, Lane, RunState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, Run, Worker
@@ -233,6 +233,44 @@ def test_a_brand_that_made_nothing_yet_is_offered_plain_words(client: Any, addre
     assert client.get(f"{address}?words={first.words}").context["filled"].text == first.words
 
 
+@pytest.mark.parametrize(
+    ("priced", "used", "words"),
+    [
+        ({}, {}, "costs nothing"),
+        ({"price_per_image": "10"}, {}, "10 EUR a picture"),
+        ({"prices": {"image": "0.0625"}}, {}, "0.0625 EUR a picture"),
+        ({"prices": {"second": "0.001217"}, "seconds_per_image": 9}, {}, "about 0.011 EUR a picture"),
+        ({"prices": {"million_output_tokens": 30}}, {"output_tokens": 1056}, "about 0.032 EUR a picture"),
+        ({"prices": {"million_output_tokens": 30}}, {}, "the first picture tells how much"),
+    ],
+)
+def test_a_picture_is_priced_before_it_is_made_as_planning_would(
+    brand: Brand, client: Any, address: str, painter: Endpoint, priced: Any, used: Any, words: str
+) -> None:
+    Endpoint.objects.filter(pk=painter.pk).update(**priced)
+    if used:
+        frozen = factories.JobSpecFactory(job__run__campaign__brand=brand, job__endpoint=painter)
+        Attempt.objects.create(
+            job=frozen.job, number=1, lease_token="0" * 32, endpoint=painter, worker="w", outcome="succeeded",
+            details={"usage": used}, started_at=timezone.now(), ended_at=timezone.now(),
+        )  # fmt: skip
+    assert words in client.get(address).content.decode()
+
+
+def test_the_money_that_tries_may_still_cost_stands_beside_the_price_and_follows_each_try(
+    brand: Brand, client: Any, address: str, painter: Endpoint, designer: User
+) -> None:
+    Endpoint.objects.filter(pk=painter.pk).update(price_per_image="0.5")
+    assert " left " not in client.get(address).content.decode()
+    Brand.objects.filter(pk=brand.pk).update(monthly_budget=4)
+    assert "4.00 EUR left this month" in client.get(address).content.decode()
+    client.post(f"{address}make/", posted(painter, count=2), headers=HTMX)
+    later = client.get(f"{address}history/").content.decode()
+    assert 'id="studio-left" hx-swap-oob="true"' in later and "3.00 EUR left this month" in later
+    Campaign.objects.filter(brand=brand, is_sandbox=True).update(budget=1)
+    assert "◆ nothing</span> left in the sandbox" in client.get(address).content.decode()
+
+
 # -- reference pictures --------------------------------------------------------------------------------------------
 
 
@@ -309,12 +347,14 @@ def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, addr
     other = factories.EndpointFactory(engine="ready", name="Ready")
     factories.EndpointFactory(engine="ready", name="Switched off", is_enabled=False)
     factories.EndpointFactory(name="Needs a photo")
+    factories.EndpointFactory(name="Reads nothing", engine="comfyui", config={"servers": ["http://gpu:8188"]})
     for job in Job.objects.filter(run=run):
         failed(job, "Your request was refused by our safety system.")
     ended(run)
     words = client.get(f"{address}{run.pk}/").content.decode()
     assert "Painter said: Your request was refused by our safety system." in words
     assert f'name="endpoint" value="{other.pk}"' in words and "Switched off" not in words
+    assert "Reads nothing</button>" not in words and "Needs a photo</button>" not in words
     assert words.count("/again/") == 2, "one form, with its address for htmx and without"
     answer = client.post(f"{address}{run.pk}/again/", {"endpoint": other.pk}, headers=HTMX)
     begun = Run.objects.latest("pk")
@@ -324,10 +364,12 @@ def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, addr
 
 def test_cancel_gives_up_what_waits_and_keeps_what_is_there(client: Any, address: str, run: Run) -> None:
     version = made(Job.objects.filter(run=run).order_by("pk")[0])
+    claimed(Job.objects.filter(run=run).order_by("pk")[1], step=0, steps=0, seconds_ago=1)
     words = client.post(f"{address}{run.pk}/cancel/", headers=HTMX).content.decode()
     run.refresh_from_db()
     assert run.state == RunState.CANCELLED
     assert f"/files/version/{version.pk}/" in words and "given up" in words
+    assert "being made" not in words, "whatever its worker still does, nobody waits for it"
 
 
 def test_a_kept_try_opens_in_the_editor_with_the_pictures_seed(client: Any, address: str, run: Run) -> None:

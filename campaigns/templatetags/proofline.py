@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
@@ -96,6 +97,14 @@ def between(low: float, high: float) -> str:
     """Two lengths of time: "20 s to 1 min 15 s", one where both read the same."""
     first, last = seconds(low), seconds(high)
     return first if first == last else f"{first} to {last}"
+
+
+@register.filter
+def money(value: Decimal, digits: int = 0) -> str:
+    """An amount without idle zeros: "0.04", "10"; with `digits` no more of them than matter: 0.021734 -> "0.022"."""
+    if digits and value:
+        value = round(value, max(2, digits - 1 - value.adjusted()))
+    return f"{value.normalize():f}"
 
 
 @register.filter

@@ -5,19 +5,21 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from campaigns.choices import PhotoStatus
-from campaigns.models import Brand, ReferencePhoto, Subject, User
+from campaigns.models import Brand, Campaign, ReferencePhoto, Subject, User
 from campaigns.selectors import subjects
 from generation import causes
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import AssetVersion, Attempt, Job, Run
 from generation.selectors import lanes
 from generation.selectors.endpoints import Offer
+from generation.services import budget
 from generation.services.orders import SEED_AXIS
 
 SHOWN = 12
@@ -134,6 +136,14 @@ class Example:
     endpoint: str = ""
 
 
+@dataclass(frozen=True)
+class Left:
+    """Money that tries may still cost. is_of_month: of the brand's month, else of the sandbox's own budget."""
+
+    amount: Decimal
+    is_of_month: bool
+
+
 def result(run: Run) -> Result:
     """How far a try is. The caller has shown that the person may know of it. Four queries at most."""
     started = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.RUNNING).order_by("-number")
@@ -166,10 +176,26 @@ def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earl
     return [Earlier(run, tuple(pictures.get(run.pk, ())), _size(run)) for run in listed]
 
 
+def money_left(brand: Brand) -> Left | None:
+    """What the budgets that a try counts against have left, the smaller of two; None without a budget."""
+    found = []
+    if brand.monthly_budget is not None:
+        found.append((budget.month(brand), True))
+    sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
+    if sandbox is not None:
+        found.append((budget.standing(sandbox), False))
+    limits = [Left(max(one.left, Decimal(0)), is_of_month) for one, is_of_month in found if one.left is not None]
+    return min(limits, key=lambda one: one.amount, default=None)
+
+
 def tries(user: User, brand: Brand) -> QuerySet[Any]:
-    """Everybody's runs of free words, with words, style and endpoint."""
+    """Everybody's runs of free words, with words, style and endpoint; not those of contact sheets, which are told only
+    after the vote."""
     rows = Run.objects.visible_to(user).filter(
-        campaign__brand=brand, campaign__is_sandbox=True, prompt_version__template__studio__isnull=False
+        campaign__brand=brand,
+        campaign__is_sandbox=True,
+        prompt_version__template__studio__isnull=False,
+        comparison_column=None,
     )
     return rows.select_related("prompt_version__style", "endpoint")
 

@@ -10,9 +10,10 @@ from django.db import connection
 
 from generation import prices
 from generation.choices import AttemptOutcome
-from generation.engines.base import Quote
+from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint
 from generation.selectors import lanes
+from generation.services import orders
 
 LATEST = 400
 """Pictures of an endpoint that an estimate looks back on."""
@@ -86,6 +87,14 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Price:
+    """Money of one image. is_about: it is known only when the service has counted; 0 then means that nobody knows."""
+
+    money: Decimal
+    is_about: bool
+
+
+@dataclass(frozen=True)
 class _Pace:
     pictures: int
     seconds: tuple[float, float]
@@ -130,6 +139,12 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
         typical = prices.mean(_usages(endpoint))
         money += prices.estimate(endpoint.prices, typical=typical or None, seconds=seconds)
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
+
+
+def price(endpoint: Endpoint, *, width: int, height: int) -> Price:
+    """What one image of this size costs. Raises Invalid for an endpoint that does not open."""
+    money, _ = quote(endpoint, orders.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
+    return Price(money, bool(set(endpoint.prices) - {"image"}))
 
 
 def _usages(endpoint: Endpoint) -> list[Mapping[str, float]]:

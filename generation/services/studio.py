@@ -86,10 +86,11 @@ def reference(capabilities: Capabilities) -> Reference | None:
 
 
 def fits(wish: Wish, capabilities: Capabilities) -> bool:
-    """True unless the engine lacks what it works from: words, or a picture of a product."""
+    """True where the engine has what it works from: words that it reads, or a picture of a product."""
     role = reference(capabilities)
     has_picture = bool(wish.photo or wish.subject)
-    return (bool(wish.text.strip()) or not capabilities.obeys_prompt) and (has_picture or not (role and role.is_needed))
+    has_words = bool(wish.text.strip()) if capabilities.obeys_prompt else has_picture
+    return has_words and (has_picture or not (role and role.is_needed))
 
 
 @transaction.atomic
@@ -191,7 +192,8 @@ def get(run_id: int, by: User) -> Run:
     rows = Run.objects.visible_to(by).select_related(
         "campaign__brand", "prompt_version__style", "prompt_version__template", "endpoint", "requested_by"
     )
-    found: Run | None = rows.filter(pk=run_id, prompt_version__template__studio__isnull=False).first()
+    own = rows.filter(prompt_version__template__studio__isnull=False, comparison_column=None)
+    found: Run | None = own.filter(pk=run_id).first()
     if found is None:
         raise NotFound(f"There is no try {run_id} in the studio.")
     return found

@@ -30,6 +30,7 @@ from generation.selectors import studio as studio_selectors
 from generation.selectors.comparisons import Row
 from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
+from generation.services import estimates
 from generation.services.comparisons import Side
 
 POLL_SECONDS = 3
@@ -165,7 +166,12 @@ def _row(request: BrandRequest, found: Comparison, row_number: int, *, is_voting
     if not 0 <= row_number < found.row_count:
         selectors.column_of(found, row_number, "A", request.user)  # says which row is not there
     (shown,) = selectors.rows(found, request.user, [row_number])
-    context = {"row": shown, "with_standing": is_voting, **_standing(request, found)}
+    context = {
+        "row": shown,
+        "with_standing": is_voting or shown.is_settled,
+        "page": {"number": row_number // selectors.ROWS + 1},
+        **_standing(request, found),
+    }
     return render(request, "generation/comparison_row.html", context)
 
 
@@ -290,7 +296,8 @@ def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = N
     context = {
         "filled": filled,
         "refusal": refusal,
-        "offers": [one for one in offers if not one.problem],
+        "offers": [(one, estimates.price(one.endpoint, width=SIDE, height=SIDE)) for one in offers if not one.problem],
+        "left": studio_selectors.money_left(request.brand),
         "readers": _readers(offers),
         "templates": [(one, list(one.versions.all())[:VERSIONS]) for one in templates if one.version_count],
         "presets": channels.PRESETS,

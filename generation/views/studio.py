@@ -106,7 +106,8 @@ def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @brand_page(Action.RUN_SANDBOX)
 def history(request: BrandRequest) -> HttpResponseBase:
     """The person's earlier tries, `?before=` older ones."""
-    return render(request, "generation/studio_history.html", _history(request, number(request.GET.get("before", ""))))
+    context = _history(request, number(request.GET.get("before", "")))
+    return render(request, "generation/studio_history.html", context | {"with_left": context["is_first"]})
 
 
 @require_POST
@@ -244,7 +245,8 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
         **_history(request, None),
     }
     if offer and capabilities:
-        context["size"] = studio_form.sized(filled, capabilities)
+        width, height = context["size"] = studio_form.sized(filled, capabilities)
+        context["price"] = estimates.price(offer.endpoint, width=width, height=height)
         context["sizes"] = studio_form.sizes(capabilities)
         context["limits"] = studio_form.limits(capabilities)
         context["pace"] = estimates.interval(offer.endpoint, {"": estimates.Work(1)})
@@ -283,4 +285,5 @@ def _history(request: BrandRequest, before: int | None) -> dict[str, Any]:
         "earlier": earlier,
         "more_before": earlier[-1].run.pk if len(earlier) == selectors.SHOWN else None,
         "is_first": before is None,
+        "left": selectors.money_left(request.brand) if before is None else None,
     }

@@ -24,9 +24,27 @@ document.body.addEventListener("htmx:beforeSwap", (event) => {
 document.body.addEventListener("htmx:afterSwap", (event) => {
   if (event.target.id === "studio-engine") shapes();
   if (event.target.id !== "studio-result" || event.detail.requestConfig?.verb !== "post") return;
+  mark(result.querySelector("[data-field]")?.dataset.field);
+  follow(event.detail.requestConfig.parameters.endpoint);
+  if (document.activeElement === document.body) result.focus({ preventScroll: true }); // what was pressed is gone
   const box = result.getBoundingClientRect();
   if (box.top < 0 || box.top > innerHeight * 0.6) result.scrollIntoView({ block: "start" });
 });
+
+function mark(name) {
+  for (const one of form.querySelectorAll("[aria-invalid]")) one.removeAttribute("aria-invalid");
+  const field = name && form.elements[name];
+  if (!field?.checkVisibility?.()) return;
+  field.setAttribute("aria-invalid", "true");
+  field.focus({ preventScroll: true });
+}
+
+// Whoever took another endpoint for the same words goes on there.
+function follow(endpoint) {
+  if (!endpoint || form.elements.endpoint.value === endpoint || !result.querySelector("[data-try]")) return;
+  form.elements.endpoint.value = endpoint;
+  form.elements.endpoint.dispatchEvent(new Event("change", { bubbles: true }));
+}
 
 // -- size ------------------------------------------------------------------------------------------------------------
 
