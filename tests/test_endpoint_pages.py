@@ -314,6 +314,15 @@ def test_the_page_of_use_asks_for_its_part_again(
     assert part.startswith('<div id="use"') and "Overflow" in part and "<html" not in part
 
 
+def test_what_our_own_workers_took_ahead_is_not_being_made_yet(brand: Brand, lead: User, worker: Worker) -> None:
+    ours = factories.EndpointFactory(name="Ours", lane="gpu", batch_size=4)
+    for number in range(6):
+        job = factories.JobFactory(run__campaign__brand=brand, run__endpoint=ours)
+        type(job).objects.filter(pk=job.pk).update(status="running", lease_token=f"{number:032}")
+    (use,) = endpoint_use.now(brand, lead)
+    assert (use.gauges[0].used, use.gauges[0].limit, use.gauges[0].note) == (4, 4, "and 2 next")
+
+
 def test_use_now_costs_as_many_queries_for_ten_endpoints_as_for_one(
     brand: Brand, lead: User, worker: Worker, django_assert_max_num_queries: Any
 ) -> None:

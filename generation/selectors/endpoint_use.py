@@ -119,8 +119,10 @@ def _gauge(what: str, used: int, limit: float | None, known: float | None) -> Ga
 
 
 def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:
+    at_once = endpoint.batch_size * workers
+    ahead = max(0, numbers.running - at_once) if at_once else 0  # workers take the next batch before this one is done
     return [
-        Gauge("being made", numbers.running, endpoint.batch_size * workers or None),
+        Gauge("being made", numbers.running - ahead, at_once or None, f"and {ahead} next" if ahead else ""),
         Gauge("made this minute", made, None),
     ]
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from django import forms
 
+from campaigns.models import Brand
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
@@ -116,13 +117,16 @@ class BudgetForm(forms.Form):
     """What a brand may spend in a calendar month."""
 
     monthly_budget = forms.DecimalField(
-        label="Budget per month",
         required=False,
         min_value=0,
         max_digits=12,
         decimal_places=2,
-        help_text="For all campaigns together, in the brand's currency. Empty: no limit but the campaigns' own.",
+        help_text="For all campaigns together. Empty: no limit but the campaigns' own.",
     )
+
+    def __init__(self, brand: Brand, data: Any = None) -> None:
+        super().__init__(data, initial={"monthly_budget": brand.monthly_budget})
+        self.fields["monthly_budget"].label = f"Budget per month, {brand.currency}"
 
 
 class SecretForm(forms.Form):

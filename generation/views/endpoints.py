@@ -136,7 +136,7 @@ def now(request: BrandRequest) -> HttpResponseBase:
     """What is in use at this moment; the part that changes is asked for again every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
-    form = BudgetForm(initial={"monthly_budget": request.brand.monthly_budget}) if _may_add(request) else None
+    form = BudgetForm(request.brand) if _may_add(request) else None
     return render(request, "generation/endpoints_now.html", _in_use(request) | {"budget_form": form})
 
 
@@ -144,7 +144,7 @@ def now(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def budget(request: BrandRequest) -> HttpResponseBase:
     """Set what the brand may spend in a month."""
-    form = BudgetForm(request.POST)
+    form = BudgetForm(request.brand, request.POST)
     if not form.is_valid():
         context = _in_use(request) | {"budget_form": form}
         return render(request, "generation/endpoints_now.html", context, status=422)
