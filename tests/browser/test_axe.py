@@ -14,11 +14,14 @@ from PIL import Image
 
 from campaigns.models import Brand, Subject
 from campaigns.services import files, guides, imports, sources
-from generation.models import Attempt, Cell, EndpointStanding
+from generation.models import Attempt, Cell, EndpointStanding, Job, LedgerEntry
+from generation.services import comparisons, studio
+from generation.services.comparisons import Side
 from review.models import ReviewTask
 from review.services import reasons
-from tests import factories
+from tests import comfy_workflows, factories, test_contact_sheets, test_studio_pages, test_workflows
 from tests.in_review import image_in_review
+from tests.test_studio import wish
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -78,6 +81,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
         "endpoints/packshots/",
         "endpoints/overflow/",
     ),
+    "studio": ("studio/", "studio/?try={made}", "studio/?try={failed}"),
+    "comparisons": (
+        "compare/",
+        "compare/new/",
+        "compare/{open}/",
+        "compare/{told}/",
+        "compare/{told}/results/",
+    ),
+    "workflows": ("endpoints/{new}/workflow/", "endpoints/{marked}/workflow/"),
     "pictures": (
         "library/",
         "assets/{asset}/",
@@ -88,6 +100,11 @@ GROUPS: dict[str, tuple[str, ...]] = {
     ),
 }
 
+#: Pages that are looked at once more after a press: what is pressed, and what appears then.
+PRESSED = {
+    "studio/": (".studio-go", "#studio-result [role=alert]"),
+    "studio/?try={made}": ("[data-open=studio-keep]", "#studio-keep[open]"),
+}
 #: What axe found: rule, how bad, where.
 FIND = """() => axe.run(document, {resultTypes: ["violations"]}).then(found => found.violations.flatMap(
     rule => rule.nodes.map(
@@ -107,7 +124,8 @@ STICKS_OUT = """() => {
 
 @pytest.fixture
 def brand(db: None) -> Brand:
-    return factories.BrandFactory(name="Brand with a name that fills what a header has left for it..")
+    name = "Brand with a name that fills what a header has left for it.."
+    return factories.BrandFactory(name=name, monthly_budget="20")
 
 
 @pytest.fixture
@@ -148,13 +166,82 @@ def _troubled(brand: Brand, cell: Cell) -> None:
         )  # fmt: skip
 
 
+def _doubtful(cell: Cell) -> None:
+    """An order of the run whose answer was lost, and one that the service refused."""
+    doubt = {"status": "held", "hold_reason": "in_doubt", "error_kind": "doubt", "error": "No answer."}
+    refused = {"status": "failed", "error_kind": "moderation", "error": LONG}
+    for candidate, fields in enumerate((doubt, refused), start=2):
+        job = factories.JobFactory(run=cell.run, cell=cell, **fields)
+        factories.JobSpecFactory(job=job, candidate=candidate)
+        if "hold_reason" in fields:
+            LedgerEntry.objects.create(campaign=cell.run.campaign, run=cell.run, job=job, kind="doubt", amount="0.24")
+
+
+def _tries(brand: Brand, by: Any) -> dict[str, Any]:
+    """A try with two pictures and one that was refused, on an endpoint that is priced by the second."""
+    painter = factories.EndpointFactory(
+        engine="painter", name=LONG[:120], lane="cpu", caution="x" * 40, licence_note=LONG, prices={"second": "0.001"}
+    )
+    factories.EndpointFactory(engine="ready", name="y" * 120, lane="cpu", caution="y" * 40)
+    begun = {name: studio.start(brand=brand, wish=wish(text=LONG, count=2), endpoint=painter, by=by) for name in STATES}
+    for name, run in begun.items():
+        for job in Job.objects.filter(run=run):
+            if name == "made":
+                version = test_studio_pages.made(job)
+                type(version.master).objects.filter(pk=version.master.pk).update(**_keys(_painted("WEBP", "peru")))
+            else:
+                test_studio_pages.failed(job, LONG)
+        test_studio_pages.ended(run)
+    return {name: run.pk for name, run in begun.items()}
+
+
+def _sheets(brand: Brand, by: Any) -> dict[str, Any]:
+    """Two contact sheets: one to vote on, one whose voter was told, where a picture could not be made."""
+    names = (LONG[:120], "y" * 120)
+    endpoints = [
+        factories.EndpointFactory(engine="ready", name=one, lane="cpu", caution=one[:40], config={"n": one[0]})
+        for one in names
+    ]
+    found = {}
+    for name, failing in (("open", ""), ("told", names[0])):
+        sheet = comparisons.start(
+            brand=brand, name=LONG[:160], sides=[Side(one) for one in endpoints], by=by, words=(LONG, f"a {name} jar")
+        )
+        test_contact_sheets.finished(sheet, failing=failing)
+        found[name] = sheet
+    for row in range(2):
+        comparisons.vote(comparison_id=found["told"].pk, row=row, column_id=None, by=by)
+    comparisons.reveal(comparison_id=found["told"].pk, by=by)
+    return {name: sheet.pk for name, sheet in found.items()}
+
+
+def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
+    """A ComfyUI endpoint without a workflow, and one whose workflow has names as long as they may be."""
+    new = test_workflows.endpoint(brand)
+    graph = comfy_workflows.image_to_image()
+    for node in graph.values():
+        node["_meta"] = {"title": LONG}
+    marked = test_workflows.uploaded(brand, by, graph=graph)
+    return {"new": new.slug, "marked": marked.slug}
+
+
+STATES = ("made", "failed")
+#: What a group of pages is about beside the picture in review.
+MORE: dict[str, Callable[[Brand, Any], dict[str, Any]]] = {
+    "studio": _tries,
+    "comparisons": _sheets,
+    "workflows": _workflows,
+}
+
+
 @pytest.fixture
-def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[..., Any]) -> Callable[[str], str]:
+def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[..., Any]) -> Callable[..., str]:
     """`address("runs/{run}/")` is the path of a page about the picture in review and what belongs to it."""
     lead = person("lead")
     reasons.add_defaults(brand=brand, by=lead)
     factories.EndpointFactory(name="Packshot studio", slug="packshots", lane="cpu")
     _troubled(brand, task.asset.cell)
+    _doubtful(task.asset.cell)
     factories.StylePresetFactory(brand=brand)
     factories.DestinationFactory(brand=brand)
     cut = factories.CutoutFactory(photo__subject=subject, confidence=0.4, **_keys(_painted("PNG", "olive")))
@@ -179,7 +266,7 @@ def address(brand: Brand, subject: Subject, task: ReviewTask, person: Callable[.
             for name, data in {"wrong": WRONG, "odd": ODD, "clean": b"sku,name\nM-1,Mug\n"}.items()
         },
     }
-    return lambda page: f"/brands/{brand.slug}/{page.format(**names)}"
+    return lambda page, **more: f"/brands/{brand.slug}/{page.format(**names, **more)}"
 
 
 @pytest.fixture
@@ -193,15 +280,22 @@ def tab(chromium: Any) -> Iterator[Any]:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_pages_are_clean_under_axe_and_no_wider_than_their_window(
-    group: str, tab: Any, live_server: Any, person: Any, page_client: Any, address: Callable[[str], str]
+    group: str, tab: Any, live_server: Any, person: Any, page_client: Any, address: Callable[..., str], brand: Brand
 ) -> None:
-    session = page_client(person("lead", "admin", first_name=LONG[:100])).cookies["sessionid"].value
+    user = person("lead", "admin", first_name=LONG[:100])
+    more = MORE[group](brand, user) if group in MORE else {}
+    session = page_client(user).cookies["sessionid"].value
     tab.context.add_cookies([{"name": "sessionid", "value": session, "url": live_server.url}])
     wrong: list[str] = []
     for page in GROUPS[group]:
-        answer = tab.goto(live_server.url + address(page))
+        answer = tab.goto(live_server.url + address(page, **more))
         assert answer.status == 200, page
         wrong += [f"/{page} {what}" for what in _wrong_with(tab)]
+        if page in PRESSED:
+            press, appears = PRESSED[page]
+            tab.click(press)
+            tab.wait_for_selector(appears)
+            wrong += [f"/{page} after {press} {what}" for what in _wrong_with(tab)]
     tab.goto("about:blank")
     assert not wrong, "\n".join(wrong)
 
@@ -216,6 +310,7 @@ def test_signing_in_is_clean_under_axe_and_no_wider_than_its_window(tab: Any, li
 
 def _wrong_with(tab: Any) -> list[str]:
     tab.evaluate(AXE)
+    tab.evaluate("document.querySelectorAll('main details').forEach(one => { one.open = true; })")
     wrong = []
     for scheme in ("light", "dark"):
         tab.emulate_media(color_scheme=scheme)
