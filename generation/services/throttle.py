@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import time
+import uuid
 from dataclasses import dataclass
 
 import django_rq
@@ -89,15 +90,35 @@ def _left(endpoint: Endpoint, rate: Rate, now: int) -> Room:
     return Room(0, max(sent[len(sent) - rate.limit][1] + rate.interval - now, 1) / 1000)
 
 
-def wait(endpoint: Endpoint) -> bool:
-    """Count one order as sent now, as soon as the limits allow it. Call it right before the order goes out.
+@dataclass(frozen=True)
+class Turn:
+    """One order's place in the count: under what name, in Redis's milliseconds."""
 
-    False, and nothing is counted, if the service has asked for patience meanwhile.
-    """
+    name: str
+    at_ms: int
+
+
+def wait(endpoint: Endpoint) -> Turn | None:
+    """Count one order, as soon as the limits allow it; None, and nothing counted, if the service has asked for patience
+    meanwhile. `leaves` tells when it goes out."""
     rates = _rates(per_second(endpoint), per_minute(endpoint)) or [_NO_LIMIT]
-    while not (is_paused := _is_paused(endpoint)) and (pause := _take(endpoint, rates)):
-        time.sleep(pause)
-    return not is_paused
+    while not _is_paused(endpoint):
+        turn = _take(endpoint, rates)
+        if isinstance(turn, Turn):
+            return turn
+        time.sleep(turn)
+    return None
+
+
+def leaves(endpoint: Endpoint, turn: Turn) -> None:
+    """The counted order goes out now: the service will count it from here, so those after it keep their distance."""
+    try:
+        now, key = _now_ms(), _key(endpoint)
+        counted: list[bytes] = _connection().zrangebyscore(key, turn.at_ms, turn.at_ms)  # type: ignore[assignment]
+        own = [member for member in counted if member.startswith(turn.name.encode())]
+        _connection().zadd(key, dict.fromkeys(own, now), xx=True)
+    except RedisError as error:
+        log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
 
 
 def pause(endpoint: Endpoint, seconds: float) -> None:
@@ -117,11 +138,12 @@ def _is_paused(endpoint: Endpoint) -> bool:
         return False  # counting tells that Redis is away, and waits
 
 
-def _take(endpoint: Endpoint, rates: list[Rate]) -> float:
-    """0.0 if the order is counted, else in how many seconds to try again."""
+def _take(endpoint: Endpoint, rates: list[Rate]) -> Turn | float:
+    """An order's turn if it is counted, else in how many seconds to try again."""
+    name = uuid.uuid4().hex
     try:
         bucket, now = _bucket(endpoint, rates), _now_ms()
-        decision = bucket.put_decision(RateItem("order", now))
+        decision = bucket.put_decision(RateItem(name, now))
         assert isinstance(decision, Decision)
         if decision.failing_rate is not None:
             return max(decision.retry_after_ms or 0, 1) / 1000
@@ -134,7 +156,7 @@ def _take(endpoint: Endpoint, rates: list[Rate]) -> float:
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return AWAY_SECONDS
-    return 0.0
+    return Turn(name, now)
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +27,9 @@ from generation.models import Endpoint
 from generation.services import dispatch, handover, nudges, pacing, throttle
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.services.handover import Due
-from generation.services.pacing import Load
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect
+from generation.workers.departures import Departures
 from generation.workers.endings import Endings
 from generation.workers.leases import Leases
 
@@ -39,8 +38,6 @@ log = structlog.get_logger(__name__)
 IDLE_SECONDS = 1.0
 BUSY_SECONDS = 0.02
 """How soon to look again while orders are being sent; a call that ends wakes the lane too."""
-COUNTED_FOR_SECONDS = 0.02
-"""An order that goes out later than this after it was counted is counted again: the service counts it when it comes."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
@@ -64,6 +61,7 @@ class RemoteLane:
         self._pool = ThreadPoolExecutor(settings.PROOFLINE["remote_threads"], "remote", initializer=self._count_thread)
         self._asking: set[int] = set()
         self._failed_trips: Counter[str] = Counter()
+        self._departures = Departures()
         self._awake = threading.Event()
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._plan, name="remote lane")
@@ -111,15 +109,15 @@ class RemoteLane:
             if load.waiting:
                 pauses.append(self._ask(load.endpoint))
             if load.has_queued:
-                pauses.append(self._order(load))
+                pauses.append(self._order(load.endpoint) if load.orders else load.wait_seconds)
         return min(pauses)
 
-    def _order(self, load: Load) -> float:
-        """Claim as many jobs as the endpoint may have now, and have them handed over."""
-        endpoint = load.endpoint
+    def _order(self, endpoint: Endpoint) -> float:
+        """Claim as many jobs as the endpoint may have now, and have them handed over; seconds until there may be more
+        to do."""
         rate = throttle.room(endpoint)
-        if rate.orders == 0 or not load.orders:
-            return max(rate.wait_seconds, 0.0 if load.orders else load.wait_seconds)
+        if rate.orders == 0:
+            return rate.wait_seconds
         with transaction.atomic():
             fresh = pacing.room(endpoint.pk)
             orders = min(fresh.orders, self._idle_threads())
@@ -136,6 +134,7 @@ class RemoteLane:
 
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
         briefs = brief(claim.jobs, engine=endpoint.engine)
+        self._departures.expect(len(claim.jobs))
         for job in claim.jobs:
             self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
 
@@ -195,12 +194,12 @@ class RemoteLane:
     # -- one job on its way there ----------------------------------------------------------------------------------
 
     def _hand_over(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, brief: Brief, in_use: int) -> None:
-        with self.endings.guarding(job, claim):
+        with self.endings.guarding(job, claim), self._departures.one() as departed:
             if brief.master is not None:
                 self.endings.reuse(job, claim, brief)
                 return
             engine = self._engine(endpoint)
-            submitted = self._submit(engine, job, claim, endpoint)
+            submitted = self._submit(engine, job, claim, endpoint, departed)
             if submitted is None:
                 return
             if submitted.result is None:
@@ -208,24 +207,36 @@ class RemoteLane:
             else:
                 with _kept_or_in_doubt(engine):
                     handover.answered(job_id=job.id, token=claim.token)
-                    self._awake.set()
+                    self._fill(endpoint)
                     self._bring_home(engine, job, claim, brief, submitted.result)
             self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
 
-    def _submit(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint) -> Submitted | None:
+    def _fill(self, endpoint: Endpoint) -> None:
+        """The service has a place free: that is filled before this thread works on what it made."""
+        if self._is_stopping.is_set():
+            return
+        try:
+            self._order(endpoint)
+        except Exception as error:  # the lane's next round will do it; nothing may keep this picture from coming home
+            log.warning("remote.not_filled", error=str(error))
+            connection.close()
+        self._departures.wait()
+
+    def _submit(
+        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, departed: Callable[[], None]
+    ) -> Submitted | None:
         """The order, its intent written before. None if there is nothing more to do with it here."""
-        if not throttle.wait(endpoint):
+        turn = throttle.wait(endpoint)
+        if turn is None:
             self._give_back(job, claim)
             return None
-        counted_at = time.monotonic()
         marker = handover.intend(job_id=job.id, token=claim.token)
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
-        if time.monotonic() - counted_at > COUNTED_FOR_SECONDS and not throttle.wait(endpoint):
-            self._give_back(job, claim)
-            return None
         faults.point("intended")
+        throttle.leaves(endpoint, turn)
         sent_at = timezone.now()
+        departed()
         try:
             submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
         except EngineError as error:
@@ -312,6 +323,7 @@ class RemoteLane:
             with self.endings.guarding(job, claim):
                 if result.error is not None:
                     raise result.error
+                self._fill(endpoint)
                 try:
                     self._bring_home(engine, job, claim, briefs[job.id], result)
                     self._failed_trips.pop(one.remote_id, None)
