@@ -16,13 +16,14 @@ from campaigns.choices import SeedStrategy
 from campaigns.models import Brand, PromptVersion, StylePreset
 from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
 from generation.engines.base import SCENE, Capabilities, Control
+from generation.selectors.concepts import USES
 
 CONTROL = "control_"
 FEW = 7
 #: Controls that the prompt's own fields stand for.
 OWN_FIELDS = frozenset({"prompt", "negative", "seed"})
-#: Where a scene comes of each product, its placeholder is written here; the pictures stand beside.
-SCENE_FROM = "scene_from"
+#: Where a scene or map comes of each product, its placeholder is written here; the pictures stand beside.
+FROM = "_from"
 ON_FAIL = {
     "flag": "Flag it for the reviewers",
     "regenerate": "Make it again with another seed",
@@ -98,8 +99,8 @@ class PromptForm(forms.Form):
         self.controls = controls_of(self.written_for)
         for control in self.controls:
             self.fields[CONTROL + control.parameter] = _field(control)
-            if control.kind == SCENE:
-                self.fields[SCENE_FROM] = _scene_from()
+            if control.kind in USES:
+                self.fields[control.parameter + FROM] = _from(control)
         roles = (
             sorted(self.written_for.capabilities.optional_images - {SCENE})
             if self.written_for and self.written_for.capabilities
@@ -109,7 +110,14 @@ class PromptForm(forms.Form):
 
     def control_fields(self) -> Iterator[forms.BoundField]:
         for control in self.controls:
-            yield self[CONTROL + control.parameter]
+            if control.kind not in USES:
+                yield self[CONTROL + control.parameter]
+
+    def concept_fields(self) -> Iterator[tuple[forms.BoundField, forms.BoundField]]:
+        """What names a concept: (a choice by its picture, a text that names one for each product)."""
+        for control in self.controls:
+            if control.kind in USES:
+                yield self[CONTROL + control.parameter], self[control.parameter + FROM]
 
     def clean_text(self) -> str:
         return str(self.cleaned_data["text"]).replace("\r\n", "\n")
@@ -150,7 +158,8 @@ class PromptForm(forms.Form):
         given = super().clean() or {}
         for control in self.controls:
             name = CONTROL + control.parameter
-            place = SCENE_FROM if control.kind == SCENE and given.get(SCENE_FROM) else name
+            written = control.parameter + FROM
+            place = written if given.get(written) else name
             if place in given:
                 try:
                     given[name] = value_of(control, given[place])
@@ -187,7 +196,13 @@ class PromptForm(forms.Form):
         return said | dict(given.get("parameters") or {})
 
 
-_ROLES = {"init": "as the picture to start from", "mask": "as a mask", "photo": "as a reference", "cutout": "cut out"}
+_ROLES = {
+    "init": "as the picture to start from",
+    "mask": "as a mask",
+    "photo": "as a reference",
+    "cutout": "cut out",
+    "control": "as the map, of concepts and articles",
+}
 
 
 def controls_of(engine: EngineChoice | None) -> tuple[Control, ...]:
@@ -204,8 +219,9 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
     controlled = {one.parameter for one in controls_of(next((one for one in engines if one.name == name), None))}
     others = {key: value for key, value in version.parameters.items() if key not in controlled}
     shown = {CONTROL + key: value for key, value in version.parameters.items() if key in controlled}
-    if "{" in str(shown.get(CONTROL + SCENE, "")):
-        shown[SCENE_FROM] = shown.pop(CONTROL + SCENE)
+    for use in USES.values():
+        if "{" in str(shown.get(CONTROL + use.parameter, "")):
+            shown[use.parameter + FROM] = shown.pop(CONTROL + use.parameter)
     return {
         "text": version.text,
         "negative": version.negative,
@@ -269,14 +285,14 @@ def _field(control: Control) -> forms.Field:
         label=f"{control.label}{unit}", required=False, max_length=200, widget=forms.TextInput(attrs=dict(hints)),
         help_text=help_text,
     )  # fmt: skip
-    field.kind = control.kind  # type: ignore[attr-defined]  # a scene is chosen by its picture
+    field.kind = control.kind  # type: ignore[attr-defined]  # a concept is chosen by its picture
     field.parameter = control.parameter  # type: ignore[attr-defined]
     field.choices = control.choices  # type: ignore[attr-defined]  # the template draws them as a datalist
     return field
 
 
-def _scene_from() -> forms.Field:
-    hints = {"autocomplete": "off", "placeholder": "{scene}"}
+def _from(control: Control) -> forms.Field:
+    hints = {"autocomplete": "off", "placeholder": f"{{{control.parameter}}}"}
     return forms.CharField(
         label="Or as the axis or each product says", required=False, max_length=200, widget=forms.TextInput(attrs=hints)
     )

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from campaigns.errors import Invalid
 from campaigns.models import Brand, Campaign, PromptVersion, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, StandingOrder
-from generation.selectors import needs, scenes
+from generation.selectors import concepts, needs
+from generation.selectors.concepts import SCENES
 from generation.services import fingerprints, planning, rounds, standing, tryouts
 from review.selectors.lineage import lineage
 from tests import factories
@@ -336,16 +337,18 @@ def test_the_lineage_names_the_picture_that_stands_behind_the_product(
 def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
     brand: Brand, other_brand: Brand, manager: User, person: Callable[..., User]
 ) -> None:
-    assert scenes.offered(manager, brand) == scenes.Offered([], 0, [], 0)
+    assert concepts.offered(SCENES, manager, brand) == concepts.Offered([], 0, [], 0)
     marble, _ = picture(brand), picture(other_brand, "their-wall")
     newer = picture(brand)
     picture(brand, "oak-table", state="in_review")
-    found = scenes.offered(manager, brand)
-    assert [(one.key, one.version.pk) for one in found.scenes] == [("marble-table", newer.pk)] and newer.pk > marble.pk
+    found = concepts.offered(SCENES, manager, brand)
+    assert [(one.key, one.file.pk) for one in found.pictures] == [("marble-table", newer.master_id)]
+    assert newer.pk > marble.pk
     assert [one.key for one in found.unmade] == ["oak-table"] and found.unmade_count == 1
-    assert scenes.names(manager, brand) == [("marble-table", "An empty marble table")]
+    assert concepts.names(SCENES, manager, brand) == [("marble-table", "An empty marble table")]
     stranger = person("designer", brand=other_brand)
-    assert scenes.offered(stranger, brand).scenes == [] and scenes.names(stranger, brand) == []
+    assert concepts.offered(SCENES, stranger, brand).pictures == []
+    assert concepts.names(SCENES, stranger, brand) == []
 
 
 def test_the_fingerprint_of_a_plain_packshot_is_what_it_was(endpoint: Endpoint, brand: Brand) -> None:

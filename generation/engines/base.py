@@ -23,6 +23,12 @@ Pixels = NDArray[np.uint8]
 SCENE: Final = "scene"
 """The image role of what a product stands before. It is no picture of the subject: the parameter of the same name tells
 which one, by the key of a concept."""
+CONTROL: Final = "control"
+"""The image role of a map that the picture follows."""
+CONTROL_MAP: Final = "control_map"
+"""The parameter that tells which map, by the key of a concept; without it the map is the subject's own photo."""
+MAP: Final = "map"
+"""The kind of that parameter's control."""
 
 
 class ErrorKind(StrEnum):
@@ -65,7 +71,7 @@ class Spec:
     """Everything that decides the pixels of one image. Frozen into the job; equal specs make equal pictures.
 
     width, height: pixels of the master. seed: 0 … 2**63-1. parameters: the engine's own, validated by `validate`.
-    images: input images by role: "cutout", "photo", "init", "mask" and, not of the subject itself, "scene".
+    images: input images by role: "cutout", "photo", "init", "mask" and, mostly of a concept, "scene" and "control".
     """
 
     prompt: str
@@ -157,8 +163,8 @@ class Submitted:
 class Control:
     """One thing a reviewer may change when asking for a revision, drawn as a form field.
 
-    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text", "seed" or "scene" (the key of a
-    concept whose approved picture becomes the image "scene"; "" or "none" for no scene).
+    kind: "number" (minimum, maximum, step), "choice" (choices), "colour", "text", "seed", or the key of a concept, ""
+    or "none" for none: "scene" (its approved picture becomes the image "scene"), "map" (its photo, "control").
     `parameter` is the key in Spec.parameters, or "prompt", "negative", "seed".
     """
 
@@ -195,6 +201,10 @@ class Capabilities:
     @property
     def takes_scenes(self) -> bool:
         return SCENE in self.needs_images | self.optional_images
+
+    @property
+    def takes_maps(self) -> bool:
+        return CONTROL_MAP in self.obeys and CONTROL in self.needs_images | self.optional_images
 
 
 @dataclass(frozen=True)

@@ -8,13 +8,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from generation.engines import extending, parameters, products, recipes
-from generation.engines.base import Control, Spec
-from generation.engines.controlnets import COMPUTED
-from generation.engines.equipment import Equipment
+from generation.engines.base import CONTROL, CONTROL_MAP, MAP, Control, Spec
+from generation.engines.equipment import COMPUTED, Equipment
 from generation.engines.families import Family
 from generation.engines.parameters import is_number, is_on, kind
 
-CONTROL: Final[Mapping[str, tuple[float, float, float]]] = {
+FOLLOWING: Final[Mapping[str, tuple[float, float, float]]] = {
     "control_strength": (1.0, 0.0, 2.0),
     "control_start": (0.0, 0.0, 1.0),
     "control_end": (1.0, 0.0, 1.0),
@@ -31,7 +30,8 @@ def known(equipment: Equipment) -> tuple[str, ...]:
         *parameters.PARAMETERS,
         *FRAMING,
         *(("loras",) if equipment.loras else ()),
-        *(("control", *CONTROL) if equipment.controlnets else ()),
+        *(("control", *FOLLOWING) if equipment.controlnets else ()),
+        *((CONTROL_MAP,) if equipment.takes_maps else ()),
         *(("reference_strength",) if equipment.adapter else ()),
     )
 
@@ -44,8 +44,12 @@ def obeyed(family: Family, equipment: Equipment) -> frozenset[str]:
 
 def images(equipment: Equipment) -> frozenset[str]:
     """The roles of pictures that an endpoint takes."""
-    of_controls = {"control", "photo"} if equipment.controlnets else set()
-    return frozenset({"init", "mask", "cutout", *of_controls, *(("reference",) if equipment.adapter else ())})
+    return frozenset({
+        "init", "mask", "cutout",
+        *(("photo",) if equipment.controlnets else ()),
+        *((CONTROL,) if equipment.takes_maps else ()),
+        *(("reference",) if equipment.adapter else ()),
+    })  # fmt: skip
 
 
 def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
@@ -56,6 +60,7 @@ def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
     if equipment.controlnets:
         choices = (NO_CONTROL, *equipment.controlnets)
         found.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
+        found += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
         found.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
     if equipment.adapter:
         found.append(Control("reference_strength", "Likeness to the reference", "number", REFERENCE[0], 0.0, 1.5, 0.05))
@@ -70,7 +75,7 @@ def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]
         found["loras"] = loras
     if control := _control(spec):
         found["control"] = control
-        found |= {name: float(spec.parameters.get(name, row[0])) for name, row in CONTROL.items()}
+        found |= {name: float(spec.parameters.get(name, row[0])) for name, row in FOLLOWING.items()}
     if "reference" in spec.images:
         found["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE[0]))
     if is_on(spec, "keep_product"):
@@ -142,6 +147,8 @@ def _control(spec: Spec) -> str:
 def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
     name = _control(spec)
     if not name:
+        if CONTROL_MAP in spec.parameters and not spec.parameters.get("control"):
+            return [f"{CONTROL_MAP} names a map, and control does not say what it shows, such as depth or pose."]
         return []
     if name not in equipment.controlnets:
         there = ", ".join(equipment.controlnets) or "none"
@@ -151,13 +158,12 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
     if not family.class_of(kind(spec), controlled=True):
         found.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
     has_picture = "photo" in spec.images or kind(spec) != "text"
-    if "control" not in spec.images and name != COMPUTED:
-        found.append(
-            f'{name} needs a finished map as the image "control"; only the edges of {COMPUTED} are found here.'
-        )
-    elif "control" not in spec.images and not has_picture:
+    if CONTROL not in spec.images and name != COMPUTED:
+        how_given = f"name a concept whose photo it is in {CONTROL_MAP}"
+        found.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
+    elif CONTROL not in spec.images and not has_picture:
         found.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
-    for parameter, row in CONTROL.items():
+    for parameter, row in FOLLOWING.items():
         found += _outside(spec, parameter, row)
     if not found and _number(spec, "control_start") >= _number(spec, "control_end"):
         found.append("control_start is not before control_end: the map would never be followed.")
@@ -165,7 +171,7 @@ def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[
 
 
 def _number(spec: Spec, parameter: str) -> float:
-    return float(spec.parameters.get(parameter, CONTROL[parameter][0]))
+    return float(spec.parameters.get(parameter, FOLLOWING[parameter][0]))
 
 
 def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from generation.engines import canvas
-from generation.engines.base import Context, EngineError, ErrorKind, Pixels, Spec
+from generation.engines.base import CONTROL, Context, EngineError, ErrorKind, Pixels, Spec
 from generation.engines.canvas import Canvas
 from generation.engines.equipment import Equipment
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from generation.engines.pipelines import Loaded
     from generation.engines.recipes import Pass
 
-COMPUTED: Final = "canny"
 #: Where an edge begins and where it goes on, of the gradient's 0 … 255.
 EDGES: Final = (60, 160)
 
@@ -33,8 +32,8 @@ EDGES: Final = (60, 160)
 def read(spec: Spec, settings: Mapping[str, Any], start: Canvas | None, context: Context) -> Pixels:
     """The map of one job, height × width × 3. Raises EngineError of kind INPUT."""
     size = (spec.width, spec.height)
-    if "control" in spec.images:
-        given = canvas.flattened(canvas.opened(context.load(spec.images["control"]), "control map"))
+    if CONTROL in spec.images:
+        given = canvas.flattened(canvas.opened(context.load(spec.images[CONTROL]), "control map"))
         return np.asarray(ImageOps.fit(given, size, Image.Resampling.BILINEAR), dtype=np.uint8)
     if start is not None:
         return edges(start.init)

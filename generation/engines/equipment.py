@@ -10,7 +10,8 @@ from typing import Any, Final
 
 from generation.engines.weights import digest
 
-CONTROLS: Final = ("canny", "depth", "pose")
+COMPUTED: Final = "canny"
+CONTROLS: Final = (COMPUTED, "depth", "pose")
 """Maps that a ControlNet is drawn by. Edges are found here; depth and pose come as finished maps."""
 
 
@@ -37,6 +38,11 @@ class Equipment:
     controlnets: Mapping[str, Path] = field(default_factory=dict)
     adapter: Adapter | None = None
     refiner: Path | None = None
+
+    @property
+    def takes_maps(self) -> bool:
+        """True with a ControlNet whose maps are not found here."""
+        return bool(self.controlnets.keys() - {COMPUTED})
 
     def paths(self) -> dict[str, Path]:
         """Every file or folder, by what a person calls it."""

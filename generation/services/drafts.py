@@ -15,14 +15,14 @@ from typing import Any, TypeVar
 from django.db.models import Q, QuerySet
 
 from campaigns import prompts
-from campaigns.choices import PhotoRole, PhotoStatus
+from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.prompts import Rendered, listing
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
-from generation.engines.base import SCENE, ImageRef, Spec
-from generation.selectors import scenes
+from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
+from generation.selectors import concepts, scenes
 from generation.services import estimates, fingerprints
 from generation.services.orders import (
     GUIDE_PARAMETERS,
@@ -261,18 +261,9 @@ class Drafter:
             return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
         rendered = prompts.render(order.source, values)
         parameters = self._parameters(wish, rendered)
-        if scene := parameters.get(SCENE):
-            if no_scene := order.scenes.problem(scene):
-                return Draft(
-                    subject,
-                    wish.values,
-                    values_key,
-                    group,
-                    rendered,
-                    parameters,
-                    problems=(("missing_scene", no_scene),),
-                )
-            images[SCENE] = order.scenes.scenes[scene].ref
+        named, missing = self._named(parameters)
+        if missing:
+            return Draft(subject, wish.values, values_key, group, rendered, parameters, problems=missing)
         spec = Spec(
             prompt=rendered.text,
             negative=rendered.negative,
@@ -280,7 +271,7 @@ class Drafter:
             height=group.height,
             seed=self._seed(wish, 1),
             parameters=parameters,
-            images=images,
+            images=images | named,
         )
         refusals = tuple(("engine", sentence) for sentence in order.engine.validate(spec))
         batch_key = fingerprints.short_key(order.engine.batch_key(spec))
@@ -323,6 +314,8 @@ class Drafter:
         roles = self._roles
         if not roles:
             return {}, []
+        if CONTROL in roles and self.order.capabilities.takes_maps and wish.subject.kind == SubjectKind.PRODUCT:
+            return {}, [(concepts.MAPS.problem, concepts.NO_PRODUCT_MAP)]
         role = str(wish.values.get(PHOTO_AXIS, ""))
         which = f" of the role {role}" if role and not role.startswith(PHOTO_MARK) else ""
         pictures = wish.subject.pictures.get(role)
@@ -332,9 +325,15 @@ class Drafter:
             return {}, [("missing_cutout", f"Its photo{which} has no accepted cut-out.")]
         return {label: self._image(label, pictures) for label in roles}, []
 
+    def _named(self, parameters: Mapping[str, Any]) -> tuple[dict[str, ImageRef], tuple[tuple[str, str], ...]]:
+        """The pictures of the concepts that a cell names by role, or what is wrong with them."""
+        asked = [(known, parameters[name]) for known in self.order.named if (name := known.use.parameter) in parameters]
+        problems = tuple((known.use.problem, problem) for known, key in asked if (problem := known.problem(key)))
+        return {} if problems else {known.use.role: known.pictures[key].ref for known, key in asked}, problems
+
     @staticmethod
     def _image(label: str, pictures: Pictures) -> ImageRef:
-        """ "photo" and "init" are the photo itself; "cutout" and what is masked by it are the cut-out."""
+        """ "photo", "init" and "control" are the photo itself; "cutout" and what is masked by it are the cut-out."""
         if label in ("cutout", "mask") and pictures.cutout is not None:
             return pictures.cutout
         return pictures.photo
@@ -352,9 +351,9 @@ class Drafter:
         for name in self._injected:
             if name in wish.values:
                 parameters[name] = wish.values[name]
-        if order.capabilities.takes_scenes and SCENE in parameters:
-            named = str(parameters.pop(SCENE)).strip()
-            parameters |= {} if scenes.is_none(named) else {SCENE: named}
+        for name in {known.use.parameter for known in order.named} & parameters.keys():
+            key = str(parameters.pop(name)).strip()
+            parameters |= {} if concepts.is_none(key) else {name: key}
         if order.guide is not None:
             for name, column in GUIDE_PARAMETERS.items():
                 standard = getattr(order.guide, column)

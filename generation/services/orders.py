@@ -18,7 +18,7 @@ from generation.choices import RunShape, Stage
 from generation.engines import base as engines
 from generation.finishing import names as file_names
 from generation.models import Endpoint
-from generation.selectors import coverage, scenes
+from generation.selectors import concepts, coverage, scenes
 from generation.services import fingerprints, store
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
@@ -83,7 +83,8 @@ class Order:
     subject_ids: tuple[int, ...] | None
     rows: tuple[Mapping[str, Any], ...]
     sample: int | None
-    scenes: scenes.Known
+    #: The scenes and maps that it names, as far as the engine takes them, looked up once for all pictures.
+    named: tuple[concepts.Known, ...]
     fingerprint_prefix: str
     notes: tuple[str, ...]
     #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
@@ -98,7 +99,8 @@ class Order:
     @property
     def image_roles(self) -> tuple[str, ...]:
         """Input images that each picture gets of its subject: what the engine needs, and what the prompt asks for."""
-        return tuple(sorted(self.capabilities.subject_images(self.version.needs.get("images", ()))))
+        columns = _listed_names(self.rows) if self.shape == RunShape.LIST else self.axes
+        return tuple(sorted(concepts.subject_images(self.capabilities, self.version, self.source, columns)))
 
     @property
     def injected(self) -> frozenset[str]:
@@ -185,25 +187,15 @@ def load(
         subject_ids=None if subjects is None else tuple(_id(subject) for subject in subjects),
         rows=listed,
         sample=sample,
-        scenes=_scenes(campaign, capabilities, source, used_axes, listed),
+        named=tuple(
+            concepts.known(use, campaign.brand, concepts.named(use, source, used_axes, listed))
+            for use in concepts.taken(capabilities)
+        ),
         fingerprint_prefix=_prefix(campaign, endpoint, engine),
         notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
         aspects=None if aspects is None else tuple(aspects),
         covered=coverage.covered(campaign.pk) if missing_only else None,
     )
-
-
-def _scenes(
-    campaign: Campaign,
-    capabilities: engines.Capabilities,
-    source: PromptSource,
-    axes: Mapping[str, Sequence[Any]],
-    rows: Sequence[Mapping[str, Any]],
-) -> scenes.Known:
-    """The scenes that the order names, looked up once for all of its pictures."""
-    if not capabilities.takes_scenes:
-        return scenes.Known()
-    return scenes.known(campaign.brand, scenes.named(source, axes, rows))
 
 
 def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -293,7 +285,7 @@ def _unobeyed(
     }
     alive |= in_words if capabilities.obeys_prompt else set()
     alive |= capabilities.obeys - {"prompt", "negative"} - set(source.parameters)
-    if capabilities.subject_images(version.needs.get("images", ())):
+    if concepts.subject_images(capabilities, version, source, names):
         alive.add(PHOTO_AXIS)
     return [Problem(f"axes/{name}", _ignored(name, engine, capabilities), name) for name in names if name not in alive]
 

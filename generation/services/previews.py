@@ -11,7 +11,6 @@ from django.db import connection
 
 from campaigns import prompts
 from generation.choices import AssetState, Stage
-from generation.engines.base import SCENE
 from generation.models import Asset
 from generation.services import budget, estimates, gates, names
 from generation.services.drafts import Draft
@@ -25,7 +24,8 @@ FIRST_SHOWN = 3
 @dataclass(frozen=True)
 class SubjectProblem:
     """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "missing_scene",
-    "engine", "values", "duplicate" or "unknown_subject". concept: the id of the scene's concept, None without one."""
+    "missing_map", "engine", "values", "duplicate" or "unknown_subject". concept: the id of the concept whose picture is
+    missing, None without one."""
 
     subject: str
     kind: str
@@ -153,11 +153,15 @@ class Tally:
                 else:
                     self.reused += 1
             for kind, message in draft.problems:
-                concept = self.order.scenes.concept(str(draft.parameters.get(SCENE, "")))
-                self._problem(draft.subject.key, kind, message, draft.values, concept)
+                self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
             if self.names:
                 self.names.add(draft)
             self._read(draft)
+
+    def _concept(self, draft: Draft, problem: str) -> int | None:
+        """The concept that a problem is about, None of one that is about no concept or of which there is none."""
+        about = (one for one in self.order.named if one.use.problem == problem)
+        return next((one.concept(str(draft.parameters.get(one.use.parameter, ""))) for one in about), None)
 
     def _add_work(self, draft: Draft) -> None:
         self.cost += draft.cost

@@ -18,9 +18,10 @@ from campaigns.services import campaigns
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
-from generation.engines.base import SCENE, Control, Engine, Spec
+from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
-from generation.selectors import scenes
+from generation.selectors import concepts
+from generation.selectors.concepts import Use
 from generation.services import assets, budget, dispatch, fingerprints, nudges
 from generation.states import RUN
 
@@ -63,7 +64,8 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
     parent = _parent(version)
     endpoint = parent.job.endpoint
     engine = engines.build(endpoint.engine, endpoint.config)
-    known = {one.parameter: one for one in engine.capabilities().controls}
+    capabilities = engine.capabilities()
+    known = {one.parameter: one for one in capabilities.controls}
     problems = []
     spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
     for name, value in controls.items():
@@ -76,8 +78,9 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
             (spec if name in OWN_FIELDS else spec["parameters"])[name] = read(known[name], value)
         except ValueError as error:
             problems.append(Problem(f"controls/{name}", str(error), str(value)))
-    if SCENE in controls and not problems:
-        problems += _set_scene(spec, parent.brand)
+    for use in concepts.taken(capabilities):
+        if use.parameter in controls and not problems:
+            problems += _set_picture(use, spec, parent.brand)
     if not problems:
         problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
     if problems:
@@ -126,17 +129,17 @@ def _number(control: Control, value: Any) -> float | int:
     return int(number) if whole else number
 
 
-def _set_scene(spec: dict[str, Any], brand: Brand) -> list[Problem]:
-    """Put the scene that the parameter names behind the product, as it is approved now; or none."""
-    name = str(spec["parameters"].pop(SCENE, "")).strip()
-    spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != SCENE}
-    if scenes.is_none(name):
+def _set_picture(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
+    """Put in the picture of the concept that the parameter names, as it is now; or none."""
+    name = str(spec["parameters"].pop(use.parameter, "")).strip()
+    spec["images"] = {role: ref for role, ref in spec.get("images", {}).items() if role != use.role}
+    if concepts.is_none(name):
         return []
-    scene, problem = scenes.get(brand, name)
-    if scene is None:
-        return [Problem(f"controls/{SCENE}", problem, name)]
-    spec["parameters"][SCENE] = name
-    spec["images"][SCENE] = {"sha256": scene.ref.sha256, "key": scene.ref.key}
+    picture, problem = concepts.get(use, brand, name)
+    if picture is None:
+        return [Problem(f"controls/{use.parameter}", problem, name)]
+    spec["parameters"][use.parameter] = name
+    spec["images"][use.role] = {"sha256": picture.ref.sha256, "key": picture.ref.key}
     return []
 
 

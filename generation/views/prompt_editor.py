@@ -22,7 +22,7 @@ from campaigns.selectors import brands, campaigns
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
 from generation.forms import EngineChoice, PromptForm
-from generation.selectors import endpoints, scenes, tries
+from generation.selectors import concepts, endpoints, scenes, tries
 from generation.selectors.endpoints import Offer
 from generation.selectors.tries import LastImage
 from generation.services import tryouts
@@ -229,7 +229,7 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
         "reads_words": not offer or not offer.capabilities or offer.capabilities.obeys_prompt,
         "offer": offer,
         "encoder": encoder,
-        "scene_problems": _scene_problems(request, source, axes, offer),
+        "concept_problems": _concept_problems(request, source, axes, offer),
     }
     try:
         variants = prompts.expand_axes(axes)
@@ -269,16 +269,19 @@ def _values(subject: Subject) -> dict[str, Any]:
     return campaigns.values_of(key=subject.key, name=subject.name, kind=subject.kind, attributes=subject.attributes)
 
 
-def _scene_problems(
+def _concept_problems(
     request: BrandRequest, source: prompts.PromptSource, axes: dict[str, Any], offer: Offer | None
 ) -> list[tuple[str, int | None]]:
-    """(what is wrong with the scenes that are named, the id of the concept that it is about)."""
-    if offer is None or offer.capabilities is None or not offer.capabilities.takes_scenes:
+    """(what is wrong with the scenes and maps that are named, the id of the concept that it is about)."""
+    if offer is None or offer.capabilities is None:
         return []
-    named = scenes.named(source, axes) or frozenset()
-    known = scenes.known(request.brand, named)
-    unknown = [(problem, known.concept(key)) for key in sorted(named) if (problem := known.problem(key))]
-    return [*unknown, *((sentence, None) for sentence in scenes.hidden(source, axes).values())]
+    found: list[tuple[str, int | None]] = []
+    for use in concepts.taken(offer.capabilities):
+        named = concepts.named(use, source, axes) or frozenset()
+        known = concepts.known(use, request.brand, named)
+        found += [(problem, known.concept(key)) for key in sorted(named) if (problem := known.problem(key))]
+    hidden = scenes.hidden(source, axes) if offer.capabilities.takes_scenes else {}
+    return [*found, *((sentence, None) for sentence in hidden.values())]
 
 
 def _remarks(source: prompts.PromptSource, known: Sequence[str]) -> dict[str, list[spelling.Remark]]:

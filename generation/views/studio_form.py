@@ -12,9 +12,10 @@ from campaigns import channels
 from campaigns.errors import Invalid, Problem
 from campaigns.models import ReferencePhoto, StylePreset, Subject
 from campaigns.pages import BrandRequest, number
-from generation.engines.base import Capabilities, Control
+from generation.engines.base import MAP, SCENE, Capabilities, Control
 from generation.forms import CONTROL, OWN_FIELDS, value_of
 from generation.models import AssetVersion, Run
+from generation.selectors import concepts
 from generation.selectors.endpoints import Offer
 from generation.services import orders, studio
 from generation.services.studio import Reference, Wish
@@ -24,7 +25,7 @@ LEAST_SIDE: Final = 64
 #: Sides beyond this are for the last step of a line, not for trying.
 LONGEST_SIDE: Final = 2048
 #: Settings that say what the picture is, not how it is made: nobody begins with those of another picture.
-OWN_LOOK: Final = ("colour", "choice", "scene", "text")
+OWN_LOOK: Final = ("colour", "choice", SCENE, MAP, "text")
 FIELDS: Final = (
     "text",
     "negative",
@@ -131,7 +132,7 @@ def of_example(version: AssetVersion) -> Filled:
     assert version.job is not None
     spec: Mapping[str, Any] = version.job.frozen.spec
     words, negative = (str(spec.get(name, "")) for name in ("prompt", "negative"))
-    has_photo = bool(set(spec.get("images", {})) - {"scene"})
+    has_photo = bool(set(spec.get("images", {})) - concepts.roles(spec.get("parameters", {})))
     return Filled(
         text=words.replace("{", "{{").replace("}", "}}"),
         negative=negative.replace("{", "{{").replace("}", "}}"),

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from generation.engines.base import SCENE
+from campaigns.choices import SubjectKind
+from campaigns.models import ReferencePhoto
+from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE
 from generation.models import AssetVersion, JobSpec
 from generation.selectors import scenes
 from review.models import Decision
 
 
 def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str, Any]:
-    """Plain JSON: subject, photo, scene, prompt, model, seed, checks, approval. Seven queries at most."""
+    """Plain JSON: subject, photo, scene, map, prompt, model, seed, checks, approval. Eight queries at most."""
     asset = version.asset
     subject = asset.subject
     run = asset.cell.run
@@ -59,6 +61,7 @@ def _making(version: AssetVersion) -> dict[str, Any]:
     details = attempt.details if attempt else {}
     return {
         **_scene(version, spec),
+        **_map(version, spec),
         "rendered_prompt": spec.spec.get("prompt", ""),
         "negative": spec.spec.get("negative", ""),
         "seed": spec.spec.get("seed"),
@@ -87,6 +90,23 @@ def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
     plain |= {"concept": behind.asset.subject.key, "name": behind.asset.subject.name}
     made = {"asset": behind.asset_id, "version": behind.pk, "round": behind.round, "candidate": behind.candidate}
     return {SCENE: {**plain, **made, "engine": behind.job.endpoint.engine if behind.job else ""}}
+
+
+def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
+    """What the picture follows: the very photo of the concept that was named."""
+    ref = spec.spec.get("images", {}).get(CONTROL)
+    key = spec.spec.get("parameters", {}).get(CONTROL_MAP)
+    if ref is None or not key:
+        return {}
+    photos = ReferencePhoto.objects.filter(
+        sha256=ref["sha256"],
+        subject__brand_id=version.asset.brand_id,
+        subject__kind=SubjectKind.CONCEPT,
+        subject__key=key,
+    )
+    photo = photos.select_related("subject").order_by("pk").first()
+    found = {"name": photo.subject.name, "subject": photo.subject_id, "photo": photo.pk} if photo else {}
+    return {MAP: {"concept": key, "sha256": ref["sha256"], **found}}
 
 
 def _source_type(version: AssetVersion, *, before_scene: bool) -> str:

@@ -1,0 +1,38 @@
+"""The concepts of a brand where a scene or a map is chosen, for any page's template."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django import template
+
+from campaigns.models import Brand
+from generation.selectors import concepts
+
+register = template.Library()
+
+
+@register.filter
+def names_concept(kind: str) -> bool:
+    """Whether a control of this kind is a choice of concepts."""
+    return kind in concepts.USES
+
+
+@register.simple_tag(takes_context=True)
+def concept_names(context: Mapping[str, Any], brand: Brand, kind: str, used: str) -> Sequence[tuple[str, str]]:
+    """(key, name) of the "scene"s or "map"s that the person may choose, and of the one in use; one query."""
+    there = concepts.names(concepts.USES[kind], context["request"].user, brand)
+    is_listed = concepts.is_none(used) or any(key == used for key, _ in there)
+    return there if is_listed else [(used, f"{used}, as it is"), *there]
+
+
+@register.filter
+def has_concept(offered: concepts.Offered, key: str) -> bool:
+    return any(one.key == key for one in offered.pictures)
+
+
+@register.simple_tag(takes_context=True)
+def concepts_of(context: Mapping[str, Any], brand: Brand, kind: str) -> concepts.Offered:
+    """The "scene"s or "map"s with their pictures, and the concepts that have none yet; four queries."""
+    return concepts.offered(concepts.USES[kind], context["request"].user, brand)
