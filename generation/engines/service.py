@@ -7,7 +7,8 @@ was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.p
 from __future__ import annotations
 
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
 from typing import Any
@@ -25,6 +26,16 @@ DOWNLOAD_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 3600.0
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
+
+
+sent: ContextVar[Callable[[], None] | None] = ContextVar("sent", default=None)
+"""What wants to know when an order of this thread has left: a new connection may take longer than the order itself."""
+
+
+def _tell_sent(event: str, info: Mapping[str, Any]) -> None:
+    tell = sent.get()
+    if tell is not None and event.endswith("send_request_body.complete"):
+        tell()
 
 
 class Service:
@@ -70,9 +81,10 @@ class Service:
 
     def order(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
-        if it cannot have arrived, DOUBT if it may have."""
+        if it cannot have arrived, DOUBT if it may have. `sent` is told when all of it is on its way."""
+        extensions = {"trace": _tell_sent} if sent.get() else {}
         try:
-            return self._whole(method, self.address(path), **options)
+            return self._whole(method, self.address(path), extensions=extensions, **options)
         except _UNSENT as error:
             raise EngineError(ErrorKind.TRANSIENT, f"{self.host} cannot be reached: {_words(error)}") from error
         except httpx.HTTPError as error:

@@ -32,6 +32,8 @@ SPREAD = 0.94
 """How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
 AHEAD_SECONDS = 0.3
 """How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window."""
+LEAD_MS = 80
+"""How long before it comes an order takes its turn: its intent is written meanwhile, and the next one is not late."""
 AWAY_SECONDS = 1.0
 """How long to wait when Redis is away: without its count nothing is ordered, what is under way goes on."""
 
@@ -99,19 +101,27 @@ class Turn:
 
 
 def wait(endpoint: Endpoint) -> Turn | None:
-    """Count one order, as soon as the limits allow it; None, and nothing counted, if the service has asked for patience
-    meanwhile. `leaves` tells when it goes out."""
-    rates = _rates(per_second(endpoint), per_minute(endpoint)) or [_NO_LIMIT]
+    """Count one order, shortly before the limits allow it; None, and nothing counted, if the service has asked for
+    patience meanwhile. Then come `come`, the order, and `sent`."""
+    rates = _rates(per_second(endpoint), per_minute(endpoint))
     while not _is_paused(endpoint):
-        turn = _take(endpoint, rates)
+        turn = _take(endpoint, rates or [_NO_LIMIT], LEAD_MS if rates else 0)
         if isinstance(turn, Turn):
             return turn
         time.sleep(turn)
     return None
 
 
-def leaves(endpoint: Endpoint, turn: Turn) -> None:
-    """The counted order goes out now: the service will count it from here, so those after it keep their distance."""
+def come(turn: Turn) -> None:
+    """Return when the order's turn has come."""
+    try:
+        time.sleep(max(0, turn.at_ms - _now_ms()) / 1000)
+    except RedisError as error:
+        log.warning("throttle.away", error=str(error))
+
+
+def sent(endpoint: Endpoint, turn: Turn) -> None:
+    """The order has left. It is counted from here, as the service will count it: those after it keep their distance."""
     try:
         now, key = _now_ms(), _key(endpoint)
         counted: list[bytes] = _connection().zrangebyscore(key, turn.at_ms, turn.at_ms)  # type: ignore[assignment]
@@ -138,12 +148,12 @@ def _is_paused(endpoint: Endpoint) -> bool:
         return False  # counting tells that Redis is away, and waits
 
 
-def _take(endpoint: Endpoint, rates: list[Rate]) -> Turn | float:
-    """An order's turn if it is counted, else in how many seconds to try again."""
+def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
+    """A turn in `lead_ms` if it is free, and then it is counted; else in how many seconds to try again."""
     name = uuid.uuid4().hex
     try:
         bucket, now = _bucket(endpoint, rates), _now_ms()
-        decision = bucket.put_decision(RateItem(name, now))
+        decision = bucket.put_decision(RateItem(name, now + lead_ms))
         assert isinstance(decision, Decision)
         if decision.failing_rate is not None:
             return max(decision.retry_after_ms or 0, 1) / 1000
@@ -156,7 +166,7 @@ def _take(endpoint: Endpoint, rates: list[Rate]) -> Turn | float:
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return AWAY_SECONDS
-    return Turn(name, now)
+    return Turn(name, now + lead_ms)
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:

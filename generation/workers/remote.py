@@ -22,6 +22,7 @@ from django.utils import timezone
 
 from campaigns import faults
 from generation.choices import Lane
+from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
 from generation.models import Endpoint
 from generation.services import dispatch, handover, nudges, pacing, throttle
@@ -29,15 +30,15 @@ from generation.services.dispatch import Claim, ClaimedJob
 from generation.services.handover import Due
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect
-from generation.workers.departures import Departures
+from generation.workers.departures import Departures, OneAtATime
 from generation.workers.endings import Endings
 from generation.workers.leases import Leases
 
 log = structlog.get_logger(__name__)
 
 IDLE_SECONDS = 1.0
-BUSY_SECONDS = 0.02
-"""How soon to look again while orders are being sent; a call that ends wakes the lane too."""
+BUSY_SECONDS = 0.1
+"""How soon to look again while orders are being sent; whoever ends a call looks at once."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
@@ -62,6 +63,7 @@ class RemoteLane:
         self._asking: set[int] = set()
         self._failed_trips: Counter[str] = Counter()
         self._departures = Departures()
+        self._filling = OneAtATime()
         self._awake = threading.Event()
         self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._plan, name="remote lane")
@@ -215,8 +217,10 @@ class RemoteLane:
         """The service has a place free: that is filled before this thread works on what it made."""
         if self._is_stopping.is_set():
             return
+        self._departures.expect(1)
         try:
-            self._order(endpoint)
+            with self._departures.one():
+                self._filling.run(endpoint.pk, lambda: self._order(endpoint))
         except Exception as error:  # the lane's next round will do it; nothing may keep this picture from coming home
             log.warning("remote.not_filled", error=str(error))
             connection.close()
@@ -234,9 +238,10 @@ class RemoteLane:
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
         faults.point("intended")
-        throttle.leaves(endpoint, turn)
+        throttle.come(turn)
         sent_at = timezone.now()
         departed()
+        service.sent.set(lambda: throttle.sent(endpoint, turn))
         try:
             submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
         except EngineError as error:
@@ -251,6 +256,8 @@ class RemoteLane:
             )
             self.endings.drop(claim, [job])
             return None
+        finally:
+            service.sent.set(None)
         faults.point("submitted")
         return submitted
 
