@@ -11,6 +11,7 @@ import math
 import time
 import uuid
 from dataclasses import dataclass
+from functools import cache
 
 import django_rq
 import structlog
@@ -26,12 +27,13 @@ from generation.services.limits import FoundRate
 
 log = structlog.get_logger(__name__)
 
-SECOND_MS = 1030
+SECOND_MS = 1020
 MINUTE_MS = 60_500
 SPREAD = 0.94
 """How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
-AHEAD_SECONDS = 0.3
-"""How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window."""
+AHEAD_SECONDS = 1.0
+"""How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window, also
+while another endpoint's hundred orders of a minute go out."""
 LEAD_MS = 80
 """How long before it comes an order takes its turn: its intent is written meanwhile, and the next one is not late."""
 AWAY_SECONDS = 1.0
@@ -123,10 +125,9 @@ def come(turn: Turn) -> None:
 def sent(endpoint: Endpoint, turn: Turn) -> None:
     """The order has left. It is counted from here, as the service will count it: those after it keep their distance."""
     try:
-        now, key = _now_ms(), _key(endpoint)
-        counted: list[bytes] = _connection().zrangebyscore(key, turn.at_ms, turn.at_ms)  # type: ignore[assignment]
-        own = [member for member in counted if member.startswith(turn.name.encode())]
-        _connection().zadd(key, dict.fromkeys(own, now), xx=True)
+        now = _now_ms()
+        if own := _members(endpoint, turn):
+            _connection().zadd(_key(endpoint), dict.fromkeys(own, now), xx=True)
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
 
@@ -157,9 +158,9 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
         assert isinstance(decision, Decision)
         if decision.failing_rate is not None:
             return max(decision.retry_after_ms or 0, 1) / 1000
-        kept_ms = max(MINUTE_MS, rates[-1].interval)
-        _connection().zremrangebyscore(_key(endpoint), 0, now - kept_ms)
-        _connection().pexpire(_key(endpoint), 2 * kept_ms)
+        if _is_one_too_many(endpoint, rates, now + lead_ms):
+            _withdraw(endpoint, Turn(name, now + lead_ms))
+            return 0.01
     except NoScriptError:  # Redis was started anew
         _buckets.clear()
         return 0.01
@@ -167,6 +168,30 @@ def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return AWAY_SECONDS
     return Turn(name, now + lead_ms)
+
+
+def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
+    """Whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same call."""
+    kept_ms = max(MINUTE_MS, rates[-1].interval)
+    with _connection().pipeline(transaction=False) as pipe:
+        for rate in rates:
+            pipe.zcount(_key(endpoint), at_ms - rate.interval + 1, "+inf")
+        pipe.zremrangebyscore(_key(endpoint), 0, at_ms - kept_ms)
+        pipe.pexpire(_key(endpoint), 2 * kept_ms)
+        counts = pipe.execute()
+    return any(int(count) > rate.limit for count, rate in zip(counts, rates, strict=False))
+
+
+def _withdraw(endpoint: Endpoint, turn: Turn) -> None:
+    if own := _members(endpoint, turn):
+        _connection().zrem(_key(endpoint), *own)
+
+
+def _members(endpoint: Endpoint, turn: Turn) -> list[bytes]:
+    counted: list[bytes] = _connection().zrangebyscore(  # type: ignore[assignment]
+        _key(endpoint), turn.at_ms, turn.at_ms
+    )
+    return [member for member in counted if member.startswith(turn.name.encode())]
 
 
 def used(endpoint: Endpoint) -> tuple[int, int]:
@@ -223,6 +248,8 @@ def _pause_key(endpoint: Endpoint) -> str:
     return f"proofline:paused:{endpoint.pk}"
 
 
+@cache
 def _connection() -> Redis:
+    """One for all threads of the process: RQ's makes a new pool, and so connects anew, with each call."""
     connection: Redis = django_rq.get_connection(Lane.CLOUD)
     return connection
