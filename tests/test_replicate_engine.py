@@ -27,7 +27,8 @@ from generation.engines.base import (
     Task,
     build,
 )
-from generation.engines.replicate import Replicate, credentials
+from generation.engines.replicate import Replicate
+from generation.engines.replicate_shared import credentials
 from tests.engines import ready_pixels
 from tests.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, plain, serving
 from tests.replicate_server import DEPLOYMENT, MODEL, TOKEN, VERSION, Fate

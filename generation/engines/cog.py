@@ -33,8 +33,8 @@ from generation.engines.base import (
     Submitted,
     Task,
 )
-from generation.engines.replicate import credentials, fetched, ordered, schema_problem
 from generation.engines.replicate_pictures import data_url
+from generation.engines.replicate_shared import credentials, fetched, ordered, schema_problem
 from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0

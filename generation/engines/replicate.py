@@ -35,13 +35,14 @@ from generation.engines.base import (
     Submitted,
     Task,
 )
+from generation.engines.cog import Cog
 from generation.engines.replicate_pictures import Pictures
 from generation.engines.replicate_search import Search
+from generation.engines.replicate_shared import credentials, fetched, ordered, schema_problem
 from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.replicate.com/v1"
 OUTPUT_HOSTS: Final = ("replicate.delivery",)
-SIGNING_PREFIX: Final = "whsec_"
 TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL, POLL_HOOKED = 2.0, 10.0
@@ -278,52 +279,9 @@ class Replicate:
                 return
 
 
-def credentials(secret: str) -> tuple[str, str]:
-    """(API token, signing secret) of an endpoint's secret, "token" or "token whsec_…"; "" for what is not there."""
-    words = secret.split()
-    token = next((word for word in words if not word.startswith(SIGNING_PREFIX)), "")
-    return token, next((word for word in words if word.startswith(SIGNING_PREFIX)), "")
-
-
-def ordered(response: httpx.Response, name: str, prediction_id: str = "") -> Mapping[str, Any]:
-    """The prediction in the answer to an order. prediction_id: ours, where the service may leave it out. EngineError of
-    kind DOUBT if it cannot be read: the order was taken."""
-    try:
-        prediction = response.json()
-    except ValueError:
-        prediction = None
-    if not isinstance(prediction, Mapping) or not (prediction.get("id") or prediction_id):
-        message = f"{name} took the order, and its answer cannot be read (HTTP {response.status_code})."
-        raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000])
-    return prediction
-
-
-def fetched(result: Result, source: Service) -> Result:
-    """The result with the pixels of its first output, from a data URL or from where it lies."""
-    if result.pixels is not None or not result.outputs:
-        return result
-    first = result.outputs[0]
-    data = predictions.data_of(first) if first.startswith("data:") else source.download(first)
-    pixels = service.pixels_of(data)
-    facts = {**result.facts, "bytes": len(data), "width": pixels.shape[1], "height": pixels.shape[0]}
-    return replace(result, pixels=pixels, outputs=(), facts=facts)
-
-
-def schema_problem(known: Collection[str], named: Collection[str]) -> str:
-    """A sentence about inputs that an endpoint names and the model's schema does not have; "" if it has no schema."""
-    unknown = sorted(set(named) - set(known))
-    if not known or not unknown:
-        return ""
-    return f"The model has no input {', '.join(unknown)}; it has {', '.join(sorted(known))}."
-
-
 def build(config: Mapping[str, Any]) -> Engine:
     """The engine of one endpoint: Replicate, or with "cog" a server of one's own."""
-    if config.get("cog"):
-        from generation.engines.cog import Cog
-
-        return Cog(config)
-    return Replicate(config)
+    return Cog(config) if config.get("cog") else Replicate(config)
 
 
 def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ from django.utils import timezone
 
 from campaigns import encryption, signing
 from generation.choices import JobState
-from generation.engines.replicate import credentials
+from generation.engines.replicate_shared import credentials
 from generation.models import Attempt, Endpoint, Job
 from generation.services import nudges
 
