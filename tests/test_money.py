@@ -15,8 +15,9 @@ from campaigns import clock
 from campaigns.errors import Conflict
 from campaigns.models import Brand, User
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
+from generation.engines.base import Spec
 from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
-from generation.services import budget, doubts, estimates, runs
+from generation.services import budget, doubts, estimates, orders, runs
 from tests import queued
 
 
@@ -107,6 +108,14 @@ def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User
         )  # fmt: skip
     money, _ = estimates.quote(endpoint, estimates.Quote(0, 9))
     assert money == Decimal("0.044")
+
+
+def test_before_the_first_picture_a_quote_takes_what_the_engine_knows(owner: User) -> None:
+    endpoint = queued.endpoint(engine="openai", lane="cloud", base_url="http://127.0.0.1:9/v1", model="gpt-image-1")
+    endpoint.prices = {"million_output_tokens": 40}
+    named = orders.open_engine(endpoint).quote(Spec("a mug", 1024, 1024, seed=0, parameters={"quality": "medium"}))
+    money, _ = estimates.quote(endpoint, named)
+    assert money == Decimal("0.042240")  # 1,056 tokens
 
 
 def test_what_is_in_doubt_counts_as_spent_until_a_person_says_that_it_was_not(brand: Brand, owner: User) -> None:

@@ -263,9 +263,10 @@ def test_the_fingerprint_knows_server_defaults_and_profile(server: OpenAIServer)
 
 def test_a_quote_knows_what_an_image_usually_counts(server: OpenAIServer) -> None:
     made = engine(server, quality="medium")
-    usage = made.typical_usage(spec("word " * 20, 2048, 1024, roles=["photo"]))
+    usage = made.quote(spec("word " * 20, 2048, 1024, roles=["photo"])).usage
     assert usage == {"images": 1, "text_input_tokens": 25, "image_input_tokens": 1000, "output_tokens": 2112}
-    assert engine(server, profile="compatible").typical_usage(spec()) == {"images": 1}
+    assert engine(server, profile="compatible").quote(spec()).usage == {"images": 1}
+    assert made.batch_key(spec()) != engine(server, quality="high").batch_key(spec()), "they cost different money"
 
 
 # -- health ------------------------------------------------------------------------------------------------------------

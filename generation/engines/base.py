@@ -209,10 +209,12 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Quote:
-    """What one image will take: money in the endpoint's currency, seconds of the lane."""
+    """What one image will take: money in the endpoint's currency, seconds of the lane. usage: about what its service
+    will count, in the units of Result.usage, for endpoints that are charged by it; empty where nobody knows before."""
 
     cost: float
     seconds: float
+    usage: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -120,7 +120,7 @@ class OpenAIImages:
         return problems + self._wrong_images(spec)
 
     def batch_key(self, spec: Spec) -> str:
-        return f"openai {self.model} {spec.width}x{spec.height}"
+        return f"openai {self.model} {self._quality(spec)} {spec.width}x{spec.height}"
 
     def model_identity(self) -> tuple[str, str]:
         """The model's id, and a digest of what else in the endpoint decides the pixels: server, defaults, profile."""
@@ -131,14 +131,18 @@ class OpenAIImages:
 
     def quote(self, spec: Spec) -> Quote:
         cost = float(self.config.get("cost_per_image") or 0)
-        return Quote(cost=cost, seconds=float(self.config.get("seconds_per_image") or self.profile.seconds))
+        seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
+        usage = profiles.typical_usage(
+            self.profile,
+            self._asked(spec),
+            prompt=self._prompt(spec),
+            quality=self._quality(spec),
+            pictures=len(uploads.roles(spec, self.profile)),
+        )
+        return Quote(cost, seconds, usage)
 
-    def typical_usage(self, spec: Spec) -> Mapping[str, float]:
-        """About what one image of this spec will count, in the units of Result.usage; for a quote by token prices."""
-        sent = len(uploads.roles(spec, self.profile))
-        quality = str(self._parameters(spec).get("quality", "auto"))
-        size = self._asked(spec)
-        return profiles.typical_usage(self.profile, size, prompt=self._prompt(spec), quality=quality, pictures=sent)
+    def _quality(self, spec: Spec) -> str:
+        return str(self._parameters(spec).get("quality", "auto"))
 
     def health(self) -> Health:
         try:

@@ -131,13 +131,14 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
 def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
     """(money, lane seconds) of one image: the endpoint's where it has prices and times, else what its engine named.
 
-    What a service counts is taken from the pictures that it made lately, so that a budget reserves what it will cost.
+    What a service counts is taken from the pictures that it made lately, before the first from what its engine knows,
+    so that a budget reserves what it will cost.
     """
     seconds = endpoint.seconds_per_image or named.seconds
     money = endpoint.price_per_image or Decimal(str(named.cost))
     if endpoint.prices:
         typical = prices.mean(_usages(endpoint))
-        money += prices.estimate(endpoint.prices, typical=typical or None, seconds=seconds)
+        money += prices.estimate(endpoint.prices, typical={**named.usage, **typical}, seconds=seconds)
     return Decimal(money).quantize(Decimal("0.000001")), float(seconds)
 
 
