@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from django.test import Client
     from rest_framework.test import APIClient
 
-    from campaigns.models import Brand, User
+    from campaigns.models import Brand, Campaign, PromptVersion, User
+    from generation.models import Endpoint
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 CHROMIUM_ARGUMENTS = [
@@ -94,6 +95,17 @@ def person(brand: Brand) -> Callable[..., User]:
         return user
 
     return make
+
+
+@pytest.fixture
+def ask(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., dict[str, Any]]:
+    """The arguments of preview and plan, some of them changed; campaign, version and endpoint are the test module's."""
+
+    def arguments(**changes: Any) -> dict[str, Any]:
+        asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
+        return asked | changes
+
+    return arguments
 
 
 @pytest.fixture

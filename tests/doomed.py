@@ -72,7 +72,8 @@ class Server:
     def _postmaster(self) -> int | None:
         """The parent of whichever process serves us; None while nobody does."""
         try:
-            return psutil.Process(self.count("SELECT pg_backend_pid()")).ppid()
+            with psycopg.connect(self.address) as connection:
+                return psutil.Process(connection.info.backend_pid).ppid()
         except (psycopg.Error, psutil.Error):
             return None
 

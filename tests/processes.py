@@ -4,13 +4,18 @@ server."""
 from __future__ import annotations
 
 import contextlib
+import multiprocessing
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import cache
+from multiprocessing import forkserver
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
+from unittest import mock
 from urllib.parse import quote
 
 from django.conf import settings
@@ -28,6 +33,7 @@ def environment(**extra: str) -> dict[str, str]:
         address += f":{options['PORT']}"
     return {
         **os.environ,
+        "DJANGO_SETTINGS_MODULE": "config.settings",
         "DATABASE_URL": f"{address}/{options['NAME']}",
         "REDIS_URL": settings.RQ_QUEUES["cpu"]["URL"],
         "PROOFLINE_FILES": str(settings.MEDIA_ROOT),
@@ -39,17 +45,63 @@ def environment(**extra: str) -> dict[str, str]:
     }
 
 
-def start(*arguments: str, **extra: str) -> subprocess.Popen[bytes]:
+class Process:
+    """`manage.py …` in a process of its own, with the methods of `subprocess.Popen`; up in a moment (prepared.py)."""
+
+    def __init__(self, arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+        # By name, so that only the forked process imports it: here Django runs on the tests' own settings.
+        self._process = _family().Process(target=_manage, args=(arguments, environment), daemon=True)
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid: int = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self.returncode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """Raises subprocess.TimeoutExpired."""
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0.0)
+        return code
+
+    def send_signal(self, number: int, /) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait until it is gone."""
+        self.send_signal(signal.SIGKILL)
+        self.wait(20)
+
+
+def _manage(arguments: tuple[str, ...], environment: dict[str, str]) -> None:
+    from tests import prepared
+
+    prepared.manage(arguments, environment)
+
+
+@cache
+def _family() -> ForkServerContext:
+    """The parent of all such processes, which ends with the tests."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.prepared"])
+    with mock.patch.dict(os.environ, environment(), clear=True):
+        forkserver.ensure_running()
+    return context
+
+
+def start(*arguments: str, **extra: str) -> Process:
     """`manage.py …` as a process of its own."""
-    return subprocess.Popen(
-        [sys.executable, str(ROOT / "manage.py"), *arguments],
-        cwd=ROOT,
-        env=environment(**extra),
-        start_new_session=True,
-    )
+    return Process(arguments, environment(**extra))
 
 
-def stop(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
+def stop(process: Process | subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
     """Send the signal and wait; a process that will not go is killed."""
     if process.poll() is None:
         process.send_signal(number)
@@ -58,16 +110,26 @@ def stop(process: subprocess.Popen[bytes], number: int = signal.SIGTERM) -> int:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+    assert process.returncode is not None
     return process.returncode
 
 
 @contextlib.contextmanager
-def running(*arguments: str, **extra: str) -> Iterator[subprocess.Popen[bytes]]:
+def running(*arguments: str, **extra: str) -> Iterator[Process]:
     process = start(*arguments, **extra)
     try:
         yield process
     finally:
         stop(process)
+
+
+def has_database_for_itself() -> bool:
+    """True once whatever other processes had asked of the database, also those that are dead, has ended."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        return not cursor.fetchone()[0]
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -16,9 +16,10 @@ from generation.engines.base import EngineError, ErrorKind, Task, build
 from generation.engines.cog import Cog, prediction_id_of
 from tests.cog_server import Cog as Server
 from tests.engines import ready_pixels
+from tests.lent import Lent
 from tests.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, serving
+from tests.replicate_orders import INPUTS, order, png, refused, spec, with_pictures
 from tests.replicate_server import Fate
-from tests.test_replicate_engine import INPUTS, Lent, order, png, refused, spec, with_pictures
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 import time
 from collections import Counter
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from generation.choices import AttemptOutcome, JobState, Lane
 from generation.models import AssetVersion, Attempt, Endpoint, Job
 from generation.services import outcomes
-from tests import comfy_workflows, nursery, processes, queued
+from tests import comfy_workflows, processes, queued
 from tests.comfy_server import ComfyServer
 from tests.remote_server import Request, Response, serving
 
@@ -24,7 +25,6 @@ KILLS = 50
 MORE = 40
 AT_ONCE = 6
 LEASE_SECONDS = "3"
-ENGINE = "generation.engines.comfyui"
 
 
 class Ponderous(ComfyServer):
@@ -113,21 +113,18 @@ def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothi
 def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> None:
     chance = random.Random(3)
     in_mid_order = 0
-    with (
-        serving(Ponderous(step_seconds=0.03)) as server,
-        nursery.nursery("cloud", preload=(ENGINE,), PROOFLINE_LEASE_SECONDS=LEASE_SECONDS) as born,
-    ):
+    with serving(Ponderous(step_seconds=0.03)) as server:
         campaign, where = queued.campaign(), endpoint(server)
         for _ in range(KILLS):
             if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
                 queued.run(campaign, where, MORE)
             sent = len(server.orders)
-            worker = born.start()
+            worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
             processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="an order arrives")
             Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
-            with pytest.raises(nursery.psutil.TimeoutExpired):
+            with pytest.raises(subprocess.TimeoutExpired):
                 worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
-            nursery.kill(worker)
+            worker.kill()
             unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False, remote_id="")
             in_mid_order += unknown.filter(job__status=JobState.RUNNING).exists()
         finish("every job ends", 300)

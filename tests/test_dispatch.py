@@ -8,7 +8,7 @@ from collections import Counter
 from datetime import timedelta
 
 import pytest
-from django.db import connection, connections
+from django.db import connection, connections, transaction
 from django.utils import timezone
 
 from campaigns.models import Event
@@ -121,10 +121,33 @@ def test_a_lease_is_renewed_only_by_its_holder():
     queued.run(queued.campaign(), queued.endpoint(), 2)
     claim = dispatch.claim(lane="cpu", worker="w")
     ids = [job.id for job in claim.jobs]
-    assert dispatch.renew(claim.token, ids) == set(ids)
-    assert dispatch.renew(uuid.uuid4(), ids) == set()
+    assert dispatch.renew({claim.token: ids}) == set(ids)
+    assert dispatch.renew({uuid.uuid4(): ids}) == set()
     Job.objects.filter(pk=ids[0]).update(is_cancel_requested=True)
-    assert dispatch.renew(claim.token, ids) == {ids[1]}
+    assert dispatch.renew({claim.token: ids}) == {ids[1]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_leases_of_several_claims_are_renewed_at_once_and_no_row_is_waited_for():
+    queued.run(queued.campaign(), queued.endpoint(batch_size=2), 6)
+    claims = [dispatch.claim(lane="cpu", worker="w") for _ in range(3)]
+    held = {claim.token: [job.id for job in claim.jobs] for claim in claims}
+    busy = claims[0].jobs[0].id
+    Job.objects.update(lease_expires_at=timezone.now())
+    kept = []
+
+    def renew() -> None:
+        kept.append(dispatch.renew(held))
+        connection.close()
+
+    with transaction.atomic():
+        Job.objects.select_for_update().get(pk=busy)
+        thread = threading.Thread(target=renew)
+        thread.start()
+        thread.join(10)
+        assert kept == [{job.id for claim in claims for job in claim.jobs}]
+    renewed = Job.objects.filter(lease_expires_at__gt=timezone.now() + timedelta(seconds=2))
+    assert set(renewed.values_list("pk", flat=True)) == kept[0] - {busy}
 
 
 def test_a_lost_lease_goes_back_to_the_queue_and_its_attempt_is_lost():

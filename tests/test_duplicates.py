@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,9 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from django.db import connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
 
 from campaigns.models import Brand
 from generation.engines.base import Pixels
@@ -155,3 +159,35 @@ def test_the_limit_is_exact_in_every_cell(brand: Brand, place: int, levels: int,
     grid[place] -= levels
     asked["colours"] = bytes(grid)
     assert (duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=asked) is not None) is found
+
+
+@given(
+    grid=st.binary(min_size=48, max_size=48),
+    levels=st.lists(st.integers(-duplicates.MAX_LEVELS, duplicates.MAX_LEVELS), min_size=48, max_size=48),
+)
+def test_any_two_that_could_be_twins_have_a_lock_in_common(grid: bytes, levels: list[int]) -> None:
+    other = bytes(min(255, max(0, value + level)) for value, level in zip(grid, levels, strict=True))
+    assert set(duplicates.shelves(1, grid)) & set(duplicates.shelves(1, other))
+    assert not set(duplicates.shelves(1, grid)) & set(duplicates.shelves(2, other))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("other", "is_held_up"), [(BLUE, True), (RED, False)], ids=["the same", "another colour"])
+def test_of_two_finished_at_once_only_one_that_could_be_the_twin_is_held_up(
+    brand: Brand, other: Pixels, is_held_up: bool
+) -> None:
+    done = threading.Event()
+
+    def finish_other() -> None:
+        with transaction.atomic():
+            nearest(brand, other)
+        done.set()
+        connection.close()
+
+    with transaction.atomic():
+        assert nearest(brand, BLUE) is None
+        thread = threading.Thread(target=finish_other)
+        thread.start()
+        assert done.wait(2.0) is not is_held_up
+    thread.join(10)
+    assert done.is_set()

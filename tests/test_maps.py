@@ -76,15 +76,6 @@ def version(brand: Brand, manager: User) -> PromptVersion:
     )
 
 
-@pytest.fixture
-def ask(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., dict[str, Any]]:
-    def arguments(**changes: Any) -> dict[str, Any]:
-        asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
-        return asked | changes
-
-    return arguments
-
-
 # -- what is frozen ------------------------------------------------------------------------------------------------
 
 

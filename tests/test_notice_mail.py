@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.utils import timezone
 
 from campaigns.models import Notice, User
@@ -162,6 +162,25 @@ def test_two_clocks_mail_everything_once(brand: Any, person: Any, box: Mailbox) 
         thread.join()
     assert sum(counts) == 16
     assert sorted(recipients[0] for recipients, _ in box.mails) == sorted(user.email for user in people)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_person_whom_one_clock_has_in_hand_is_left_alone_by_the_other(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.", "Two.")
+    counts: list[int] = []
+
+    def work() -> None:
+        counts.append(notice_mail.mail_due())
+        connection.close()
+
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=lead.pk)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(20)
+        assert counts == [0]
+    assert notice_mail.mail_due() == 2
+    assert len(box.mails) == 1
 
 
 # -- the address of the server --------------------------------------------------------------------------------------

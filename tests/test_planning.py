@@ -81,17 +81,6 @@ def endpoint() -> Endpoint:
     return factories.EndpointFactory(engine="ready", price_per_image=Decimal("0.04"), seconds_per_image=2)
 
 
-@pytest.fixture
-def ask(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., dict[str, Any]]:
-    """The arguments of preview and plan, some of them changed."""
-
-    def arguments(**changes: Any) -> dict[str, Any]:
-        asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
-        return asked | changes
-
-    return arguments
-
-
 def with_cutouts(campaign: Campaign) -> None:
     for subject in campaign.subjects.all():
         factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=subject))

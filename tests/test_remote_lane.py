@@ -4,7 +4,6 @@ twice."""
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -175,6 +174,24 @@ def test_no_more_orders_are_under_way_than_the_endpoint_takes(darkroom: Darkroom
     assert not darkroom.refused
 
 
+def test_an_endpoint_that_is_switched_off_gets_nothing_more_when_a_place_falls_free(
+    darkroom: Darkroom, clean_redis: Any
+) -> None:
+    darkroom.seconds = 0.4
+    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False)
+    queued.run(queued.campaign(), endpoint, 30)
+    with working():
+        processes.wait_until(lambda: len(darkroom.paid) >= 4, seconds=30, what="orders")
+        Endpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False)
+        processes.wait_until(
+            lambda: not Job.objects.filter(status=JobState.RUNNING).exists(), seconds=20, what="what is under way ends"
+        )
+        left = Job.objects.filter(status=JobState.QUEUED).count()
+        assert left > 10
+        assert len(darkroom.paid) == 30 - left
+    assert Job.objects.filter(status=JobState.QUEUED).count() == left
+
+
 def test_known_limits_are_kept_by_all_workers_together(darkroom: Darkroom, clean_redis: Any) -> None:
     darkroom.limits = (Window(5, 0.9),)  # a tenth of a second for what a busy machine delays on the way
     endpoint = an_endpoint(darkroom, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50})
@@ -266,8 +283,7 @@ def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_do
     queued.run(queued.campaign(), endpoint, 4)
     victim = processes.start("worker", "cloud")
     processes.wait_until(lambda: len(darkroom.paid) == 2, seconds=60, what="two calls under way")
-    os.kill(victim.pid, signal.SIGKILL)
-    victim.wait()
+    victim.kill()
     darkroom.seconds = 0.05
     with processes.running("worker", "cloud"):
         all_end()
@@ -281,8 +297,10 @@ def test_what_was_made_before_is_not_ordered(darkroom: Darkroom, clean_redis: An
     first, second = queued.run(campaign, endpoint, 1), queued.run(campaign, endpoint, 1)
     frozen = first.jobs.get().frozen
     type(frozen).objects.filter(job__run=second).update(fingerprint=frozen.fingerprint)
-    Job.objects.filter(run=second).update(not_before=timezone.now() + timedelta(seconds=2))
+    Job.objects.filter(run=second).update(not_before=timezone.now() + timedelta(hours=1))
     with working():
+        processes.wait_until(lambda: states().get(JobState.SUCCEEDED) == 1, seconds=60, what="the first is made")
+        Job.objects.filter(run=second).update(not_before=None)
         all_end()
     assert states() == {JobState.SUCCEEDED: 2}
     assert len(darkroom.paid) == 1

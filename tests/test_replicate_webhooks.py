@@ -19,9 +19,10 @@ from generation.engines.base import Task, build
 from generation.models import Attempt, Endpoint, Job
 from generation.services import dispatch, handover
 from tests import processes, queued
+from tests.lent import Lent
 from tests.remote_server import serving
+from tests.replicate_orders import spec
 from tests.replicate_server import SIGNING_SECRET, TOKEN, VERSION, Replicate
-from tests.test_replicate_engine import Lent, spec
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -16,7 +17,7 @@ from generation.choices import AttemptOutcome, JobState, Lane, LedgerKind
 from generation.finishing.decode import decode
 from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
 from generation.services import outcomes
-from tests import nursery, processes, queued
+from tests import processes, queued
 from tests.cog_server import Cog
 from tests.engines import ready_pixels
 from tests.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, Window, serving
@@ -146,22 +147,17 @@ def kill_workers(server: Replicate, chance: random.Random) -> int:
         return sum(server.counts.values()) > before
 
     hit = 0
-    with nursery.nursery(
-        "cloud", preload=("generation.engines.replicate",), PROOFLINE_LEASE_SECONDS=LEASE_SECONDS
-    ) as born:
-        for _ in range(KILLS):
-            if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
-                queued.run(campaign, where, MORE)
-            Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
-            called = sum(server.counts.values())
-            worker = born.start()
-            processes.wait_until(
-                lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {states()}"
-            )
-            with pytest.raises(nursery.psutil.TimeoutExpired):
-                worker.wait(chance.uniform(0, 2.5 * WORK_SECONDS))
-            nursery.kill(worker)
-            hit += Job.objects.filter(status=JobState.RUNNING).exists()
+    for _ in range(KILLS):
+        if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
+            queued.run(campaign, where, MORE)
+        Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
+        called = sum(server.counts.values())
+        worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
+        processes.wait_until(lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {states()}")
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(chance.uniform(0, 2.5 * WORK_SECONDS))
+        worker.kill()
+        hit += Job.objects.filter(status=JobState.RUNNING).exists()
     return hit
 
 

@@ -12,6 +12,7 @@ from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.service import Service
 from tests.awkward_server import AwkwardServer, Talk, serving
+from tests.processes import wait_until
 
 
 @pytest.fixture
@@ -62,3 +63,36 @@ def test_a_packed_answer_is_read_like_any_other(server: AwkwardServer) -> None:
     response = Service(server.url()).ask("GET", "/")
     assert response.json() == {"id": "é"}
     assert response.headers["Retry-After"] == "3"
+
+
+class Gate:
+    """A departure that writes down what it was asked, with what the server had by then."""
+
+    def __init__(self, server: AwkwardServer, *, is_open: bool) -> None:
+        self.server, self.is_open = server, is_open
+        self.seen: list[tuple[str, int]] = []
+
+    def come(self) -> None:
+        wait_until(lambda: self.server.connections > 0, seconds=5, what="the connection stands before the order's turn")
+        self.seen.append(("come", len(self.server.paths)))
+        if not self.is_open:
+            raise EngineError(ErrorKind.RATE, "Patience.")
+
+    def left(self) -> None:
+        self.seen.append(("left", 0))
+
+
+@pytest.mark.parametrize("is_open", [True, False])
+def test_an_order_has_its_connection_and_leaves_when_its_turn_has_come(server: AwkwardServer, is_open: bool) -> None:
+    server.pages["/"] = lambda talk: talk.answer(b"{}")
+    gate = Gate(server, is_open=is_open)
+    token = service.departure.set(gate)
+    try:
+        if is_open:
+            assert Service(server.url()).order("POST", "/").status_code == 200
+        else:
+            assert order(server).kind == ErrorKind.RATE
+    finally:
+        service.departure.reset(token)
+    assert gate.seen == ([("come", 0), ("left", 0)] if is_open else [("come", 0)])
+    assert server.paths == (["/"] if is_open else [])

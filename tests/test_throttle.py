@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 
 from generation.choices import Lane
+from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.services import throttle
-from generation.workers.departures import Departures, OneAtATime
+from generation.workers.one_at_a_time import OneAtATime
 from tests import queued
 
 pytestmark = pytest.mark.django_db
@@ -29,10 +30,10 @@ def order(endpoint: Endpoint, seconds: float = 0.0) -> float:
     """Order something that takes so long to leave; when it left."""
     turn = throttle.wait(endpoint)
     assert turn is not None
-    throttle.come(turn)
+    turn.come()
     time.sleep(seconds)
     left = time.monotonic()
-    throttle.sent(endpoint, turn)
+    turn.left()
     return left
 
 
@@ -56,6 +57,15 @@ def test_threads_together_keep_to_the_limit(clean_redis: Any) -> None:
     assert all(later - earlier >= 0.95 for earlier, later in zip(left, left[8:], strict=False))
 
 
+def test_a_free_turn_is_had_at_once_and_the_next_one_when_it_is_free(clean_redis: Any) -> None:
+    endpoint = an_endpoint(max_per_second=1)
+    first, second = throttle.wait(endpoint), throttle.wait(endpoint)
+    assert first is not None
+    assert second is not None
+    assert first.at <= time.monotonic()
+    assert throttle.SECOND_MS <= second.at_ms - first.at_ms < 2 * throttle.SECOND_MS
+
+
 def test_nothing_more_leaves_while_the_service_asks_for_patience(clean_redis: Any) -> None:
     endpoint = an_endpoint(max_per_second=4)
     throttle.pause(endpoint, 30)
@@ -63,6 +73,17 @@ def test_nothing_more_leaves_while_the_service_asks_for_patience(clean_redis: An
     assert throttle.used(endpoint) == (0, 0)
     throttle.pause(endpoint, 0.01)  # a shorter one does not shorten it
     assert throttle.wait(endpoint) is None
+
+
+def test_what_has_its_turn_stays_here_too_if_the_service_asks_for_patience(clean_redis: Any) -> None:
+    endpoint = an_endpoint(max_per_second=4)
+    turn = throttle.wait(endpoint)
+    assert turn is not None
+    throttle.pause(endpoint, 30)
+    with pytest.raises(EngineError, match="patience"):
+        turn.come()
+    assert turn.is_called_back
+    assert throttle.used(endpoint) == (0, 0)
 
 
 def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> None:
@@ -73,26 +94,18 @@ def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> Non
     assert throttle.room(endpoint).orders is None
 
 
-def test_pictures_wait_until_orders_have_left_and_not_for_ever() -> None:
-    departures, seen = Departures(), []
-    departures.expect(2)
-
-    def bring_home() -> None:
-        departures.wait()
-        seen.append("home")
-
-    thread = threading.Thread(target=bring_home)
-    thread.start()
-    with departures.one() as left:
-        left()
-        left()  # said twice, it has still left once
-        seen.append("first")
-    with departures.one():
-        seen.append("second")
-    thread.join(5)
-    assert seen == ["first", "second", "home"]
-    departures.expect(1)
-    departures.wait()
+def test_as_many_are_claimed_as_have_their_turn_soon(clean_redis: Any) -> None:
+    endpoint = an_endpoint(max_per_second=2)
+    assert throttle.room(endpoint).orders == 4, "now, in half a second, in one second, in one and a half"
+    order(endpoint)
+    assert throttle.room(endpoint).orders == 3
+    scarce = an_endpoint(max_per_minute=2)
+    for left in (2, 1):
+        assert throttle.room(scarce).orders == left
+        order(scarce)
+    room = throttle.room(scarce)
+    assert room.orders == 0
+    assert 50 < room.wait_seconds < 60
 
 
 def test_work_that_many_ask_for_is_done_once_more_for_all_of_them() -> None:

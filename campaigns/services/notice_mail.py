@@ -66,8 +66,11 @@ def _due(now: datetime) -> Any:
 
 @transaction.atomic
 def _claim(user_id: int, now: datetime) -> list[Notice]:
-    """The person's notices, ours from here on; empty when another clock was first."""
-    rows = _due(now).filter(user_id=user_id).select_for_update(skip_locked=True, of=("self",)).select_related("brand")
+    """The person's notices, ours from here on; empty when another clock was first. It is the person who is locked: two
+    clocks that lock notices one by one could each get some of them, and send two mails."""
+    if not User.objects.select_for_update(skip_locked=True, no_key=True).filter(pk=user_id).first():
+        return []
+    rows = _due(now).filter(user_id=user_id).select_related("brand")
     claimed = list(rows.order_by("brand_id", "-id")[:MOST_IN_MAIL])
     Notice.objects.filter(pk__in=[one.pk for one in claimed], mailed_at=None).update(mailed_at=now)
     return claimed

@@ -278,7 +278,8 @@ class RemoteEngine(Engine, Protocol):
     """How long to wait between two looks at a task."""
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Hand the task over, marked with `marker`, a UUID that is new for every submission."""
+        """Hand the task over, marked with `marker`, a UUID that is new for every submission. The call that makes the
+        service work goes through service.Service.order, which lets it leave when the endpoint's limits allow."""
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """The remote id of what was submitted under `marker` at or after `since`; None if the service does not have

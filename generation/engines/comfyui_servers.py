@@ -151,7 +151,8 @@ class Server:
         try:
             response = self.service.order("POST", "prompt", json=body)
         except EngineError as error:
-            self.is_away(error)
+            if error.kind != ErrorKind.RATE:  # called back before it left
+                self.is_away(error)
             raise
         if response.status_code == 200:
             self.counts(1)

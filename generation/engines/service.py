@@ -7,11 +7,11 @@ was lost (DOUBT, may have been taken and paid for). On httpx 0.28 (https://www.p
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from email.utils import parsedate_to_datetime
 from time import monotonic, time
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
 import httpx
@@ -24,18 +24,32 @@ USER_AGENT = "Proofline/1"
 MOST_BYTES = 100 * 1024 * 1024
 DOWNLOAD_SECONDS = 120.0
 LONGEST_WAIT_SECONDS = 3600.0
+KEPT_CONNECTION_SECONDS = 4.0
+"""Servers close what is idle for five seconds or more; an order that meets that moment would be in doubt."""
 _OF_THE_WIRE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.UnsupportedProtocol)
 
 
-sent: ContextVar[Callable[[], None] | None] = ContextVar("sent", default=None)
-"""What wants to know when an order of this thread has left: a new connection may take longer than the order itself."""
+class Departure(Protocol):
+    """When an order may leave, and who wants to know that it has."""
+
+    def come(self) -> None:
+        """Return when it may; raises EngineError if it no longer may."""
+
+    def left(self) -> None: ...
 
 
-def _tell_sent(event: str, info: Mapping[str, Any]) -> None:
-    tell = sent.get()
-    if tell is not None and event.endswith("send_request_body.complete"):
-        tell()
+departure: ContextVar[Departure | None] = ContextVar("departure", default=None)
+"""That of this thread's next order; asked when there is a connection, because making one may take longer than all
+else."""
+
+
+def _trace(event: str, info: Mapping[str, Any]) -> None:
+    if (one := departure.get()) is not None:
+        if event.endswith("send_request_headers.started"):
+            one.come()
+        elif event.endswith("send_request_body.complete"):
+            one.left()
 
 
 class Service:
@@ -66,7 +80,9 @@ class Service:
             timeout=httpx.Timeout(timeout_seconds, connect=10.0),
             verify=_trust(ca) if ca else True,
             follow_redirects=False,
-            limits=httpx.Limits(max_connections=200, max_keepalive_connections=50),
+            limits=httpx.Limits(
+                max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEPT_CONNECTION_SECONDS
+            ),
         )
 
     def address(self, path: str) -> str:
@@ -81,8 +97,8 @@ class Service:
 
     def order(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
-        if it cannot have arrived, DOUBT if it may have. `sent` is told when all of it is on its way."""
-        extensions = {"trace": _tell_sent} if sent.get() else {}
+        if it cannot have arrived, DOUBT if it may have. It leaves when this thread's `departure` says."""
+        extensions = {"trace": _trace} if departure.get() else {}
         try:
             return self._whole(method, self.address(path), extensions=extensions, **options)
         except _UNSENT as error:

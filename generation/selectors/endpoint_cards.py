@@ -319,18 +319,23 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
     at_once = pacing.at_once(endpoint, standing)
-    allowed = [f"{numbers.in_use} of {at_once} at once" + _found(at_once, endpoint.max_concurrent)]
+    allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.max_concurrent))}"]
     for limit, known, unit in (
         (throttle.per_second(endpoint), endpoint.max_per_second, "second"),
         (throttle.per_minute(endpoint), endpoint.max_per_minute, "minute"),
     ):
         if limit:
-            allowed.append(f"{limit:.3g} a {unit}" + _found(limit, known))
+            allowed.append(f"{limit:.3g} a {unit}{_comma(found_note(limit, known))}")
     return allowed
 
 
-def _found(limit: float, known: float | None) -> str:
-    return "" if limit == known else ", limit found by itself"
+def found_note(limit: float, known: float | None) -> str:
+    """What is said behind a limit that holds and is not the one that an operator has set (`known`)."""
+    return "" if limit == known else "limit found by itself"
+
+
+def _comma(note: str) -> str:
+    return f", {note}" if note else ""
 
 
 def _length(seconds: float) -> str:

@@ -115,7 +115,7 @@ def _gauge(what: str, used: int, limit: float | None, known: float | None) -> Ga
     """limit: what holds now; known: what an operator has set."""
     if limit is None:
         return Gauge(what, used, None, NO_LIMIT)
-    return Gauge(what, used, limit, "" if limit == known else "limit found by itself")
+    return Gauge(what, used, limit, endpoint_cards.found_note(limit, known))
 
 
 def _of_our_own(endpoint: Endpoint, numbers: Figures, workers: int, made: int) -> list[Gauge]:

@@ -57,6 +57,11 @@ def lock(asset_id: int) -> Asset:
     return asset
 
 
+def lock_of_cell(cell_id: int) -> Asset:
+    """Like `lock`, of the asset that the cell's jobs make."""
+    return Asset.objects.select_for_update(of=("self",)).get(cell_id=cell_id)
+
+
 def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **payload: Any) -> Asset:
     """Compare-and-set the asset's state and say so. The caller holds the row's lock. Raises Conflict."""
     old = asset.state

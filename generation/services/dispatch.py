@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -99,6 +99,27 @@ _LOCAL = _claims(
 _REMOTE = _claims(
     q_only="AND q.endpoint_id = %(endpoint)s", j_only="AND j.endpoint_id = %(endpoint)s", together="", most="%(limit)s"
 )
+
+
+# What is still ours is read without a lock, what is extended is locked: the one may be more than the other.
+_RENEW = """
+WITH held AS (
+    SELECT * FROM unnest(%(ids)s::bigint[], %(tokens)s::uuid[]) AS held(id, token)
+), ours AS (
+    SELECT j.id, j.is_cancel_requested FROM generation_job j
+    JOIN held ON held.id = j.id AND held.token = j.lease_token
+    WHERE j.status = 'running'
+), free AS (
+    SELECT j.id FROM generation_job j
+    JOIN held ON held.id = j.id AND held.token = j.lease_token
+    WHERE j.status = 'running'
+    FOR UPDATE OF j SKIP LOCKED
+), renewed AS (
+    UPDATE generation_job SET lease_expires_at = now() + %(lease)s * interval '1 second'
+    WHERE id IN (SELECT id FROM free)
+)
+SELECT id, is_cancel_requested FROM ours
+"""
 
 
 @dataclass(frozen=True)
@@ -192,17 +213,19 @@ def activate(*, lane: str, campaign_id: int) -> None:
         LaneShare.objects.filter(pk=share.pk, virtual_time__lt=floor).update(virtual_time=floor)
 
 
-def renew(token: uuid.UUID, job_ids: Iterable[int]) -> frozenset[int]:
-    """Extend the lease; returns the ids that are still ours and that nobody asked to cancel."""
+def renew(held: Mapping[uuid.UUID, Collection[int]]) -> frozenset[int]:
+    """Extend leases, given as token -> job ids; returns the ids that are still ours and that nobody asked to cancel.
+
+    A row that somebody is writing at this moment is left for the next beat: a heartbeat waits for nobody.
+    """
+    pairs = [(job_id, token) for token, job_ids in held.items() for job_id in job_ids]
+    values = {
+        "ids": [job_id for job_id, _ in pairs],
+        "tokens": [token for _, token in pairs],
+        "lease": settings.PROOFLINE["lease_seconds"],
+    }
     with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            UPDATE generation_job SET lease_expires_at = now() + %s * interval '1 second'
-            WHERE id = ANY(%s) AND lease_token = %s AND status = 'running'
-            RETURNING id, is_cancel_requested
-            """,
-            [settings.PROOFLINE["lease_seconds"], list(job_ids), token],
-        )
+        cursor.execute(_RENEW, values)
         return frozenset(row[0] for row in cursor.fetchall() if not row[1])
 
 

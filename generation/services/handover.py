@@ -26,8 +26,8 @@ from generation.services import dispatch
 from generation.services.dispatch import Claim
 from generation.states import JOB
 
-POLL_LEASE_SECONDS = 15.0
-"""For how long whoever took due jobs has them to itself; then another may ask."""
+POLL_LEASE_SHARE = 0.25
+"""For which part of a lease whoever took due jobs has them to itself; then another may ask."""
 ANSWERED = "answered"
 SLACK_SECONDS = 600.0
 """By how much a service's clock and ours, or two orders on their way, may be apart."""
@@ -136,9 +136,10 @@ def look_up_later(*, job_id: int, token: uuid.UUID, seconds: float, error: Engin
 
 
 def take_due(*, endpoint_id: int, limit: int) -> list[Due]:
-    """Jobs of the endpoint that are to be asked about now; nobody else gets them for POLL_LEASE_SECONDS."""
+    """Jobs of the endpoint that are to be asked about now; nobody else gets them for a part of a lease."""
     with connection.cursor() as cursor:
-        cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": POLL_LEASE_SECONDS})
+        lease = settings.PROOFLINE["lease_seconds"] * POLL_LEASE_SHARE
+        cursor.execute(_TAKE_DUE, {"endpoint": endpoint_id, "limit": limit, "lease": lease})
         return [Due(*row) for row in cursor.fetchall()]
 
 

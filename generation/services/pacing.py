@@ -30,14 +30,13 @@ FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_OPEN = timedelta(minutes=15)
 """Orders sent longer ago than this are not looked at when a refusal is weighed."""
-SECOND, MINUTE = timedelta(milliseconds=throttle.SECOND_MS), timedelta(milliseconds=throttle.MINUTE_MS)
 IN_USE = 0.75
 """The share of a limit in use above which it is what limits."""
 REFUSED_PAUSE_SECONDS = 1.0
 """How long an endpoint is left alone that asks to slow down and does not say for how long."""
 
-# Growth only while the window is what limits: by half with each round trip while nothing was refused, near the place of
-# the latest refusal by a twentieth of a call, and freely again when one more than that went well.
+# Growth only while the window is what limits: twice as many with each round trip while nothing was refused, near the
+# place of the latest refusal by a twentieth of a call, and freely again when one more than that went well.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
@@ -47,7 +46,7 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     "window" = least(%(most)s, CASE
         WHEN s."window" IS NULL THEN %(first)s
         WHEN %(in_use)s < s."window" * %(share)s THEN s."window"
-        WHEN s.window_peak IS NULL OR s."window" >= s.window_peak + 2 THEN s."window" + 0.5
+        WHEN s.window_peak IS NULL OR s."window" >= s.window_peak + 2 THEN s."window" + 1
         ELSE s."window" + 0.05 / s."window"
     END)
 """
@@ -171,6 +170,11 @@ def at_once(endpoint: Endpoint, standing: EndpointStanding | None) -> int:
     return max(1, min(int(found), limit or MOST_AT_ONCE))
 
 
+def current(endpoint_id: int) -> Endpoint | None:
+    """The endpoint with its standing as they are now; None if it was switched off."""
+    return Endpoint.objects.select_related("standing").filter(pk=endpoint_id, is_enabled=True).first()
+
+
 def unsent(endpoint_id: int) -> int:
     """Jobs that are claimed and whose order has not gone out yet."""
     jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD, status=JobState.RUNNING, remote_id="")
@@ -237,8 +241,8 @@ def _knows_limits(endpoint: Endpoint) -> bool:
 @transaction.atomic
 def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_seconds: float | None) -> None:
     standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
-    values = {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN}
-    taken = Taken(*_execute(_TAKEN, {**values, "second": SECOND, "minute": MINUTE})[0])
+    spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
+    taken = Taken(*_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN, **spans})[0])
     known = Limits(standing.window, standing.window_peak, standing.window_cut_at, throttle.found_rates(standing))
     found = known.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
     standing.window, standing.window_peak, standing.window_cut_at = found.window, found.peak, found.cut_at

@@ -32,8 +32,8 @@ WORTH_MOVING_SECONDS = 10.0
 _LABEL = "the line"
 _MOVED_COLUMNS = ["endpoint", "lane", "batch_key", "not_before", "status", "hold_reason", "error_kind", "error"]
 #: What waits for an endpoint: in its queue, or because its account is empty.
-_DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 _WAITING = Q(status=JobState.QUEUED) | Q(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+_DID_NOT_FIT = Q(status=JobState.QUEUED, error_kind=ErrorKind.MEMORY)
 
 
 @dataclass(frozen=True)
@@ -162,8 +162,7 @@ def _move_what_did_not_fit(run: Run, here: Endpoint, there: Endpoint) -> int:
 
 
 def _price(endpoint: Endpoint) -> Decimal:
-    money, _ = estimates.quote(endpoint, orders.open_engine(endpoint).quote(Spec("", 1024, 1024, 0)))
-    return money
+    return estimates.price(endpoint, width=1024, height=1024).money
 
 
 def _span(seconds: float) -> str:

@@ -8,10 +8,11 @@ arrive closer together; and a second's orders are spread over it.
 from __future__ import annotations
 
 import math
+import threading
 import time
 import uuid
 from dataclasses import dataclass
-from functools import cache
+from functools import cached_property
 
 import django_rq
 import structlog
@@ -21,6 +22,7 @@ from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
 from generation.choices import Lane
+from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStanding
 from generation.services import limits
 from generation.services.limits import FoundRate
@@ -31,17 +33,34 @@ SECOND_MS = 1020
 MINUTE_MS = 60_500
 SPREAD = 0.94
 """How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
-AHEAD_SECONDS = 1.0
+AHEAD_SECONDS = 1.5
 """How long before their turn jobs are claimed: what it takes to claim them must not be lost from each window, also
 while another endpoint's hundred orders of a minute go out."""
-LEAD_MS = 80
-"""How long before it comes an order takes its turn: its intent is written meanwhile, and the next one is not late."""
+LEAD_MS = 250
+"""How long before it comes an order takes its turn, at most two fifths of the shortest window: meanwhile its intent is
+written and a connection made, so that at its turn nothing but its bytes are left to be sent."""
+LOOK_SECONDS = 0.03
+"""How long before an order leaves it is asked once more whether the service wants patience."""
 AWAY_SECONDS = 1.0
 """How long to wait when Redis is away: without its count nothing is ordered, what is under way goes on."""
 
 _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 
-_buckets: dict[int, tuple[list[Rate], RedisBucket]] = {}
+
+class _Own(threading.local):
+    """Each thread's connection and its buckets: threads that share a connection pool stand in line for its lock."""
+
+    @cached_property
+    def connection(self) -> Redis:
+        made: Redis = django_rq.get_connection(Lane.CLOUD)
+        return made
+
+    @cached_property
+    def buckets(self) -> dict[int, tuple[list[Rate], RedisBucket]]:
+        return {}
+
+
+_own = _Own()
 
 
 @dataclass(frozen=True)
@@ -78,102 +97,123 @@ def room(endpoint: Endpoint) -> Room:
     if not rates:
         return Room(None)
     try:
-        now = _now_ms() + round(AHEAD_SECONDS * 1000)
-        return min((_left(endpoint, rate, now) for rate in rates), key=lambda one: (one.orders, -one.wait_seconds))
+        end = _now_ms() + round(AHEAD_SECONDS * 1000)
+        return min((_left(endpoint, rate, end) for rate in rates), key=lambda one: (one.orders, -one.wait_seconds))
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return Room(0, AWAY_SECONDS)
 
 
-def _left(endpoint: Endpoint, rate: Rate, now: int) -> Room:
-    sent: list[tuple[bytes, float]] = _connection().zrangebyscore(  # type: ignore[assignment]
-        _key(endpoint), now - rate.interval + 1, "+inf", withscores=True
+def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
+    """How many orders one of the windows leaves until `end`, AHEAD_SECONDS from now."""
+    whole = round(AHEAD_SECONDS * 1000) // rate.interval
+    end -= whole * rate.interval
+    sent: list[tuple[bytes, float]] = _own.connection.zrangebyscore(  # type: ignore[assignment]
+        _key(endpoint), end - rate.interval + 1, "+inf", withscores=True
     )
-    if len(sent) < rate.limit:
-        return Room(rate.limit - len(sent))
-    return Room(0, max(sent[len(sent) - rate.limit][1] + rate.interval - now, 1) / 1000)
+    free = rate.limit - len(sent)
+    if whole or free > 0:
+        return Room(whole * rate.limit + max(free, 0))
+    return Room(0, max(sent[-free][1] + rate.interval - end, 1) / 1000)
 
 
-@dataclass(frozen=True)
+@dataclass
 class Turn:
-    """One order's place in the count: under what name, in Redis's milliseconds."""
+    """One order's place in the count, and its way out (engines/service.py): under what name, in Redis's milliseconds,
+    by the process's own clock."""
 
+    endpoint: Endpoint
     name: str
     at_ms: int
+    at: float
+    is_called_back: bool = False
+
+    def come(self) -> None:
+        """Return when it has come. If the service has asked for patience meanwhile it is not counted any more, and
+        EngineError is raised."""
+        time.sleep(max(0.0, self.at - LOOK_SECONDS - time.monotonic()))
+        try:
+            if _is_paused(self.endpoint):
+                _withdraw(self)
+                self.is_called_back = True
+                raise EngineError(ErrorKind.RATE, "The service has asked for patience.")
+        except RedisError as error:
+            log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
+        time.sleep(max(0.0, self.at - time.monotonic()))
+
+    def left(self) -> None:
+        """The order is counted from here, as the service will count it: those after it keep their distance."""
+        try:
+            now = _now_ms()
+            if own := _members(self):
+                _own.connection.zadd(_key(self.endpoint), dict.fromkeys(own, now), xx=True)
+        except RedisError as error:
+            log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
 
 
 def wait(endpoint: Endpoint) -> Turn | None:
     """Count one order, shortly before the limits allow it; None, and nothing counted, if the service has asked for
-    patience meanwhile. Then come `come`, the order, and `sent`."""
+    patience meanwhile."""
     rates = _rates(per_second(endpoint), per_minute(endpoint))
+    lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):
-        turn = _take(endpoint, rates or [_NO_LIMIT], LEAD_MS if rates else 0)
+        turn = _take(endpoint, rates or [_NO_LIMIT], lead_ms)
         if isinstance(turn, Turn):
             return turn
         time.sleep(turn)
     return None
 
 
-def come(turn: Turn) -> None:
-    """Return when the order's turn has come."""
-    try:
-        time.sleep(max(0, turn.at_ms - _now_ms()) / 1000)
-    except RedisError as error:
-        log.warning("throttle.away", error=str(error))
-
-
-def sent(endpoint: Endpoint, turn: Turn) -> None:
-    """The order has left. It is counted from here, as the service will count it: those after it keep their distance."""
-    try:
-        now = _now_ms()
-        if own := _members(endpoint, turn):
-            _connection().zadd(_key(endpoint), dict.fromkeys(own, now), xx=True)
-    except RedisError as error:
-        log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
-
-
 def pause(endpoint: Endpoint, seconds: float) -> None:
     """No order of any worker goes out for so long, those that are claimed already included."""
     key, milliseconds = _pause_key(endpoint), math.ceil(seconds * 1000)
     try:
-        if milliseconds > int(str(_connection().pttl(key))):
-            _connection().set(key, 1, px=milliseconds)
+        if milliseconds > int(str(_own.connection.pttl(key))):
+            _own.connection.set(key, 1, px=milliseconds)
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
 
 
 def _is_paused(endpoint: Endpoint) -> bool:
     try:
-        return bool(_connection().exists(_pause_key(endpoint)))
+        return bool(_own.connection.exists(_pause_key(endpoint)))
     except RedisError:
         return False  # counting tells that Redis is away, and waits
 
 
 def _take(endpoint: Endpoint, rates: list[Rate], lead_ms: int) -> Turn | float:
-    """A turn in `lead_ms` if it is free, and then it is counted; else in how many seconds to try again."""
-    name = uuid.uuid4().hex
+    """The first free turn if it comes within `lead_ms`, and then it is counted; else in how many seconds to try."""
     try:
-        bucket, now = _bucket(endpoint, rates), _now_ms()
-        decision = bucket.put_decision(RateItem(name, now + lead_ms))
-        assert isinstance(decision, Decision)
-        if decision.failing_rate is not None:
-            return max(decision.retry_after_ms or 0, 1) / 1000
-        if _is_one_too_many(endpoint, rates, now + lead_ms):
-            _withdraw(endpoint, Turn(name, now + lead_ms))
+        bucket, (now, newest) = _bucket(endpoint, rates), _now_and_newest_ms(endpoint)
+        turn = Turn(endpoint, uuid.uuid4().hex, at_ms=max(now, newest), at=time.monotonic())
+        while (wait_ms := _put(bucket, turn)) > 0:
+            turn.at_ms += wait_ms
+            if turn.at_ms - now > lead_ms:
+                return (turn.at_ms - now - lead_ms) / 1000
+        turn.at += (turn.at_ms - now) / 1000
+        if _is_one_too_many(endpoint, rates, turn.at_ms):
+            _withdraw(turn)
             return 0.01
     except NoScriptError:  # Redis was started anew
-        _buckets.clear()
+        _own.buckets.clear()
         return 0.01
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
         return AWAY_SECONDS
-    return Turn(name, now + lead_ms)
+    return turn
+
+
+def _put(bucket: RedisBucket, turn: Turn) -> int:
+    """0 if the turn was free and is counted now, else by how many milliseconds it would have to be later."""
+    decision = bucket.put_decision(RateItem(turn.name, turn.at_ms))
+    assert isinstance(decision, Decision)
+    return 0 if decision.failing_rate is None else max(decision.retry_after_ms or 0, 1)
 
 
 def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
     """Whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same call."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
-    with _connection().pipeline(transaction=False) as pipe:
+    with _own.connection.pipeline(transaction=False) as pipe:
         for rate in rates:
             pipe.zcount(_key(endpoint), at_ms - rate.interval + 1, "+inf")
         pipe.zremrangebyscore(_key(endpoint), 0, at_ms - kept_ms)
@@ -182,14 +222,14 @@ def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
     return any(int(count) > rate.limit for count, rate in zip(counts, rates, strict=False))
 
 
-def _withdraw(endpoint: Endpoint, turn: Turn) -> None:
-    if own := _members(endpoint, turn):
-        _connection().zrem(_key(endpoint), *own)
+def _withdraw(turn: Turn) -> None:
+    if own := _members(turn):
+        _own.connection.zrem(_key(turn.endpoint), *own)
 
 
-def _members(endpoint: Endpoint, turn: Turn) -> list[bytes]:
-    counted: list[bytes] = _connection().zrangebyscore(  # type: ignore[assignment]
-        _key(endpoint), turn.at_ms, turn.at_ms
+def _members(turn: Turn) -> list[bytes]:
+    counted: list[bytes] = _own.connection.zrangebyscore(  # type: ignore[assignment]
+        _key(turn.endpoint), turn.at_ms, turn.at_ms
     )
     return [member for member in counted if member.startswith(turn.name.encode())]
 
@@ -198,7 +238,7 @@ def used(endpoint: Endpoint) -> tuple[int, int]:
     """Orders of the last second and of the last minute."""
     try:
         now = _now_ms()
-        counts = [int(str(_connection().zcount(_key(endpoint), now - back, now))) for back in (1000, 60_000)]
+        counts = [int(str(_own.connection.zcount(_key(endpoint), now - back, now))) for back in (1000, 60_000)]
     except RedisError:
         return 0, 0
     return counts[0], counts[1]
@@ -226,17 +266,26 @@ def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
 
 
 def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
-    known, bucket = _buckets.get(endpoint.pk, ([], None))
+    known, bucket = _own.buckets.get(endpoint.pk, ([], None))
     if bucket is None or known != rates:
-        made = RedisBucket.init(rates, _connection(), _key(endpoint))
+        made = RedisBucket.init(rates, _own.connection, _key(endpoint))
         assert isinstance(made, RedisBucket)
         bucket = made
-        _buckets[endpoint.pk] = rates, bucket
+        _own.buckets[endpoint.pk] = rates, bucket
     return bucket
 
 
+def _now_and_newest_ms(endpoint: Endpoint) -> tuple[int, int]:
+    """Redis's time, and that of the latest turn, which may be yet to come; 0 without any."""
+    with _own.connection.pipeline(transaction=False) as pipe:
+        pipe.time()
+        pipe.zrange(_key(endpoint), -1, -1, withscores=True)
+        (seconds, microseconds), newest = pipe.execute()
+    return int(seconds) * 1000 + int(microseconds) // 1000, int(newest[0][1]) if newest else 0
+
+
 def _now_ms() -> int:
-    seconds, microseconds = _connection().time()
+    seconds, microseconds = _own.connection.time()
     return int(seconds) * 1000 + int(microseconds) // 1000
 
 
@@ -246,10 +295,3 @@ def _key(endpoint: Endpoint) -> str:
 
 def _pause_key(endpoint: Endpoint) -> str:
     return f"proofline:paused:{endpoint.pk}"
-
-
-@cache
-def _connection() -> Redis:
-    """One for all threads of the process: RQ's makes a new pool, and so connects anew, with each call."""
-    connection: Redis = django_rq.get_connection(Lane.CLOUD)
-    return connection

@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from typing import Any
 
 import structlog
-from django.db import connection
+from django.db import close_old_connections, connection
 
 from campaigns import encryption
 from campaigns.services import files
@@ -114,6 +115,17 @@ def _build(endpoint: Endpoint) -> engines.Engine:
         return engines.build(endpoint.engine, config, endpoint.secret)
     except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
         raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
+
+
+@contextmanager
+def reported(failure: str) -> Iterator[None]:
+    """A piece of work on a pool's thread: its database connection is looked after, what it raises is logged."""
+    try:
+        close_old_connections()
+        yield
+    except Exception:
+        log.exception(failure)
+        connection.close()
 
 
 def disconnect(pool: ThreadPoolExecutor, threads: int) -> None:

@@ -84,9 +84,9 @@ class Leases:
         with self._guard:
             held = {token: set(ids) for token, ids in self._held.items()}
             steps, self._steps = self._steps, {}
-        for token, ids in held.items():
-            kept = dispatch.renew(token, ids)
-            with self._guard:
+        kept = dispatch.renew(held) if held else frozenset()
+        with self._guard:
+            for token, ids in held.items():
                 self._revoked |= (ids - kept) & self._held.get(token, set())
         for job_id, (step, of) in steps.items():
             Job.objects.filter(pk=job_id).update(step=step, steps=of)

@@ -1,24 +1,28 @@
 """The remote lane: hands jobs to services, asks after them, and brings their pictures home.
 
-One thread plans rounds, a pool of threads makes the calls; no thread waits for a picture that a service makes. What is
-under way stands in the rows, so that another worker can go on with it at any moment (services/handover.py).
+One thread plans rounds, a pool of threads makes the calls, a few others finish the pictures that came; none waits for a
+picture that a service makes. What is under way stands in the rows, so that another worker can go on with it at any
+moment (services/handover.py).
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import replace
+from functools import partial
 from typing import cast
 
 import structlog
 from django.conf import settings
 from django.db import Error as DatabaseError
-from django.db import close_old_connections, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from campaigns import faults
@@ -30,10 +34,11 @@ from generation.services import dispatch, handover, nudges, pacing, throttle
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.services.handover import Due
 from generation.workers.briefing import Brief, brief
-from generation.workers.context import Engines, WorkContext, disconnect
-from generation.workers.departures import Departures, OneAtATime
+from generation.workers.context import Engines, WorkContext, disconnect, reported
 from generation.workers.endings import Endings
+from generation.workers.finishing import Finishing
 from generation.workers.leases import Leases
+from generation.workers.one_at_a_time import OneAtATime
 
 log = structlog.get_logger(__name__)
 
@@ -63,11 +68,11 @@ class RemoteLane:
         self._engines = Engines()
         self._guard = threading.Lock()
         self._busy = 0
-        self._threads = 0
-        self._pool = ThreadPoolExecutor(settings.PROOFLINE["remote_threads"], "remote", initializer=self._count_thread)
+        self._threads: int = settings.PROOFLINE["remote_threads"]
+        self._pool = ThreadPoolExecutor(self._threads, "remote")
+        self._finishing = Finishing()
         self._asking: set[int] = set()
-        self._failed_trips: Counter[str] = Counter()
-        self._departures = Departures()
+        self._failed_trips: Counter[int] = Counter()
         self._filling = OneAtATime()
         self._awake = threading.Event()
         self._is_stopping = threading.Event()
@@ -89,10 +94,7 @@ class RemoteLane:
         self._thread.join()
         disconnect(self._pool, self._threads)
         self._pool.shutdown(wait=True)
-
-    def _count_thread(self) -> None:
-        with self._guard:
-            self._threads += 1
+        self._finishing.stop()
 
     # -- rounds ----------------------------------------------------------------------------------------------------
 
@@ -113,23 +115,27 @@ class RemoteLane:
 
     def _round(self) -> float:
         """Give every endpoint what it may have, ask about what is due; seconds until the next look is worth it."""
-        pauses = [IDLE_SECONDS]
-        for load in pacing.loads():
+        pauses, loads = [IDLE_SECONDS], pacing.loads()
+        hungry = sum(load.has_queued and load.orders > 0 for load in loads)
+        for load in loads:
             if load.waiting:
                 pauses.append(self._ask(load.endpoint))
-            if load.has_queued:
-                pauses.append(self._order(load.endpoint) if load.orders else load.wait_seconds)
+            if load.has_queued and load.orders:
+                pauses.append(self._order(load.endpoint, most=math.ceil(self._idle_threads() / hungry)))
+                hungry -= 1
+            elif load.has_queued:
+                pauses.append(load.wait_seconds)
         return min(pauses)
 
-    def _order(self, endpoint: Endpoint) -> float:
-        """Claim as many jobs as the endpoint may have now, and have them handed over; seconds until there may be more
-        to do."""
+    def _order(self, endpoint: Endpoint, *, most: int) -> float:
+        """Claim as many jobs as the endpoint may have now, at most so many, and have them handed over; seconds until
+        there may be more to do."""
         rate = throttle.room(endpoint)
         if rate.orders == 0:
             return rate.wait_seconds
         with transaction.atomic():
             fresh = pacing.room(endpoint.pk)
-            orders = min(fresh.orders, self._idle_threads())
+            orders = min(fresh.orders, most)
             if rate.orders is not None:
                 orders = min(orders, rate.orders - pacing.unsent(endpoint.pk))
             claim = Claim.none()
@@ -141,9 +147,14 @@ class RemoteLane:
             self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
         return BUSY_SECONDS
 
+    def _order_more(self, endpoint_id: int) -> None:
+        """Like `_order`, of an endpoint that was looked at long ago: it may have other limits or be switched off."""
+        endpoint = pacing.current(endpoint_id)
+        if endpoint is not None:
+            self._order(endpoint, most=self._idle_threads(own=1))
+
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
         briefs = brief(claim.jobs, engine=endpoint.engine)
-        self._departures.expect(len(claim.jobs))
         for job in claim.jobs:
             self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
 
@@ -171,11 +182,8 @@ class RemoteLane:
 
         def run() -> None:
             try:
-                close_old_connections()
-                work()
-            except Exception:
-                log.exception("remote.call_failed")
-                connection.close()
+                with reported("remote.call_failed"):
+                    work()
             finally:
                 if self._is_stopping.is_set():
                     connection.close()
@@ -188,10 +196,12 @@ class RemoteLane:
         else:
             self._pool.submit(run)
 
-    def _idle_threads(self) -> int:
-        """How many calls could begin now; a few threads are kept for pictures that come back."""
-        threads: int = settings.PROOFLINE["remote_threads"]
-        return max(0, threads - threads // 4 - self._busy)
+    def _idle_threads(self, *, own: int = 0) -> int:
+        """How many calls could begin now; a few threads are kept for pictures that come back. own: 1 for a thread that
+        asks and will be free at once."""
+        if self._finishing.is_full:
+            return 0
+        return max(0, self._threads - self._threads // 4 - self._busy + own)
 
     def _engine(self, endpoint: Endpoint) -> RemoteEngine:
         engine = self._engines.of(endpoint)
@@ -203,39 +213,35 @@ class RemoteLane:
     # -- one job on its way there ----------------------------------------------------------------------------------
 
     def _hand_over(self, job: ClaimedJob, claim: Claim, endpoint: Endpoint, brief: Brief, in_use: int) -> None:
-        with self.endings.guarding(job, claim), self._departures.one() as departed:
+        with self.endings.guarding(job, claim):
             if brief.master is not None:
                 self.endings.reuse(job, claim, brief)
                 return
             engine = self._engine(endpoint)
-            submitted = self._submit(engine, job, claim, endpoint, departed)
+            submitted = self._submit(engine, job, claim, endpoint)
             if submitted is None:
                 return
             if submitted.result is None:
                 self._entrust_or_leave(engine, job, claim, submitted.remote_id)
+                self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
             else:
                 with _kept_or_in_doubt(engine):
                     handover.answered(job_id=job.id, token=claim.token)
-                    self._fill(endpoint)
-                    self._bring_home(engine, job, claim, brief, submitted.result)
-            self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+                    self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+                self._fill(endpoint)
+                self._bring_home(engine, job, claim, brief, submitted.result, partial(_kept_or_in_doubt, engine))
 
     def _fill(self, endpoint: Endpoint) -> None:
         """The service has a place free: that is filled before this thread works on what it made."""
         if self._is_stopping.is_set():
             return
-        self._departures.expect(1)
         try:
-            with self._departures.one():
-                self._filling.run(endpoint.pk, lambda: self._order(endpoint))
+            self._filling.run(endpoint.pk, lambda: self._order_more(endpoint.pk))
         except Exception as error:  # the lane's next round will do it; nothing may keep this picture from coming home
             log.warning("remote.not_filled", error=str(error))
             connection.close()
-        self._departures.wait()
 
-    def _submit(
-        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, departed: Callable[[], None]
-    ) -> Submitted | None:
+    def _submit(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint) -> Submitted | None:
         """The order, its intent written before. None if there is nothing more to do with it here."""
         turn = throttle.wait(endpoint)
         if turn is None:
@@ -244,14 +250,15 @@ class RemoteLane:
         marker = handover.intend(job_id=job.id, token=claim.token)
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
-        faults.point("intended")
-        throttle.come(turn)
         sent_at = timezone.now()
-        departed()
-        service.sent.set(lambda: throttle.sent(endpoint, turn))
+        faults.point("intended")
+        service.departure.set(turn)
         try:
             submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
         except EngineError as error:
+            if turn.is_called_back:
+                self._give_back(job, claim)
+                return None
             refusal, wait = error, engine.settle_seconds
             if error.kind == ErrorKind.RATE:
                 self.endings.persist(lambda: handover.refused(job_id=job.id, token=claim.token))
@@ -264,7 +271,7 @@ class RemoteLane:
             self.endings.drop(claim, [job])
             return None
         finally:
-            service.sent.set(None)
+            service.departure.set(None)
         faults.point("submitted")
         return submitted
 
@@ -338,35 +345,56 @@ class RemoteLane:
                 if result.error is not None:
                     raise result.error
                 self._fill(endpoint)
-                try:
-                    self._bring_home(engine, job, claim, briefs[job.id], result)
-                    self._failed_trips.pop(one.remote_id, None)
-                except Exception as error:
-                    connection.close()
-                    if not self._may_come_again(one, error):
-                        raise
-                    log.warning("remote.not_brought_home", job=job.id, error=str(error))
-                    pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[one.remote_id]
-                    self._entrust(engine, job, claim, one.remote_id, pause=pause)
+                trip = partial(self._trip, engine, job, claim, one.remote_id)
+                self._bring_home(engine, job, claim, briefs[job.id], result, trip)
 
         self._spawn(work)
 
-    def _may_come_again(self, one: Due, error: Exception) -> bool:
-        """Whether a picture that is made, and paid for, and could not be brought home may lie there for another try:
-        to order it anew would be to pay for it twice."""
-        self._failed_trips[one.remote_id] += 1
-        if self._failed_trips[one.remote_id] >= MOST_TRIPS:
-            del self._failed_trips[one.remote_id]
+    @contextlib.contextmanager
+    def _trip(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
+        """A picture that is made, and paid for, and could not be brought home lies there for another try: to order it
+        anew would be to pay for it twice."""
+        try:
+            yield
+        except Exception as error:
+            connection.close()
+            if not self._may_come_again(job, error):
+                raise
+            log.warning("remote.not_brought_home", job=job.id, error=str(error))
+            pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[job.id]
+            self._entrust(engine, job, claim, remote_id, pause=pause)
+
+    def _may_come_again(self, job: ClaimedJob, error: Exception) -> bool:
+        self._failed_trips[job.id] += 1
+        if self._failed_trips[job.id] >= MOST_TRIPS:
+            del self._failed_trips[job.id]
             return False
         return not isinstance(error, EngineError) or error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}
 
-    def _bring_home(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        if result.error is not None:
-            raise result.error
-        if result.pixels is None:
-            result = engine.fetch(result, self._context)
-        faults.point("generated")
-        self.endings.complete(job, claim, brief, replace(result, task_id=job.id))
+    def _bring_home(
+        self,
+        engine: RemoteEngine,
+        job: ClaimedJob,
+        claim: Claim,
+        brief: Brief,
+        result: Result,
+        trip: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Fetch the picture and have it finished. What goes wrong with either is raised or dealt with by `trip`."""
+        arrived: Result | None = None
+        with trip():
+            arrived = result if result.pixels is not None else engine.fetch(result, self._context)
+            faults.point("generated")
+        if arrived is None:
+            return
+        made = replace(arrived, task_id=job.id)
+
+        def finish() -> None:
+            with self.endings.guarding(job, claim), trip():
+                self.endings.complete(job, claim, brief, made)
+                self._failed_trips.pop(job.id, None)
+
+        self._finishing.take(made, finish)
 
     def _cancel(self, engine: RemoteEngine, due: Sequence[Due]) -> None:
         """Tell the service, if it can be told, and end the jobs here in any case."""

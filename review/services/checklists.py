@@ -64,19 +64,19 @@ def new_version(*, checklist_id: int, by: User, items: Sequence[Mapping[str, str
     return _add_version(checklist, items, by)
 
 
-def current(*, brand_id: int, stage: str) -> ChecklistVersion:
-    """The newest version of a stage's checklist. A brand without one gets an empty list for its first stage."""
-    found = (
-        ChecklistVersion.objects.filter(checklist__brand_id=brand_id, checklist__stage=stage)
-        .select_related("checklist")
-        .order_by("-number")
-        .first()
-    )
-    if found:
+def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:
+    """The newest version of a stage's checklist, the brand's first stage without a name. A brand without any gets an
+    empty list for its first stage."""
+    versions = ChecklistVersion.objects.filter(checklist__brand_id=brand_id).select_related("checklist")
+    if stage is not None:
+        versions = versions.filter(checklist__stage=stage)
+    if found := versions.order_by("checklist__position", "checklist_id", "-number").first():
         return found
-    if stage != FIRST_STAGE:
+    if stage not in {None, FIRST_STAGE}:
         raise NotFound(f"This brand has no stage {stage!r}.")
-    checklist, _ = Checklist.objects.get_or_create(brand_id=brand_id, stage=stage, defaults={"name": "Brand review"})
+    checklist, _ = Checklist.objects.get_or_create(
+        brand_id=brand_id, stage=FIRST_STAGE, defaults={"name": "Brand review"}
+    )
     version, _ = ChecklistVersion.objects.get_or_create(checklist=checklist, number=1, defaults={"items": []})
     return version
 
@@ -84,7 +84,7 @@ def current(*, brand_id: int, stage: str) -> ChecklistVersion:
 def stages(*, brand_id: int) -> list[Checklist]:
     """The brand's stages in the order in which an asset passes them; at least one."""
     found = list(Checklist.objects.filter(brand_id=brand_id).order_by("position", "id"))
-    return found or [current(brand_id=brand_id, stage=FIRST_STAGE).checklist]
+    return found or [current(brand_id=brand_id).checklist]
 
 
 def stage_after(*, brand_id: int, stage: str) -> str | None:

@@ -49,17 +49,17 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     Called in the transaction in which all candidates of the round were there. Later stages wait until this one is
     decided. The checklist is pinned as it is now; slots are emptied for the new pixels.
     """
-    stages = checklists.stages(brand_id=asset.brand_id)
-    stage = stage or stages[0].stage
     version = checklists.current(brand_id=asset.brand_id, stage=stage)
+    stage = version.checklist.stage
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
     fresh = {"checklist_version": version, "round": asset.round, "due_at": due_at}
     task, is_new = ReviewTask.objects.get_or_create(
         asset=asset, stage=stage, defaults={"brand_id": asset.brand_id, "state": TaskState.OPEN, **fresh}
     )
     if not is_new:
-        _wake(task, fresh)
-    _lay_out_slots(task, version.checklist.slots)
+        _wake(task, fresh, slots=version.checklist.slots)
+    slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
+    DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
     events.publish(
         TaskOpened(
             brand_id=asset.brand_id,
@@ -72,20 +72,15 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
     return task
 
 
-def _wake(task: ReviewTask, fresh: dict[str, object]) -> None:
+def _wake(task: ReviewTask, fresh: dict[str, object], *, slots: int) -> None:
     if task.state != TaskState.OPEN:
         TASK.ensure(task.state, TaskState.OPEN)
     ReviewTask.objects.filter(pk=task.pk, state=task.state).update(
         state=TaskState.OPEN, claimed_by=None, claimed_until=None, skipped_at=None, escalated_to=None, **fresh
     )
     task.refresh_from_db()
-
-
-def _lay_out_slots(task: ReviewTask, count: int) -> None:
     task.slots.update(decision=None)
-    task.slots.filter(slot__gt=count).delete()
-    slots = [DecisionSlot(task=task, slot=number) for number in range(1, count + 1)]
-    DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
+    task.slots.filter(slot__gt=slots).delete()
 
 
 def move(task: ReviewTask, to: str) -> None:

@@ -1,0 +1,23 @@
+"""What tests hand to an engine in a worker's place."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from generation.engines.base import ImageRef
+
+
+class Lent:
+    """A worker's context: files by key."""
+
+    def __init__(self, **files: bytes) -> None:
+        self.files = files
+
+    def load(self, ref: ImageRef) -> bytes:
+        return self.files[ref.key]
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        return
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset()
