@@ -114,6 +114,7 @@ def services() -> Iterator[tuple[list[str], Any]]:
     here, there = context.Pipe()
     process = context.Process(target=_serve, args=(there,), daemon=True)
     process.start()
+    there.close()  # so that its death is heard here
 
     def ended() -> list[dict[str, int]]:
         here.send("end")

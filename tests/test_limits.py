@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -74,14 +76,18 @@ def test_orders_refused_together_are_one_refusal_and_the_last_knows_best() -> No
     assert later.rates[SECOND].orders == 2
 
 
-def test_a_rate_that_was_raised_comes_down_a_little_and_one_refused_again_more() -> None:
-    raised = FoundRate(10.0, NOW - timedelta(seconds=15), steps=3, is_first_guess=False)
-    once = refused(Limits(rates={SECOND: raised}), taken(0, second=10, minute=200)).rates[SECOND]
-    assert once.orders == 10 * CUT
-    again = refused(Limits(rates={SECOND: once}), taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2)).rates[
-        SECOND
-    ]
-    assert again.orders == 10 * CUT * REPEATED_CUT
+def test_a_rate_that_was_raised_comes_down_a_little_twice_and_then_more() -> None:
+    known = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=25)).grown(NOW - timedelta(seconds=15))})
+    orders = [known.rates[SECOND].orders]
+    for moment in range(3):
+        known = refused(known, taken(0, second=9, minute=200), at=NOW + timedelta(seconds=2 * moment))
+        orders.append(known.rates[SECOND].orders)
+    assert [later / earlier for earlier, later in pairwise(orders)] == pytest.approx([CUT, CUT, REPEATED_CUT])
+
+
+def test_a_guess_that_is_refused_although_it_was_kept_comes_down_much() -> None:
+    known = Limits(rates={SECOND: FoundRate(10.0, NOW - timedelta(seconds=5))})
+    assert refused(known, taken(0, second=9, minute=200)).rates[SECOND].orders == 10 * REPEATED_CUT
 
 
 def test_an_undercount_does_not_bring_a_known_rate_down() -> None:

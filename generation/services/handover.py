@@ -64,6 +64,13 @@ SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.s
 FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
 """
 
+_INTEND = """
+UPDATE generation_attempt a SET sent_at = %(sent)s, marker = %(marker)s
+FROM generation_job j
+WHERE j.id = %(job)s AND j.lease_token = %(token)s AND j.status = 'running' AND NOT j.is_cancel_requested
+  AND a.job_id = j.id AND a.lease_token = %(token)s
+"""
+
 _ANSWERED = """
 WITH ours AS (
     UPDATE generation_job SET remote_id = %(answered)s
@@ -89,9 +96,9 @@ class Due:
 def intend(*, job_id: int, token: uuid.UUID) -> uuid.UUID | None:
     """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted."""
     marker = uuid.uuid4()
-    wanted = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING, is_cancel_requested=False)
-    written = Attempt.objects.filter(job__in=wanted, lease_token=token).update(sent_at=timezone.now(), marker=marker)
-    return marker if written else None
+    with connection.cursor() as cursor:
+        cursor.execute(_INTEND, {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker})
+        return marker if cursor.rowcount else None
 
 
 @transaction.atomic

@@ -18,6 +18,8 @@ LONG_PAUSE_SECONDS = 5.0
 it has taken nothing for so long."""
 FAR_BELOW_PEAK = 0.75
 REPEATED_CUT, CUT = 0.85, 0.97
+CHANCES = 2
+"""How many refusals after a raise are put down to it, or to orders that came closer together than they were sent."""
 GROWTH, MOST_GROWTH, QUIET_STEPS = 0.005, 0.25, 6
 GROWS_EVERY = timedelta(seconds=10)
 """A limit is raised by half a per cent at a time until it is past the place where it was refused, and then by twice as
@@ -38,25 +40,26 @@ class Taken:
 @dataclass(frozen=True)
 class FoundRate:
     """orders: how many in each second or minute. steps: how often it was raised since it was last lowered. changed_at:
-    when that was, or when the pause ends that came with it."""
+    when that was, or when the pause ends that came with it. chances: refusals that lower it only a little."""
 
     orders: float
     changed_at: datetime
     steps: int = 0
+    chances: int = 0
     is_first_guess: bool = True
 
     def refused(self, taken: int, sent_at: datetime, resume_at: datetime) -> Self:
         """It was kept, and yet an order was refused. Orders that were under way together are refused together."""
         if sent_at < self.changed_at:
             return replace(self, orders=min(self.orders, max(1.0, taken))) if self.is_first_guess else self
-        factor = CUT if self.steps else REPEATED_CUT
-        return replace(self, orders=self.orders * factor, changed_at=resume_at, steps=0, is_first_guess=False)
+        lowered = self.orders * (CUT if self.chances else REPEATED_CUT)
+        left = max(0, self.chances - 1)
+        return replace(self, orders=lowered, changed_at=resume_at, steps=0, chances=left, is_first_guess=False)
 
     def grown(self, now: datetime) -> Self:
-        growth = min(MOST_GROWTH, GROWTH * 2 ** max(0, self.steps - QUIET_STEPS))
-        return replace(
-            self, orders=self.orders * (1 + growth), changed_at=now, steps=self.steps + 1, is_first_guess=False
-        )
+        raised = self.orders * (1 + min(MOST_GROWTH, GROWTH * 2 ** max(0, self.steps - QUIET_STEPS)))
+        steps = self.steps + 1
+        return replace(self, orders=raised, changed_at=now, steps=steps, chances=CHANCES, is_first_guess=False)
 
     def may_grow(self, now: datetime) -> bool:
         return now - self.changed_at >= GROWS_EVERY

@@ -62,6 +62,11 @@ FROM generation_attempt
 WHERE endpoint_id = %(endpoint)s AND sent_at <= %(sent)s AND sent_at > %(sent)s::timestamptz - %(longest)s
 """
 
+_IN_USE = """
+SELECT count(*) FILTER (WHERE status = 'running' AND remote_id = ''), count(*) FILTER (WHERE status = 'waiting')
+FROM generation_job WHERE endpoint_id = %(endpoint)s AND lane = %(lane)s AND status IN ('running', 'waiting')
+"""
+
 _PAUSED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, resume_at, last_error, last_error_kind, last_error_at)
@@ -187,15 +192,10 @@ def room(endpoint_id: int) -> Load:
 
     Call it inside the transaction that claims. A breaker whose rest is over is half open from here on.
     """
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %s))", [endpoint_id])
+    _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
+    running, waiting = _execute(_IN_USE, {"endpoint": endpoint_id, "lane": Lane.CLOUD})[0]
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint_id)
-    jobs = Job.objects.filter(endpoint_id=endpoint_id, lane=Lane.CLOUD)
-    counted = {
-        "running": jobs.filter(status=JobState.RUNNING, remote_id="").count(),
-        "waiting": jobs.filter(status=JobState.WAITING).count(),
-    }
-    load = _load(endpoint, counted)
+    load = _load(endpoint, {"running": running, "waiting": waiting})
     if load.standing and load.standing.breaker == Breaker.OPEN and load.orders:
         EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
     return load
