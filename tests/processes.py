@@ -101,6 +101,12 @@ def start(*arguments: str, **extra: str) -> Process:
     return Process(arguments, environment(**extra))
 
 
+def start_doomed(lane: str, point: str) -> Process:
+    """A worker that is killed at `point` (campaigns/faults.py). Its leases are short: nobody looks at them while it
+    lives, and whoever takes over waits for their end."""
+    return start("worker", lane, PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS="1")
+
+
 def stop(process: Process | subprocess.Popen[Any], number: int = signal.SIGTERM) -> int:
     """Send the signal and wait; a process that will not go is killed."""
     if process.poll() is None:

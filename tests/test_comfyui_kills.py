@@ -90,7 +90,7 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
 def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_redis: Any) -> None:
     with serving(ComfyServer()) as server:
         queued.run(queued.campaign(), endpoint(server), 5)
-        killed = processes.start("worker", "cloud", PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
+        killed = processes.start_doomed("cloud", point)
         assert killed.wait(60) == -signal.SIGKILL
         finish(f"the jobs end after a kill at {point}", 60)
         assert set(orders(server).values()) == {1} and len(orders(server)) == 5

@@ -54,7 +54,7 @@ def all_done() -> bool:
 @pytest.mark.parametrize("point", faults.POINTS)
 def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any) -> None:
     queued.run(queued.campaign(), queued.endpoint(batch_size=2), JOBS)
-    victim = processes.start("worker", "cpu", PROOFLINE_KILL_AT=point)
+    victim = processes.start_doomed("cpu", point)
     assert victim.wait(60) == -signal.SIGKILL
     assert Job.objects.exclude(status=JobState.SUCCEEDED).exists()
     with processes.running("worker", "cpu"):

@@ -264,7 +264,7 @@ POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", 
 @pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_step_pays_for_nothing_twice(point: str, darkroom: Darkroom, clean_redis: Any) -> None:
     queued.run(queued.campaign(), an_endpoint(darkroom, limits={"max_concurrent": 2}), 4)
-    victim = processes.start("worker", "cloud", PROOFLINE_KILL_AT=point)
+    victim = processes.start_doomed("cloud", point)
     assert victim.wait(60) == -signal.SIGKILL
     with processes.running("worker", "cloud"):
         all_end()

@@ -30,6 +30,8 @@ MORE = 40
 AT_ONCE = 4
 WORK_SECONDS = 0.4
 LEASE_SECONDS = "2"
+FEW_THREADS, MANY_AT_ONCE = {"PROOFLINE_REMOTE_THREADS": "5"}, 32
+"""What the dead hold until their leases end leaves places for the next worker."""
 ENDED = (JobState.SUCCEEDED, JobState.FAILED, JobState.QUARANTINED, JobState.CANCELLED)
 POINTS = ("intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored")
 
@@ -40,10 +42,10 @@ def server() -> Iterator[Replicate]:
         yield service
 
 
-def endpoint(server: Replicate, **config: Any) -> Endpoint:
+def endpoint(server: Replicate, *, at_once: int = AT_ONCE, **config: Any) -> Endpoint:
     settings = {"version": VERSION, "poll_seconds": 0.3, "settle_seconds": 1.0, **config}
     made = queued.endpoint(engine="replicate", lane=Lane.CLOUD, base_url=server.base_url, **settings)
-    made.secret, made.max_concurrent, made.prices = f"{TOKEN} {SIGNING_SECRET}", AT_ONCE, {"second": 0.001}
+    made.secret, made.max_concurrent, made.prices = f"{TOKEN} {SIGNING_SECRET}", at_once, {"second": 0.001}
     made.save()
     return made
 
@@ -128,8 +130,7 @@ def test_a_cog_server_with_one_slot_makes_all_pictures_one_after_the_other(
 def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Replicate, clean_redis: Any) -> None:
     server.seconds = 0.5
     queued.run(queued.campaign(), endpoint(server), 4)
-    with processes.running("worker", "cloud", PROOFLINE_KILL_AT=point) as victim:
-        assert victim.wait(90) == -signal.SIGKILL
+    assert processes.start_doomed("cloud", point).wait(90) == -signal.SIGKILL
     with processes.running("worker", "cloud"):
         all_end()
     assert states() == {JobState.SUCCEEDED: 4}
@@ -140,7 +141,7 @@ def test_a_worker_killed_at_any_step_orders_nothing_twice(point: str, server: Re
 def kill_workers(server: Replicate, chance: random.Random) -> int:
     """KILLS workers, each some moments after its first call and none out of work; how many of them were killed with
     orders in their hands."""
-    campaign, where = queued.campaign(), endpoint(server)
+    campaign, where = queued.campaign(), endpoint(server, at_once=MANY_AT_ONCE)
 
     def has_called(before: int) -> bool:
         outcomes.reap()
@@ -152,7 +153,7 @@ def kill_workers(server: Replicate, chance: random.Random) -> int:
             queued.run(campaign, where, MORE)
         Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
         called = sum(server.counts.values())
-        worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
+        worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS, **FEW_THREADS)
         processes.wait_until(lambda called=called: has_called(called), seconds=60, what=f"a worker calls: {states()}")
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(chance.uniform(0, 2.5 * WORK_SECONDS))
