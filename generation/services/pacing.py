@@ -6,6 +6,8 @@ until one is refused, and then slowly. That orders keep to a rate is throttle.py
 
 from __future__ import annotations
 
+import math
+import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -30,6 +32,9 @@ FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
 LONGEST_OPEN = timedelta(minutes=15)
 """Orders sent longer ago than this are not looked at when a refusal is weighed."""
+SETTLE_SECONDS = 0.3
+"""How long after a refusal it is weighed: orders that went out together arrive in no order, and until then it is not
+known which of them were refused or called back as well."""
 IN_USE = 0.75
 """The share of a limit in use above which it is what limits."""
 REFUSED_PAUSE_SECONDS = 1.0
@@ -53,13 +58,14 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
 
 _TAKEN = """
 SELECT count(*) FILTER (
-           WHERE (answered_at IS NULL OR answered_at > %(sent)s) AND (ended_at IS NULL OR ended_at > %(sent)s)
+           WHERE sent_at <= %(sent)s
+             AND (answered_at IS NULL OR answered_at > %(sent)s) AND (ended_at IS NULL OR ended_at > %(sent)s)
        ),
        count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(second)s),
        count(*) FILTER (WHERE sent_at > %(sent)s::timestamptz - %(minute)s),
-       extract(epoch FROM %(sent)s::timestamptz - max(sent_at))::float
+       extract(epoch FROM %(sent)s::timestamptz - max(sent_at) FILTER (WHERE sent_at <= %(sent)s))::float
 FROM generation_attempt
-WHERE endpoint_id = %(endpoint)s AND sent_at <= %(sent)s AND sent_at > %(sent)s::timestamptz - %(longest)s
+WHERE endpoint_id = %(endpoint)s AND sent_at > %(sent)s::timestamptz - %(longest)s
 """
 
 _IN_USE = """
@@ -223,6 +229,7 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
         resume = now + timedelta(seconds=pause)
         _execute(_PAUSED, {**values, "resume": resume})
         if sent_at is not None and not _knows_limits(endpoint):
+            time.sleep(min(pause, SETTLE_SECONDS))
             _learn(endpoint, sent_at=sent_at, resume_at=resume, pause_seconds=error.retry_after_seconds)
     elif error.kind in (ErrorKind.TRANSIENT, ErrorKind.DOUBT):
         values |= {"to_open": FAILURES_TO_OPEN, "first": FIRST_REST_SECONDS, "longest": LONGEST_REST_SECONDS}
@@ -257,7 +264,7 @@ def _grow(endpoint: Endpoint, *, now: datetime) -> None:
     with transaction.atomic():
         standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
         for name, rate in throttle.found_rates(standing).items():
-            if rate.may_grow(now) and used[name] >= rate.orders * IN_USE:
+            if rate.may_grow(now) and used[name] >= math.floor(rate.orders) * IN_USE:
                 standing.rates[name] = rate.grown(now).to_json()
         standing.save(update_fields=["rates"])
 

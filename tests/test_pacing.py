@@ -1,0 +1,81 @@
+"""What an endpoint is given: limits found in real rows, and how they are won back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from generation.choices import Lane
+from generation.engines.base import EngineError, ErrorKind
+from generation.models import Attempt, Endpoint, EndpointStanding
+from generation.services import dispatch, handover, limits, pacing, throttle
+from generation.services.limits import FoundRate
+from tests import queued
+
+pytestmark = pytest.mark.django_db
+
+ASKS_FOR_PATIENCE = EngineError(ErrorKind.RATE, "Slow down.", retry_after_seconds=1.0)
+
+
+def an_endpoint() -> Endpoint:
+    return queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+
+
+def found(endpoint: Endpoint) -> FoundRate:
+    return throttle.found_rates(EndpointStanding.objects.get(endpoint=endpoint))[limits.SECOND]
+
+
+def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+    """So many orders with their intents written one after the other: job, lease token, moment."""
+    queued.run(queued.campaign(), endpoint, orders)
+    claim = dispatch.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
+    for job in claim.jobs:
+        assert handover.intend(job_id=job.id, token=claim.token)
+    moments = Attempt.objects.order_by("sent_at").values_list("job_id", "sent_at")
+    return [(job_id, claim.token, moment) for job_id, moment in moments if moment is not None]
+
+
+def ordered(endpoint: Endpoint) -> None:
+    turn = throttle.wait(endpoint)
+    assert turn is not None
+    turn.come()
+
+
+@pytest.mark.parametrize("refused", [(1, 3), (0, 1), (2, 3), (3, 1)])
+def test_two_of_four_that_went_out_together_are_a_limit_of_two_in_whatever_order_they_arrived(
+    refused: tuple[int, int], clean_redis: Any
+) -> None:
+    endpoint = an_endpoint()
+    orders = sent(endpoint, 4)
+    for job_id, token, _ in (orders[number] for number in refused):
+        handover.refused(job_id=job_id, token=token)
+    for _, _, moment in (orders[number] for number in refused):
+        pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
+    assert found(endpoint).orders == 2
+
+
+@pytest.mark.parametrize("rate", [0.7, 1.0, 1.4, 2.9])
+def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    long_ago = timezone.now() - timedelta(seconds=20)
+    EndpointStanding.objects.create(
+        endpoint=endpoint, rates={limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
+    )
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    for _ in range(int(rate)):
+        ordered(endpoint)
+    pacing.succeeded(endpoint, in_use=1)
+    assert found(endpoint).orders > rate
+
+
+def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    long_ago = timezone.now() - timedelta(seconds=20)
+    EndpointStanding.objects.create(endpoint=endpoint, rates={limits.SECOND: FoundRate(8.0, long_ago).to_json()})
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    ordered(endpoint)
+    pacing.succeeded(endpoint, in_use=1)
+    assert found(endpoint).orders == 8
