@@ -15,6 +15,7 @@ from pytest_django import Settings
 
 from campaigns.errors import NotAllowed, NotFound
 from campaigns.services import files
+from tests import s3_server
 
 DATA = b"forty-two mugs" * 1000
 SHA = hashlib.sha256(DATA).hexdigest()
@@ -29,13 +30,8 @@ def folder(tmp_path: Path, settings: Settings) -> Path:
 
 @pytest.fixture(scope="module")
 def s3_address() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server.serving() as address:
+        yield address
 
 
 @pytest.fixture

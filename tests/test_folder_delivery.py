@@ -14,11 +14,11 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from review.delivery import base
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.delivery.places import safe_path
+from tests import s3_server
 
 Listing = Callable[[], dict[str, bytes]]
 
@@ -43,11 +43,8 @@ def package(*files: DeliveryFile, asset: int = 1, previous: tuple[str, ...] = ()
 
 @pytest.fixture(scope="module")
 def s3() -> Iterator[str]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with s3_server.serving() as address:
+        yield address
 
 
 @pytest.fixture(params=["folder", "s3"])

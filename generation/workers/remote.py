@@ -79,6 +79,7 @@ class RemoteLane:
         self._thread = threading.Thread(target=self._plan, name="remote lane")
 
     def start(self) -> None:
+        self._usual_switch_seconds = sys.getswitchinterval()
         sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()
 
@@ -95,6 +96,7 @@ class RemoteLane:
         disconnect(self._pool, self._threads)
         self._pool.shutdown(wait=True)
         self._finishing.stop()
+        sys.setswitchinterval(self._usual_switch_seconds)
 
     # -- rounds ----------------------------------------------------------------------------------------------------
 
