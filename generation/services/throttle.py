@@ -29,7 +29,7 @@ from generation.services.limits import FoundRate
 
 log = structlog.get_logger(__name__)
 
-SECOND_MS = 1020
+SECOND_MS = 1030
 MINUTE_MS = 60_500
 SPREAD = 0.94
 """How evenly a second's orders are spread over it; below 1, so that one that is late does not delay all after it."""
