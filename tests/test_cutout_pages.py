@@ -211,9 +211,9 @@ def test_the_sheet_is_worked_through_with_the_keyboard_alone(
     page.keyboard.press("ArrowRight")
     with page.expect_response(lambda answer: "/accept/" in answer.url):
         page.keyboard.press("a")
-    page.wait_for_function("document.querySelectorAll('[data-card]:not(.wants-look)').length === 2")
+    page.wait_for_function("() => document.querySelectorAll('[data-card]:not(.wants-look)').length === 2")
     assert rows[2].cutouts.get().is_accepted and not rows[1].cutouts.get().is_accepted
     with page.expect_response(lambda answer: "/undo/" in answer.url):
         page.keyboard.press("z")
-    page.wait_for_function("document.querySelectorAll('[data-card]:not(.wants-look)').length === 1")
+    page.wait_for_function("() => document.querySelectorAll('[data-card]:not(.wants-look)').length === 1")
     assert not rows[2].cutouts.get().is_accepted
