@@ -14,7 +14,7 @@ from typing import Any
 
 import structlog
 from django.db import connection, transaction
-from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
+from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from generation.choices import Breaker, JobState, Lane
@@ -68,9 +68,12 @@ FROM generation_attempt
 WHERE endpoint_id = %(endpoint)s AND sent_at > %(sent)s::timestamptz - %(longest)s
 """
 
-_IN_USE = """
-SELECT count(*) FILTER (WHERE status = 'running' AND remote_id = ''), count(*) FILTER (WHERE status = 'waiting')
-FROM generation_job WHERE endpoint_id = %(endpoint)s AND lane = %(lane)s AND status IN ('running', 'waiting')
+_COUNTED = """
+SELECT endpoint_id,
+       count(*) FILTER (WHERE status = 'running' AND remote_id = ''), count(*) FILTER (WHERE status = 'waiting')
+FROM generation_job
+WHERE endpoint_id = ANY(%(endpoints)s) AND lane = %(lane)s AND status IN ('running', 'waiting')
+GROUP BY endpoint_id
 """
 
 _PAUSED = """
@@ -125,16 +128,15 @@ class Load:
 
 def loads() -> list[Load]:
     """Every remote endpoint that is switched on. Two queries."""
-    counted: dict[int, Any] = {
-        row["endpoint_id"]: row
-        for row in Job.objects.filter(lane=Lane.CLOUD, status__in=(JobState.RUNNING, JobState.WAITING))
-        .values("endpoint_id")
-        .annotate(
-            running=Count("pk", filter=Q(status=JobState.RUNNING, remote_id="")),
-            waiting=Count("pk", filter=Q(status=JobState.WAITING)),
-        )
-    }
-    return [_load(endpoint, counted.get(endpoint.pk, {})) for endpoint in _remote()]
+    endpoints = list(_remote())
+    counted = _counted([endpoint.pk for endpoint in endpoints])
+    return [_load(endpoint, *counted.get(endpoint.pk, (0, 0))) for endpoint in endpoints]
+
+
+def _counted(endpoints: list[int]) -> dict[int, tuple[int, int]]:
+    """{endpoint id: (orders on their way, orders under way there)}; without those that have none."""
+    rows = _execute(_COUNTED, {"endpoints": endpoints, "lane": Lane.CLOUD})
+    return {endpoint: (running, waiting) for endpoint, running, waiting in rows}
 
 
 def _remote() -> QuerySet[Any]:
@@ -148,9 +150,8 @@ def _remote() -> QuerySet[Any]:
     )
 
 
-def _load(endpoint: Endpoint, counted: dict[str, int]) -> Load:
+def _load(endpoint: Endpoint, running: int, waiting: int) -> Load:
     standing = getattr(endpoint, "standing", None)
-    running, waiting = counted.get("running", 0), counted.get("waiting", 0)
     orders, wait = _room(endpoint, standing, running, waiting)
     return Load(endpoint, standing, running, waiting, bool(getattr(endpoint, "has_queued", True)), orders, wait)
 
@@ -199,9 +200,8 @@ def room(endpoint_id: int) -> Load:
     Call it inside the transaction that claims. A breaker whose rest is over is half open from here on.
     """
     _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
-    running, waiting = _execute(_IN_USE, {"endpoint": endpoint_id, "lane": Lane.CLOUD})[0]
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint_id)
-    load = _load(endpoint, {"running": running, "waiting": waiting})
+    load = _load(endpoint, *_counted([endpoint_id]).get(endpoint_id, (0, 0)))
     if load.standing and load.standing.breaker == Breaker.OPEN and load.orders:
         EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
     return load
