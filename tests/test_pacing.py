@@ -34,7 +34,7 @@ def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
     claim = dispatch.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
     for job in claim.jobs:
         assert handover.intend(job_id=job.id, token=claim.token)
-    moments = Attempt.objects.order_by("sent_at").values_list("job_id", "sent_at")
+    moments = Attempt.objects.filter(lease_token=claim.token).order_by("sent_at").values_list("job_id", "sent_at")
     return [(job_id, claim.token, moment) for job_id, moment in moments if moment is not None]
 
 
@@ -79,3 +79,41 @@ def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
     ordered(endpoint)
     pacing.succeeded(endpoint, in_use=1)
     assert found(endpoint).orders == 8
+
+
+def taken(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+    """So many orders that the service has had for two seconds."""
+    made = sent(endpoint, orders)
+    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
+    return made
+
+
+@pytest.mark.parametrize(("orders", "more"), [(4, 1), (5, 1), (7, 1), (8, 0)])
+def test_what_was_not_refused_for_a_second_is_followed_by_one_more_up_to_twice_what_was_answered(
+    orders: int, more: int, clean_redis: Any
+) -> None:
+    endpoint = an_endpoint()
+    sent(endpoint, orders)
+    assert pacing.room(endpoint.pk).orders == 0
+    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
+    assert pacing.room(endpoint.pk).orders == more
+    assert [load.orders for load in pacing.loads()] == [more]
+
+
+def test_a_service_that_answers_one_is_known_to_take_as_many_as_it_had(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    job_id, token, _ = taken(endpoint, 7)[0]
+    handover.answered(job_id=job_id, token=token)
+    pacing.succeeded(endpoint, in_use=4)
+    assert EndpointStanding.objects.get(endpoint=endpoint).window == 7
+    assert pacing.room(endpoint.pk).orders == 1  # the place that fell free
+
+
+def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    taken(endpoint, 7)
+    [(job_id, token, moment)] = sent(endpoint, 1)
+    handover.refused(job_id=job_id, token=token)
+    pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
+    standing = EndpointStanding.objects.get(endpoint=endpoint)
+    assert (standing.window, standing.window_peak, standing.rates) == (7, 7, {})

@@ -318,7 +318,7 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
     if endpoint.lane != Lane.CLOUD:
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
-    at_once = pacing.at_once(endpoint, standing)
+    at_once = pacing.at_once(endpoint, standing, numbers.in_use)
     allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.max_concurrent))}"]
     for limit, known, unit in (
         (throttle.per_second(endpoint), endpoint.max_per_second, "second"),

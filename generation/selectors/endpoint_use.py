@@ -104,10 +104,11 @@ def purses(brand: Brand, user: User) -> list[Purse]:
 
 def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
     second, minute = throttle.used(endpoint)
+    at_once = pacing.at_once(endpoint, standing, numbers.in_use)
     return [
         _gauge("this second", second, throttle.per_second(endpoint), endpoint.max_per_second),
         _gauge("this minute", minute, throttle.per_minute(endpoint), endpoint.max_per_minute),
-        _gauge("open now", numbers.in_use, pacing.at_once(endpoint, standing), endpoint.max_concurrent),
+        _gauge("open now", numbers.in_use, at_once, endpoint.max_concurrent),
     ]
 
 

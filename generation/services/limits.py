@@ -93,7 +93,9 @@ class Limits:
             return self._slower(MINUTE, taken, sent_at, resume_at)
         were_more = self.peak is not None and taken.open <= self.peak * FAR_BELOW_PEAK
         if taken.open > taken.second and not were_more:
-            window = max(1.0, min(self.window or taken.open, taken.open))
+            # Before the first refusal more are tried than were answered (`window`): what was open is the measure.
+            known = taken.open if self.peak is None else self.window or taken.open
+            window = max(1.0, min(known, taken.open))
             return replace(self, window=window, peak=window, cut_at=resume_at)
         return self._slower(SECOND, taken, sent_at, resume_at)
 

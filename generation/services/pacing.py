@@ -10,7 +10,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 from django.db import connection, transaction
@@ -37,11 +37,17 @@ SETTLE_SECONDS = 0.3
 known which of them were refused or called back as well."""
 IN_USE = 0.75
 """The share of a limit in use above which it is what limits."""
+TAKEN_SECONDS = 1.0
+"""A service that refuses does so at once: what it has had for so long it has taken."""
+MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
+"""How many calls at once are tried while none was refused: an eighth more than are taken, at most twice as many as it
+was seen to answer. A service that hangs takes everything."""
 REFUSED_PAUSE_SECONDS = 1.0
 """How long an endpoint is left alone that asks to slow down and does not say for how long."""
 
-# Growth only while the window is what limits: twice as many with each round trip while nothing was refused, near the
-# place of the latest refusal by a twentieth of a call, and freely again when one more than that went well.
+# While nothing was refused: as many as the service has taken when it answers one of them, and one more for each answer.
+# Then growth only while the window is what limits, near the place of the latest refusal by a twentieth of a call, and
+# freely again when one more than that went well.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
@@ -50,6 +56,7 @@ ON CONFLICT (endpoint_id) DO UPDATE SET
     breaker = 'closed', failures = 0, trips = 0, open_until = NULL, told_at = NULL, last_success_at = %(now)s,
     "window" = least(%(most)s, CASE
         WHEN s."window" IS NULL THEN %(first)s
+        WHEN s.window_peak IS NULL AND s."window" < %(taken)s THEN %(taken)s
         WHEN %(in_use)s < s."window" * %(share)s THEN s."window"
         WHEN s.window_peak IS NULL OR s."window" >= s.window_peak + 2 THEN s."window" + 1
         ELSE s."window" + 0.05 / s."window"
@@ -69,13 +76,15 @@ WHERE endpoint_id = %(endpoint)s AND sent_at > %(sent)s::timestamptz - %(longest
 """
 
 # A half for each of the two indexes of open jobs: "status IN (...)" reads neither, and there are many jobs that ended.
-_COUNTED = """
-SELECT endpoint_id, sum(running)::int, sum(waiting)::int
+_UNDER_WAY = """
+SELECT endpoint_id, sum(running)::int, sum(waiting)::int, sum(taken)::int
 FROM (
-    SELECT endpoint_id, lane, 1 AS running, 0 AS waiting FROM generation_job WHERE status = 'running' AND remote_id = ''
+    SELECT j.endpoint_id, j.lane, 1 AS running, 0 AS waiting, coalesce(a.sent_at < %(before)s, false)::int AS taken
+    FROM generation_job j LEFT JOIN generation_attempt a ON a.job_id = j.id AND a.number = j.attempts
+    WHERE j.status = 'running' AND j.remote_id = ''
     UNION ALL
-    SELECT endpoint_id, lane, 0, 1 FROM generation_job WHERE status = 'waiting'
-) AS under_way
+    SELECT endpoint_id, lane, 0, 1, 0 FROM generation_job WHERE status = 'waiting'
+) AS open
 WHERE endpoint_id = ANY(%(endpoints)s) AND lane = %(lane)s
 GROUP BY endpoint_id
 """
@@ -112,6 +121,15 @@ ON CONFLICT (endpoint_id) DO UPDATE SET last_error = %(error)s, last_error_kind 
 """
 
 
+class UnderWay(NamedTuple):
+    """An endpoint's open jobs. running: orders on their way to it, `taken` of them so long ago that it has taken them;
+    waiting: under way there."""
+
+    running: int = 0
+    waiting: int = 0
+    taken: int = 0
+
+
 @dataclass(frozen=True)
 class Load:
     """One remote endpoint as the lane sees it. running: orders on their way to it;
@@ -133,14 +151,14 @@ class Load:
 def loads() -> list[Load]:
     """Every remote endpoint that is switched on. Two queries."""
     endpoints = list(_remote())
-    counted = _counted([endpoint.pk for endpoint in endpoints])
-    return [_load(endpoint, *counted.get(endpoint.pk, (0, 0))) for endpoint in endpoints]
+    under_way = _under_way([endpoint.pk for endpoint in endpoints])
+    return [_load(endpoint, under_way[endpoint.pk]) for endpoint in endpoints]
 
 
-def _counted(endpoints: list[int]) -> dict[int, tuple[int, int]]:
-    """{endpoint id: (orders on their way, orders under way there)}; without those that have none."""
-    rows = _execute(_COUNTED, {"endpoints": endpoints, "lane": Lane.CLOUD})
-    return {endpoint: (running, waiting) for endpoint, running, waiting in rows}
+def _under_way(endpoints: list[int]) -> dict[int, UnderWay]:
+    before = timezone.now() - timedelta(seconds=TAKEN_SECONDS)
+    rows = _execute(_UNDER_WAY, {"endpoints": endpoints, "lane": Lane.CLOUD, "before": before})
+    return dict.fromkeys(endpoints, UnderWay()) | {endpoint: UnderWay(*counts) for endpoint, *counts in rows}
 
 
 def _remote() -> QuerySet[Any]:
@@ -154,20 +172,21 @@ def _remote() -> QuerySet[Any]:
     )
 
 
-def _load(endpoint: Endpoint, running: int, waiting: int) -> Load:
+def _load(endpoint: Endpoint, open_jobs: UnderWay) -> Load:
     standing = getattr(endpoint, "standing", None)
-    orders, wait = _room(endpoint, standing, running, waiting)
-    return Load(endpoint, standing, running, waiting, bool(getattr(endpoint, "has_queued", True)), orders, wait)
+    orders, wait = _room(endpoint, standing, open_jobs)
+    has_queued = bool(getattr(endpoint, "has_queued", True))
+    return Load(endpoint, standing, open_jobs.running, open_jobs.waiting, has_queued, orders, wait)
 
 
-def _room(endpoint: Endpoint, standing: EndpointStanding | None, running: int, waiting: int) -> tuple[int, float]:
+def _room(endpoint: Endpoint, standing: EndpointStanding | None, open_jobs: UnderWay) -> tuple[int, float]:
     """(orders that may be given now, seconds until it is worth looking again)."""
     now = timezone.now()
     if standing is not None and (pause := _pause(standing, now)) > 0:
         return 0, pause
     if standing is not None and standing.breaker != Breaker.CLOSED:
-        return max(0, 1 - running), 0.5
-    return max(0, at_once(endpoint, standing) - running - waiting), 0.5
+        return max(0, 1 - open_jobs.running), 0.5
+    return max(0, at_once(endpoint, standing, open_jobs.taken) - open_jobs.running - open_jobs.waiting), 0.5
 
 
 def _pause(standing: EndpointStanding, now: datetime) -> float:
@@ -177,13 +196,20 @@ def _pause(standing: EndpointStanding, now: datetime) -> float:
     return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
 
 
-def at_once(endpoint: Endpoint, standing: EndpointStanding | None) -> int:
-    """How many orders the endpoint may have at the same time."""
+def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
+    """How many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
     found = standing.window if standing is not None else None
     limit = endpoint.max_concurrent
     if found is None:
-        return limit or int(FIRST_WINDOW)
+        found = float(limit or FIRST_WINDOW)
+    if taken and _is_untried(endpoint, standing):
+        found = max(found, min(max(taken + 1, taken * MORE_THAN_TAKEN), found * MORE_THAN_ANSWERED))
     return max(1, min(int(found), limit or MOST_AT_ONCE))
+
+
+def _is_untried(endpoint: Endpoint, standing: EndpointStanding | None) -> bool:
+    """Nobody has said how many calls at once it takes, and none was refused yet for being one too many."""
+    return not endpoint.max_concurrent and (standing is None or standing.window_peak is None)
 
 
 def current(endpoint_id: int) -> Endpoint | None:
@@ -205,7 +231,7 @@ def room(endpoint_id: int) -> Load:
     """
     _execute("SELECT pg_advisory_xact_lock(hashtextextended('proofline.endpoint', %(id)s))", {"id": endpoint_id})
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint_id)
-    load = _load(endpoint, *_counted([endpoint_id]).get(endpoint_id, (0, 0)))
+    load = _load(endpoint, _under_way([endpoint_id])[endpoint_id])
     if load.standing and load.standing.breaker == Breaker.OPEN and load.orders:
         EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN).update(breaker=Breaker.HALF_OPEN)
     return load
@@ -214,10 +240,12 @@ def room(endpoint_id: int) -> Load:
 def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
     """The service took an order. in_use: how many it had with this one."""
     now = timezone.now()
-    first = None if endpoint.max_concurrent else FIRST_WINDOW
-    values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "now": now}
+    standing = getattr(endpoint, "standing", None)
+    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if _is_untried(endpoint, standing) else 0
+    first = None if endpoint.max_concurrent else max(FIRST_WINDOW, taken)
+    values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
     _execute(_SUCCEEDED, {**values, "most": endpoint.max_concurrent or MOST_AT_ONCE})
-    found = throttle.found_rates(getattr(endpoint, "standing", None))
+    found = throttle.found_rates(standing)
     if any(rate.may_grow(now) for rate in found.values()):
         _grow(endpoint, now=now)
 
