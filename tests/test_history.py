@@ -64,7 +64,7 @@ def _reasons(story: Campaign) -> None:
 def _trail(story: Campaign) -> None:
     assert audit.verify(story.brand).is_intact
     told = list(Event.objects.filter(brand=story.brand).order_by("seal__seq").values_list("at", flat=True))
-    # Those under way at once are sealed in the order in which they were written; the story's steps are hours apart.
+    # Those under way at once are sealed in the order in which they were written, seconds later on a busy machine.
     assert all(later - earlier > -timedelta(minutes=1) for earlier, later in pairwise(told))
     assert told[-1] < timezone.now() - timedelta(days=7)
     assert story.budget == 6

@@ -163,7 +163,7 @@ def test_no_host_is_asked_for_more_than_two_photos_at_once_and_a_slow_one_does_n
         quick = [pending(brand, other.url(f"/quick.jpg?{number}")) for number in range(3)]
         started = time.monotonic()
         photo_loading.work(seconds=4)
-        assert time.monotonic() - started < 6, "the pass waited for the slow host"
+        assert time.monotonic() - started < 9, "the pass waited for the slow host"
         ready = ReferencePhoto.objects.filter(pk__in=[row.pk for row in quick], status=PhotoStatus.READY)
         assert ready.count() == 3
         go.set()
