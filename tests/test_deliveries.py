@@ -49,7 +49,7 @@ def hook(brand: Any, lead: Any, receiver: Receiver) -> Destination:
         slug="hook",
         name="Shop hook",
         kind="webhook",
-        config={"url": receiver.url, "allow_private": True, "timeout_seconds": 0.5},
+        config={"url": receiver.url, "allow_private": True, "timeout_seconds": 2},
         secret=new_secret(),
     )
 
@@ -165,12 +165,12 @@ def test_a_redirect_is_a_failure_and_is_not_followed(
 def test_a_slow_receiver_is_given_up_in_time(
     task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
 ) -> None:
-    receiver.answers = [Answer(200, wait_seconds=3)]
+    receiver.answers = [Answer(200, wait_seconds=5)]
     approve(task, reviewer)
     began = time.monotonic()
     deliveries.work_due()
-    assert time.monotonic() - began < 2.9
-    assert "No answer within 0.5 s" in Delivery.objects.get().error
+    assert time.monotonic() - began < 4.5
+    assert "No answer within 2 s" in Delivery.objects.get().error
 
 
 def test_after_three_days_it_is_given_up_and_the_destination_switched_off(
