@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Callable
 from datetime import timedelta
@@ -76,7 +75,7 @@ def address(brand: Brand, page: str = "") -> str:
 def settings_of(endpoint: Endpoint, **fields: str) -> dict[str, str]:
     """What the form of an endpoint posts when nothing but `fields` is changed."""
     return {
-        "name": endpoint.name, "lane": "cloud", "config": json.dumps({"model": MODEL}), "in_doubt": "hold",
+        "name": endpoint.name, "lane": "cloud", "setting_model": MODEL, "in_doubt": "hold",
         "batch_size": "1", "seconds_per_image": "10", "price_per_image": "0", "price_image": "0.003",
         "licence_note": "Apache 2.0", **fields,
     }  # fmt: skip
@@ -204,7 +203,7 @@ def test_the_page_of_an_endpoint_tells_reasons_in_words(
     page = page_client(viewer).get(address(brand, "overflow/")).content.decode()
     assert "1 × not allowed" in page and "NSFW content detected" in page and f"/runs/{run.pk}/" in page
     assert '<rect x="462"' in page and "kept, not shown" in page
-    assert 'name="config"' not in page and "A lead of" in page
+    assert 'name="setting_model"' not in page and "A lead of" in page
 
 
 def test_a_shared_endpoints_other_brands_stay_unknown(
@@ -340,7 +339,7 @@ def test_a_lead_sets_an_endpoint_up_and_changes_it(
     brand: Brand, lead: User, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(lead)
-    given = {"slug": "flux", "name": "Flux", "engine": "replicate", "lane": "cloud", "config": '{"model": "a/b"}',
+    given = {"slug": "flux", "name": "Flux", "engine": "replicate", "lane": "cloud", "setting_model": "a/b",
              "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "4", "price_per_image": "0",
              "price_second": "0.000725", "secret": SECRET}  # fmt: skip
     answer = client.post(address(brand, "new/"), given)
@@ -348,7 +347,7 @@ def test_a_lead_sets_an_endpoint_up_and_changes_it(
     made = Endpoint.objects.get()
     assert (made.brand, made.secret, made.prices, made.max_per_minute) == (brand, SECRET, {"second": "0.000725"}, None)
     page = client.get(address(brand, "flux/")).content.decode()
-    assert "is set up" in page and SECRET not in page and "&quot;model&quot;: &quot;a/b&quot;" in page
+    assert "is set up" in page and SECRET not in page and made.config == {"model": "a/b"}
     changed = {**given, "name": "Flux fast", "max_per_minute": "30", "price_second": "", "price_image": "0.01"}
     assert client.post(address(brand, "flux/"), changed).status_code == 302
     made.refresh_from_db()
@@ -361,16 +360,17 @@ def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
 ) -> None:
     client = page_client(lead)
     for fields, words in (
-        ({"config": "{"}, "This is no JSON"),
-        ({"config": f'{{"api_key": "{SECRET}2"}}'}, "belongs into the secret"),
-        ({"config": "{}"}, "does not take this"),
-        ({"lane": "gpu"}, "its lane is cloud"),
+        ({"setting_inputs": "{"}, "This is no JSON"),
+        ({"setting_inputs": f'{{"api_key": "{SECRET}2"}}'}, "belongs into the secret"),
+        ({"setting_model": ""}, "does not take this"),
+        ({"setting_max_side": "wide"}, "whole number from 16 to 16,384"),
+        ({"setting_cancel_after": "soon"}, "does not take this"),
         ({"max_concurrent": "0"}, "empty to find out"),
         ({"price_image": "-1"}, "lies between 0"),
     ):
         answer = client.post(address(brand, "overflow/"), settings_of(theirs, **fields))
         assert answer.status_code == 422 and words in answer.content.decode(), fields
-    new = client.post(address(brand, "new/"), {"slug": "x", "secret": SECRET, "config": "{}"})
+    new = client.post(address(brand, "new/"), {"slug": "x", "secret": SECRET})
     assert new.status_code == 422 and SECRET not in new.content.decode()
     theirs.refresh_from_db()
     assert theirs.config == {"model": MODEL} and theirs.lane == "cloud"
@@ -380,7 +380,7 @@ def test_an_operator_moves_an_endpoint_together_with_its_secret(
     brand: Brand, operator: User, theirs: Endpoint, page_client: Callable[[User], Client]
 ) -> None:
     client = page_client(operator)
-    moved = settings_of(theirs, config='{"model": "a/b", "base_url": "https://models.example.com/v1"}')
+    moved = settings_of(theirs, setting_model="a/b", setting_base_url="https://models.example.com/v1")
     refused = client.post(address(brand, "overflow/"), moved)
     assert refused.status_code == 422 and "kept secret would be sent to" in refused.content.decode()
     assert client.post(address(brand, "overflow/"), moved | {"secret": "another"}).status_code == 302

@@ -95,7 +95,8 @@ def test_a_secret_is_not_taken_among_the_settings_that_people_can_read(config: d
 
 
 def test_words_that_only_look_like_secrets_are_settings(operator: User) -> None:
-    config = {**REPLICATE, "inputs": {"prompt": "prompt"}, "max_tokens": "77", "token_normalization": "none"}
+    inputs = {"prompt": "prompt", "fixed": {"max_tokens": "77", "token_normalization": "none"}}
+    config = {**REPLICATE, "inputs": inputs}
     made = endpoints.create(
         brand=None, by=operator, slug="a", name="A", engine="replicate", lane="cloud", config=config
     )

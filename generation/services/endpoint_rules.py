@@ -19,6 +19,7 @@ from campaigns.errors import Problem
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
+from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
 LOCAL_LANES: Final = (Lane.GPU, Lane.CPU)
@@ -47,6 +48,9 @@ def problems(endpoint: Endpoint) -> list[Problem]:
         *_numbers(endpoint),
         *(Problem("prices", sentence) for sentence in prices.problems(endpoint.prices)),
         *_kept_out(endpoint.config),
+    ]
+    found = found or [
+        Problem(f"config/{name}", sentence) for name, sentence in problems_of(endpoint.engine, endpoint.config)
     ]
     return found or _built(endpoint)
 

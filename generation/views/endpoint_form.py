@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from django import forms
 
@@ -12,33 +14,68 @@ from campaigns.models import Brand
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
+from generation.engines import settings
 from generation.models import Endpoint
 from generation.selectors.endpoint_cards import ENGINES
 from generation.services import workflows
+from generation.views import setting_fields
 
-LANES = [
+LANES: Final = [
     (Lane.CLOUD, "cloud: a service is asked"),
     (Lane.GPU, "gpu: our own cards"),
     (Lane.CPU, "cpu: our own machines"),
 ]
-PRICE = "price_"
+LOCAL_LANES: Final = [one for one in LANES if one[0] != Lane.CLOUD]
+USUAL_ENGINE: Final = "replicate"
+PRICE: Final = "price_"
+SETTING: Final = "setting_"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Fields under a heading. seldom: those that most endpoints leave alone, folded up while they are empty."""
+
+    heading: str
+    fields: Sequence[forms.BoundField]
+    seldom: Sequence[forms.BoundField] = ()
+
+    @property
+    def is_open(self) -> bool:
+        return any(field.errors or field.value() for field in self.seldom)
+
+
+@dataclass(frozen=True)
+class EngineOffer:
+    """An engine that an endpoint may be set up with."""
+
+    name: str
+    label: str
+
+
+def offered_engines(*, is_operator: bool) -> list[EngineOffer]:
+    """Those that this person can set up, by name."""
+    names = [one for one in engines.names() if is_operator or one not in settings.OPERATORS]
+    return [EngineOffer(one, ENGINES.get(one, one)) for one in names]
 
 
 class EndpointForm(forms.Form):
-    """Everything of an endpoint but its secret. New ones also say what they are called, and for whom they are."""
+    """Everything of an endpoint but its secret. New ones also say what they are called, and for whom they are.
+
+    engine: of a new one. Its settings have a field each, as engines/settings.py lists them; those that it does not
+    list, and all of an engine that is not listed, are JSON. What is the operator's to set stays as it is for others.
+    """
 
     slug = forms.CharField(
         label="Short name", max_length=50, help_text="For addresses and the API; it stays. Letters, digits, - and _."
     )
-    engine = forms.ChoiceField(label="Engine")
     is_shared = forms.BooleanField(label="Serves all brands", required=False)
     name = forms.CharField(label="Name", max_length=120)
     lane = forms.ChoiceField(label="Where it works", choices=LANES, initial=Lane.CLOUD)
     config = forms.CharField(
-        label="Settings of the engine",
+        label="Other settings of the engine",
         required=False,
-        widget=forms.Textarea(attrs={"rows": 8, "class": "mono", "spellcheck": "false"}),
-        help_text="JSON, as docs/engines.md says for each engine. No keys or passwords: they are the secret.",
+        widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
+        help_text="JSON. No keys or passwords: they are the secret.",
     )
     max_concurrent = forms.IntegerField(
         label="Orders at once, at most", required=False, help_text="Empty: found out by itself."
@@ -64,44 +101,88 @@ class EndpointForm(forms.Form):
         widget=forms.TextInput(attrs={"placeholder": "demo model"}), help_text="Most need nothing.",
     )  # fmt: skip
 
-    def __init__(self, data: Any = None, *, endpoint: Endpoint | None = None, is_operator: bool = False) -> None:
-        super().__init__(data, initial=_initial(endpoint) if endpoint else {"config": "{}", "engine": "replicate"})
+    def __init__(
+        self, data: Any = None, *, endpoint: Endpoint | None = None, engine: str = "", is_operator: bool = False
+    ) -> None:
+        self.engine = endpoint.engine if endpoint else engine
+        config, own = endpoint.config if endpoint else {}, _own(endpoint)
+        self.settings = {SETTING + one.name: one for one in settings.of(self.engine, config)}
+        others = {one: config[one] for one in config if SETTING + one not in self.settings and one not in own}
+        initial = _initial(endpoint) if endpoint else {}
+        initial["config"] = json.dumps(others, indent=2, ensure_ascii=False) if others else ""
+        initial |= {name: setting_fields.text(one, config.get(one.name)) for name, one in self.settings.items()}
+        super().__init__(data, initial=initial)
         self.endpoint = endpoint
+        for name, one in self.settings.items():
+            self.fields[name] = setting_fields.field(one)
+            self.fields[name].disabled = one.is_operators and not is_operator
+        if self.settings and not others:
+            del self.fields["config"]
         if endpoint is not None and endpoint.sealed_secret and is_operator:
             self.fields["secret"] = _secret("Secret, once more", is_required=False)
             self.fields["secret"].help_text = "Only where an address above changes: the kept one is not sent elsewhere."
         for unit in prices.UNITS.values():
             self.fields[PRICE + unit.name] = forms.DecimalField(label=unit.words.capitalize(), required=False)
         if endpoint is not None:
-            del self.fields["slug"], self.fields["engine"], self.fields["is_shared"]
-        else:
-            known = [(name, f"{name}: {ENGINES[name]}" if name in ENGINES else name) for name in engines.names()]
-            self.fields["engine"].choices = known  # type: ignore[attr-defined]
-            if not is_operator:
-                del self.fields["is_shared"]
+            del self.fields["slug"], self.fields["is_shared"]
+        elif not is_operator:
+            del self.fields["is_shared"]
+        self._leave_out()
 
-    def groups(self) -> list[tuple[str, list[forms.BoundField]]]:
-        """(heading, fields) in the order of the page."""
+    def _leave_out(self) -> None:
+        """Drop what does not concern this engine; limits and prices only while nobody has set them."""
+        if self.engine in settings.LOCAL:
+            self.fields["lane"].choices = LOCAL_LANES  # type: ignore[attr-defined]
+            self.fields["lane"].initial = Lane.GPU if self.engine == "diffusers" else Lane.CPU
+            measures = ("max_concurrent", "max_per_second", "max_per_minute", *(PRICE + unit for unit in prices.UNITS))
+            idle = ["in_doubt", *(name for name in measures if self.initial.get(name) is None)]
+        else:
+            idle = ["lane", "batch_size"] if self.engine in settings.TABLES else []
+        for name in idle:
+            del self.fields[name]
+
+    def groups(self) -> list[Group]:
+        """In the order of the page, wide fields last; what is empty and not this person's to set is left out."""
+        shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
+        shown.sort(key=lambda name: setting_fields.is_wide(self.settings[name]))
+        seldom = [name for name in shown if self.settings[name].is_seldom]
         named = {
-            "": ("name", "slug", "engine", "lane", "is_shared", "config", "secret"),
+            "": ("name", "slug", "lane", "is_shared"),
             "What it may be given": ("max_concurrent", "max_per_second", "max_per_minute", "in_doubt", "batch_size"),
             "What it costs": ("price_per_image", *(f"{PRICE}{name}" for name in prices.UNITS), "seconds_per_image"),
             "What people read": ("licence_note", "caution"),
         }
-        return [(heading, [self[one] for one in names if one in self.fields]) for heading, names in named.items()]
+        groups = [
+            Group(heading, [self[one] for one in names if one in self.fields]) for heading, names in named.items()
+        ]
+        usual = [*(name for name in shown if name not in seldom), "config", "secret"]
+        engine = Group("The engine", [self[one] for one in usual if one in self.fields], [self[one] for one in seldom])
+        return [groups[0], engine, *groups[1:]]
 
     def clean_config(self) -> dict[str, Any]:
         try:
-            config = json.loads(self.cleaned_data["config"] or "{}")
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, character {error.colno}"
-            raise forms.ValidationError(f"This is no JSON: {error.msg} at {place}.") from None
+            config = setting_fields.from_json(self.cleaned_data["config"] or "{}")
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
         if not isinstance(config, dict):
             raise forms.ValidationError('Write an object such as {"model": "owner/name"}.')
-        return _elsewhere(self.endpoint) | config
+        return config
+
+    def clean(self) -> dict[str, Any]:
+        """With the config put together: what pages of their own write, what has fields, and the others."""
+        given = super().clean() or {}
+        config = {**_own(self.endpoint), **given.get("config", {})}
+        for name, setting in self.settings.items():
+            try:
+                value = setting_fields.value(setting, given.pop(name, ""))
+            except ValueError as error:
+                self.add_error(name, str(error))
+            else:
+                config |= {} if value is None else {setting.name: value}
+        return given | {"config": config}
 
     def values(self) -> dict[str, Any]:
-        """What the service takes; prices gathered into one table."""
+        """What the service takes beside engine and brand; prices gathered into one table."""
         given = {
             name: value
             for name, value in self.cleaned_data.items()
@@ -109,6 +190,7 @@ class EndpointForm(forms.Form):
         }
         given.pop("is_shared", None)
         given.pop("secret", None)
+        given.setdefault("lane", Lane.CLOUD)  # of an engine that only asks a service
         table = {name: self.cleaned_data.get(PRICE + name) for name in prices.UNITS}
         return given | {"prices": {name: _plain(price) for name, price in table.items() if price is not None}}
 
@@ -145,8 +227,8 @@ def _secret(label: str, *, is_required: bool) -> forms.CharField:
     )  # fmt: skip
 
 
-def _elsewhere(endpoint: Endpoint | None) -> dict[str, Any]:
-    """The settings that a page of their own is for: an uploaded workflow and its marks."""
+def _own(endpoint: Endpoint | None) -> Mapping[str, Any]:
+    """The settings that a page of their own writes: an uploaded workflow and its marks."""
     if endpoint is None or endpoint.engine != workflows.ENGINE:
         return {}
     return {name: endpoint.config[name] for name in workflows.OWN if name in endpoint.config}
@@ -161,11 +243,6 @@ def _initial(endpoint: Endpoint) -> dict[str, Any]:
     return {
         **{name: getattr(endpoint, name) for name in plain},
         **{name: _short(value) for name in rates if (value := getattr(endpoint, name)) is not None},
-        "config": json.dumps(
-            {name: value for name, value in endpoint.config.items() if name not in _elsewhere(endpoint)},
-            indent=2,
-            ensure_ascii=False,
-        ),
         "price_per_image": f"{endpoint.price_per_image.normalize():f}",
         **{f"{PRICE}{name}": price for name, price in table.items()},
     }

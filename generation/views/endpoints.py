@@ -18,12 +18,20 @@ from campaigns.forms import add_problems
 from campaigns.models import Brand
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.services import brands
+from generation.engines.settings import LOCAL
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
 from generation.services import asking
 from generation.services import endpoints as services
-from generation.views.endpoint_form import BudgetForm, EndpointForm, SecretForm
+from generation.views.endpoint_form import (
+    SETTING,
+    USUAL_ENGINE,
+    BudgetForm,
+    EndpointForm,
+    SecretForm,
+    offered_engines,
+)
 
 #: Seconds between two looks at what is in use, and at an answer that is being waited for.
 USE_SECONDS = 2
@@ -40,21 +48,28 @@ def index(request: BrandRequest) -> HttpResponseBase:
 
 @brand_page(Action.EDIT_BRAND)
 def new(request: BrandRequest) -> HttpResponseBase:
-    """Set one up: the brand's own, or by an operator one for all brands."""
+    """Set one up of the engine `?engine=`: the brand's own, or by an operator one for all brands."""
     is_operator = request.user.is_superuser
-    posted = EndpointForm(request.POST, is_operator=is_operator) if request.method == "POST" else None
+    offered = offered_engines(is_operator=is_operator)
+    engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
+    if engine not in {one.name for one in offered}:
+        raise NotFound(f"There is no engine {engine!r} that you could set up.")
+    posted = EndpointForm(request.POST, engine=engine, is_operator=is_operator) if request.method == "POST" else None
     secret = SecretForm(request.POST if posted else None, is_required=False)
     if posted is not None and posted.is_valid() and secret.is_valid():
         values = posted.values()
         brand = None if is_operator and posted.cleaned_data.get("is_shared") else request.brand
         try:
-            made = services.create(brand=brand, by=request.user, secret=secret.cleaned_data["secret"], **values)
+            made = services.create(
+                brand=brand, by=request.user, engine=engine, secret=secret.cleaned_data["secret"], **values
+            )
         except (Invalid, Conflict) as refusal:
             _refuse(posted, secret, refusal)
         else:
             messages.success(request, f"{made.name} is set up. Ask it now, to see whether it answers.")
             return redirect("endpoint", request.brand.slug, made.slug)
-    context = {"form": posted or EndpointForm(is_operator=is_operator), "secret_form": secret}
+    form = posted or EndpointForm(engine=engine, is_operator=is_operator)
+    context = {"form": form, "secret_form": secret, "engines": offered, "takes_secret": engine not in LOCAL}
     return render(request, "generation/endpoint_new.html", context, status=422 if posted else 200)
 
 
@@ -185,6 +200,7 @@ def _page(
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),
         "has_secret": bool(endpoint.sealed_secret),
+        "takes_secret": endpoint.engine not in LOCAL,
         "answer": asking.answer(endpoint),
         "poll": ANSWER_SECONDS,
     }
@@ -208,12 +224,14 @@ def _changed(request: BrandRequest, endpoint: Endpoint, form: EndpointForm) -> b
 
 
 def _refuse(form: EndpointForm, secret: SecretForm | None, refusal: DomainError) -> None:
-    """Put a refusal beside the field that it is about; prices stand in several fields and so on top."""
+    """Put a refusal beside the field that it is about; what has none, or several as prices have, stands on top."""
     if not isinstance(refusal, Invalid):
         form.add_error(None, refusal.message)
         return
     for problem in refusal.problems:
-        field = problem.pointer.partition("/")[0]
+        field, _, inner = problem.pointer.partition("/")
+        if field == "config":
+            field = next((one for one in (SETTING + inner.partition("/")[0], field) if one in form.fields), "")
         if field == "secret" and secret is not None and secret.is_bound:
             secret.add_error("secret", problem.message)
         else:

@@ -1,0 +1,292 @@
+"""What an endpoint's config may hold, engine by engine: the fields of its form, and what is checked before it is kept.
+
+An engine of another package that has no table here is set up in plain JSON, and judges its config itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass, replace
+from difflib import get_close_matches
+from enum import StrEnum
+from math import isfinite
+from typing import Any, Final
+
+from generation.engines import acceleration, openai_profiles
+
+
+class Kind(StrEnum):
+    TEXT = "text"
+    NUMBER = "number"
+    WHOLE = "whole"  # a number without a fraction
+    SWITCH = "switch"  # true or false
+    CHOICE = "choice"
+    LINES = "lines"  # a list of texts
+    JSON = "json"  # an object or a list
+    ANY = "any"  # JSON, or a word
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One setting. usual: what counts where it is absent, as people read it. minimum, maximum: of numbers, both
+    included. is_seldom: most endpoints never need it. is_operators: it reaches into the server's files or network."""
+
+    name: str
+    label: str
+    kind: Kind = Kind.TEXT
+    hint: str = ""
+    _: KW_ONLY
+    usual: str = ""
+    example: str = ""
+    minimum: float = 0
+    maximum: float = 86_400
+    choices: tuple[str, ...] = ()
+    is_seldom: bool = False
+    is_operators: bool = False
+
+    def problem(self, value: Any) -> str:
+        """A sentence about what is wrong with a value as it stands in JSON; "" if nothing is."""
+        if value in (None, ""):
+            return ""
+        match self.kind:
+            case Kind.TEXT:
+                return "" if isinstance(value, str) else "Write a text."
+            case Kind.NUMBER | Kind.WHOLE:
+                return self._number(value)
+            case Kind.SWITCH:
+                return "" if isinstance(value, bool) else "It is true or false."
+            case Kind.CHOICE:
+                return "" if value in self.choices else f"It is one of {', '.join(self.choices)}."
+            case Kind.LINES:
+                is_list = isinstance(value, list) and all(isinstance(one, str) for one in value)
+                return "" if is_list else 'Write a list of texts, such as ["one", "two"].'
+            case Kind.JSON:
+                return "" if isinstance(value, dict | list) else f"Write JSON{self._such_as()}."
+        return ""
+
+    def _number(self, value: Any) -> str:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
+        is_whole = is_number and float(value).is_integer()
+        if is_number and (is_whole or self.kind == Kind.NUMBER) and self.minimum <= value <= self.maximum:
+            return ""
+        return (
+            f"Give a {'whole ' if self.kind == Kind.WHOLE else ''}number from {self.minimum:,g} to {self.maximum:,g}."
+        )
+
+    def _such_as(self) -> str:
+        return f", such as {self.example}" if self.example else ""
+
+
+_MAX_SIDE: Final = Setting(
+    "max_side",
+    "Longest side, px",
+    Kind.WHOLE,
+    "Larger pictures are enlarged.",
+    usual="2048",
+    minimum=16,
+    maximum=16_384,
+)
+_SIZE_MULTIPLE: Final = Setting(
+    "size_multiple", "Sides are multiples of, px", Kind.WHOLE, usual="8", minimum=1, maximum=256, is_seldom=True
+)
+_TIMEOUT: Final = Setting("timeout_seconds", "A call may take, s", Kind.NUMBER, usual="30", minimum=0.1, is_seldom=True)
+_POLL: Final = Setting("poll_seconds", "Between two looks, s", Kind.NUMBER, usual="2", minimum=0.1, is_seldom=True)
+_SETTLE: Final = Setting("settle_seconds", "A lost order may show up after, s", Kind.NUMBER, usual="5", is_seldom=True)
+_HOSTS: Final = Setting(
+    "output_hosts", "Pictures may come from", Kind.LINES, "Other hosts, one a line.", is_seldom=True
+)  # fmt: skip
+_CA: Final = Setting(
+    "ca", "Certificates to trust", hint="A file of the server.", is_seldom=True, is_operators=True
+)  # fmt: skip
+
+TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
+    "comfyui": (
+        Setting(
+            "servers", "Servers", Kind.LINES, "Addresses, one a line.", example="http://gpu-a:8188", is_operators=True
+        ),
+        _MAX_SIDE,
+        _SIZE_MULTIPLE,
+        Setting("allow_partial", "Take it although others are left out", Kind.SWITCH, usual="no", is_seldom=True),
+        Setting("headers", "Sent with every call", Kind.JSON, example='{"X-Team": "art"}', is_seldom=True),
+        Setting("lost_after_seconds", "Given up when away for, s", Kind.NUMBER, usual="120", is_seldom=True),
+        _SETTLE,
+        _POLL,
+        _TIMEOUT,
+        _CA,
+    ),
+    "diffusers": (
+        Setting("model", "Model", hint="A diffusers folder, or one .safetensors file.", is_operators=True),
+        Setting("tier", "Quality tier", Kind.CHOICE, usual="final", choices=acceleration.TIERS),
+        _MAX_SIDE,
+        Setting(
+            "loras",
+            "LoRAs",
+            Kind.JSON,
+            "Those with a weight are always on.",
+            example='{"glaze": {"path": "/models/glaze.safetensors", "weight": 0.8}}',
+            is_operators=True,
+        ),
+        Setting(
+            "controlnets",
+            "ControlNets",
+            Kind.JSON,
+            "Folders, of canny, depth and pose.",
+            example='{"canny": "/models/canny"}',
+            is_operators=True,
+        ),
+        Setting(
+            "ip_adapter",
+            "IP-Adapter",
+            Kind.JSON,
+            example='{"folder": "/models/ip", "file": "ip.safetensors", "encoder": "/models/encoder"}',
+            is_seldom=True,
+            is_operators=True,
+        ),
+        Setting("refiner", "Refiner", hint="A folder for image to image.", is_seldom=True, is_operators=True),
+        Setting(
+            "model_config",
+            "Configuration of a single file",
+            hint="A folder of the same family.",
+            is_seldom=True,
+            is_operators=True,
+        ),
+        Setting("device", "Device", usual="a GPU if there is one", is_seldom=True),
+        Setting(
+            "dtype",
+            "Numbers",
+            Kind.CHOICE,
+            usual="by the device",
+            choices=("bfloat16", "float16", "float32"),
+            is_seldom=True,
+        ),
+        Setting("compile", "Compile", Kind.CHOICE, usual="by the tier", choices=acceleration.COMPILES, is_seldom=True),
+        Setting(
+            "compile_mode", "Compile how", Kind.CHOICE, usual="default", choices=acceleration.MODES, is_seldom=True
+        ),
+        Setting("shapes", "Sizes that are compiled", Kind.JSON, example="[[1024, 1024]]", is_seldom=True),
+        Setting("warm_up", "Draw once when a worker starts", Kind.SWITCH, usual="no", is_seldom=True),
+        Setting("fuse_qkv", "Fused attention", Kind.SWITCH, "Without LoRAs only.", usual="no", is_seldom=True),
+        Setting("fp8", "8-bit multiplication", Kind.SWITCH, "In fast and draft.", usual="no", is_seldom=True),
+        Setting(
+            "draft",
+            "What makes drafts cheap",
+            Kind.JSON,
+            example='{"threshold": 0.1}',
+            is_seldom=True,
+            is_operators=True,
+        ),
+        Setting("overlap", "Decode beside the next", Kind.SWITCH, usual="on a GPU", is_seldom=True),
+        Setting(
+            "threads", "Threads of the CPU", Kind.WHOLE, usual="torch’s choice", minimum=1, maximum=1024, is_seldom=True
+        ),
+        Setting("idle_unload_minutes", "Unloaded when idle for, min", Kind.NUMBER, usual="never", is_seldom=True),
+        Setting(
+            "reserve_bytes", "Working memory, bytes", Kind.WHOLE, usual="8 GiB on a GPU", maximum=2**43, is_seldom=True
+        ),
+        Setting(
+            "memory_limit_bytes", "All models, bytes", Kind.WHOLE, usual="what is free", maximum=2**43, is_seldom=True
+        ),
+        Setting("safety_checker", "The model’s safety checker", Kind.SWITCH, usual="no", is_seldom=True),
+    ),
+    "openai": (
+        Setting("model", "Model", hint="Its id, as the service calls it.", example="gpt-image-2"),
+        Setting(
+            "base_url",
+            "Address",
+            hint="Of another server that speaks the same.",
+            usual="https://api.openai.com/v1",
+            is_operators=True,
+        ),
+        Setting(
+            "profile",
+            "What the model takes",
+            Kind.ANY,
+            "A family’s name, or JSON with what differs.",
+            usual="found by the model’s id",
+        ),
+        Setting("organisation", "Organisation", is_seldom=True),
+        Setting("project", "Project", is_seldom=True),
+        Setting(
+            "output_format", "File format", Kind.CHOICE, usual="png", choices=("png", "webp", "jpeg"), is_seldom=True
+        ),
+        Setting("keep_outside", "Outside a mask, keep what was sent", Kind.SWITCH, usual="yes", is_seldom=True),
+        replace(_TIMEOUT, usual="600"),
+        _HOSTS,
+        _CA,
+    ),
+    "packshot": (Setting("colours", "Named backdrops", Kind.JSON, example='{"clay": "#b5651d"}'),),
+    "replicate": (
+        Setting("model", "Official model", example="black-forest-labs/flux-dev"),
+        Setting("version", "Or a version", hint="Its hash; owner/name: before it if you like."),
+        Setting("deployment", "Or a deployment", example="owner/name"),
+        Setting(
+            "inputs",
+            "What the model calls our names",
+            Kind.JSON,
+            "Without it prompt, seed, width and height.",
+            example='{"prompt": "text", "seed": "seed"}',
+        ),
+        _MAX_SIDE,
+        _SIZE_MULTIPLE,
+        Setting("cancel_after", "Given up after", usual="never", example="10m"),
+        Setting("webhook_url", "Webhook", hint="This site’s own address for it.", is_seldom=True),
+        Setting("wait_seconds", "Answer held back for, s", Kind.WHOLE, usual="0", maximum=60, is_seldom=True),
+        replace(_POLL, usual="2, with a webhook 10"),
+        replace(_SETTLE, usual="15"),
+        _TIMEOUT,
+        Setting("cog", "A Cog server of our own", Kind.SWITCH, usual="no", is_seldom=True),
+        Setting(
+            "base_url", "Address", hint="Of the Cog server, or of another service.", is_seldom=True, is_operators=True
+        ),
+        Setting(
+            "answer_seconds", "A Cog server’s picture takes, s", Kind.NUMBER, usual="600", minimum=1, is_seldom=True
+        ),
+        replace(_HOSTS, usual="replicate.delivery"),
+        _CA,
+    ),
+}
+"""By engine, in the order of the form."""
+
+_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
+    "comfyui": frozenset({"workflow", "workflow_name", "inputs", "output_node", "ranges"}),
+}
+"""What a page of its own writes."""
+_QUOTES: Final = frozenset({"cost_per_image", "seconds_per_image"})
+"""What an engine goes by where the endpoint's own price and time say nothing."""
+LOCAL: Final = frozenset({"diffusers", "packshot"})
+"""Of these engines those that work on our own machines: without limits, lost answers and secrets."""
+OPERATORS: Final = LOCAL | {"comfyui"}
+"""Those that only the operator can set up: what they are given reaches into the server's files or network."""
+
+
+def of(engine: str, config: Mapping[str, Any]) -> Sequence[Setting]:
+    """The settings of an endpoint; empty where its engine has no table. What an OpenAI model takes beside prompt and
+    size is a setting too, for orders that say nothing else."""
+    table = TABLES.get(engine, ())
+    return (*table, *_of_profile(config)) if engine == "openai" else table
+
+
+def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """(setting, sentence) of every one that the engine does not know, or that is of another kind."""
+    if engine not in TABLES:
+        return
+    known = {one.name: one for one in of(engine, config)}
+    for name, value in config.items():
+        if name in known:
+            if sentence := known[name].problem(value):
+                yield name, sentence
+        elif name not in _QUOTES | _ELSEWHERE.get(engine, frozenset()):
+            near = get_close_matches(name, known, n=1)
+            hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
+            yield name, f"The engine {engine} has no setting {name!r}. {hint}"
+
+
+def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
+    try:
+        profile = openai_profiles.read(config.get("profile"), str(config.get("model") or ""))
+    except ValueError:  # said by the engine
+        return
+    for name, choices in profile.parameters.items():
+        label = name.replace("_", " ").capitalize()
+        kind = Kind.CHOICE if choices else Kind.ANY
+        yield Setting(name, label, kind, usual="the service’s choice", choices=choices)

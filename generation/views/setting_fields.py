@@ -1,0 +1,85 @@
+"""Settings of an engine as fields of a form: drawn by kind, read back as they stand in JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from django import forms
+
+from generation.engines.settings import Kind, Setting
+
+_CODE: Final = {"class": "mono", "spellcheck": "false"}
+_WIDE: Final = (Kind.JSON, Kind.LINES)
+
+
+def field(setting: Setting) -> forms.Field:
+    """An optional field; empty leaves the setting out, and what is usual counts."""
+    common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
+    usual = f"As usual: {setting.usual}" if setting.usual else "As usual"
+    hints = {"placeholder": setting.usual or setting.example, "autocomplete": "off"}
+    match setting.kind:
+        case Kind.SWITCH:
+            return forms.ChoiceField(choices=[("", usual), ("true", "Yes"), ("false", "No")], **common)
+        case Kind.CHOICE:
+            return forms.ChoiceField(choices=[("", usual), *((one, one) for one in setting.choices)], **common)
+        case Kind.NUMBER | Kind.WHOLE:
+            # What it may be is judged with the other settings, not by the browser.
+            return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
+        case Kind.LINES | Kind.JSON:
+            rows = 2 if setting.kind == Kind.LINES else 3
+            return forms.CharField(
+                widget=forms.Textarea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
+            )
+    return forms.CharField(widget=forms.TextInput(hints), **common)
+
+
+def is_wide(setting: Setting) -> bool:
+    return setting.kind in _WIDE
+
+
+def text(setting: Setting, value: Any) -> str:
+    """A value of the config as its field shows it; what is of another kind than it should be is shown as JSON."""
+    if value is None or isinstance(value, str):
+        return value or ""
+    if setting.kind == Kind.LINES and isinstance(value, list) and all(isinstance(one, str) for one in value):
+        return "\n".join(value)
+    return json.dumps(value, indent=2 if is_wide(setting) else None, ensure_ascii=False)
+
+
+def value(setting: Setting, given: str) -> Any:
+    """What was typed, as JSON has it; None where nothing was. Raises ValueError with a sentence."""
+    given = given.strip()
+    if not given:
+        return None
+    match setting.kind:
+        case Kind.SWITCH:
+            return given == "true"
+        case Kind.NUMBER | Kind.WHOLE:
+            try:
+                number = float(given.replace(",", "."))
+            except ValueError:
+                raise ValueError(setting.problem(given)) from None
+            return int(number) if number.is_integer() else number
+        case Kind.LINES:
+            return [line.strip() for line in given.splitlines() if line.strip()]
+        case Kind.JSON:
+            return from_json(given)
+        case Kind.ANY:
+            return from_json(given) if given.startswith(("{", "[")) else _word(given)
+    return given
+
+
+def from_json(text: str) -> Any:
+    """Raises ValueError with a sentence that says where."""
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"This is no JSON: {error.msg} at line {error.lineno}, character {error.colno}.") from None
+
+
+def _word(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError:
+        return text
