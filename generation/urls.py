@@ -70,6 +70,7 @@ urlpatterns = [
     path("brands/<slug:brand>/endpoints/<slug:slug>/secret/", endpoints.secret, name="endpoint_secret"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/ask/", endpoints.ask, name="endpoint_ask"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/answer/", endpoints.answer, name="endpoint_answer"),
+    path("brands/<slug:brand>/endpoints/<slug:slug>/suggested/", endpoints.suggested, name="endpoint_suggested"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/workflow/", workflows.page, name="workflow"),
     path("brands/<slug:brand>/endpoints/<slug:slug>/<slug:verb>/", endpoints.act, name="endpoint_act"),
     path("brands/<slug:brand>/runs/<int:run_id>/", runs.detail, name="run"),

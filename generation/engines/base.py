@@ -219,9 +219,12 @@ class Quote:
 
 @dataclass(frozen=True)
 class Health:
+    """How a service is. suggested: settings of the endpoint that would fit what it says of itself; {} for none."""
+
     is_ok: bool
     message: str
     facts: Mapping[str, Any] = field(default_factory=dict)
+    suggested: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Context(Protocol):

@@ -18,7 +18,7 @@ from uuid import UUID
 
 import httpx
 
-from generation.engines import replicate_inputs, service
+from generation.engines import replicate_inputs, replicate_schema, service
 from generation.engines import replicate_predictions as predictions
 from generation.engines.base import (
     Capabilities,
@@ -34,7 +34,7 @@ from generation.engines.base import (
     Task,
 )
 from generation.engines.replicate_pictures import data_url
-from generation.engines.replicate_shared import credentials, fetched, ordered, schema_problem
+from generation.engines.replicate_shared import credentials, fetched, ordered
 from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
@@ -103,8 +103,10 @@ class Cog:
             words = _STATES.get(status, f"it says {status}")
             why = str(told.get("user_healthcheck_error") or _mapping(told.get("setup")).get("logs") or "")[-500:]
             return Health(False, f"{self.service.host} cannot work: {words}. {why}".strip(), facts)
-        problem = schema_problem(predictions.schema_inputs(schema), self.inputs.names)
-        return Health(not problem, problem or f"{self.service.host} is {status.lower()}.", facts)
+        known = replicate_schema.inputs(schema)
+        problem = replicate_schema.problem(known, self.inputs.names)
+        words = problem or f"{self.service.host} is {status.lower()}."
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, problem))
 
     # -- orders ----------------------------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx
 
-from generation.engines import replicate_inputs, service
+from generation.engines import replicate_inputs, replicate_schema, service
 from generation.engines import replicate_predictions as predictions
 from generation.engines.base import (
     Capabilities,
@@ -38,7 +38,7 @@ from generation.engines.base import (
 from generation.engines.cog import Cog
 from generation.engines.replicate_pictures import Pictures
 from generation.engines.replicate_search import Search
-from generation.engines.replicate_shared import credentials, fetched, ordered, schema_problem
+from generation.engines.replicate_shared import credentials, fetched, ordered
 from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.replicate.com/v1"
@@ -122,8 +122,10 @@ class Replicate:
         except EngineError as error:
             return Health(False, error.message)
         facts = {"account": account.get("username", ""), "kind": account.get("type", "")}
-        problem = schema_problem(predictions.schema_inputs(model), self.inputs.names)
-        return Health(not problem, problem or f"The account {facts['account']} may order here.", facts)
+        known = replicate_schema.inputs(model)
+        problem = replicate_schema.problem(known, self.inputs.names)
+        words = problem or f"The account {facts['account']} may order here."
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, problem))
 
     # -- orders ----------------------------------------------------------------------------------------------------
 

@@ -131,15 +131,6 @@ def names_version(response: httpx.Response) -> bool:
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 
 
-def schema_inputs(model: Mapping[str, Any]) -> frozenset[str]:
-    """The names of a model's inputs, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a version,
-    a model or a deployment. Empty where there is none."""
-    version = _mapping(model.get("latest_version"))
-    schema = _mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
-    parts = _mapping(_mapping(schema.get("components")).get("schemas"))
-    return frozenset(_mapping(_mapping(parts.get("Input")).get("properties")))
-
-
 def moment(text: Any) -> datetime | None:
     """An ISO 8601 moment as the services write it, with or without nanoseconds; None if it is none."""
     plain = re.sub(r"(\.\d{6})\d+", r"\1", str(text or "")).replace("Z", "+00:00")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -45,11 +45,3 @@ def fetched(result: Result, source: Service) -> Result:
     pixels = service.pixels_of(data)
     facts = {**result.facts, "bytes": len(data), "width": pixels.shape[1], "height": pixels.shape[0]}
     return replace(result, pixels=pixels, outputs=(), facts=facts)
-
-
-def schema_problem(known: Collection[str], named: Collection[str]) -> str:
-    """A sentence about inputs that an endpoint names and the model's schema does not have; "" if it has no schema."""
-    unknown = sorted(set(named) - set(known))
-    if not known or not unknown:
-        return ""
-    return f"The model has no input {', '.join(unknown)}; it has {', '.join(sorted(known))}."

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -25,6 +26,7 @@ from campaigns.models import Brand, User
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards
+from generation.services import endpoints
 
 log = structlog.get_logger(__name__)
 
@@ -37,13 +39,23 @@ KEPT_SECONDS: Final = 600
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question. is_open: it is still on its way; then the rest is empty."""
+    """What became of a question. is_open: it is still on its way; then the rest is empty. suggested: settings that
+    would fit what the service said of itself."""
 
     is_open: bool
     is_ok: bool = False
     message: str = ""
     seconds: float = 0.0
     at: datetime | None = None
+    suggested: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The inputs among what is suggested, by the names that prompts and pages use."""
+        named = self.suggested.get("inputs", {})
+        groups = ("images", "parameters", "fixed")
+        inner = [f"picture “{name}”" for name in named.get("images", {})] + list(named.get("parameters", {}))
+        return [*(name.replace("_", " ") for name in named if name not in groups), *inner]
 
 
 def ask(*, brand: Brand, slug: str, by: User) -> Endpoint:
@@ -85,7 +97,9 @@ def answer(endpoint: Endpoint) -> Answer | None:
     # What an earlier question of this name was answered outlives it in Redis.
     if status == "finished" and result is not None and isinstance(result.return_value, dict):
         said = result.return_value
-        return Answer(False, said["is_ok"], said["message"], said["seconds"], datetime.fromisoformat(said["at"]))
+        at = datetime.fromisoformat(said["at"])
+        suggested = {name: value for name, value in said["suggested"].items() if endpoint.config.get(name) != value}
+        return Answer(False, said["is_ok"], said["message"], said["seconds"], at, suggested)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < PATIENCE_SECONDS:
         return Answer(True)
@@ -96,7 +110,7 @@ def answer(endpoint: Endpoint) -> Answer | None:
 
 
 def look(endpoint: Endpoint) -> dict[str, Any]:
-    """Ask the engine, in a worker: {"is_ok", "message", "seconds", "at"}. Never longer than ANSWER_SECONDS."""
+    """Ask the engine, in a worker: {"is_ok", "message", "seconds", "at", "suggested"}; in at most ANSWER_SECONDS."""
     began = time.monotonic()
     said: list[engines.Health] = []
 
@@ -112,7 +126,18 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
         "message": health.message[:500],
         "seconds": round(time.monotonic() - began, 2),
         "at": timezone.now().isoformat(),
+        "suggested": dict(health.suggested),
     }
+
+
+def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
+    """Change an endpoint's settings to what fits what its service said. Raises what `endpoints.update` raises, and
+    Conflict where nothing was suggested lately."""
+    endpoint = endpoint_cards.get(brand, by, slug)
+    known = answer(endpoint)
+    if known is None or not known.suggested:
+        raise Conflict("Nothing is suggested any more; ask the endpoint once again.")
+    return endpoints.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **known.suggested})
 
 
 def _health(endpoint: Endpoint) -> engines.Health:
@@ -126,7 +151,7 @@ def _health(endpoint: Endpoint) -> engines.Health:
         log.exception("endpoint.health_crashed", endpoint=endpoint.slug)
         health = engines.Health(False, f"The engine broke down when it was asked ({type(error).__name__}).")
     message = health.message.replace(secret, "…") if len(secret) > 3 else health.message
-    return engines.Health(health.is_ok, message)
+    return replace(health, message=message)
 
 
 def _message(endpoint: Endpoint) -> Message | None:

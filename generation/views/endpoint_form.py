@@ -114,7 +114,7 @@ class EndpointForm(forms.Form):
         super().__init__(data, initial=initial)
         self.endpoint = endpoint
         for name, one in self.settings.items():
-            self.fields[name] = setting_fields.field(one)
+            self.fields[name] = setting_fields.field(one, initial[name])
             self.fields[name].disabled = one.is_operators and not is_operator
         if self.settings and not others:
             del self.fields["config"]

@@ -145,6 +145,15 @@ def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
     return _answer(request, selectors.get(request.brand, request.user, slug))
 
 
+@require_POST
+@brand_page()
+def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
+    """Take over the settings that fit what the service said of itself."""
+    endpoint = asking.take_suggested(brand=request.brand, slug=slug, by=request.user)
+    messages.success(request, f"{endpoint.name} knows its model’s inputs now; they stand among its settings.")
+    return redirect("endpoint", request.brand.slug, slug)
+
+
 @require_safe
 @brand_page()
 def now(request: BrandRequest) -> HttpResponseBase:
@@ -182,7 +191,8 @@ def _in_use(request: BrandRequest) -> dict[str, Any]:
 
 
 def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
-    context = {"endpoint": endpoint, "answer": asking.answer(endpoint), "poll": ANSWER_SECONDS}
+    may_edit = services.may_edit(request.user, endpoint)
+    context = {"endpoint": endpoint, "answer": asking.answer(endpoint), "poll": ANSWER_SECONDS, "may_edit": may_edit}
     return render(request, "generation/endpoint_answer.html", context)
 
 

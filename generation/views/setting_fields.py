@@ -11,10 +11,11 @@ from generation.engines.settings import Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
 _WIDE: Final = (Kind.JSON, Kind.LINES)
+_MOST_ROWS: Final = 16
 
 
-def field(setting: Setting) -> forms.Field:
-    """An optional field; empty leaves the setting out, and what is usual counts."""
+def field(setting: Setting, shown: str = "") -> forms.Field:
+    """An optional field that has room for `shown`; empty leaves the setting out, and what is usual counts."""
     common: dict[str, Any] = {"label": setting.label, "required": False, "help_text": setting.hint}
     usual = f"As usual: {setting.usual}" if setting.usual else "As usual"
     hints = {"placeholder": setting.usual or setting.example, "autocomplete": "off"}
@@ -27,7 +28,7 @@ def field(setting: Setting) -> forms.Field:
             # What it may be is judged with the other settings, not by the browser.
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
         case Kind.LINES | Kind.JSON:
-            rows = 2 if setting.kind == Kind.LINES else 3
+            rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
             return forms.CharField(
                 widget=forms.Textarea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
             )

@@ -1,0 +1,179 @@
+"""What a model on Replicate or a Cog server says of its inputs, and which of our names each of them could go by.
+
+Source: `openapi_schema` of a version (https://replicate.com/docs/reference/http#models.versions.get): an input is an
+OpenAPI schema object, its choices stand in a schema of their own (`allOf`, `$ref`), the order in `x-order`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+_RATIO = re.compile(r"\d+(?:\.\d+)?:\d+(?:\.\d+)?")
+#: Their usual name by ours; the first that the model has is it.
+_PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
+_PICTURES: Final = {
+    "image": "init",
+    "init_image": "init",
+    "mask": "mask",
+    "mask_image": "mask",
+    "control_image": "control",
+    "input_image": "reference",
+    "image_input": "reference",
+    "input_images": "reference",
+    "image_prompt": "reference",
+    "reference_image": "reference",
+    "reference_images": "reference",
+    "ip_adapter_image": "reference",
+}
+_PARAMETERS: Final = {
+    "guidance_scale": "guidance",
+    "num_inference_steps": "steps",
+    "prompt_strength": "strength",
+}
+#: One picture of an order, as good as it comes.
+_FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
+#: Not what a picture looks like.
+_LEFT: Final = frozenset({"output_quality", "disable_safety_checker", "seed", "width", "height", "aspect_ratio"})
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a model. type: "string", "integer", "number", "boolean", "array", or "" where it is not said."""
+
+    name: str
+    type: str = ""
+    format: str = ""
+    choices: tuple[Any, ...] = ()
+    minimum: float | None = None
+    maximum: float | None = None
+    default: Any = None
+    is_needed: bool = False
+
+    @property
+    def is_picture(self) -> bool:
+        return self.name in _PICTURES and (self.format == "uri" or self.type == "array")
+
+
+def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
+    """A model's inputs in their order, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a
+    version, a model or a deployment. Empty where there is none."""
+    version = _mapping(model.get("latest_version"))
+    schema = _mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
+    parts = _mapping(_mapping(schema.get("components")).get("schemas"))
+    whole = _mapping(parts.get("Input"))
+    needed = whole.get("required") or ()
+    given = [(name, _resolved(_mapping(one), parts)) for name, one in _mapping(whole.get("properties")).items()]
+    given.sort(key=lambda pair: _order(pair[1]))
+    return tuple(
+        Input(
+            name=name,
+            type=str(one.get("type") or ""),
+            format=str(one.get("format") or _mapping(one.get("items")).get("format") or ""),
+            choices=tuple(one.get("enum") or ()),
+            minimum=one.get("minimum"),
+            maximum=one.get("maximum"),
+            default=one.get("default"),
+            is_needed=name in needed,
+        )
+        for name, one in given
+    )
+
+
+def problem(known: Collection[Input], named: Collection[str]) -> str:
+    """A sentence about inputs that an endpoint names and the model does not have, or the other way; "" if all fits, or
+    the model says nothing of itself."""
+    names = {one.name for one in known}
+    if known and (unknown := sorted(set(named) - names)):
+        return f"The model has no input {', '.join(unknown)}; it has {', '.join(sorted(names))}."
+    if needed := [one.name for one in known if one.is_needed and one.name not in named]:
+        return f"The model needs {', '.join(needed)}, and its inputs here do not name it."
+    return ""
+
+
+def offer(known: Sequence[Input], config: Mapping[str, Any], problem: str) -> dict[str, Any]:
+    """Settings that would fit the model, where the endpoint's do not or say nothing: {} or {"inputs": …}."""
+    inputs = suggested(known) if problem or not config.get("inputs") else {}
+    return {"inputs": inputs} if inputs and inputs != config.get("inputs") else {}
+
+
+def suggested(known: Sequence[Input]) -> dict[str, Any]:
+    """What an endpoint's "inputs" could be for this model (replicate_inputs.py); {} where it has no prompt to go by."""
+    named = {one.name: one for one in known}
+    found: dict[str, Any] = {}
+    for ours, theirs in _PROMPTS.items():
+        found |= next(({ours: name} for name in theirs if name in named), {})
+    if "prompt" not in found:
+        return {}
+    if (seed := named.get("seed")) is not None:
+        found["seed"] = {"input": "seed", "maximum": int(seed.maximum)} if seed.maximum else "seed"
+    found |= _size(named)
+    images: dict[str, Any] = {}
+    for one in known:
+        if one.is_picture:
+            images.setdefault(_PICTURES[one.name], _picture(one))
+    parameters = dict(_parameters(one for one in known if one.name not in (*_LEFT, *_FIXED, found["prompt"])))
+    if "init" not in images:
+        parameters.pop("strength", None)
+    fixed = {name: value for name, value in _FIXED.items() if name in named and _takes(named[name], value)}
+    parts = {"images": images, "parameters": parameters, "fixed": fixed}
+    return found | {name: part for name, part in parts.items() if part}
+
+
+def _size(named: Mapping[str, Input]) -> dict[str, Any]:
+    """By shape where the model has shapes: one that also has width and height reads them for a shape of their own."""
+    shape = named.get("aspect_ratio")
+    ratios = [one for one in (shape.choices if shape else ()) if _RATIO.fullmatch(str(one))]
+    if ratios:
+        return {"aspect_ratio": {"input": "aspect_ratio", "choices": ratios}}
+    return {"width": "width", "height": "height"} if {"width", "height"} <= named.keys() else {}
+
+
+def _picture(one: Input) -> Any:
+    plain: dict[str, Any] = {"input": one.name}
+    plain |= {"is_list": True} if one.type == "array" else {}
+    plain |= {"is_needed": True} if one.is_needed else {}
+    return plain if len(plain) > 1 else one.name
+
+
+def _parameters(known: Iterator[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Choices, switches and numbers with bounds; free texts are nothing that a form could ask for."""
+    for one in known:
+        plain: dict[str, Any] = {"input": one.name}
+        if one.choices:
+            plain["choices"] = list(one.choices)
+        elif one.type == "boolean":
+            plain["choices"] = {"yes": True, "no": False}
+        elif one.type in ("integer", "number") and None not in (one.minimum, one.maximum):
+            plain |= {"minimum": one.minimum, "maximum": one.maximum, "step": 1 if one.type == "integer" else 0.1}
+            plain |= {} if one.default is None else {"default": one.default}
+        else:
+            continue
+        yield _PARAMETERS.get(one.name, one.name), plain
+
+
+def _takes(one: Input, value: Any) -> bool:
+    return value in one.choices if one.choices else one.type == ("integer" if isinstance(value, int) else "string")
+
+
+def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """An input with what it refers to: `$ref`, or the one schema of `allOf`, or the one of `anyOf` that is not null."""
+    whole = dict(one)
+    for other in (one, *(one.get("allOf") or ()), *(one.get("anyOf") or ())):
+        other = _mapping(other)
+        target = _mapping(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
+        for source in (other, target):
+            if source.get("type") != "null":
+                whole = {**source, **whole}
+    return whole
+
+
+def _order(one: Mapping[str, Any]) -> float:
+    order = one.get("x-order")
+    return float(order) if isinstance(order, int | float) else float("inf")
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
