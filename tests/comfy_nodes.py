@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from tests.engines import ready_pixels
 
@@ -39,6 +41,9 @@ class Machine(Protocol):
 
     def step(self, node_id: str, value: int, most: int) -> None:
         """One step is done: tells whoever listens, takes its time, raises Interrupted."""
+
+    def graph(self) -> dict[str, Any]:
+        """What is being carried out; every file that is saved carries it."""
 
     def save(self, folder: str, prefix: str, images: list[bytes]) -> list[dict[str, str]]: ...
 
@@ -112,16 +117,18 @@ def _scale(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple
     return ([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in given["image"]],), None
 
 
-def png(picture: NDArray[np.uint8]) -> bytes:
-    stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG", compress_level=1)
+def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
+    stream, carried = io.BytesIO(), PngInfo()
+    if graph is not None:
+        carried.add_text("prompt", json.dumps(graph))
+    Image.fromarray(picture).save(stream, "PNG", pnginfo=carried, compress_level=1)
     return stream.getvalue()
 
 
 def _save(folder: str) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
     def run(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         prefix = given.get("filename_prefix", "ComfyUI_temp")
-        return (), {"images": machine.save(folder, prefix, [png(one) for one in given["images"]])}
+        return (), {"images": machine.save(folder, prefix, [png(one, machine.graph()) for one in given["images"]])}
 
     return run
 

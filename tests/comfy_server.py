@@ -129,7 +129,8 @@ class ComfyServer(Remote):
                 return NOT_FOUND if request.method == "GET" else Response(405, b"405: Method Not Allowed")
         elif parts[0] == "jobs":
             return NOT_FOUND
-        answer = getattr(self, f"_{request.method.lower()}_{parts[0]}", None)
+        method = "get" if request.method == "HEAD" else request.method.lower()
+        answer = getattr(self, f"_{method}_{parts[0]}", None)
         return answer(request, parts[1:]) if answer else NOT_FOUND
 
     def _get_prompt(self, request: Request, rest: list[str]) -> Response:
@@ -345,6 +346,10 @@ class ComfyServer(Remote):
         with self.guard:
             if prompt_id in self._interrupted or self.running is None or self.running[1] != prompt_id:
                 raise Interrupted
+
+    def graph(self) -> dict[str, Any]:
+        with self.guard:
+            return self.running[2] if self.running else {}
 
     def save(self, folder: str, prefix: str, images: list[bytes]) -> list[dict[str, str]]:
         subfolder, _, stem = prefix.rpartition("/")

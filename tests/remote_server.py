@@ -176,7 +176,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
             self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(response.body)
+            if self.command != "HEAD":
+                self.wfile.write(response.body)
 
     def _upgrade(self, request: Request) -> bool:
         """Let a service take the connection for itself (a websocket); True if it did."""
@@ -186,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = True
         return True
 
-    do_GET = do_POST = do_PUT = do_DELETE = _serve
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = _serve
 
     def log_message(self, *_: Any) -> None:
         return

@@ -63,10 +63,10 @@ def test_equal_specs_give_equal_pixels_and_another_seed_gives_others(server):
     assert not np.array_equal(first.pixels, other.pixels)
 
 
-def test_the_order_goes_under_our_own_id_and_the_answer_says_which_server(server):
-    engine, mine = ComfyUI(workflows.config(server)), marker()
-    handed = engine.submit(task(), mine, Desk())
-    assert handed.remote_id == f"{mine}@{server.url.removeprefix('http://')}"
+def test_the_order_goes_under_our_own_id_and_the_answer_says_which_server_and_job(server):
+    engine, mine, one = ComfyUI(workflows.config(server)), marker(), task()
+    handed = engine.submit(one, mine, Desk())
+    assert handed.remote_id == f"{mine}@{server.url.removeprefix('http://')}#{one.id}"
     assert server.orders[0]["prompt_id"] == mine and len(handed.remote_id) <= 200
 
 

@@ -39,8 +39,8 @@ class Ponderous(ComfyServer):
         return answer
 
 
-def endpoint(*servers: ComfyServer) -> Endpoint:
-    made = queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(*servers))
+def endpoint(*servers: ComfyServer, **more: Any) -> Endpoint:
+    made = queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(*servers, **more))
     made.max_concurrent = AT_ONCE
     made.save()
     return made
@@ -84,6 +84,19 @@ def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) ->
         lost = Attempt.objects.filter(error_kind="lost").count()
         assert 1 <= again == lost <= AT_ONCE, "what the restart lost was made again, and nothing else"
         assert second.made
+
+
+def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_made_again(clean_redis: Any) -> None:
+    with serving(ComfyServer()) as server:
+        queued.run(queued.campaign(), endpoint(server, poll_seconds=6), 3)
+        with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
+            processes.wait_until(lambda: len(server.made) == 3, seconds=90, what="three pictures")
+            name, whole = next((name, data) for name, data in server.files.items() if name.startswith("output/"))
+            server.files[name] = whole[: len(whole) // 2]
+            server.restart()
+            processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
+        assert sorted(orders(server).values()) == [1, 1, 2]
+        assert Attempt.objects.filter(error_kind="lost").count() == 1 and AssetVersion.objects.count() == 3
 
 
 @pytest.mark.parametrize("point", ["intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored"])

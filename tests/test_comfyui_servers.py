@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 import pytest
 
-from generation.engines.base import EngineError, ErrorKind, Pending, Result, Spec
+from generation.engines.base import EngineError, ErrorKind, Pending, Result, Spec, Task
 from generation.engines.comfyui import ComfyUI
+from generation.engines.comfyui_servers import Order
 from tests import comfy_workflows as workflows
 from tests.comfy_orders import (
     Desk,
@@ -59,6 +62,19 @@ def test_an_order_whose_answer_was_lost_is_found_again(age, is_done):
         result = engine.fetch(ended(engine, found), Desk())
         assert result.pixels is not None and result.seed == 7
         assert f"output/proofline/{one.id}-{mine[:8]}_00001_.png" in server.files
+
+
+@pytest.mark.parametrize("age", NEW_AND_OLD)
+def test_an_order_whose_answer_was_lost_is_found_by_its_file_after_a_restart(age):
+    with serving(ComfyServer(**age)) as server:
+        engine, one, mine = ComfyUI(workflows.config(server)), task(), marker()
+        server.fail_next("POST /prompt", CUT_AFTER)
+        with pytest.raises(EngineError):
+            engine.submit(one, mine, Desk())
+        wait_for(lambda: server.made, "the picture")
+        server.restart()
+        found = engine.find(one, mine, datetime.now(UTC) - AGO, ())
+        assert found is not None and engine.fetch(ended(engine, found), Desk()).pixels is not None
 
 
 @pytest.mark.parametrize("age", NEW_AND_OLD)
@@ -132,6 +148,77 @@ def test_a_server_that_was_restarted_in_mid_job_has_lost_it(has_jobs):
         assert made(engine).pixels is not None
 
 
+def finished(server: ComfyServer, engine: ComfyUI, one: Task | None = None) -> str:
+    """The remote id of a picture that the server has made and that nobody has asked about."""
+    before = len(server.made)
+    remote_id = submit(engine, one).remote_id
+    wait_for(lambda: len(server.made) > before, "the picture")
+    return remote_id
+
+
+def file_of(server: ComfyServer, remote_id: str) -> str:
+    return next(key for key in server.files if Order.of(remote_id).stem in key)
+
+
+@pytest.mark.parametrize("has_jobs", [True, False])
+def test_a_picture_that_was_saved_before_the_server_restarted_is_fetched_by_its_name(has_jobs):
+    with serving(ComfyServer(has_jobs=has_jobs)) as server:
+        engine = ComfyUI(workflows.config(server))
+        remote_id = finished(server, engine)
+        known = made(engine)
+        server.restart()
+        found = engine.fetch(ended(engine, remote_id), Desk())
+        assert found.pixels is not None and np.array_equal(found.pixels, known.pixels)
+        assert (found.seed, found.model, found.revision) == (7, known.model, known.revision)
+        assert found.facts["found_on_disk"] and "seconds" not in found.usage
+        assert len(server.orders) == 2
+
+
+def test_the_file_of_an_earlier_order_of_the_same_job_is_not_taken_for_this_ones(server):
+    engine, one = ComfyUI(workflows.config(server)), task()
+    finished(server, engine, one)
+    server.is_paused = True
+    later = submit(engine, replace(one, spec=replace(one.spec, prompt="a bowl"))).remote_id
+    server.restart()
+    assert ended(engine, later).error.kind is ErrorKind.LOST
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.97])
+def test_a_file_that_the_restart_cut_off_is_made_again_at_once(server, share):
+    engine = ComfyUI(workflows.config(server))
+    remote_id = finished(server, engine)
+    whole = server.files[key := file_of(server, remote_id)]
+    server.files[key] = whole[: int(len(whole) * share)]
+    server.restart()
+    with pytest.raises(EngineError) as caught:
+        engine.fetch(ended(engine, remote_id), Desk())
+    assert caught.value.kind is ErrorKind.LOST and "while it was writing" in caught.value.message
+
+
+def test_a_restarted_server_that_does_not_answer_for_the_file_is_asked_again(server):
+    engine = ComfyUI(workflows.config(server))
+    remote_id = finished(server, engine)
+    server.restart()
+    server.fail_next("HEAD /view", CUT_BEFORE, Fault(response=Response(503)))
+    for _ in range(2):
+        with pytest.raises(EngineError) as caught:
+            engine.poll([remote_id])
+        assert caught.value.kind is ErrorKind.TRANSIENT
+    server.fail_next("GET /view", CUT_BEFORE)
+    with pytest.raises(EngineError) as caught:
+        engine.fetch(ended(engine, remote_id), Desk())
+    assert caught.value.kind is ErrorKind.TRANSIENT, "that it was cut off on its way says nothing of the file"
+    assert engine.fetch(ended(engine, remote_id), Desk()).pixels is not None
+
+
+def test_orders_from_before_jobs_stood_in_their_ids_are_told_as_ever(server):
+    engine = ComfyUI(workflows.config(server))
+    old = finished(server, engine).partition("#")[0]
+    assert ended(engine, old).error is None
+    server.restart()
+    assert ended(engine, old).error.kind is ErrorKind.LOST
+
+
 def test_a_server_that_answers_nonsense_is_asked_again(server):
     engine = ComfyUI(workflows.config(server))
     remote_id = submit(engine).remote_id
@@ -177,7 +264,7 @@ def test_what_a_server_had_that_stays_away_is_lost_and_made_elsewhere(two):
     engine = ComfyUI(workflows.config(first, second, lost_after_seconds=1.0))
     first.is_paused = second.is_paused = True
     ids = [submit(engine).remote_id for _ in range(2)]
-    gone = next(one for one in ids if one.endswith(first.url.removeprefix("http://")))
+    gone = next(one for one in ids if Order.of(one).server == first.url.removeprefix("http://"))
     first.fail_next("GET /api/jobs", *[CUT_BEFORE] * 3)
     assert set(engine.poll(ids)) == set(ids) - {gone}, "it could not be asked for, and that says nothing yet"
     time.sleep(1.1)

@@ -37,7 +37,7 @@ from generation.engines.base import (
 from generation.engines.comfyui_graph import FOLDER, OWN, WORDS, Mark, Workflow
 from generation.engines.comfyui_progress import Hints
 from generation.engines.comfyui_schema import problems_of, ranges_of
-from generation.engines.comfyui_servers import Fleet, Server, credentials
+from generation.engines.comfyui_servers import Fleet, Order, Server, credentials
 from generation.engines.service import json_of, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
@@ -49,6 +49,8 @@ EXTENSIONS: Final = (
     (b"II*\0", "tiff"),
     (b"MM\0*", "tiff"),
 )
+ON_DISK: Final = "found_on_disk"
+"""The fact of a picture that the server had forgotten, so that it was taken by the name of its file."""
 UPLOADS_KEPT: Final = 4096
 GIVEN_UP_KEPT: Final = 4096
 
@@ -236,7 +238,8 @@ class ComfyUI:
         for mark in self.workflow.images:
             values[mark.name] = self._upload(server, task.spec.images[mark.name], context)
         self.hints.watch(server.service.base_url)
-        graph = self.workflow.filled(values, f"{FOLDER}/{task.id}-{marker[:8]}")
+        order = Order(marker, server.name, str(task.id))
+        graph = self.workflow.filled(values, f"{FOLDER}/{order.stem}")
         response = server.order(graph, marker, self.hints.client_id)
         if response.status_code != 200:
             raise answers.refused(response, self.workflow, server.name)
@@ -251,7 +254,7 @@ class ComfyUI:
             with contextlib.suppress(EngineError):
                 server.cancel(prompt_id)  # it would run the rest, for nobody
             raise answers.dropped(left_out, self.workflow, server.name)
-        return Submitted(f"{prompt_id}@{server.name}")
+        return Submitted(str(replace(order, prompt_id=prompt_id)))
 
     def _values(self, spec: Spec) -> dict[str, Any]:
         own = {
@@ -295,13 +298,14 @@ class ComfyUI:
         """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""
         unasked: EngineError | None = None
         for server in self.fleet.servers:
+            order = Order(marker, server.name, str(task.id))
             try:
-                prompt_id = server.find(marker)
+                prompt_id = server.find(marker) or (marker if server.has(order.picture) else None)
             except EngineError as error:
                 unasked = error
                 continue
             if prompt_id is not None:
-                return f"{prompt_id}@{server.name}"
+                return str(replace(order, prompt_id=prompt_id))
         passed = (datetime.now(UTC) - since).total_seconds()
         if unasked is not None and passed < self.lost_after_seconds:
             raise unasked
@@ -312,7 +316,7 @@ class ComfyUI:
     def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
         by_server: dict[str, list[str]] = {}
         for remote_id in remote_ids:
-            by_server.setdefault(remote_id.partition("@")[2], []).append(remote_id)
+            by_server.setdefault(Order.of(remote_id).server, []).append(remote_id)
         found: dict[str, Pending | Result] = {}
         unasked: EngineError | None = None
         for name, ids in by_server.items():
@@ -331,7 +335,7 @@ class ComfyUI:
         return found
 
     def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
-        by_prompt = {one.partition("@")[0]: one for one in remote_ids}
+        by_prompt = {Order.of(one).prompt_id: one for one in remote_ids}
         self.hints.watch(server.service.base_url)
         found: dict[str, Pending | Result] = {}
         for prompt_id, state in server.standing(by_prompt).items():
@@ -339,13 +343,18 @@ class ComfyUI:
                 step, steps = self.hints.of(prompt_id)
                 found[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
             elif state is None:
-                message = (
-                    f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
-                )
-                found[by_prompt[prompt_id]] = self._lost(message, prompt_id)
+                found[by_prompt[prompt_id]] = self._forgotten(server, Order.of(by_prompt[prompt_id]))
             else:
                 found[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
         return found
+
+    def _forgotten(self, server: Server, order: Order) -> Result:
+        """What a server does not know any more: the picture, where it had saved it before, else LOST."""
+        if not server.has(order.picture):
+            message = f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
+            return self._lost(message, order.prompt_id)
+        facts = {"server": server.name, "prompt_id": order.prompt_id, "models": self.workflow.models, ON_DISK: True}
+        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.address(order.picture),))
 
     def _ended(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
         status = job.get("status")
@@ -391,19 +400,28 @@ class ComfyUI:
         server = next((one for one in self.fleet.servers if url.startswith(one.service.base_url)), None)
         if server is None:
             raise EngineError(ErrorKind.LOST, "The picture lies on a server that is no longer one of this endpoint.")
-        pixels = pixels_of(server.service.download(url))
+        data = server.service.download(url)
+        try:
+            pixels = pixels_of(data)
+        except EngineError as error:
+            if ON_DISK not in result.facts:
+                raise
+            message = f"{server.name} stopped while it was writing this picture."  # it stays so, however often fetched
+            raise EngineError(ErrorKind.LOST, message, log=error.message) from error
+        if ON_DISK in result.facts:
+            result = replace(result, seed=answers.seed_in(data, self.workflow) or 0)
         facts = {**result.facts, "size": [pixels.shape[1], pixels.shape[0]]}
         return replace(result, pixels=pixels, facts=facts, outputs=())
 
     def cancel(self, remote_id: str) -> None:
-        prompt_id, _, name = remote_id.partition("@")
+        order = Order.of(remote_id)
         with self._guard:
-            self._given_up[prompt_id] = None
+            self._given_up[order.prompt_id] = None
             while len(self._given_up) > GIVEN_UP_KEPT:
                 self._given_up.popitem(last=False)
-        server = self.fleet.named(name)
+        server = self.fleet.named(order.server)
         if server is not None:
-            server.cancel(prompt_id)
+            server.cancel(order.prompt_id)
 
 
 def _machine(stats: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Final
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.comfyui_graph import FOLDER, Graph, Workflow, is_link, title
+from generation.engines.comfyui_graph import FOLDER, Graph, NotAWorkflow, Workflow, is_link, parse, title
 from generation.engines.service import refusal
 
 #: Refusals that say what this one server lacks; another server of the endpoint may have it.
@@ -246,8 +246,20 @@ def graph_of(job: Mapping[str, Any]) -> Graph:
 
 def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:
     """The seed that was run, read from the order as the server kept it."""
+    return _seed(graph_of(job), workflow)
+
+
+def seed_in(data: bytes, workflow: Workflow) -> int | None:
+    """The same, read from the picture's file, which carries its graph unless the server was told to leave it out."""
+    try:
+        return _seed(parse(data), workflow)
+    except NotAWorkflow:
+        return None
+
+
+def _seed(graph: Graph, workflow: Workflow) -> int | None:
     if "seed" not in workflow.marks:
         return None
     node_id, name = workflow.marks["seed"].places[0]
-    value = graph_of(job).get(node_id, {}).get("inputs", {}).get(name)
+    value = graph.get(node_id, {}).get("inputs", {}).get(name)
     return value if isinstance(value, int) and not is_link(value) else None

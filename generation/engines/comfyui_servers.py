@@ -33,11 +33,32 @@ HISTORY_LOOKED_AT: Final = 200
 
 
 @dataclass(frozen=True)
-class Taken:
-    """An accepted order. node_errors: parts of the workflow that the server will leave out."""
+class Order:
+    """An order as its remote id tells it: "{prompt id}@{server}#{job}". Older ones say nothing of the job."""
 
     prompt_id: str
-    node_errors: Mapping[str, Any]
+    server: str
+    job: str
+
+    @classmethod
+    def of(cls, remote_id: str) -> Order:
+        prompt_id, _, rest = remote_id.partition("@")
+        server, _, job = rest.partition("#")
+        return cls(prompt_id, server, job)
+
+    def __str__(self) -> str:
+        return f"{self.prompt_id}@{self.server}#{self.job}"
+
+    @property
+    def stem(self) -> str:
+        """How its files' names begin, new for every order: the id is new too, and the marker where the server keeps
+        ours."""
+        return f"{self.job}-{self.prompt_id[:8]}"
+
+    @property
+    def picture(self) -> Picture:
+        """The first file that ComfyUI's Save Image writes for it."""
+        return Picture(f"{self.stem}_00001_.png", FOLDER, "output")
 
 
 class Server:
@@ -230,6 +251,10 @@ class Server:
 
     def address(self, picture: Picture) -> str:
         return self.service.address(f"view?{urlencode(picture.query)}")
+
+    def has(self, picture: Picture) -> bool:
+        """True if this file is on its disk, which outlives its memory of what it has made."""
+        return self.ask("HEAD", self.address(picture)).status_code == 200
 
     def facts(self) -> Mapping[str, Any]:
         return self._json("system_stats")
