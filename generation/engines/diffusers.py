@@ -40,6 +40,7 @@ from generation.engines.base import (
 )
 from generation.engines.drawing import Batch
 from generation.engines.embedding_cache import EmbeddingCache
+from generation.engines.equipment import Equipment
 from generation.engines.families import FAMILIES, Family
 from generation.engines.pipelines import Loaded
 from generation.engines.residents import reserve_bytes, residents, weights_bytes
@@ -249,7 +250,7 @@ class Diffusers:
                 self,
                 name=self.path.name,
                 device=device,
-                weights_bytes=weights_bytes(self.path, 4 if dtype == "float32" else 2),
+                weights_bytes=self._weights_bytes(dtype),
                 reserve_bytes=reserve_bytes(device, self.config.get("reserve_bytes")),
                 limit_bytes=int(self.config.get("memory_limit_bytes") or 0),
             )
@@ -261,6 +262,28 @@ class Diffusers:
         residents.used(self)
         return self._loaded
 
+    def _weights_bytes(self, dtype: str) -> int:
+        """Of the model, what completes it, and its equipment."""
+        found = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
+        folder = str(self.config.get("model_config") or "")
+        if folder and pipelines.is_completed(self.path, self.family):
+            found += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
+        return found
+
+    def later_bytes(self) -> int:
+        """What of its equipment no batch has asked for yet."""
+        loaded, equipment = self._loaded, self.equipment
+        if loaded is None:
+            return 0
+        left = replace(
+            equipment,
+            loras={name: lora for name, lora in equipment.loras.items() if name not in loaded.loras},
+            controlnets={name: path for name, path in equipment.controlnets.items() if name not in loaded.controlnets},
+            adapter=None if loaded.has_adapter else equipment.adapter,
+            refiner=None if loaded.refiner is not None else equipment.refiner,
+        )
+        return _equipment_bytes(left, loaded.dtype)
+
     def warm_up(self) -> None:
         """Load the model, and draw once in every shape of the endpoint, so that no job waits for kernels."""
         self._load()
@@ -268,6 +291,14 @@ class Diffusers:
             spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
             for result in self.generate([Task(0, spec)], Unattended()):
                 result.arrived()
+
+
+def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
+    return sum(weights_bytes(path, _element_bytes(dtype)) for path in equipment.paths().values())
+
+
+def _element_bytes(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
 
 
 def _finished(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:

@@ -156,7 +156,7 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
         if path.is_dir():
             return text_class.from_pretrained(path, use_safetensors=True, **options)
         folder = str(config.get("model_config") or "")
-        if family.is_flow and not _has_encoders(path):
+        if is_completed(path, family):
             return _completed(path, folder, text_class, options)
         if folder:
             options["config"] = folder
@@ -165,8 +165,9 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
         raise EngineError(ErrorKind.INPUT, f"{path.name} could not be loaded: {error}"[:500]) from error
 
 
-def _has_encoders(path: Path) -> bool:
-    return any(name.startswith(("text_encoders.", "text_encoder")) for name in tensor_names(path))
+def is_completed(path: Path, family: Family) -> bool:
+    """True of a file that holds a transformer alone, so that the rest comes from the folder `model_config`."""
+    return family.is_flow and path.is_file() and not any(name.startswith("text_encoder") for name in tensor_names(path))
 
 
 def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:

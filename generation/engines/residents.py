@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
 from generation.engines.base import EngineError, ErrorKind
+from generation.engines.weights import safetensors_header
 
 GIBIBYTE: Final = 1024**3
 WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
@@ -27,6 +28,9 @@ class Resident(Protocol):
 
     def unload(self) -> None: ...
 
+    def later_bytes(self) -> int:
+        """Weights that it loads only when a batch first asks for them, and has not yet."""
+
 
 class Residents:
     """The models in memory, the least recently used one first. For the one thread that draws."""
@@ -39,8 +43,8 @@ class Residents:
     ) -> None:
         """Make room on `device` for a model that is about to be loaded, and remember that it is there.
 
-        limit_bytes: what all models of this process may take there together, 0 for whatever is free. Raises EngineError
-        of kind MEMORY, with the figures, where even alone it would not fit.
+        weights_bytes: all that it will ever load. limit_bytes: what all models of this process may take there together,
+        0 for whatever is free. Raises EngineError of kind MEMORY, with the figures, where even alone it would not fit.
         """
         while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
             victim = self._oldest(device, owner)
@@ -71,11 +75,16 @@ class Residents:
         return None
 
     def _free(self, device: str, limit_bytes: int) -> int | None:
+        there = [
+            (one, size) for reference, where, size in self._there.values() if where == device and (one := reference())
+        ]
         measured = free_bytes(device)
+        if measured is not None:
+            measured -= sum(one.later_bytes() for one, _ in there)
         if not limit_bytes:
             return measured
-        taken = sum(size for reference, where, size in self._there.values() if where == device and reference())
-        return min(limit_bytes - taken, limit_bytes if measured is None else measured)
+        left = limit_bytes - sum(size for _, size in there)
+        return left if measured is None else min(left, measured)
 
 
 residents = Residents()
@@ -103,15 +112,16 @@ def free_bytes(device: str) -> int | None:
     return None
 
 
-def weights_bytes(path: Path, element_bytes: int) -> int:
+def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
     """What the weights of a diffusers folder or a safetensors file take once loaded with `element_bytes` per number;
-    0 where the files do not say. Of a folder the parts that its model_index.json names, in their plain variant."""
+    0 where the files do not say. Of a folder the parts that its model_index.json names, `besides` left out, or the
+    network that it is, in their plain variant."""
     if path.is_file():
         return _elements(path) * element_bytes
     try:
-        parts = json.loads((path / "model_index.json").read_text())
+        parts = [part for part in json.loads((path / "model_index.json").read_text()) if part != besides]
     except (OSError, ValueError):
-        return 0
+        parts = ["."]  # one network, as a ControlNet is
     files = [file for part in parts if (path / part).is_dir() for file in (path / part).glob("*.safetensors")]
     plain = [file for file in files if not {".fp16", ".bf16", ".non_ema"} & set(file.suffixes)]
     return sum(_elements(file) for file in plain) * element_bytes
@@ -120,10 +130,8 @@ def weights_bytes(path: Path, element_bytes: int) -> int:
 def _elements(file: Path) -> int:
     """How many numbers a safetensors file holds, from its header."""
     try:
-        with file.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-    except (OSError, ValueError, struct.error, MemoryError):
+        header = json.loads(safetensors_header(file))
+    except (OSError, ValueError, struct.error):
         return 0
     return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
 

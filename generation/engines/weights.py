@@ -47,13 +47,14 @@ def _is_guided(path: Path) -> bool:
 def tensor_names(path: Path) -> set[str]:
     """Of a safetensors file, from its header. Raises EngineError of kind INPUT."""
     try:
-        return set(json.loads(_safetensors_header(path)))
+        return set(json.loads(safetensors_header(path)))
     except (OSError, ValueError, struct.error) as error:
         raise EngineError(ErrorKind.INPUT, f"{path} is not a safetensors file: {error}") from error
 
 
-def _safetensors_header(path: Path) -> bytes:
-    """The JSON header: its length stands in the first eight bytes, little endian."""
+def safetensors_header(path: Path) -> bytes:
+    """The JSON header: its length stands in the first eight bytes, little endian. Raises OSError, ValueError or
+    struct.error."""
     with path.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
         if length > 100_000_000:
