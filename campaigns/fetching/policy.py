@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -36,10 +37,10 @@ class Resolver(Protocol):
     def __call__(self, host: str, port: int) -> Sequence[str]: ...
 
 
-def _system(host: str, port: int) -> Sequence[str]:
-    from campaigns.fetching.resolving import system
-
-    return system(host, port)
+def system(host: str, port: int) -> Sequence[str]:
+    """As this machine resolves names."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class Policy:
     private: tuple[Network, ...] = ()
     connect_seconds: float = 10.0
     idle_seconds: float = 15.0
-    resolve: Resolver = field(default=_system)
+    resolve: Resolver = field(default=system)
 
 
 PUBLIC = Policy()

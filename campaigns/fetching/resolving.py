@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -12,12 +11,6 @@ from campaigns.fetching.policy import PUBLIC, Policy, Refused
 from campaigns.fetching.urls import Target, parse
 
 LOOKUP_SECONDS = 10.0
-
-
-def system(host: str, port: int) -> Sequence[str]:
-    """As this machine resolves names."""
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
 
 
 def check(url: str, policy: Policy = PUBLIC) -> Target:
