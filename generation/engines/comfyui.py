@@ -26,7 +26,6 @@ from generation.engines.base import (
     EngineError,
     ErrorKind,
     Health,
-    ImageRef,
     Pending,
     Quote,
     Result,
@@ -42,16 +41,8 @@ from generation.engines.service import json_of, pixels_of
 
 NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
 LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
-EXTENSIONS: Final = (
-    (b"\x89PNG", "png"),
-    (b"\xff\xd8", "jpg"),
-    (b"RIFF", "webp"),
-    (b"II*\0", "tiff"),
-    (b"MM\0*", "tiff"),
-)
 ON_DISK: Final = "found_on_disk"
 """The fact of a picture that the server had forgotten, so that it was taken by the name of its file."""
-UPLOADS_KEPT: Final = 4096
 GIVEN_UP_KEPT: Final = 4096
 
 
@@ -92,7 +83,6 @@ class ComfyUI:
         self.fleet = Fleet([Server(str(one), headers=headers, timeout_seconds=timeout, ca=ca) for one in addresses])
         self.hints = Hints(str(uuid.uuid4()), headers=headers, ca=ca)
         self._guard = Lock()
-        self._uploaded: OrderedDict[tuple[str, str], str] = OrderedDict()
         self._given_up: OrderedDict[str, None] = OrderedDict()
 
     # -- what planning asks ----------------------------------------------------------------------------------------
@@ -229,14 +219,14 @@ class ComfyUI:
         except answers.Refused as error:
             # A name that it gave us earlier is no longer there: its input folder was cleared. Nothing was started.
             roles = {place[0] for mark in self.workflow.images for place in mark.places}
-            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles) or not self._forget(server):
+            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles) or not server.forget_inputs():
                 raise
             return self._order(server, task, marker, context)
 
     def _order(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         values = self._values(task.spec)
         for mark in self.workflow.images:
-            values[mark.name] = self._upload(server, task.spec.images[mark.name], context)
+            values[mark.name] = server.input_name(task.spec.images[mark.name], context.load)
         self.hints.watch(server.service.base_url)
         order = Order(marker, server.name, str(task.id))
         graph = self.workflow.filled(values, f"{FOLDER}/{order.stem}")
@@ -270,29 +260,6 @@ class ComfyUI:
             if given not in ("", None):
                 values[mark.name] = self.workflow.cast(mark.name, given)
         return values
-
-    def _upload(self, server: Server, ref: ImageRef, context: Context) -> str:
-        key = (server.name, ref.sha256)
-        with self._guard:
-            known = self._uploaded.get(key)
-        if known:
-            return known
-        data = context.load(ref)
-        kind = next((extension for start, extension in EXTENSIONS if data.startswith(start)), "png")
-        name = server.upload(f"{ref.sha256[:32]}.{kind}", data)
-        with self._guard:
-            self._uploaded[key] = name
-            while len(self._uploaded) > UPLOADS_KEPT:
-                self._uploaded.popitem(last=False)
-        return name
-
-    def _forget(self, server: Server) -> bool:
-        """Take none of this server's uploads for granted any more; False if none was."""
-        with self._guard:
-            ours = [key for key in self._uploaded if key[0] == server.name]
-            for key in ours:
-                del self._uploaded[key]
-        return bool(ours)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import threading
-from collections.abc import Collection, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from time import monotonic
 from typing import Any, Final
@@ -16,7 +17,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import httpx
 
-from generation.engines.base import EngineError, ErrorKind, Pending
+from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending
 from generation.engines.comfyui_answers import Picture, as_job
 from generation.engines.comfyui_graph import FOLDER, Graph
 from generation.engines.service import Service, json_of, refusal
@@ -30,6 +31,14 @@ LACKING_SECONDS: Final = 60.0
 STATES: Final = frozenset({"pending", "in_progress", "completed", "failed", "cancelled"})
 MARKER: Final = "proofline"
 HISTORY_LOOKED_AT: Final = 200
+EXTENSIONS: Final = (
+    (b"\x89PNG", "png"),
+    (b"\xff\xd8", "jpg"),
+    (b"RIFF", "webp"),
+    (b"II*\0", "tiff"),
+    (b"MM\0*", "tiff"),
+)
+INPUTS_KEPT: Final = 4096
 
 
 @dataclass(frozen=True)
@@ -76,6 +85,7 @@ class Server:
         self._looking = threading.Lock()
         self._leave_until = 0.0
         self.lacks = ""
+        self._inputs: OrderedDict[str, str] = OrderedDict()
 
     # -- how it is -------------------------------------------------------------------------------------------------
 
@@ -143,6 +153,28 @@ class Server:
         return response
 
     # -- orders ----------------------------------------------------------------------------------------------------
+
+    def input_name(self, ref: ImageRef, load: Callable[[ImageRef], bytes]) -> str:
+        """The name by which it loads this picture, which is put there when it is first asked for."""
+        with self.guard:
+            known = self._inputs.get(ref.sha256)
+        if known:
+            return known
+        data = load(ref)
+        kind = next((extension for start, extension in EXTENSIONS if data.startswith(start)), "png")
+        name = self.upload(f"{ref.sha256[:32]}.{kind}", data)
+        with self.guard:
+            self._inputs[ref.sha256] = name
+            while len(self._inputs) > INPUTS_KEPT:
+                self._inputs.popitem(last=False)
+        return name
+
+    def forget_inputs(self) -> bool:
+        """Take none of the pictures that were put there for granted any more; False if none was."""
+        with self.guard:
+            had = bool(self._inputs)
+            self._inputs.clear()
+        return had
 
     def upload(self, name: str, data: bytes) -> str:
         """Put an input image there; the name to load it by, which the server may have changed. Raises EngineError."""
