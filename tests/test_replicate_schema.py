@@ -9,6 +9,8 @@ import django_rq
 import pytest
 from django.test import Client
 from django.utils import timezone
+from hypothesis import given
+from hypothesis import strategies as st
 from rq import SimpleWorker
 
 from campaigns.models import Brand, Event, User
@@ -108,6 +110,32 @@ def test_what_cannot_be_read_suggests_nothing() -> None:
         assert inputs(odd) == () and suggested(inputs(odd)) == {}
     assert suggested(described(text_file={"type": "string"})) == {}, "nothing that the words could go by"
     assert problem((), {"prompt"}) == ""
+
+
+PLAIN = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.sampled_from(["uri", "array", "boolean", "1:1", "0:1", "integer"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["type", "format"]), inner),
+    max_leaves=4,
+)
+FIELDS = ("type", "format", "enum", "minimum", "maximum", "default", "x-order", "allOf", "anyOf", "items", "$ref")
+NAMES = ("prompt", "seed", "width", "height", "aspect_ratio", "image", "guidance_scale", "num_outputs", "output_format")
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.dictionaries(st.sampled_from(FIELDS), PLAIN) | PLAIN),
+    st.lists(st.sampled_from(NAMES)) | PLAIN,
+)
+def test_whatever_a_service_says_of_itself_is_read_and_what_is_suggested_can_be_used(
+    properties: dict[str, Any], required: Any
+) -> None:
+    known = inputs({"components": {"schemas": {"Input": {"properties": properties, "required": required}}}})
+    found = suggested(known)
+    assert {one.name for one in known} == set(properties) and ("prompt" in found or not found)
+    assert not found or replicate_inputs.read({"inputs": found}).names <= set(properties)
 
 
 def test_an_input_that_the_model_needs_and_nobody_names_is_told() -> None:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, Final
 
-_RATIO = re.compile(r"\d+(?:\.\d+)?:\d+(?:\.\d+)?")
+_RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
+MOST_INPUTS: Final = 200
 #: Their usual name by ours; the first that the model has is it.
 _PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
 _PICTURES: Final = {
@@ -64,21 +66,21 @@ def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
     schema = _mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
     parts = _mapping(_mapping(schema.get("components")).get("schemas"))
     whole = _mapping(parts.get("Input"))
-    needed = whole.get("required") or ()
+    needed = _list(whole.get("required"))
     given = [(name, _resolved(_mapping(one), parts)) for name, one in _mapping(whole.get("properties")).items()]
-    given.sort(key=lambda pair: _order(pair[1]))
+    given.sort(key=lambda pair: _number(pair[1].get("x-order"), float("inf")))
     return tuple(
         Input(
             name=name,
             type=str(one.get("type") or ""),
             format=str(one.get("format") or _mapping(one.get("items")).get("format") or ""),
-            choices=tuple(one.get("enum") or ()),
-            minimum=one.get("minimum"),
-            maximum=one.get("maximum"),
+            choices=tuple(choice for choice in _list(one.get("enum")) if isinstance(choice, str | int | float)),
+            minimum=_number(one.get("minimum")),
+            maximum=_number(one.get("maximum")),
             default=one.get("default"),
             is_needed=name in needed,
         )
-        for name, one in given
+        for name, one in given[:MOST_INPUTS]
     )
 
 
@@ -161,7 +163,7 @@ def _takes(one: Input, value: Any) -> bool:
 def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
     """An input with what it refers to: `$ref`, or the one schema of `allOf`, or the one of `anyOf` that is not null."""
     whole = dict(one)
-    for other in (one, *(one.get("allOf") or ()), *(one.get("anyOf") or ())):
+    for other in (one, *_list(one.get("allOf")), *_list(one.get("anyOf"))):
         other = _mapping(other)
         target = _mapping(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
         for source in (other, target):
@@ -170,9 +172,12 @@ def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any
     return whole
 
 
-def _order(one: Mapping[str, Any]) -> float:
-    order = one.get("x-order")
-    return float(order) if isinstance(order, int | float) else float("inf")
+def _number(value: Any, otherwise: Any = None) -> Any:
+    return value if isinstance(value, int | float) and isfinite(value) else otherwise
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

@@ -69,9 +69,8 @@ class Setting:
         is_whole = is_number and float(value).is_integer()
         if is_number and (is_whole or self.kind == Kind.NUMBER) and self.minimum <= value <= self.maximum:
             return ""
-        return (
-            f"Give a {'whole ' if self.kind == Kind.WHOLE else ''}number from {self.minimum:,g} to {self.maximum:,g}."
-        )
+        noun = "whole number" if self.kind == Kind.WHOLE else "number"
+        return f"Give a {noun} from {self.minimum:,.15g} to {self.maximum:,.15g}."
 
     def _such_as(self) -> str:
         return f", such as {self.example}" if self.example else ""
