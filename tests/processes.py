@@ -129,13 +129,13 @@ def running(*arguments: str, **extra: str) -> Iterator[Process]:
         stop(process)
 
 
-def has_database_for_itself() -> bool:
-    """True once whatever other processes had asked of the database, also those that are dead, has ended."""
+def connections() -> set[int]:
+    """The server's processes that serve others of this database: of one that died, until its last statement ends."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         )
-        return not cursor.fetchone()[0]
+        return {pid for (pid,) in cursor.fetchall()}
 
 
 def wait_until(true: Callable[[], bool], *, seconds: float, what: str) -> None:

@@ -60,13 +60,13 @@ def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, int]
     """KILLS workers, each at some moment after it sent orders. (workers killed with orders under way, such orders.)"""
     hit = under_way = 0
     for _ in range(KILLS):
-        sent = server.counts[GENERATIONS]
+        sent, others = server.counts[GENERATIONS], processes.connections()
         worker = processes.start("worker", "cloud", **FEW_AT_ONCE)
         processes.wait_until(lambda: sweep() or server.counts[GENERATIONS] > sent, seconds=60, what="an order")  # noqa: B023
         with pytest.raises(subprocess.TimeoutExpired):
             worker.wait(chance.uniform(0, WORK_SECONDS))
         worker.kill()
-        processes.wait_until(processes.has_database_for_itself, seconds=20, what="its last statement ends")
+        processes.wait_until(lambda: processes.connections() <= others, seconds=20, what="its last statement ends")  # noqa: B023
         left = under_way_at(worker)
         hit += left > 0
         under_way += left
