@@ -24,9 +24,9 @@ migrate: .venv/.base ## bring the tables up to date
 
 engines: .venv/.engines ## install what the diffusers engine needs (torch, diffusers)
 
-test: .venv/.engines .venv/.test ## every test, browser tests included; ARGS="tests/test_states.py -q" for some
+test: .venv/.engines .venv/.test ## every test, in two processes; ARGS="tests/test_states.py -q" for some, in one
 	@tests/chromium.sh
-	@$(PY) -m pytest $(ARGS)
+	@$(PY) -m pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 
 lint: .venv/.test ## style, format and the direction of imports
 	@$(PY) -m ruff check .

@@ -132,9 +132,10 @@ def running(*arguments: str, **extra: str) -> Iterator[Process]:
 def connections() -> set[int]:
     """The server's processes that serve others of this database: of one that died, until its last statement ends."""
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+        cursor.execute("""
+            SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()
+        """)
         return {pid for (pid,) in cursor.fetchall()}
 
 

@@ -17,7 +17,10 @@ _held = contextlib.ExitStack()
 
 def _begin() -> None:
     # A run may flush Redis and kill PostgreSQL: never those that hold somebody's work.
-    os.environ["PROOFLINE_VAR"] = str(env.var_dir() / "tests")
+    # One of several processes, which xdist names gw0, gw1 …, has its own below those of the first.
+    os.environ["PROOFLINE_VAR"] = str(env.var_dir() / os.environ.get("PYTEST_XDIST_WORKER", "tests"))
+    # Threads of several processes that wait for each other in a loop take ten times as long where cores are few.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     # These databases live for minutes; a crash of the machine may take them.
     os.environ.setdefault("PROOFLINE_UNSAFE_FAST_DB", "1")
     os.environ.setdefault("PROOFLINE_PLUGINS", "tests.engines,tests.remote_engine")

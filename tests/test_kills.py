@@ -81,7 +81,7 @@ def test_connections_cut_by_the_database_in_mid_run_lose_nothing(clean_redis: An
         with connection.cursor() as cursor:
             cursor.execute(
                 """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
-                   WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+                   WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()"""
             )
             assert cursor.fetchone()[0] > 0
         processes.wait_until(all_done, seconds=90, what="the jobs end after the database cut every connection")
