@@ -193,6 +193,12 @@ class _Handler(BaseHTTPRequestHandler):
         return
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    request_queue_size = 512
+    """With the usual five Linux cuts calls that come at once and had been taken: an order among them is in doubt."""
+
+
 S = TypeVar("S", bound=Remote)
 
 
@@ -200,8 +206,7 @@ S = TypeVar("S", bound=Remote)
 def serving(service: S, port: int = 0) -> Iterator[S]:
     """The service on a port of 127.0.0.1 until the block ends; `service.url` is its address."""
     handler = type("Handler", (_Handler,), {"service": service})
-    server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", port), handler)
     service.url = f"http://127.0.0.1:{server.server_address[1]}"
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

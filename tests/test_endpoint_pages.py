@@ -363,7 +363,7 @@ def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
         ({"setting_inputs": "{"}, "This is no JSON"),
         ({"setting_inputs": f'{{"api_key": "{SECRET}2"}}'}, "belongs into the secret"),
         ({"setting_model": ""}, "does not take this"),
-        ({"setting_max_side": "wide"}, "whole number from 16 to 16,384"),
+        ({"setting_max_side": "wide"}, "whole number from 16 to 16384"),
         ({"setting_cancel_after": "soon"}, "does not take this"),
         ({"max_concurrent": "0"}, "empty to find out"),
         ({"price_image": "-1"}, "lies between 0"),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, Lane, LedgerKind
+from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.services import doubts, outcomes
 from tests import processes, queued
@@ -44,10 +45,16 @@ def orders(server: OpenAIServer) -> Counter[str]:
     return Counter(str(request.json["prompt"]) for request in list(server.requests))
 
 
-def under_way_at(worker: processes.Process) -> int:
-    """Orders of this worker whose intent is written and whose end is not."""
+def under_way_at(worker: processes.Process) -> set[int]:
+    """Attempts of this worker whose intent is written and whose end is not."""
     own = Attempt.objects.filter(worker__contains=f"-{worker.pid}-")
-    return own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).count()
+    return set(own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).values_list("pk", flat=True))
+
+
+def in_doubt() -> dict[int, str]:
+    """Why, by attempt."""
+    lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.DOUBT)
+    return {one.pk: f"{one.worker}, sent {one.sent_at}, ended {one.ended_at}: {one.message}" for one in lost}
 
 
 def sweep() -> None:
@@ -56,9 +63,9 @@ def sweep() -> None:
     doubts.resubmit_all()
 
 
-def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, int]:
-    """KILLS workers, each at some moment after it sent orders. (workers killed with orders under way, such orders.)"""
-    hit = under_way = 0
+def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[int]]:
+    """KILLS workers, each at some moment after it sent orders: (those killed with orders under way, such attempts)."""
+    hit, under_way = 0, set[int]()
     for _ in range(KILLS):
         sent, others = server.counts[GENERATIONS], processes.connections()
         worker = processes.start("worker", "cloud", **FEW_AT_ONCE)
@@ -68,8 +75,8 @@ def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, int]
         worker.kill()
         processes.wait_until(lambda: processes.connections() <= others, seconds=20, what="its last statement ends")  # noqa: B023
         left = under_way_at(worker)
-        hit += left > 0
-        under_way += left
+        hit += bool(left)
+        under_way |= left
     return hit, under_way
 
 
@@ -92,7 +99,8 @@ def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: 
     assert hit >= KILLS * 0.8
     assert max(ordered.values()) == 1  # not one second submission
     held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
-    assert held.count() == under_way
+    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
+    assert held.count() == len(under_way)
     assert all(job.hold_reason == HoldReason.IN_DOUBT for job in held)
     assert not Attempt.objects.filter(job__status=JobState.QUARANTINED, sent_at__isnull=False).exists()
     doubted = LedgerEntry.objects.filter(kind=LedgerKind.DOUBT)
@@ -114,5 +122,6 @@ def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean
     assert hit >= KILLS * 0.8
     assert not Job.objects.filter(status=JobState.HELD).exists()
     second = sum(count - 1 for count in ordered.values())
-    assert 0 < second <= under_way
-    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == under_way
+    assert 0 < second <= len(under_way)
+    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
+    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == len(under_way)

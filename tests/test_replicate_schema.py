@@ -146,6 +146,61 @@ def test_an_input_that_the_model_needs_and_nobody_names_is_told() -> None:
     assert problem(known, {"text", "face"}) == "" and "no input width" in problem(known, {"width"})
 
 
+def test_bounds_that_no_order_could_keep_are_left_out() -> None:
+    known = described(
+        prompt={"type": "string"},
+        steps={"type": "integer", "minimum": 1, "maximum": 50, "default": "many"},
+        grain={"type": "number", "minimum": 0, "maximum": 1, "default": 7},
+        huge={"type": "integer", "minimum": 0, "maximum": 10**400},
+        style={"type": "string", "enum": ["a" * 200, "ink", {"not": "plain"}]},
+        **{"n" * 300: {"type": "boolean"}},
+    )
+    assert suggested(known)["parameters"] == {
+        "steps": {"input": "steps", "minimum": 1, "maximum": 50, "step": 1},
+        "grain": {"input": "grain", "minimum": 0, "maximum": 1, "step": 0.1},
+        "style": {"input": "style", "choices": ["ink"]},
+    }
+
+
+def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
+    known = described(
+        prompt={"type": "string"},
+        seed={"type": "integer"},
+        width={"type": "integer"},
+        height={"type": "integer"},
+        aspect_ratio={"type": "string", "enum": ["1:1", "4:5"]},
+        go_fast={"type": "boolean"},
+        guidance={"type": "number", "minimum": 0, "maximum": 10},
+        num_outputs={"type": "integer"},
+        image={"type": "string", "format": "uri"},
+    )
+    ours = {
+        "prompt": "prompt",
+        "width": "width",
+        "height": "height",
+        "parameters": {
+            "speed": {"input": "go_fast", "choices": {"fast": True, "exact": False}, "label": "How fast"},
+            "gone": {"input": "megapixels", "choices": ["1"]},
+        },
+        "fixed": {"num_outputs": 1, "megapixels": "1"},
+        "images": {"mask": "mask"},
+    }
+    assert offer(known, {"inputs": ours}, "The model has no input mask.") == {
+        "inputs": {
+            "prompt": "prompt",
+            "width": "width",
+            "height": "height",
+            "seed": "seed",
+            "images": {"init": "image"},
+            "parameters": {
+                "guidance": {"input": "guidance", "minimum": 0, "maximum": 10, "step": 0.1},
+                "speed": {"input": "go_fast", "choices": {"fast": True, "exact": False}, "label": "How fast"},
+            },
+            "fixed": {"num_outputs": 1},
+        }
+    }
+
+
 def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() -> None:
     known = described(prompt={"type": "string"}, seed={"type": "integer"})
     assert offer(known, {}, "") == {"inputs": {"prompt": "prompt", "seed": "seed"}}
@@ -202,6 +257,10 @@ def test_a_lead_sets_the_endpoint_up_for_the_models_inputs_by_one_click(
     assert theirs.config["model"] == MODEL and theirs.secret == TOKEN
     changed = Event.objects.filter(brand=brand).latest("pk").payload["changes"]
     assert list(changed) == ["config.inputs"]
+    page = client.get(address).content.decode()
+    assert "before its settings were changed" in page and "Set the endpoint up for them" not in page
+    assert client.post(f"{address}suggested/").status_code == 409, "it was for the settings before"
     client.post(f"{address}ask/")
     SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
-    assert "Set the endpoint up for them" not in client.get(address).content.decode()
+    page = client.get(address).content.decode()
+    assert "Set the endpoint up for them" not in page and "may order here" in page

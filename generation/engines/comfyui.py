@@ -219,8 +219,9 @@ class ComfyUI:
         except answers.Refused as error:
             # A name that it gave us earlier is no longer there: its input folder was cleared. Nothing was started.
             roles = {place[0] for mark in self.workflow.images for place in mark.places}
-            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles) or not server.forget_inputs():
+            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles):
                 raise
+            server.forget_inputs()
             return self._order(server, task, marker, context)
 
     def _order(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:

@@ -253,7 +253,7 @@ def seed_in(data: bytes, workflow: Workflow) -> int | None:
     """The same, read from the picture's file, which carries its graph unless the server was told to leave it out."""
     try:
         return _seed(parse(data), workflow)
-    except NotAWorkflow:
+    except (NotAWorkflow, RecursionError):
         return None
 
 

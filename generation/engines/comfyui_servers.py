@@ -169,12 +169,10 @@ class Server:
                 self._inputs.popitem(last=False)
         return name
 
-    def forget_inputs(self) -> bool:
-        """Take none of the pictures that were put there for granted any more; False if none was."""
+    def forget_inputs(self) -> None:
+        """Take none of the pictures that were put there for granted any more."""
         with self.guard:
-            had = bool(self._inputs)
             self._inputs.clear()
-        return had
 
     def upload(self, name: str, data: bytes) -> str:
         """Put an input image there; the name to load it by, which the server may have changed. Raises EngineError."""

@@ -188,9 +188,13 @@ def _value(name: str, value: Any) -> Any:
     """One of a profile's facts as it is written in JSON."""
     if name == "sizes" and isinstance(value, (list, tuple)):
         return tuple(_size(one) for one in value)
-    if name == "roles" and isinstance(value, (list, tuple)) and set(value) <= set(PICTURE_ROLES):
+    if name == "roles" and isinstance(value, (list, tuple)) and all(role in PICTURE_ROLES for role in value):
         return tuple(role for role in PICTURE_ROLES if role in value)
-    if name == "parameters" and isinstance(value, Mapping):
+    if (
+        name == "parameters"
+        and isinstance(value, Mapping)
+        and all(isinstance(one, list | tuple | None) for one in value.values())
+    ):
         return {str(one): tuple(str(choice) for choice in choices or ()) for one, choices in value.items()}
     if name == "always" and isinstance(value, Mapping):
         return dict(value)

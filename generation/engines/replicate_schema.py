@@ -9,11 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any, Final
 
 _RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
 MOST_INPUTS: Final = 200
+LONGEST: Final = 100
+GREATEST: Final = 2**63
 #: Their usual name by ours; the first that the model has is it.
 _PROMPTS: Final = {"prompt": ("prompt", "text_prompt", "text"), "negative": ("negative_prompt",)}
 _PICTURES: Final = {
@@ -37,6 +38,7 @@ _PARAMETERS: Final = {
 }
 #: One picture of an order, as good as it comes.
 _FIXED: Final = {"num_outputs": 1, "number_of_images": 1, "output_format": "png"}
+_SIZES: Final = frozenset({"width", "height", "aspect_ratio"})
 #: Not what a picture looks like.
 _LEFT: Final = frozenset({"output_quality", "disable_safety_checker", "seed", "width", "height", "aspect_ratio"})
 
@@ -51,7 +53,7 @@ class Input:
     choices: tuple[Any, ...] = ()
     minimum: float | None = None
     maximum: float | None = None
-    default: Any = None
+    default: float | None = None
     is_needed: bool = False
 
     @property
@@ -74,13 +76,14 @@ def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
             name=name,
             type=str(one.get("type") or ""),
             format=str(one.get("format") or _mapping(one.get("items")).get("format") or ""),
-            choices=tuple(choice for choice in _list(one.get("enum")) if isinstance(choice, str | int | float)),
+            choices=tuple(_choices(_list(one.get("enum"))))[:MOST_INPUTS],
             minimum=_number(one.get("minimum")),
             maximum=_number(one.get("maximum")),
-            default=one.get("default"),
+            default=_number(one.get("default")),
             is_needed=name in needed,
         )
         for name, one in given[:MOST_INPUTS]
+        if len(name) <= LONGEST
     )
 
 
@@ -97,8 +100,39 @@ def problem(known: Collection[Input], named: Collection[str]) -> str:
 
 def offer(known: Sequence[Input], config: Mapping[str, Any], problem: str) -> dict[str, Any]:
     """Settings that would fit the model, where the endpoint's do not or say nothing: {} or {"inputs": …}."""
-    inputs = suggested(known) if problem or not config.get("inputs") else {}
-    return {"inputs": inputs} if inputs and inputs != config.get("inputs") else {}
+    given = config.get("inputs") or {}
+    inputs = _mended(given, known) if problem or not given else {}
+    return {"inputs": inputs} if inputs and inputs != given else {}
+
+
+def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
+    """Somebody's inputs without those that the model does not have, and with what they do not name yet."""
+    names = {one.name for one in known}
+    fresh = suggested(known)
+    if not fresh:
+        return {}
+    groups = {group: dict(_mapping(given.get(group))) for group in ("images", "parameters", "fixed")}
+    kept = {ours: value for ours, value in given.items() if ours not in groups and _theirs(value) in names}
+    groups["fixed"] = {name: value for name, value in groups["fixed"].items() if name in names}
+    for group in ("images", "parameters"):
+        groups[group] = {ours: value for ours, value in groups[group].items() if _theirs(value) in names}
+    used = {_theirs(value) for part in (kept, groups["images"], groups["parameters"]) for value in part.values()}
+    used |= groups["fixed"].keys()
+    if ("width" in kept) != ("height" in kept):
+        kept = {ours: value for ours, value in kept.items() if ours not in _SIZES}
+    has_size = bool(kept.keys() & _SIZES)
+    for ours, value in fresh.items():
+        if ours in groups:
+            new = {name: one for name, one in value.items() if (name if ours == "fixed" else _theirs(one)) not in used}
+            groups[ours] = {**new, **groups[ours]}
+        elif ours not in kept and not (has_size and ours in _SIZES):
+            kept[ours] = value
+    return kept | {group: part for group, part in groups.items() if part}
+
+
+def _theirs(value: Any) -> str:
+    """The model's name in an entry of "inputs": "seed", or {"input": "seed", …}."""
+    return str(value.get("input") if isinstance(value, Mapping) else value)
 
 
 def suggested(known: Sequence[Input]) -> dict[str, Any]:
@@ -150,7 +184,8 @@ def _parameters(known: Iterator[Input]) -> Iterator[tuple[str, dict[str, Any]]]:
             plain["choices"] = {"yes": True, "no": False}
         elif one.type in ("integer", "number") and None not in (one.minimum, one.maximum):
             plain |= {"minimum": one.minimum, "maximum": one.maximum, "step": 1 if one.type == "integer" else 0.1}
-            plain |= {} if one.default is None else {"default": one.default}
+            is_within = one.default is not None and one.minimum <= one.default <= one.maximum  # type: ignore[operator]
+            plain |= {"default": one.default} if is_within else {}
         else:
             continue
         yield _PARAMETERS.get(one.name, one.name), plain
@@ -172,8 +207,14 @@ def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any
     return whole
 
 
+def _choices(given: list[Any]) -> Iterator[Any]:
+    for one in given:
+        if _number(one) is not None or (isinstance(one, str) and len(one) <= LONGEST):
+            yield one
+
+
 def _number(value: Any, otherwise: Any = None) -> Any:
-    return value if isinstance(value, int | float) and isfinite(value) else otherwise
+    return value if isinstance(value, int | float) and -GREATEST <= value <= GREATEST else otherwise
 
 
 def _list(value: Any) -> list[Any]:

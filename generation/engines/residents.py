@@ -28,6 +28,11 @@ class Resident(Protocol):
 
     def unload(self) -> None: ...
 
+
+@runtime_checkable
+class Growing(Resident, Protocol):
+    """One that does not load everything at once."""
+
     def later_bytes(self) -> int:
         """Weights that it loads only when a batch first asks for them, and has not yet."""
 
@@ -80,7 +85,7 @@ class Residents:
         ]
         measured = free_bytes(device)
         if measured is not None:
-            measured -= sum(one.later_bytes() for one, _ in there)
+            measured -= sum(one.later_bytes() for one, _ in there if isinstance(one, Growing))
         if not limit_bytes:
             return measured
         left = limit_bytes - sum(size for _, size in there)

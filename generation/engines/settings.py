@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, replace
 from difflib import get_close_matches
 from enum import StrEnum
-from math import isfinite
 from typing import Any, Final
 
 from generation.engines import acceleration, openai_profiles
@@ -46,8 +45,8 @@ class Setting:
 
     def problem(self, value: Any) -> str:
         """A sentence about what is wrong with a value as it stands in JSON; "" if nothing is."""
-        if value in (None, ""):
-            return ""
+        if value is None or value == "":
+            return "Leave it out, and what is usual counts."
         match self.kind:
             case Kind.TEXT:
                 return "" if isinstance(value, str) else "Write a text."
@@ -65,12 +64,15 @@ class Setting:
         return ""
 
     def _number(self, value: Any) -> str:
-        is_number = isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
-        is_whole = is_number and float(value).is_integer()
-        if is_number and (is_whole or self.kind == Kind.NUMBER) and self.minimum <= value <= self.maximum:
+        is_number = isinstance(value, int | float) and not isinstance(value, bool)
+        if (
+            is_number
+            and self.minimum <= value <= self.maximum
+            and (self.kind == Kind.NUMBER or float(value).is_integer())
+        ):
             return ""
         noun = "whole number" if self.kind == Kind.WHOLE else "number"
-        return f"Give a {noun} from {self.minimum:,.15g} to {self.maximum:,.15g}."
+        return f"Give a {noun} from {self.minimum:.15g} to {self.maximum:.15g}."
 
     def _such_as(self) -> str:
         return f", such as {self.example}" if self.example else ""
@@ -106,7 +108,9 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
         _MAX_SIDE,
         _SIZE_MULTIPLE,
         Setting("allow_partial", "Take it although others are left out", Kind.SWITCH, usual="no", is_seldom=True),
-        Setting("headers", "Sent with every call", Kind.JSON, example='{"X-Team": "art"}', is_seldom=True),
+        Setting(
+            "headers", "Sent with every call", Kind.JSON, example='{"X-Team": "art"}', is_seldom=True, is_operators=True
+        ),
         Setting("lost_after_seconds", "Given up when away for, s", Kind.NUMBER, usual="120", is_seldom=True),
         _SETTLE,
         _POLL,
@@ -250,8 +254,11 @@ _ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
     "comfyui": frozenset({"workflow", "workflow_name", "inputs", "output_node", "ranges"}),
 }
 """What a page of its own writes."""
-_QUOTES: Final = frozenset({"cost_per_image", "seconds_per_image"})
-"""What an engine goes by where the endpoint's own price and time say nothing."""
+_QUOTES: Final = (
+    Setting("cost_per_image", "Cost of one picture", Kind.NUMBER),
+    Setting("seconds_per_image", "Seconds for one picture", Kind.NUMBER),
+)
+"""What an engine goes by where the endpoint's own price and time say nothing; without fields."""
 LOCAL: Final = frozenset({"diffusers", "packshot"})
 """Of these engines those that work on our own machines: without limits, lost answers and secrets."""
 OPERATORS: Final = LOCAL | {"comfyui"}
@@ -269,15 +276,20 @@ def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]
     """(setting, sentence) of every one that the engine does not know, or that is of another kind."""
     if engine not in TABLES:
         return
-    known = {one.name: one for one in of(engine, config)}
+    known = {one.name: one for one in (*of(engine, config), *_QUOTES)}
     for name, value in config.items():
         if name in known:
             if sentence := known[name].problem(value):
                 yield name, sentence
-        elif name not in _QUOTES | _ELSEWHERE.get(engine, frozenset()):
+        elif name not in _ELSEWHERE.get(engine, ()):
             near = get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
             yield name, f"The engine {engine} has no setting {name!r}. {hint}"
+
+
+def operators(engine: str) -> frozenset[str]:
+    """Of a service's settings those that only the operator may set, or take away; of a local engine all are."""
+    return frozenset(one.name for one in TABLES.get(engine, ()) if one.is_operators and engine not in LOCAL)
 
 
 def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
@@ -285,7 +297,10 @@ def _of_profile(config: Mapping[str, Any]) -> Iterator[Setting]:
         profile = openai_profiles.read(config.get("profile"), str(config.get("model") or ""))
     except ValueError:  # said by the engine
         return
+    own = {one.name for one in TABLES["openai"]}
     for name, choices in profile.parameters.items():
+        if name in own:
+            continue
         label = name.replace("_", " ").capitalize()
         kind = Kind.CHOICE if choices else Kind.ANY
         yield Setting(name, label, kind, usual="the service’s choice", choices=choices)

@@ -5,6 +5,8 @@ One question per endpoint at a time, as an RQ job with a name of its own; its an
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import time
 from collections.abc import Mapping
@@ -14,6 +16,7 @@ from typing import Any, Final
 
 import django_rq
 import structlog
+from django.db import transaction
 from django.utils import timezone
 from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
@@ -40,7 +43,7 @@ KEPT_SECONDS: Final = 600
 @dataclass(frozen=True)
 class Answer:
     """What became of a question. is_open: it is still on its way; then the rest is empty. suggested: settings that
-    would fit what the service said of itself."""
+    would fit what the service said of itself. is_old: the settings have changed since it was asked."""
 
     is_open: bool
     is_ok: bool = False
@@ -48,6 +51,7 @@ class Answer:
     seconds: float = 0.0
     at: datetime | None = None
     suggested: Mapping[str, Any] = field(default_factory=dict)
+    is_old: bool = False
 
     @property
     def inputs(self) -> list[str]:
@@ -98,8 +102,9 @@ def answer(endpoint: Endpoint) -> Answer | None:
     if status == "finished" and result is not None and isinstance(result.return_value, dict):
         said = result.return_value
         at = datetime.fromisoformat(said["at"])
-        suggested = {name: value for name, value in said["suggested"].items() if endpoint.config.get(name) != value}
-        return Answer(False, said["is_ok"], said["message"], said["seconds"], at, suggested)
+        is_old = said.get("of") != _digest(endpoint)
+        suggested = {} if is_old else said.get("suggested", {})
+        return Answer(False, said["is_ok"], said["message"], said["seconds"], at, suggested, is_old)
     age = (timezone.now() - message.enqueued_at.astimezone(timezone.get_current_timezone())).total_seconds()
     if status in ("queued", "started") and age < PATIENCE_SECONDS:
         return Answer(True)
@@ -110,7 +115,7 @@ def answer(endpoint: Endpoint) -> Answer | None:
 
 
 def look(endpoint: Endpoint) -> dict[str, Any]:
-    """Ask the engine, in a worker: {"is_ok", "message", "seconds", "at", "suggested"}; in at most ANSWER_SECONDS."""
+    """Ask the engine, in a worker: plain JSON for `answer`, in at most ANSWER_SECONDS."""
     began = time.monotonic()
     said: list[engines.Health] = []
 
@@ -127,16 +132,18 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
         "seconds": round(time.monotonic() - began, 2),
         "at": timezone.now().isoformat(),
         "suggested": dict(health.suggested),
+        "of": _digest(endpoint),
     }
 
 
+@transaction.atomic
 def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
     """Change an endpoint's settings to what fits what its service said. Raises what `endpoints.update` raises, and
-    Conflict where nothing was suggested lately."""
-    endpoint = endpoint_cards.get(brand, by, slug)
+    Conflict where nothing was suggested lately, or for other settings than it has now."""
+    endpoint = endpoints.lock(endpoint_cards.get(brand, by, slug).pk, by)
     known = answer(endpoint)
     if known is None or not known.suggested:
-        raise Conflict("Nothing is suggested any more; ask the endpoint once again.")
+        raise Conflict("Nothing is suggested for these settings; ask the endpoint once again.")
     return endpoints.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **known.suggested})
 
 
@@ -157,6 +164,11 @@ def _health(endpoint: Endpoint) -> engines.Health:
 def _message(endpoint: Endpoint) -> Message | None:
     queue = django_rq.get_queue(endpoint.lane)
     return queue.fetch_job(_name(endpoint))
+
+
+def _digest(endpoint: Endpoint) -> str:
+    """Of the settings that an answer is about."""
+    return hashlib.sha256(json.dumps(endpoint.config, sort_keys=True).encode()).hexdigest()
 
 
 def _name(endpoint: Endpoint) -> str:

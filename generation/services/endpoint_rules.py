@@ -19,6 +19,7 @@ from campaigns.errors import Problem
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
+from generation.engines.settings import operators as operators_settings
 from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
 
@@ -65,6 +66,12 @@ def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list
         )
         for place, text in sorted(places(endpoint.config) - places(before or {}))
         if not text.startswith(f"{settings.SITE_URL}/")
+    ]
+    told = {problem.pointer.split("/")[1] for problem in found}
+    found += [
+        Problem(f"config/{name}", f"{name}: this is the operator's to set, and to take away.")
+        for name in sorted(operators_settings(endpoint.engine) - told)
+        if endpoint.config.get(name) != (before or {}).get(name)
     ]
     if not found and before != endpoint.config and endpoint.config and not _is_remote(endpoint):
         found.append(Problem("config", "Engines on the server's own machines are set up by the operator."))

@@ -76,7 +76,7 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
 
     Raises Invalid as `create` does, and Conflict when the lane is to change while pictures are on their way.
     """
-    endpoint = _lock(endpoint_id, by)
+    endpoint = lock(endpoint_id, by)
     _ensure_known(fields)
     before = {name: getattr(endpoint, name) for name in CHANGEABLE}
     for name, value in fields.items():
@@ -99,7 +99,7 @@ def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, 
 
     config: where the receiver changes together with it, the settings from now on. Raises Invalid.
     """
-    endpoint = _lock(endpoint_id, by)
+    endpoint = lock(endpoint_id, by)
     before = endpoint.config
     if config is not None:
         endpoint.config = dict(config)
@@ -114,7 +114,7 @@ def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, 
 @transaction.atomic
 def set_enabled(*, endpoint_id: int, by: User, is_enabled: bool) -> Endpoint:
     """Switch an endpoint on or off. Off, it is offered to nobody; what is queued for it waits or goes elsewhere."""
-    endpoint = _lock(endpoint_id, by)
+    endpoint = lock(endpoint_id, by)
     if endpoint.is_enabled != is_enabled:
         endpoint.is_enabled = is_enabled
         endpoint.save(update_fields=["is_enabled"])
@@ -130,7 +130,7 @@ def try_again(*, endpoint_id: int, by: User) -> int:
 
     The breaker is half open: one order decides. Of paused runs nothing is queued before they go on.
     """
-    endpoint = _lock(endpoint_id, by)
+    endpoint = lock(endpoint_id, by)
     forgiven = {"open_until": None, "resume_at": None, "trips": 0, "last_error_kind": ""}
     standing = EndpointStanding.objects.filter(pk=endpoint.pk)
     standing.update(**forgiven)
@@ -160,7 +160,7 @@ def _require(by: User, brand: Brand | None) -> None:
         raise NotAllowed("An endpoint that serves all brands is the operators' to change.")
 
 
-def _lock(endpoint_id: int, by: User) -> Endpoint:
+def lock(endpoint_id: int, by: User) -> Endpoint:
     """The endpoint, its row locked. NotFound for what the person must not know of."""
     rows = Endpoint.objects.select_for_update(of=("self",)).filter(pk=endpoint_id).select_related("brand")
     if not by.is_superuser:
@@ -192,6 +192,11 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
     if added := endpoint_rules.places(endpoint.config) - endpoint_rules.places(before):
         where, text = sorted(added)[0]
         message = f"The kept secret would be sent to {text[:120]}. Enter it again together with the new {where}."
+        raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
+    if "base_url" in before and "base_url" not in endpoint.config:
+        message = (
+            "The kept secret would be sent to the service's usual address. Enter it again together with this change."
+        )
         raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
 
 

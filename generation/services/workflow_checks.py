@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import django_rq
@@ -19,7 +19,7 @@ from rq.exceptions import NoSuchJobError
 from rq.job import Job as Message
 
 from campaigns.encryption import Unreadable
-from campaigns.errors import Conflict
+from campaigns.errors import Conflict, Invalid
 from campaigns.models import User
 from generation.engines import base as engines
 from generation.engines.comfyui_graph import Workflow
@@ -112,7 +112,11 @@ def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
     told: Mapping[str, Mapping[str, Any]] = health.facts.get("servers", {})
     ranges = next((one["ranges"] for one in told.values() if one["is_ok"]), None)
     if ranges is not None:
-        workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges)
+        try:
+            workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges)
+        except Invalid as refusal:
+            words = " ".join(problem.message for problem in refusal.problems)
+            health = replace(health, message=f"{health.message} The limits of its inputs cannot be kept: {words}")
     servers = [
         {"name": name, **{key: one.get(key) for key in ("is_ok", "problems", "version", "devices")}}
         for name, one in told.items()

@@ -115,7 +115,8 @@ class EndpointForm(forms.Form):
         self.endpoint = endpoint
         for name, one in self.settings.items():
             self.fields[name] = setting_fields.field(one, initial[name])
-            self.fields[name].disabled = one.is_operators and not is_operator
+            self.fields[name].disabled = not is_operator and (one.is_operators or self.engine in settings.LOCAL)
+        self.fields["config"].disabled = not is_operator and self.engine in settings.LOCAL
         if self.settings and not others:
             del self.fields["config"]
         if endpoint is not None and endpoint.sealed_secret and is_operator:
@@ -169,12 +170,22 @@ class EndpointForm(forms.Form):
         return config
 
     def clean(self) -> dict[str, Any]:
-        """With the config put together: what pages of their own write, what has fields, and the others."""
+        """With the config put together: what pages of their own write, what has fields, and the others. Where a field
+        was not touched, its setting stays what it was, to the type."""
         given = super().clean() or {}
+        kept = self.endpoint.config if self.endpoint else {}
         config = {**_own(self.endpoint), **given.get("config", {})}
         for name, setting in self.settings.items():
+            text = given.pop(name, "")
+            if (
+                setting.name in kept
+                and text == self.initial[name]
+                and (self.fields[name].disabled or text or kept[setting.name] == [])
+            ):
+                config[setting.name] = kept[setting.name]
+                continue
             try:
-                value = setting_fields.value(setting, given.pop(name, ""))
+                value = setting_fields.value(setting, text)
             except ValueError as error:
                 self.add_error(name, str(error))
             else:

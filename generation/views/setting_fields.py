@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any, Final
 
 from django import forms
@@ -12,6 +13,8 @@ from generation.engines.settings import Kind, Setting
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
 _WIDE: Final = (Kind.JSON, Kind.LINES)
 _MOST_ROWS: Final = 16
+_YES_NO: Final = {"true": "Yes", "false": "No"}
+_GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
 
 
 def field(setting: Setting, shown: str = "") -> forms.Field:
@@ -20,10 +23,10 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
     usual = f"As usual: {setting.usual}" if setting.usual else "As usual"
     hints = {"placeholder": setting.usual or setting.example, "autocomplete": "off"}
     match setting.kind:
-        case Kind.SWITCH:
-            return forms.ChoiceField(choices=[("", usual), ("true", "Yes"), ("false", "No")], **common)
-        case Kind.CHOICE:
-            return forms.ChoiceField(choices=[("", usual), *((one, one) for one in setting.choices)], **common)
+        case Kind.SWITCH | Kind.CHOICE:
+            known = {"": usual, **(_YES_NO if setting.kind == Kind.SWITCH else {one: one for one in setting.choices})}
+            # What is kept and no choice is posted back as it is, to be refused and not to be lost.
+            return forms.ChoiceField(choices=list({shown: shown, **known}.items()), **common)
         case Kind.NUMBER | Kind.WHOLE:
             # What it may be is judged with the other settings, not by the browser.
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
@@ -41,8 +44,10 @@ def is_wide(setting: Setting) -> bool:
 
 def text(setting: Setting, value: Any) -> str:
     """A value of the config as its field shows it; what is of another kind than it should be is shown as JSON."""
-    if value is None or isinstance(value, str):
+    if value is None or (isinstance(value, str) and setting.kind != Kind.ANY):
         return value or ""
+    if isinstance(value, str):
+        return value if _word(value) == value else json.dumps(value)
     if setting.kind == Kind.LINES and isinstance(value, list) and all(isinstance(one, str) for one in value):
         return "\n".join(value)
     return json.dumps(value, indent=2 if is_wide(setting) else None, ensure_ascii=False)
@@ -57,6 +62,8 @@ def value(setting: Setting, given: str) -> Any:
         case Kind.SWITCH:
             return given == "true"
         case Kind.NUMBER | Kind.WHOLE:
+            if _GROUPED.fullmatch(given):
+                raise ValueError(f"{given} can be read in two ways; write it without the comma.")
             try:
                 number = float(given.replace(",", "."))
             except ValueError:
@@ -74,13 +81,22 @@ def value(setting: Setting, given: str) -> Any:
 def from_json(text: str) -> Any:
     """Raises ValueError with a sentence that says where."""
     try:
-        return json.loads(text)
+        plain = json.loads(text, parse_constant=_no_number)
     except json.JSONDecodeError as error:
         raise ValueError(f"This is no JSON: {error.msg} at line {error.lineno}, character {error.colno}.") from None
+    except RecursionError:
+        raise ValueError("This is nested too deeply.") from None
+    if "\\u0000" in json.dumps(plain):
+        raise ValueError("This holds a character, NUL, that cannot be kept.")
+    return plain
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is no number that JSON has.")
 
 
 def _word(text: str) -> Any:
     try:
-        return json.loads(text)
-    except json.JSONDecodeError:
+        return from_json(text)
+    except ValueError:
         return text

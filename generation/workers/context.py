@@ -111,7 +111,7 @@ def _build(endpoint: Endpoint) -> engines.Engine:
     try:
         config = endpoint.config
         if endpoint.lane != Lane.CLOUD:  # an engine on this machine fills up its batches to the endpoint's size
-            config = {"batch_size": endpoint.batch_size, **config}
+            config = {**config, "batch_size": endpoint.batch_size}
         return engines.build(endpoint.engine, config, endpoint.secret)
     except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
         raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
