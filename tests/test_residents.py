@@ -37,6 +37,19 @@ class Admitted:
         monkeypatch.setattr(residents.residents, "admit", noted)
 
 
+def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Whole:
+        def unload(self) -> None:
+            raise AssertionError("there is room")
+
+    free = residents.Residents()
+    monkeypatch.setattr(residents, "free_bytes", lambda device: 100)
+    first, second = Whole(), Whole()
+    assert isinstance(first, residents.Resident)
+    for one in (first, second):
+        free.admit(one, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
+
+
 def held_bytes(loaded: Any) -> int:
     """What the networks of a pipeline, its ControlNets and its refiner take."""
     networks = [*loaded.text.components.values(), *loaded.controlnets.values()]

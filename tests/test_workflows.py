@@ -267,6 +267,16 @@ def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_check_answers_although_a_setting_from_before_is_known_no_more(brand, lead, clean_redis):
+    with serving(ComfyServer()) as good:
+        one = uploaded(brand, lead, good.url)
+        Endpoint.objects.filter(pk=one.pk).update(config={**one.config, "max_sides": 512})
+        said = checked(one, lead)
+    assert said.is_ok and "cannot be kept" in said.message and "Did you mean 'max_side'?" in said.message
+    assert "ranges" not in one.config
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_check_reaches_a_server_that_wants_the_secret(brand, lead, clean_redis):
     with serving(ComfyServer(token="Bearer s3cret")) as server:
         one = uploaded(brand, lead, server.url)

@@ -61,7 +61,7 @@ class Diffusers:
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
     threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
-    tier, compile, compile_mode, shapes, batch_size, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
+    tier, compile, compile_mode, shapes, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
     overlap: decode beside the next batch; true on CUDA. warm_up: load and compile when the worker starts.
     reserve_bytes: working memory beside the weights; memory_limit_bytes: for all models of the process together.
     loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
