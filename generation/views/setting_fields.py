@@ -26,7 +26,8 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
         case Kind.SWITCH | Kind.CHOICE:
             known = {"": usual, **(_YES_NO if setting.kind == Kind.SWITCH else {one: one for one in setting.choices})}
             # What is kept and no choice is posted back as it is, to be refused and not to be lost.
-            return forms.ChoiceField(choices=list({shown: shown, **known}.items()), **common)
+            known.setdefault(shown, shown)
+            return forms.ChoiceField(choices=list(known.items()), **common)
         case Kind.NUMBER | Kind.WHOLE:
             # What it may be is judged with the other settings, not by the browser.
             return forms.CharField(widget=forms.TextInput({**hints, "inputmode": "decimal"}), **common)
