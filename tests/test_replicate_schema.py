@@ -185,7 +185,7 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
         "fixed": {"num_outputs": 1, "megapixels": "1"},
         "images": {"mask": "mask"},
     }
-    assert offer(known, {"inputs": ours}, "The model has no input mask.") == {
+    assert offer(known, {"inputs": ours}, fits=False) == {
         "inputs": {
             "prompt": "prompt",
             "width": "width",
@@ -203,10 +203,10 @@ def test_what_somebody_wrote_is_mended_and_not_replaced() -> None:
 
 def test_only_an_endpoint_that_does_not_fit_or_says_nothing_gets_a_suggestion() -> None:
     known = described(prompt={"type": "string"}, seed={"type": "integer"})
-    assert offer(known, {}, "") == {"inputs": {"prompt": "prompt", "seed": "seed"}}
-    assert offer(known, {"inputs": {"prompt": "prompt"}}, "") == {}, "somebody's own choice"
-    assert offer(known, {"inputs": {"prompt": "words"}}, "no input words") != {}
-    assert offer(known, {"inputs": {"prompt": "prompt", "seed": "seed"}}, "it needs more") == {}, "nothing new"
+    assert offer(known, {}, fits=True) == {"inputs": {"prompt": "prompt", "seed": "seed"}}
+    assert offer(known, {"inputs": {"prompt": "prompt"}}, fits=True) == {}, "somebody's own choice"
+    assert offer(known, {"inputs": {"prompt": "words"}}, fits=False) != {}
+    assert offer(known, {"inputs": {"prompt": "prompt", "seed": "seed"}}, fits=False) == {}, "nothing new"
 
 
 def test_what_is_suggested_is_what_the_service_takes() -> None:

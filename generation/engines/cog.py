@@ -98,15 +98,17 @@ class Cog:
         except EngineError as error:
             return Health(False, error.message)
         status = str(told.get("status", "UNKNOWN"))
-        facts = {"status": status, **_mapping(told.get("version"))}
+        facts = {"status": status, **service.mapping_of(told.get("version"))}
         if status not in _WELL:
             words = _STATES.get(status, f"it says {status}")
-            why = str(told.get("user_healthcheck_error") or _mapping(told.get("setup")).get("logs") or "")[-500:]
+            why = str(told.get("user_healthcheck_error") or service.mapping_of(told.get("setup")).get("logs") or "")[
+                -500:
+            ]
             return Health(False, f"{self.service.host} cannot work: {words}. {why}".strip(), facts)
         known = replicate_schema.inputs(schema)
         problem = replicate_schema.problem(known, self.inputs.names)
         words = problem or f"{self.service.host} is {status.lower()}."
-        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, problem))
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -180,13 +182,9 @@ class Cog:
         response = self.service.ask("GET", path)
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
-        return _mapping(service.json_of(response, self.service.host))
+        return service.mapping_of(service.json_of(response, self.service.host))
 
 
 def prediction_id_of(marker: str) -> str:
     """The marker's UUID as Cog advises: base32, lower case, without padding, 26 characters."""
     return base64.b32encode(UUID(marker).bytes).decode().lower().rstrip("=")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

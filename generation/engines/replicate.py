@@ -125,7 +125,7 @@ class Replicate:
         known = replicate_schema.inputs(model)
         problem = replicate_schema.problem(known, self.inputs.names)
         words = problem or f"The account {facts['account']} may order here."
-        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, problem))
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
 
     # -- orders ----------------------------------------------------------------------------------------------------
 

@@ -54,12 +54,12 @@ def standing(
     outputs = tuple(outputs_of(prediction.get("output"))) if error is None else ()
     if error is None and not outputs:
         error = _without_picture(prediction)
-    metrics = _mapping(prediction.get("metrics"))
+    metrics = service.mapping_of(prediction.get("metrics"))
     seconds = _number(metrics.get("predict_time"))
     usage = {"seconds": seconds} if seconds is not None else {}
     if outputs:
         usage["images"] = float(len(outputs))
-    seed = _mapping(prediction.get("input")).get(seed_input) if seed_input else None
+    seed = service.mapping_of(prediction.get("input")).get(seed_input) if seed_input else None
     return Result(
         0,
         None,
@@ -231,13 +231,9 @@ def _detail(body: Mapping[str, Any]) -> str:
 
 def _json(response: httpx.Response) -> Mapping[str, Any]:
     try:
-        return _mapping(response.json())
+        return service.mapping_of(response.json())
     except ValueError:
         return {}
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
 
 
 def _number(value: Any) -> float | None:

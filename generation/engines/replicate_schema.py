@@ -11,6 +11,8 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+from generation.engines.service import mapping_of
+
 _RATIO = re.compile(r"[1-9]\d*(?:\.\d+)?:[1-9]\d*(?:\.\d+)?")
 MOST_INPUTS: Final = 200
 LONGEST: Final = 100
@@ -64,18 +66,18 @@ class Input:
 def inputs(model: Mapping[str, Any]) -> tuple[Input, ...]:
     """A model's inputs in their order, from its OpenAPI schema: of a Cog server as it is, of Replicate inside a
     version, a model or a deployment. Empty where there is none."""
-    version = _mapping(model.get("latest_version"))
-    schema = _mapping(model.get("openapi_schema") or version.get("openapi_schema") or model)
-    parts = _mapping(_mapping(schema.get("components")).get("schemas"))
-    whole = _mapping(parts.get("Input"))
+    version = mapping_of(model.get("latest_version"))
+    schema = mapping_of(model.get("openapi_schema") or version.get("openapi_schema") or model)
+    parts = mapping_of(mapping_of(schema.get("components")).get("schemas"))
+    whole = mapping_of(parts.get("Input"))
     needed = _list(whole.get("required"))
-    given = [(name, _resolved(_mapping(one), parts)) for name, one in _mapping(whole.get("properties")).items()]
+    given = [(name, _resolved(mapping_of(one), parts)) for name, one in mapping_of(whole.get("properties")).items()]
     given.sort(key=lambda pair: _number(pair[1].get("x-order"), float("inf")))
     return tuple(
         Input(
             name=name,
             type=str(one.get("type") or ""),
-            format=str(one.get("format") or _mapping(one.get("items")).get("format") or ""),
+            format=str(one.get("format") or mapping_of(one.get("items")).get("format") or ""),
             choices=tuple(_choices(_list(one.get("enum"))))[:MOST_INPUTS],
             minimum=_number(one.get("minimum")),
             maximum=_number(one.get("maximum")),
@@ -98,11 +100,11 @@ def problem(known: Collection[Input], named: Collection[str]) -> str:
     return ""
 
 
-def offer(known: Sequence[Input], config: Mapping[str, Any], problem: str) -> dict[str, Any]:
+def offer(known: Sequence[Input], config: Mapping[str, Any], *, fits: bool) -> dict[str, Any]:
     """Settings that would fit the model, where the endpoint's do not or say nothing: {} or {"inputs": …}."""
     given = config.get("inputs") or {}
-    inputs = _mended(given, known) if problem or not given else {}
-    return {"inputs": inputs} if inputs and inputs != given else {}
+    mended = {} if fits and given else _mended(given, known)
+    return {"inputs": mended} if mended and mended != given else {}
 
 
 def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
@@ -111,7 +113,7 @@ def _mended(given: Mapping[str, Any], known: Sequence[Input]) -> dict[str, Any]:
     fresh = suggested(known)
     if not fresh:
         return {}
-    groups = {group: dict(_mapping(given.get(group))) for group in ("images", "parameters", "fixed")}
+    groups = {group: dict(mapping_of(given.get(group))) for group in ("images", "parameters", "fixed")}
     kept = {ours: value for ours, value in given.items() if ours not in groups and _theirs(value) in names}
     groups["fixed"] = {name: value for name, value in groups["fixed"].items() if name in names}
     for group in ("images", "parameters"):
@@ -199,8 +201,8 @@ def _resolved(one: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Any
     """An input with what it refers to: `$ref`, or the one schema of `allOf`, or the one of `anyOf` that is not null."""
     whole = dict(one)
     for other in (one, *_list(one.get("allOf")), *_list(one.get("anyOf"))):
-        other = _mapping(other)
-        target = _mapping(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
+        other = mapping_of(other)
+        target = mapping_of(parts.get(str(other.get("$ref") or "").rpartition("/")[2]))
         for source in (other, target):
             if source.get("type") != "null":
                 whole = {**source, **whole}
@@ -219,7 +221,3 @@ def _number(value: Any, otherwise: Any = None) -> Any:
 
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

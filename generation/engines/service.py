@@ -214,6 +214,11 @@ def json_of(response: httpx.Response, name: str) -> Any:
         raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000]) from error
 
 
+def mapping_of(value: Any) -> Mapping[str, Any]:
+    """What came as JSON, if it is an object, else {}."""
+    return value if isinstance(value, Mapping) else {}
+
+
 def pixels_of(data: bytes) -> Pixels:
     """A fetched picture decoded, once: height × width × 3|4, sRGB. EngineError of kind TRANSIENT: it may be cut off."""
     try:

@@ -250,7 +250,7 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
 }
 """By engine, in the order of the form."""
 
-_ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
+ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
     "comfyui": frozenset({"workflow", "workflow_name", "inputs", "output_node", "ranges"}),
 }
 """What a page of its own writes."""
@@ -281,7 +281,7 @@ def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]
         if name in known:
             if sentence := known[name].problem(value):
                 yield name, sentence
-        elif name not in _ELSEWHERE.get(engine, ()):
+        elif name not in ELSEWHERE.get(engine, ()):
             near = get_close_matches(name, known, n=1)
             hint = f"Did you mean {near[0]!r}?" if near else f"It has {', '.join(sorted(known))}."
             yield name, f"The engine {engine} has no setting {name!r}. {hint}"

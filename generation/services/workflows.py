@@ -13,6 +13,7 @@ from campaigns.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from campaigns.models import User
 from generation.engines import comfyui_marks
 from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse, read, saving_nodes
+from generation.engines.settings import ELSEWHERE
 from generation.models import Endpoint
 from generation.services import endpoints
 
@@ -20,8 +21,6 @@ ENGINE: Final = "comfyui"
 MOST_BYTES: Final = 32 * 1024 * 1024
 """Of a picture that carries its workflow; endpoints limits what is kept."""
 MOST_JSON_BYTES: Final = 1024 * 1024
-#: Of the config what belongs to one uploaded file.
-OWN: Final = ("workflow", "workflow_name", "inputs", "output_node", "ranges")
 
 
 @transaction.atomic
@@ -40,7 +39,7 @@ def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoi
         Workflow.of({"workflow": graph, "inputs": inputs, "output_node": saving[-1] if saving else ""})
     except NotAWorkflow as error:
         raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
-    config = {name: value for name, value in endpoint.config.items() if name not in OWN}
+    config = {name: value for name, value in endpoint.config.items() if name not in ELSEWHERE[ENGINE]}
     config |= {"workflow": graph, "workflow_name": PurePath(file_name).stem[:80] or "workflow", "inputs": inputs}
     if len(saving) > 1:
         config["output_node"] = saving[-1]

@@ -17,7 +17,6 @@ from generation.engines import base as engines
 from generation.engines import settings
 from generation.models import Endpoint
 from generation.selectors.endpoint_cards import ENGINES
-from generation.services import workflows
 from generation.views import setting_fields
 
 LANES: Final = [
@@ -44,18 +43,10 @@ class Group:
         return any(field.errors or field.value() for field in self.seldom)
 
 
-@dataclass(frozen=True)
-class EngineOffer:
-    """An engine that an endpoint may be set up with."""
-
-    name: str
-    label: str
-
-
-def offered_engines(*, is_operator: bool) -> list[EngineOffer]:
-    """Those that this person can set up, by name."""
+def offered_engines(*, is_operator: bool) -> dict[str, str]:
+    """Those that this person can set up an endpoint with: what each is called, by name."""
     names = [one for one in engines.names() if is_operator or one not in settings.OPERATORS]
-    return [EngineOffer(one, ENGINES.get(one, one)) for one in names]
+    return {one: ENGINES.get(one, one) for one in names}
 
 
 class EndpointForm(forms.Form):
@@ -240,9 +231,10 @@ def _secret(label: str, *, is_required: bool) -> forms.CharField:
 
 def _own(endpoint: Endpoint | None) -> Mapping[str, Any]:
     """The settings that a page of their own writes: an uploaded workflow and its marks."""
-    if endpoint is None or endpoint.engine != workflows.ENGINE:
+    if endpoint is None:
         return {}
-    return {name: endpoint.config[name] for name in workflows.OWN if name in endpoint.config}
+    names = settings.ELSEWHERE.get(endpoint.engine, frozenset())
+    return {name: value for name, value in endpoint.config.items() if name in names}
 
 
 def _initial(endpoint: Endpoint) -> dict[str, Any]:

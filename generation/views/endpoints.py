@@ -52,7 +52,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
     is_operator = request.user.is_superuser
     offered = offered_engines(is_operator=is_operator)
     engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
-    if engine not in {one.name for one in offered}:
+    if engine not in offered:
         raise NotFound(f"There is no engine {engine!r} that you could set up.")
     posted = EndpointForm(request.POST, engine=engine, is_operator=is_operator) if request.method == "POST" else None
     secret = SecretForm(request.POST if posted else None, is_required=False)
