@@ -134,9 +134,9 @@ class EndpointForm(forms.Form):
             del self.fields[name]
 
     def groups(self) -> list[Group]:
-        """In the order of the page, wide fields last; what is empty and not this person's to set is left out."""
+        """In the order of the page, JSON last; what is empty and not this person's to set is left out."""
         shown = [name for name in self.settings if not self.fields[name].disabled or self[name].value()]
-        shown.sort(key=lambda name: setting_fields.is_wide(self.settings[name]))
+        shown.sort(key=lambda name: self.settings[name].kind == settings.Kind.JSON)
         seldom = [name for name in shown if self.settings[name].is_seldom]
         named = {
             "": ("name", "slug", "lane", "is_shared"),

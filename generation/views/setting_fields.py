@@ -11,7 +11,6 @@ from django import forms
 from generation.engines.settings import Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
-_WIDE: Final = (Kind.JSON, Kind.LINES)
 _MOST_ROWS: Final = 16
 _YES_NO: Final = {"true": "Yes", "false": "No"}
 _GROUPED = re.compile(r"-?\d{1,3}(,\d{3})+(\.\d+)?")
@@ -39,10 +38,6 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
     return forms.CharField(widget=forms.TextInput(hints), **common)
 
 
-def is_wide(setting: Setting) -> bool:
-    return setting.kind in _WIDE
-
-
 def text(setting: Setting, value: Any) -> str:
     """A value of the config as its field shows it; what is of another kind than it should be is shown as JSON."""
     if value is None or (isinstance(value, str) and setting.kind != Kind.ANY):
@@ -51,7 +46,7 @@ def text(setting: Setting, value: Any) -> str:
         return value if _word(value) == value else json.dumps(value)
     if setting.kind == Kind.LINES and isinstance(value, list) and all(isinstance(one, str) for one in value):
         return "\n".join(value)
-    return json.dumps(value, indent=2 if is_wide(setting) else None, ensure_ascii=False)
+    return json.dumps(value, indent=2 if setting.kind in (Kind.JSON, Kind.LINES) else None, ensure_ascii=False)
 
 
 def value(setting: Setting, given: str) -> Any:
