@@ -232,6 +232,7 @@ def up() -> None:
                 print(f"Port {wanted} is taken.")
             if answers(host, port, seconds=60):
                 print(f"Proofline is at {os.environ['SITE_URL']}. Ctrl-C stops it.", flush=True)
+                subprocess.run(manage("first_account"), cwd=env.ROOT, stdin=subprocess.DEVNULL)
             while True:
                 line.tend()
                 time.sleep(0.5)
