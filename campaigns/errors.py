@@ -48,6 +48,13 @@ class NotFound(DomainError):
     title = "Not found"
 
 
+class StorageFailed(DomainError):
+    """The disk or bucket that keeps the files refuses to store one. What is stored can still be read."""
+
+    status = 503
+    title = "Files cannot be stored now"
+
+
 class Conflict(DomainError):
     """Somebody was first, or the object is in a state that does not permit the move."""
 

@@ -201,6 +201,7 @@ USE_TZ = True
 
 PROOFLINE: dict[str, Any] = {
     "lease_seconds": env.number("PROOFLINE_LEASE_SECONDS", 60),
+    "storage_seconds": env.number("PROOFLINE_STORAGE_SECONDS", 600),
     "slice_seconds": env.number("PROOFLINE_SLICE_SECONDS", 30),
     "quantum_seconds": env.number("PROOFLINE_QUANTUM_SECONDS", 60),
     "undo_seconds": env.number("PROOFLINE_UNDO_SECONDS", 30),

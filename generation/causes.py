@@ -122,6 +122,14 @@ _ALL = (
         Mend.AGAIN,
     ),
     Cause(
+        "storage",
+        "disk full",
+        "stop",
+        "These were made and could not be stored; the words below say why. Nothing else is lost. When somebody has "
+        "made room, try again.",
+        Mend.AGAIN,
+    ),
+    Cause(
         "rejected_before",
         "seen before",
         "undo",

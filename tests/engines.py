@@ -40,7 +40,8 @@ def ready_pixels(seed: int, width: int, height: int, *, grain: float = 3.0) -> P
 class Ready:
     """Returns pictures made per seed, or shifted copies of `config["pictures"]` ones made beforehand.
 
-    config["seconds"]: time that each image takes. config["fails"]: {prompt: error kind} raised for that prompt.
+    config["seconds"]: time that each image takes. config["fails"]: {prompt: error kind} raised for that prompt; "crash"
+    is an exception that the engine did not expect and that ends its whole batch.
     """
 
     name = "ready"
@@ -74,6 +75,8 @@ class Ready:
                 continue
             time.sleep(float(self.config.get("seconds", 0)))
             kind = self.config.get("fails", {}).get(task.spec.prompt)
+            if kind == "crash":
+                raise ValueError("cannot decode this input")
             if kind:
                 yield Result(task.id, None, error=EngineError(ErrorKind(kind), f"The engine said {kind}."))
                 continue

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+import structlog
 from django.db import transaction
 
 from campaigns.access import Action, require
@@ -26,6 +27,8 @@ from campaigns.selectors import photos as selectors
 from campaigns.selectors.photos import Wanted
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal, Taken
+
+log = structlog.get_logger(__name__)
 
 BATCH = 100
 """Photos written in one transaction, with one event."""
@@ -248,6 +251,9 @@ def _admitted(file: _File) -> intake.Photo | Refusal:
         return intake.admit(file.read())
     except (intake.Refused, OSError, zipfile.BadZipFile, RuntimeError) as error:
         return Refusal(file.name, str(error) or "The file could not be read.")
+    except Exception:  # of the decoders: one file of a stranger must not cost all others of the archive
+        log.exception("photo.failed")
+        return Refusal(file.name, "The picture is damaged in a way that cannot be read; export it again.")
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[_File]:

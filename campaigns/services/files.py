@@ -6,6 +6,7 @@ people see as a file's name is decided elsewhere; which rows name a file is the 
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import tempfile
@@ -18,13 +19,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from botocore.exceptions import BotoCoreError, ClientError
 from django.conf import settings
 from django.core import signing
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, default_storage
 from django.http import FileResponse, HttpResponse
 
-from campaigns.errors import NotAllowed, NotFound
+from campaigns.errors import NotAllowed, NotFound, StorageFailed
 
 PREFIX = "sha256/"
 TEMPORARY = "tmp/"
@@ -40,6 +42,15 @@ MEDIA_TYPES = {
     "csv": "text/csv; charset=utf-8",
     "zip": "application/zip",
 }
+CAUSES = {
+    errno.ENOSPC: "The disk that keeps the files is full. Somebody has to make room on it.",
+    errno.EDQUOT: "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota.",
+    errno.EROFS: "The disk that keeps the files is read-only. Somebody has to make it writable.",
+    errno.EACCES: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
+    errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
+    errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
+}
+"""Why a write failed, by the system's error number, for people who do not know our folders."""
 _SALT = "proofline.files"
 _PIECE = 1 << 20
 
@@ -81,20 +92,25 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
 
     durable: on disk, fsync before the rename; say False for what can be made again, such as thumbnails. A reader never
     sees half a file either way. sha256: spares the hashing when the caller has just done it.
+    Raises StorageFailed, with the cause, where it cannot be written; nothing of it is left then.
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
-    if isinstance(default_storage, FileSystemStorage):
-        _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
-    elif not _is_fresh(key, len(data)):
-        default_storage.save(key, ContentFile(data))
+    with _writing():
+        if isinstance(default_storage, FileSystemStorage):
+            _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
+        elif not _is_fresh(key, len(data)):
+            default_storage.save(key, ContentFile(data))
     return Stored(key, digest, len(data))
 
 
 def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
-    """Store what a stream holds, from where it stands, a piece at a time; TooLarge beyond `max_bytes`."""
+    """Store what a stream holds, from where it stands, a piece at a time.
+
+    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, where it cannot be written.
+    """
     digest, size = hashlib.sha256(), 0
-    with _spool() as spool:
+    with _writing(), _spool() as spool:
         while piece := stream.read(_PIECE):
             size += len(piece)
             if size > max_bytes:
@@ -108,6 +124,21 @@ def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
             spool.seek(0)
             default_storage.save(key, File(spool))
     return Stored(key, digest.hexdigest(), size)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Turn what the disk or the bucket answers to a write into StorageFailed."""
+    try:
+        yield
+    except OSError as error:
+        cause = CAUSES.get(error.errno or 0, f"The disk that keeps the files refuses to store one ({error.strerror}).")
+        raise StorageFailed(cause) from error
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "no code")
+        raise StorageFailed(f"The bucket that keeps the files refuses to store one ({code}).") from error
+    except BotoCoreError as error:
+        raise StorageFailed("The bucket that keeps the files does not answer.") from error
 
 
 @contextmanager
@@ -260,6 +291,10 @@ def _is_there(path: Path, size: int) -> bool:
         os.utime(path)
     except FileNotFoundError:
         return False
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # No sweeper can remove it from a read-only disk either.
     return True
 
 

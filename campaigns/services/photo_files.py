@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
+import structlog
 from django.db.models import Max
 
 from campaigns import events
@@ -18,6 +19,8 @@ from campaigns.models import Brand, Cutout, ReferencePhoto, User
 from campaigns.photos import cutout, intake
 from campaigns.selectors import photos as selectors
 from campaigns.services import files
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,10 +61,14 @@ def take(photo: intake.Photo, known: Cut | None = None) -> Taken:
     if cut is None:
         try:
             made = cutout.cut_out(photo.pixels)
+            encoded = cutout.to_png(made.rgba)
         except cutout.NoProduct as error:
             notes.append(str(error))
+        except Exception:  # of the libraries: the photo itself is good, and the others of its batch wait
+            log.exception("cutout.failed")
+            notes.append("The product could not be cut out of this photo. Mark it by hand, or add another photo.")
         else:
-            png = files.put(cutout.to_png(made.rgba), suffix="png")
+            png = files.put(encoded, suffix="png")
             cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box))
     if cut is not None and cut.confidence < cutout.DOUBTFUL:
         notes.append(

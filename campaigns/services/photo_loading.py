@@ -13,14 +13,15 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 
-from django.db import connection, transaction
+import structlog
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
 from campaigns import events, fetching
 from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
 from campaigns.crews import Crew
-from campaigns.errors import Conflict
+from campaigns.errors import Conflict, StorageFailed
 from campaigns.models import Brand, ReferencePhoto, User
 from campaigns.photos import intake
 from campaigns.services import outside, photo_files, photos
@@ -34,6 +35,11 @@ LEASE = timedelta(minutes=5)
 THREADS = 4
 PER_HOST = 2
 """A shop's server also serves its customers."""
+
+STORAGE_WAIT_SECONDS = 300.0
+"""How long a fetched photo that could not be stored waits before it is fetched again."""
+
+log = structlog.get_logger(__name__)
 
 _ADDRESS = re.compile(r"https?://([^/?#:]*)", re.IGNORECASE)
 _crew = Crew("photos", THREADS)
@@ -128,7 +134,26 @@ def load(claimed: Claimed) -> None:
     except fetching.Refused as refusal:
         _put_off(claimed, refusal)
         return
-    photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
+    try:
+        photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
+    except StorageFailed as error:
+        _wait_for_storage(claimed, error)
+    except DatabaseError:
+        raise  # not the photo's fault: it is due again when its claim has run out
+    except Exception:
+        log.exception("photo.failed", photo=claimed.photo_id)
+        _put_off(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
+
+
+def _wait_for_storage(claimed: Claimed, error: StorageFailed) -> None:
+    """The disk is full: the photo waits, and this attempt does not count."""
+    ReferencePhoto.objects.filter(
+        pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
+    ).update(
+        fetch_attempts=claimed.attempt - 1,
+        next_fetch_at=timezone.now() + timedelta(seconds=STORAGE_WAIT_SECONDS),
+        notes=[error.message],
+    )
 
 
 @transaction.atomic

@@ -42,6 +42,7 @@ class ErrorKind(StrEnum):
     MODERATION = "moderation"  # to a person
     INPUT = "input"  # to a person
     QUOTA = "quota"  # account empty or credentials refused: hold the endpoint, tell the operator
+    STORAGE = "storage"  # made, and the disk or bucket refuses it: the run pauses until somebody has made room
     CANCELLED = "cancelled"
 
 

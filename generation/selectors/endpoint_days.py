@@ -34,6 +34,7 @@ FOLLOWS: Final = {
     ErrorKind.DOUBT: "It may have been paid for; whether it is ordered again is the endpoint’s policy.",
     ErrorKind.MODERATION: "The wording or the picture has to change; it goes to a person.",
     ErrorKind.INPUT: "The order cannot be carried out as it is; it goes to a person.",
+    ErrorKind.STORAGE: "It goes on when somebody has made room for files and resumed the run.",
     ErrorKind.QUOTA: "Everything for this endpoint waits until the account is filled or the key is right.",
 }
 

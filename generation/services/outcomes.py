@@ -58,11 +58,15 @@ def _hold(job_id: int, token: uuid.UUID) -> Job | None:
 
 def _end(job: Job, status: str, **fields: Any) -> None:
     JOB.ensure(JobState.RUNNING, status)
-    if status == JobState.QUEUED and Run.objects.filter(pk=job.run_id, state=RunState.PAUSED).exists():
+    if status == JobState.QUEUED and _is_paused(job.run_id):
         JOB.ensure(status, JobState.HELD)  # back to a queue that stands still
         status, fields = JobState.HELD, {**fields, "hold_reason": HoldReason.PAUSED}
     changes = {"status": status, "lease_token": None, "lease_expires_at": None, **fields}
     Job.objects.filter(pk=job.pk).update(**changes)
+
+
+def _is_paused(run_id: int) -> bool:
+    return Run.objects.filter(pk=run_id, state=RunState.PAUSED).exists()
 
 
 def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> bool:
@@ -165,6 +169,9 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             )
         elif error.kind == ErrorKind.QUOTA:
             _hold_endpoint(held, token, error)
+        elif error.kind == ErrorKind.STORAGE and _is_paused(held.run_id):
+            _close_attempt(held, token, AttemptOutcome.FAILED, error)
+            _end(held, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
         elif error.kind == ErrorKind.DOUBT:
             _hold_in_doubt(held, error, worker)
         else:

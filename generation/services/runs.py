@@ -190,6 +190,21 @@ def pause_if_unhealthy(run_id: int) -> bool:
         return True
 
 
+def pause_for_storage(run_id: int, reason: str) -> bool:
+    """Pause a running run whose images cannot be stored; True if this call did.
+
+    A sandbox run is never paused: whoever tries something out is told at once instead.
+    """
+    if not Run.objects.filter(pk=run_id, state=RunState.RUNNING).exclude(stage=Stage.SANDBOX).exists():
+        return False
+    with transaction.atomic():
+        run, campaign = lock(run_id)
+        if run.state != RunState.RUNNING:
+            return False
+        _pause(run, campaign, f"{reason} Then resume the run: nothing that was made is lost.", None)
+        return True
+
+
 # -- the parts -----------------------------------------------------------------------------------------------------
 
 

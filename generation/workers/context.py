@@ -14,6 +14,7 @@ import structlog
 from django.db import close_old_connections, connection
 
 from campaigns import encryption
+from campaigns.errors import NotFound
 from campaigns.services import files
 from generation.choices import Lane
 from generation.engines import base as engines
@@ -59,7 +60,13 @@ class WorkContext:
         self._cache = InputCache(INPUT_CACHE_BYTES)
 
     def load(self, ref: engines.ImageRef) -> bytes:
-        return self._cache.read(ref.key)
+        """Raises EngineError of kind INPUT where the file is missing, TRANSIENT where it cannot be read now."""
+        try:
+            return self._cache.read(ref.key)
+        except NotFound as error:
+            raise EngineError(ErrorKind.INPUT, error.message) from error
+        except OSError as error:
+            raise EngineError(ErrorKind.TRANSIENT, f"A stored file could not be read: {error.strerror}.") from error
 
     def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
         self._leases.note_progress(task_ids, step, steps)

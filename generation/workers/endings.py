@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any
 
 import structlog
 from django.conf import settings
@@ -12,6 +15,8 @@ from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
 from campaigns import faults
+from campaigns.errors import StorageFailed
+from campaigns.services import files
 from generation.choices import Outcome
 from generation.engines.base import EngineError, ErrorKind, Result
 from generation.services import outcomes, runs
@@ -22,21 +27,47 @@ from generation.workers.leases import Leases
 
 log = structlog.get_logger(__name__)
 
+STORAGE_PAUSE_SECONDS = 2.0
+"""How long to wait before a file that could not be stored is stored again."""
+
 
 class Endings:
     """Used by every thread of a worker process."""
 
-    def __init__(self, worker_name: str, leases: Leases) -> None:
+    def __init__(self, worker_name: str, leases: Leases, is_stopping: threading.Event) -> None:
         self.name = worker_name
         self._leases = leases
+        self._is_stopping = is_stopping
 
     def complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        made = product.develop_result(brief, result.arrived())
+        made = product.develop_result(brief, result.arrived(), put=self._put_for(job))
         faults.point("stored")
         self._end(job, claim, made)
 
     def reuse(self, job: ClaimedJob, claim: Claim, brief: Brief) -> None:
-        self._end(job, claim, product.develop_master(brief))
+        self._end(job, claim, product.develop_master(brief, put=self._put_for(job)))
+
+    def _put_for(self, job: ClaimedJob) -> product.Put:
+        """`files.put` that pauses the job's run while nothing can be stored, and keeps the image in memory meanwhile.
+
+        It may have been paid for, so it is given up only when PROOFLINE["storage_seconds"] have passed, the worker
+        stops or the job is cancelled: then EngineError of kind STORAGE. The full memory keeps the worker from making
+        more than it can store.
+        """
+
+        def put(data: bytes, **options: Any) -> files.Stored:
+            give_up_at = time.monotonic() + settings.PROOFLINE["storage_seconds"]
+            while True:
+                try:
+                    return files.put(data, **options)
+                except StorageFailed as error:
+                    log.warning("storage.failed", job=job.id, error=error.message)
+                    self.persist(partial(runs.pause_for_storage, job.run_id, error.message))
+                    is_over = time.monotonic() > give_up_at or job.id in self._leases.revoked()
+                    if is_over or self._is_stopping.wait(STORAGE_PAUSE_SECONDS):
+                        raise EngineError(ErrorKind.STORAGE, error.message) from error
+
+        return put
 
     def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
         self.persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))

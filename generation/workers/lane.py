@@ -28,6 +28,7 @@ log = structlog.get_logger(__name__)
 
 FINISHERS = 2
 """Threads that develop and store; they mostly run native code, which releases the interpreter lock."""
+NO_RESULT = "The engine ended without a word about this image."
 PLACES = 16
 """Pictures between the engine and the store: two batches of eight, so that one is drawn while the other is decoded."""
 
@@ -39,8 +40,8 @@ class LaneWorker:
         self.name = name
         self.lanes = tuple(lanes)
         self.leases = Leases(name, self.lanes)
-        self.endings = Endings(name, self.leases)
         self.is_stopping = threading.Event()
+        self.endings = Endings(name, self.leases, self.is_stopping)
         self._context = WorkContext(self.leases)
         self._engines = Engines()
         self._finishers = ThreadPoolExecutor(FINISHERS, "finish", initializer=None)
@@ -125,8 +126,8 @@ class LaneWorker:
             briefs = brief(claim.jobs, engine=endpoint.engine)
             self._end_without_engine(claim, todo, briefs, pending)
             if todo:
-                self._generate(claim, endpoint, todo, briefs, pending)
-            missing = EngineError(ErrorKind.TRANSIENT, "The engine ended without a word about this image.")
+                self._generate_or_part(claim, endpoint, todo, briefs, pending)
+            missing = EngineError(ErrorKind.TRANSIENT, NO_RESULT)
         except EngineError as error:
             missing = error
         except DatabaseError as error:
@@ -151,6 +152,32 @@ class LaneWorker:
                 self.endings.fail(
                     todo.pop(job.id), claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
                 )
+
+    def _generate_or_part(
+        self,
+        claim: Claim,
+        endpoint: Endpoint,
+        todo: dict[int, ClaimedJob],
+        briefs: Mapping[int, Brief],
+        pending: list[Future[None]],
+    ) -> None:
+        """Have the engine make `todo`; where it crashes, each job of the rest alone, so that one bad input spoils no
+        other job of its batch."""
+        try:
+            self._generate(claim, endpoint, todo, briefs, pending)
+            return
+        except (EngineError, DatabaseError):
+            raise
+        except Exception:
+            if len(todo) == 1:
+                raise
+            log.exception("engine.crashed", jobs=len(todo))
+        for job_id in list(todo):
+            alone = {job_id: todo.pop(job_id)}
+            with self.endings.guarding(alone[job_id], claim):
+                self._generate(claim, endpoint, alone, briefs, pending)
+                if alone:
+                    raise EngineError(ErrorKind.TRANSIENT, NO_RESULT)
 
     def _generate(
         self,

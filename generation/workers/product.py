@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
@@ -23,8 +23,11 @@ from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.outcomes import Made
 from generation.workers.briefing import Brief
 
+Put = Callable[..., files.Stored]
+"""`files.put`, or a function that calls it and waits while the disk is full."""
 
-def develop_result(brief: Brief, result: Result) -> Made:
+
+def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Made:
     """Develop and store what an engine made. Files are written before any row names them."""
     assert result.pixels is not None
     known = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
@@ -39,6 +42,7 @@ def develop_result(brief: Brief, result: Result) -> Made:
     return _store(
         brief,
         developed,
+        put=put,
         cost=result.cost,
         usage=result.usage,
         details={
@@ -53,12 +57,12 @@ def develop_result(brief: Brief, result: Result) -> Made:
     )
 
 
-def develop_master(brief: Brief) -> Made:
+def develop_master(brief: Brief, *, put: Put = files.put) -> Made:
     """Make renditions and findings anew for a master that is there already; costs no generation."""
     assert brief.master is not None
     pixels = read_pixels(brief.master)
     developed = develop(pixels, brief.facts, [target for _, target in brief.targets])
-    made = _store(brief, developed, cost=0.0, details={"reused_master": brief.master.sha256})
+    made = _store(brief, developed, put=put, cost=0.0, details={"reused_master": brief.master.sha256})
     if brief.master.was_rejected:
         earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
         made = replace(made, verdicts=(*made.verdicts, earlier))
@@ -75,17 +79,18 @@ def _store(
     brief: Brief,
     developed: Developed,
     *,
+    put: Put,
     cost: float,
     details: Mapping[str, Any],
     usage: Mapping[str, float] = MappingProxyType({}),
 ) -> Made:
-    master = files.put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
+    master = put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
-        str(edge): files.put(thumb.data, suffix=thumb.image_format, durable=False).key
+        str(edge): put(thumb.data, suffix=thumb.image_format, durable=False).key
         for edge, thumb in developed.thumbnails.items()
     }
     ids = {target.slug: spec_id for spec_id, target in brief.targets}
-    renditions = tuple(_rendition(ids[target.slug], encoded) for target, encoded in developed.renditions)
+    renditions = tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
     return Made(
         master=StoredMaster(
             sha256=master.sha256,
@@ -106,8 +111,8 @@ def _store(
     )
 
 
-def _rendition(output_spec_id: int, encoded: Encoded) -> StoredRendition:
-    stored = files.put(encoded.data, suffix=encoded.image_format, sha256=encoded.sha256)
+def _rendition(output_spec_id: int, encoded: Encoded, put: Put) -> StoredRendition:
+    stored = put(encoded.data, suffix=encoded.image_format, sha256=encoded.sha256)
     return StoredRendition(
         output_spec_id=output_spec_id,
         recipe_version=RECIPE_VERSION,

@@ -63,7 +63,8 @@ class RemoteLane:
     def __init__(self, name: str, leases: Leases) -> None:
         self.name = name
         self.leases = leases
-        self.endings = Endings(name, leases)
+        self._is_stopping = threading.Event()
+        self.endings = Endings(name, leases, self._is_stopping)
         self._context = WorkContext(leases)
         self._engines = Engines()
         self._guard = threading.Lock()
@@ -75,7 +76,6 @@ class RemoteLane:
         self._failed_trips: Counter[int] = Counter()
         self._filling = OneAtATime()
         self._awake = threading.Event()
-        self._is_stopping = threading.Event()
         self._thread = threading.Thread(target=self._plan, name="remote lane")
 
     def start(self) -> None:
@@ -367,6 +367,8 @@ class RemoteLane:
             self._entrust(engine, job, claim, remote_id, pause=pause)
 
     def _may_come_again(self, job: ClaimedJob, error: Exception) -> bool:
+        if isinstance(error, EngineError) and error.kind == ErrorKind.STORAGE:
+            return True  # the service keeps it longer than a disk stays full
         self._failed_trips[job.id] += 1
         if self._failed_trips[job.id] >= MOST_TRIPS:
             del self._failed_trips[job.id]
@@ -433,7 +435,8 @@ def _kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if engine.looks_up or (isinstance(error, EngineError) and error.kind != ErrorKind.TRANSIENT):
+        unpaid = isinstance(error, EngineError) and error.kind not in {ErrorKind.TRANSIENT, ErrorKind.STORAGE}
+        if engine.looks_up or unpaid:
             raise
         log.exception("remote.not_kept")
         message = f"The picture was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
