@@ -67,3 +67,11 @@ class Stale(DomainError):
 
     status = 412
     title = "Changed since you looked"
+
+
+class Unavailable(DomainError):
+    """The database or another service that the request needs does not answer. The same request may work later."""
+
+    status = 503
+    title = "Not available at the moment"
+    retry_after_seconds = 10

@@ -1,10 +1,9 @@
 """Every address of /api/v1/, in one place."""
 
 from django.urls import path
-from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import guides, imports, sources
+from campaigns.api import guides, imports, reference, sources
 from campaigns.api import views as campaigns
 from generation.api import views as generation
 from review.api import views as review
@@ -40,7 +39,7 @@ urlpatterns = [
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
     path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),
     path("audit/", review.AuditView.as_view(), name="audit"),
-    path("schema/", SpectacularAPIView.as_view(), name="schema"),
-    path("docs/", SpectacularSwaggerView.as_view(url_name="api:schema"), name="docs"),
+    path("schema/", reference.SchemaView.as_view(), name="schema"),
+    path("docs/", reference.DocsView.as_view(url_name="api:schema"), name="docs"),
     *router.urls,
 ]

@@ -1,34 +1,99 @@
-"""What becomes of a refusal that a page's service raised; the API has its own answer in campaigns/api/problems.py."""
+"""What every request passes: a check that its values can be stored, and answers of ours for everything that fails."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import codecs
+from collections.abc import Callable, Iterable
+from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.http.response import HttpResponseBase
 
-from campaigns.errors import DomainError, Invalid
+from campaigns import storable
+from campaigns.errors import DomainError, Invalid, Problem
+from campaigns.refusals import translate
+from config import errors
+
+View = Callable[[HttpRequest], HttpResponse]
 
 
-class DomainErrorMiddleware:
-    """Shows a DomainError as a page, or to htmx as a partial that its error target takes, with the error's status."""
+class UnknownCharset(DomainError):
+    status = 415
+    title = "Unsupported encoding"
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+
+class StorableInputMiddleware:
+    """Refuses requests whose address, headers or form fields hold what PostgreSQL cannot store.
+
+    JSON bodies, and everything else sent to the API, are checked by its parsers (campaigns/api/parsers.py).
+    """
+
+    def __init__(self, get_response: View) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
+        try:
+            _require_utf8(request)
+            storable.require(list(_address_and_headers(request)))
+        except DomainError as refusal:
+            return errors.answer(request, refusal)
+        for name in [name for name, value in request.COOKIES.items() if storable.text_problem(value)]:
+            del request.COOKIES[name]  # a cookie that cannot be looked up is a cookie that nobody gave out
         return self.get_response(request)
 
-    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
-        if not isinstance(error, DomainError):
+    def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
+        """Check the form, after Django has found the view and before the view reads it."""
+        if errors.is_api(request) or request.method != "POST":
             return None
-        template = "partials/refusal.html" if getattr(request, "htmx", False) else "error.html"
-        context = {
-            "error": error,
-            "status": error.status,
-            "title": error.title,
-            "message": error.message,
-            "extra": error.extra,
-            "problems": error.problems if isinstance(error, Invalid) else [],
-        }
-        return render(request, template, context, status=error.status)
+        files = [(name, [file.name or "" for file in group]) for name, group in request.FILES.lists()]
+        fields = [*request.POST.lists(), *files]
+        try:
+            storable.require(storable.field_problems(fields))
+        except Invalid as refusal:
+            return errors.answer(request, refusal)
+        return None
+
+
+class DomainErrorMiddleware:
+    """Gives refusals and empty error answers of views a page, or to htmx a note, with their own status."""
+
+    def __init__(self, get_response: View) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        if response.status_code < 400 or response.streaming or response.content:
+            return response
+        page = errors.for_status(request, response.status_code)
+        for name, value in response.items():
+            if name not in ("Content-Type", "Content-Length"):
+                page[name] = value
+        return page
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        refusal = translate(error)
+        return errors.answer(request, refusal) if refusal else None
+
+
+def _require_utf8(request: HttpRequest) -> None:
+    """Raise UnknownCharset for a Content-Type whose charset is not UTF-8: Django would read the address with it too."""
+    charset = request.content_params.get("charset", "") if request.content_params else ""
+    if not charset:
+        return
+    try:
+        known = codecs.lookup(charset).name in ("utf-8", "ascii")
+    except (LookupError, ValueError):
+        known = False
+    if not known:
+        raise UnknownCharset(f"The charset “{storable.printable(charset)[:40]}” is not read here. Send UTF-8.")
+
+
+def _address_and_headers(request: HttpRequest) -> Iterable[Problem]:
+    if message := storable.text_problem(request.path_info):
+        yield Problem("path", message)
+    yield from storable.field_problems(request.GET.lists(), "?")
+    for name, value in request.META.items():
+        if name.startswith("HTTP_") and name != "HTTP_COOKIE" and (message := storable.text_problem(str(value))):
+            yield Problem(name.removeprefix("HTTP_").replace("_", "-").title(), message)
+    if not request.META.get("HTTP_AUTHORIZATION", "").isascii():
+        yield Problem("Authorization", "Tokens and base64 are ASCII.")

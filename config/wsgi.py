@@ -1,9 +1,32 @@
 """The web process's entry: `granian --interface wsgi config.wsgi:application`."""
 
 import os
+from typing import Any
 
-from django.core.wsgi import get_wsgi_application
+import django
+from django.core.handlers.wsgi import WSGIHandler, WSGIRequest
+from django.utils.http import parse_header_parameters
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+
+class Utf8Request(WSGIRequest):
+    """Reads everything as UTF-8, whatever the Content-Type says.
+
+    Django takes the charset of the Content-Type for the address too, and fails outside of every error page where it is
+    "rot13" or broken. Here StorableInputMiddleware answers 415 for any charset but UTF-8.
+    """
+
+    def _set_content_type_params(self, meta: dict[str, Any]) -> None:
+        try:
+            self.content_type, self.content_params = parse_header_parameters(meta.get("CONTENT_TYPE", ""))
+        except (LookupError, ValueError):
+            self.content_type, self.content_params = "", {"charset": "unreadable"}
+
+
+class Handler(WSGIHandler):
+    request_class = Utf8Request
+
+
+django.setup(set_prefix=False)
+application = Handler()

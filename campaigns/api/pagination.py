@@ -1,6 +1,12 @@
 """Keyset pagination for every list of the API: the cost of page 1,000 is the cost of page 1."""
 
-from rest_framework.pagination import CursorPagination
+from __future__ import annotations
+
+from rest_framework.exceptions import NotFound
+from rest_framework.pagination import Cursor, CursorPagination
+from rest_framework.request import Request
+
+from campaigns.pages import number
 
 
 class Keyset(CursorPagination):
@@ -9,3 +15,10 @@ class Keyset(CursorPagination):
     ordering = "-pk"
     page_size_query_param = "limit"
     max_page_size = 200
+
+    def decode_cursor(self, request: Request) -> Cursor | None:
+        """Read the cursor. NotFound for one that no answer of ours gave: DRF would put its position into the query."""
+        cursor = super().decode_cursor(request)
+        if cursor is not None and cursor.position is not None and number(cursor.position) is None:
+            raise NotFound(self.invalid_cursor_message)
+        return cursor

@@ -6,17 +6,32 @@ from typing import Any
 
 from django.http import Http404
 from rest_framework import exceptions
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
-from rest_framework.views import exception_handler
+from rest_framework.views import exception_handler, set_rollback
 
-from campaigns.errors import DomainError, Invalid
+from campaigns.errors import DomainError, Invalid, Unavailable
+from campaigns.refusals import translate
 
 MEDIA_TYPE = "application/problem+json"
 
 
-def _answer(status: int, title: str, detail: str, **members: Any) -> Response:
-    body = {"type": "about:blank", "title": title, "status": status, "detail": detail, **members}
-    return Response(body, status=status, content_type=MEDIA_TYPE)
+class ProblemResponse(Response):
+    """A problem is JSON whatever the caller's Accept header or the view's own renderers say."""
+
+    @property
+    def rendered_content(self) -> bytes:
+        self["Content-Type"] = MEDIA_TYPE
+        rendered: bytes = JSONRenderer().render(self.data)
+        return rendered
+
+
+def _answer(status: int, title: str, detail: str, **more: Any) -> Response:
+    return ProblemResponse(_body(status, title, detail, **more), status=status, content_type=MEDIA_TYPE)
+
+
+def _body(status: int, title: str, detail: str, **more: Any) -> dict[str, Any]:
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, **more}
 
 
 def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
@@ -31,22 +46,32 @@ def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
     return [{"pointer": path or "/", "detail": str(detail)}]
 
 
-def from_domain(error: DomainError) -> Response:
-    members = dict(error.extra)
+def members(error: DomainError) -> dict[str, Any]:
+    """The members of the problem details of a refusal."""
+    more: dict[str, Any] = dict(error.extra)
     if isinstance(error, Invalid):
-        members["errors"] = [
+        more["errors"] = [
             {"pointer": problem.pointer, "detail": problem.message, "value": problem.value}
             for problem in error.problems
         ]
-    return _answer(error.status, error.title, error.message, **members)
+    return more | _body(error.status, error.title, error.message)  # no extra member takes the place of a standard one
+
+
+def from_domain(error: DomainError) -> Response:
+    response = ProblemResponse(members(error), status=error.status, content_type=MEDIA_TYPE)
+    if isinstance(error, Unavailable):
+        response["Retry-After"] = str(error.retry_after_seconds)
+    return response
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler; None lets Django answer 500."""
-    if isinstance(error, DomainError):
-        return from_domain(error)
+    """DRF's exception handler; None lets Django answer 500 (config/errors.py)."""
     if isinstance(error, exceptions.ValidationError):
+        set_rollback()
         return _answer(422, Invalid.title, "Some fields cannot be accepted.", errors=_pointers(error.detail))
+    if refusal := translate(error):
+        set_rollback()
+        return from_domain(refusal)
     response = exception_handler(error, context)
     if response is None:
         return None

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import Any
 
 from django.db.models import QuerySet
 from django.urls import reverse
@@ -12,43 +11,20 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiTypes, extend_schema
 from rest_framework import mixins, viewsets
 from rest_framework import serializers as fields
 from rest_framework.decorators import action
-from rest_framework.exceptions import ParseError
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from campaigns import storable
 from campaigns.api import serializers
 from campaigns.api.conventions import caller, idempotent
+from campaigns.api.parsers import JSONParser, read_text
 from campaigns.choices import SourceKind, SubjectKind
 from campaigns.errors import Invalid, Problem
 from campaigns.models import Brand, FeedSource
 from campaigns.selectors import brands as brand_rows
 from campaigns.services import pushes, sources
-
-MAX_BODY_BYTES = 20 * 1024 * 1024
-
-
-def _body(stream: IO[bytes]) -> str:
-    data = stream.read(MAX_BODY_BYTES + 1)
-    if len(data) > MAX_BODY_BYTES:
-        raise Invalid(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send the rows in parts.")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise Invalid(f"The body is not UTF-8 (byte {error.start}).") from None
-
-
-class Rows(BaseParser):
-    """A JSON array of rows, or {"rows": [...]}."""
-
-    media_type = "application/json"
-
-    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
-        try:
-            return json.loads(_body(stream))
-        except (ValueError, RecursionError) as error:
-            raise ParseError(f"The body is no JSON: {error}.") from None
 
 
 class RowLines(BaseParser):
@@ -58,13 +34,13 @@ class RowLines(BaseParser):
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         rows = []
-        for place, line in enumerate(_body(stream).splitlines(), start=1):
+        for place, line in enumerate(read_text(stream).splitlines(), start=1):
             if not line.strip():
                 continue
             try:
-                rows.append(json.loads(line))
-            except (ValueError, RecursionError) as error:
-                message = f"Line {place} is no JSON: {error}."
+                rows.append(storable.read_json(line, prefix=f"/{place - 1}"))
+            except storable.NotJson as error:
+                message = f"Line {place} is no JSON: {error.message}"
                 raise Invalid(message, [Problem(f"/{place - 1}", message, line[:100])]) from None
         return rows
 
@@ -132,7 +108,7 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
 class SourceRowsView(APIView):
     """Send rows to a feed source of the kind “pushed”: all of them are taken over, or none."""
 
-    parser_classes = [Rows, RowLines, OtherRowLines]
+    parser_classes = [JSONParser, RowLines, OtherRowLines]
 
     @extend_schema(
         request={

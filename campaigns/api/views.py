@@ -20,6 +20,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from campaigns import storable
 from campaigns.api import serializers
 from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
 from campaigns.models import Brand, Campaign, PromptTemplate, PromptVersion, StylePreset, Subject, User
@@ -32,6 +33,8 @@ class Password(BasicAuthentication):
     """User name and password, through the sign-in page's own limits on wrong guesses."""
 
     def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
+        if storable.text_problem(userid) or storable.text_problem(password):
+            raise AuthenticationFailed("User name or password is wrong.")
         try:
             user = get_adapter().authenticate(request, username=userid, password=password)
         except ValidationError as error:

@@ -67,7 +67,7 @@ def publish(*, guide_id: int, by: User, note: str = "") -> GuideVersion:
         status=GuideStatus.PUBLISHED, note=note or guide.note, published_by=by, published_at=clock.now()
     )
     if not moved:
-        raise Conflict(f"{guide} is published already.", status=guide.status)
+        raise Conflict(f"{guide} is published already.", guide_status=guide.status)
     guide.refresh_from_db()
     _tell(guide, events.GuidePublished, by)
     return guide
@@ -112,7 +112,7 @@ def _open(guide_id: int, by: User) -> GuideVersion:
     guide = _lock(guide_id)
     require(by, Action.EDIT_BRAND, guide.brand)
     if guide.status != GuideStatus.DRAFT:
-        raise Conflict(f"{guide} is published and frozen; change the next draft instead.", status=guide.status)
+        raise Conflict(f"{guide} is published and frozen; change the next draft instead.", guide_status=guide.status)
     return guide
 
 

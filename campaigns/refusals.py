@@ -1,0 +1,87 @@
+"""Translate what the database, Redis and the reading of a request raise into refusals; pages and API share it.
+
+A service that knows better (a name that is taken) raises its own refusal. What arrives here came past all checks: a
+race that a unique constraint decided, a value that a column cannot hold, a database that does not answer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.apps import apps
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError
+from django.db.models import Model, ProtectedError, RestrictedError
+from django.utils.datastructures import MultiValueDictKeyError
+from redis.exceptions import RedisError
+
+from campaigns.errors import Conflict, DomainError, Invalid, Problem, Unavailable
+
+UNIQUE, FOREIGN_KEY, NOT_NULL = "23505", "23503", "23502"
+CONNECTION_CLASSES = ("08", "25", "53", "57")
+"""SQLSTATE classes: connection lost, wrong kind of transaction (a read-only standby), no resources, shutdown."""
+
+
+def translate(error: BaseException) -> DomainError | None:
+    """Return the refusal that tells a person or a program what happened; None for an error in our own code."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, OperationalError | InterfaceError):
+        return Unavailable("The database does not answer. Nothing was changed. Try again in a few seconds.")
+    if isinstance(error, InternalError) and _sqlstate(error).startswith(CONNECTION_CLASSES):
+        return Unavailable("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
+    if isinstance(error, RedisError):
+        return Unavailable("The queue (Redis) does not answer at the moment. Try again in a few seconds.")
+    if isinstance(error, IntegrityError):
+        return _constraint(error)
+    if isinstance(error, ProtectedError | RestrictedError):
+        return Conflict("Something else still uses it. Remove what uses it first.")
+    if isinstance(error, DataError):
+        return Invalid(f"A value cannot be stored: {_words(error)}. Send a smaller or shorter value.")
+    if isinstance(error, MultiValueDictKeyError):
+        name = str(error.args[0]).strip("'\"")
+        return Invalid(f"The request lacks the field “{name}”.", [Problem(name, "This field is required.")])
+    return None
+
+
+def _constraint(error: IntegrityError) -> DomainError:
+    """The database refused a row: 409 where somebody else was faster, 422 where the row itself is wrong."""
+    state = _sqlstate(error)
+    detail: Any = getattr(error.__cause__, "diag", None)
+    model = _model(getattr(detail, "table_name", None))
+    what = model._meta.verbose_name if model else "row"
+    if state == UNIQUE:
+        fields = _unique_fields(model, getattr(detail, "constraint_name", None))
+        same = f" with the same {' and '.join(fields)}" if fields else ""
+        return Conflict(f"Somebody else has just saved a {what}{same}. Load it again, then decide what to change.")
+    if state == FOREIGN_KEY:
+        return Conflict("Something that this refers to was removed in the meantime. Load it again.")
+    if state == NOT_NULL:
+        name = getattr(detail, "column_name", None) or "a field"
+        return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])
+    name = getattr(detail, "constraint_name", None) or "a rule"
+    return Invalid(f"A rule of the database refuses this {what}: {name.replace('_', ' ')}.")
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def _words(error: BaseException) -> str:
+    """The database's own sentence without its place in the statement."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "it is out of range"
+
+
+def _model(table: str | None) -> type[Model] | None:
+    return next((model for model in apps.get_models() if model._meta.db_table == table), None)
+
+
+def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
+    """Names of the fields of a unique constraint, without the owner (a brand or user), which nobody typed."""
+    if model is None or constraint is None:
+        return []
+    for rule in model._meta.constraints:
+        if rule.name == constraint:
+            names = [model._meta.get_field(name) for name in getattr(rule, "fields", ())]
+            return [str(field.verbose_name) for field in names if not field.is_relation]
+    return []

@@ -1,0 +1,126 @@
+"""The answers to requests that go wrong: problem+json for the API, a note for htmx, a page for people.
+
+The pages for 500 and 503 are drawn without the request, so that they need neither the database nor a session.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from http import HTTPStatus
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.shortcuts import render
+from django.template.loader import render_to_string
+
+from campaigns.api.problems import MEDIA_TYPE, members
+from campaigns.errors import DomainError, Invalid, NotAllowed, NotFound, Unavailable
+from campaigns.refusals import translate
+
+logger = logging.getLogger(__name__)
+
+
+class Broken(DomainError):
+    """An error in our own code."""
+
+    status = 500
+    title = "Something went wrong here"
+
+
+class BadRequest(DomainError):
+    """The request itself cannot be read."""
+
+    status = 400
+    title = "The request cannot be read"
+
+
+class WrongMethod(DomainError):
+    status = 405
+    title = "This cannot be done at this address"
+
+
+def is_api(request: HttpRequest) -> bool:
+    """True for addresses of the API, whose errors are always problem+json."""
+    return request.path_info.startswith("/api/")
+
+
+def answer(request: HttpRequest, error: DomainError) -> HttpResponse:
+    """Show a refusal in the form that the caller reads."""
+    response: HttpResponse
+    if is_api(request):
+        response = JsonResponse(members(error), status=error.status, content_type=MEDIA_TYPE)
+    else:
+        response = _for_people(request, error)
+    if isinstance(error, Unavailable):
+        response["Retry-After"] = str(error.retry_after_seconds)
+    return response
+
+
+def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
+    context: dict[str, Any] = {
+        "error": error,
+        "status": error.status,
+        "title": error.title,
+        "message": error.message,
+        "extra": error.extra,
+        "problems": error.problems if isinstance(error, Invalid) else [],
+    }
+    # request.htmx is not there yet when a middleware before HtmxMiddleware refuses.
+    is_htmx = getattr(request, "htmx", False) or request.headers.get("HX-Request") == "true"
+    if error.status >= 500:
+        template = "partials/refusal.html" if is_htmx else "error_alone.html"
+        return HttpResponse(render_to_string(template, context), status=error.status)
+    if is_htmx:
+        return render(request, "partials/refusal.html", context, status=error.status)
+    is_signed_in = getattr(getattr(request, "user", None), "is_authenticated", False)
+    return render(request, "error.html" if is_signed_in else "error_alone.html", context, status=error.status)
+
+
+def for_status(request: HttpRequest, status: int) -> HttpResponse:
+    """The answer for a status that came without words of its own, such as 405 of a view that only takes POST."""
+    if status == HTTPStatus.METHOD_NOT_ALLOWED:
+        sentence = f"This address does not take {request.method} requests. Go back and use the button on the page."
+        return answer(request, WrongMethod(sentence))
+    if status == HTTPStatus.NOT_FOUND:
+        return page_not_found(request)
+    if status == HTTPStatus.FORBIDDEN:
+        return permission_denied(request)
+    error = Broken("The server could not do this.") if status >= 500 else BadRequest("The server cannot read this.")
+    response = answer(request, error)
+    response.status_code = status
+    return response
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler400."""
+    return answer(request, BadRequest("The server cannot read this request. Go back, load the page again, and retry."))
+
+
+def permission_denied(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler403."""
+    return answer(request, NotAllowed("You may not see or do this. Ask a lead of your brand if you should."))
+
+
+def page_not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """Django's handler404."""
+    sentence = "There is nothing at this address. It may have been typed wrongly, or removed."
+    return answer(request, NotFound(sentence))
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's handler500. An outage of the database or of Redis is told apart from a fault of ours."""
+    error = sys.exc_info()[1]
+    refusal = translate(error) if error is not None else None
+    sentence = "The server could not finish this. It was logged. Try again; if it stays, tell your administrator."
+    return answer(request, refusal or Broken(sentence))
+
+
+def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:
+    """Shown when a form's CSRF token is missing or old."""
+    logger.warning("CSRF check failed: %s", reason, extra={"path": request.path})
+    sentence = (
+        "This form could not be checked, because it is too old or cookies are blocked. Nothing was changed. "
+        "Go back, load the page again, and send it once more."
+    )
+    return answer(request, NotAllowed(sentence))
