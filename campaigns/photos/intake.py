@@ -126,7 +126,7 @@ def admit(data: bytes) -> Photo:
     data, image, is_reencoded = _made_private(data, image, notes)
     suffix = SUFFIXES[image.format or ""]
     _load(image)
-    if image.getexif().get(0x0112, 1) not in (0, 1) or image.mode == "CMYK":
+    if metadata.is_turned(image) or image.mode == "CMYK":
         data, image = _made_upright(image, notes)
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
@@ -218,7 +218,7 @@ def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
 
 def _made_upright(image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
     upright, kept = image, image.format or "PNG"
-    if image.getexif().get(0x0112, 1) not in (0, 1):
+    if metadata.is_turned(image):
         notes.append("The photo was stored turned; it was set upright.")
         upright = ImageOps.exif_transpose(image)
         upright.format = kept

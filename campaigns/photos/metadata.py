@@ -14,6 +14,7 @@ from typing import Final
 from PIL import Image, PngImagePlugin
 
 GPS_IFD: Final = 0x8825
+ORIENTATION: Final = 0x0112
 _IPTC_RESOURCE: Final = 0x0404
 _TIFF_SIZES: Final = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4}
 #: Every repetition is bounded: the text is a stranger's, and a lazy match over megabytes would take hours.
@@ -45,6 +46,15 @@ def has_position(image: Image.Image) -> bool:
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
         in_exif = False
     return in_exif or bool(_XMP_GPS.search(xmp_block(image)))
+
+
+def is_turned(image: Image.Image) -> bool:
+    """True if EXIF or XMP say that the pixels are stored turned or mirrored: orientation 2 to 8. Anything else in that
+    place says nothing, and the pixels are shown as they are."""
+    try:
+        return image.getexif().get(ORIENTATION, 1) in range(2, 9)
+    except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
+        return False
 
 
 def source_type(image: Image.Image) -> str:
@@ -116,7 +126,7 @@ def cleaned_text(image: Image.Image) -> bytes:
 def cleaned_exif(image: Image.Image) -> bytes:
     """EXIF without GPS and orientation, for a file that has to be encoded again."""
     exif = image.getexif()
-    for tag in (GPS_IFD, 0x0112):
+    for tag in (GPS_IFD, ORIENTATION):
         exif.pop(tag, None)
     return exif.tobytes() if len(exif) else b""
 

@@ -14,6 +14,7 @@ from typing import Final
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from campaigns.photos import metadata
 from generation.engines import canvas
 from generation.engines.base import Context, EngineError, ErrorKind, ImageRef, Pixels, Spec
 from generation.engines.canvas import Canvas
@@ -23,7 +24,6 @@ from generation.finishing.encode import encode_master
 
 MASK: Final = "mask"
 _TYPES: Final[Mapping[str, str]] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
-_ORIENTATION: Final = 0x0112
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upl
     try:
         with Image.open(io.BytesIO(data)) as image:
             kind = image.format or ""
-            is_upright = image.getexif().get(_ORIENTATION, 1) == 1
+            is_upright = not metadata.is_turned(image)
         if kind in _TYPES and is_upright:
             name = f"{role}.{kind.lower()}"
             return _checked(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
