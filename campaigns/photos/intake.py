@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from PIL import (
     AvifImagePlugin,
     Image,
-    ImageCms,
     ImageOps,
     JpegImagePlugin,
     PngImagePlugin,
@@ -25,7 +24,7 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from campaigns.photos import metadata
+from campaigns.photos import colour_profiles, metadata
 
 MAX_BYTES: Final = 48 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
@@ -127,15 +126,18 @@ def admit(data: bytes) -> Photo:
     suffix = SUFFIXES[image.format or ""]
     _load(image)
     if metadata.is_turned(image) or image.mode == "CMYK":
-        data, image = _made_upright(image, notes)
+        data, image = _made_upright(data, image, notes)
         is_reencoded = True
     _note_origin(notes, source_type, credentials, was_changed=bool(notes))
     if owner := _owner(image):
         notes.append(f"The file names whose it is: {owner}. The mark is kept.")
+    converted = colour_profiles.to_srgb(image, data)
+    if converted.note:
+        notes.append(converted.note)
     return Photo(
         data=data,
         suffix=suffix,
-        pixels=_pixels(image),
+        pixels=np.ascontiguousarray(np.asarray(converted.image, dtype=np.uint8)),
         notes=tuple(notes),
         digital_source_type=source_type,
         has_credentials=credentials,
@@ -148,7 +150,7 @@ def decode(data: bytes) -> NDArray[np.uint8]:
     image = _opened(data)
     _check_header(image)
     _load(image)
-    return _pixels(image)
+    return np.ascontiguousarray(np.asarray(colour_profiles.to_srgb(image, data).image, dtype=np.uint8))
 
 
 def _opened(data: bytes) -> Image.Image:
@@ -212,20 +214,25 @@ def _made_private(data: bytes, image: Image.Image, notes: list[str]) -> tuple[by
     if not metadata.has_position(reopened):
         return cleaned, reopened, False
     _load(image)
-    again, opened = _made_upright(image, notes)
+    again, opened = _made_upright(data, image, notes)
     return again, opened, True
 
 
-def _made_upright(image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
+def _made_upright(data: bytes, image: Image.Image, notes: list[str]) -> tuple[bytes, Image.Image]:
     upright, kept = image, image.format or "PNG"
+    profile, note = colour_profiles.profile_to_keep(image, data)
+    if image.mode == "CMYK" or (profile and colour_profiles.has_sixteen_bits(image, data)):
+        # What is written has 8 bits: of a linear profile they would lose the dark colours.
+        upright, profile = colour_profiles.to_srgb(image, data).image, b""
+        upright.info |= {name: value for name, value in image.info.items() if name != "transparency"}
     if metadata.is_turned(image):
         notes.append("The photo was stored turned; it was set upright.")
-        upright = ImageOps.exif_transpose(image)
-        upright.format = kept
-    if upright.mode == "CMYK":
+        upright = ImageOps.exif_transpose(upright)
+    if image.mode == "CMYK":
         notes.append("The photo was in CMYK; it was converted to sRGB.")
-        upright = _in_srgb(upright)
-        upright.info.pop("icc_profile", None)
+    if note:
+        notes.append(note)
+    upright.info["icc_profile"] = profile
     upright.info.setdefault("xmp", metadata.xmp_block(image))
     again = metadata.with_iptc(_encode(upright, kept), metadata.iptc_block(image))
     return again, _opened(again)
@@ -275,38 +282,3 @@ def _owner(image: Image.Image) -> str:
         return metadata.credit(image)
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):
         return ""  # EXIF of strangers
-
-
-def _pixels(image: Image.Image) -> NDArray[np.uint8]:
-    image = _in_srgb(image)
-    has_alpha = image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info
-    return np.ascontiguousarray(np.asarray(image.convert("RGBA" if has_alpha else "RGB"), dtype=np.uint8))
-
-
-def _in_srgb(image: Image.Image) -> Image.Image:
-    """The image in sRGB: by its profile where it has one that says otherwise, 16-bit greys scaled to 8."""
-    if image.mode.startswith("I") or image.mode == "F":
-        values = np.asarray(image, dtype=np.float32)
-        depth = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
-        return Image.fromarray(np.clip(values / depth * 255.0 + 0.5, 0, 255).astype(np.uint8), "L")
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "RGBA", "CMYK"):
-        return image.convert("RGB") if image.mode == "CMYK" else image
-    try:
-        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
-        if "srgb" in (ImageCms.getProfileDescription(source) or "").lower():
-            return image
-        return _through_profile(image, source)
-    except (ImageCms.PyCMSError, OSError, ValueError):
-        return image.convert("RGB") if image.mode == "CMYK" else image
-
-
-def _through_profile(image: Image.Image, source: ImageCms.ImageCmsProfile) -> Image.Image:
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    colour = image.convert("RGB") if image.mode == "RGBA" else image
-    converted = ImageCms.profileToProfile(colour, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    if converted is None:
-        return image
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted

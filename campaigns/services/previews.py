@@ -8,6 +8,7 @@ from django.core.cache import cache
 from PIL import Image
 
 from campaigns.errors import Invalid
+from campaigns.photos import colour_profiles
 from campaigns.services import files
 
 EDGES = (96, 192, 384, 768)
@@ -17,10 +18,11 @@ _QUALITY = 82
 def small(key: str, edge: int) -> str:
     """Storage key of a copy whose long edge is the smallest of EDGES that is at least `edge` pixels.
 
-    The original's own key comes back where it is no larger. Pixels keep their aspect and alpha; metadata is dropped.
+    The original's own key comes back where it is no larger. Pixels keep their aspect and alpha and become
+    sRGB; metadata is dropped.
     """
     edge = next((known for known in EDGES if known >= edge), EDGES[-1])
-    remembered = f"preview:{key}:{edge}"
+    remembered = f"preview:srgb:{key}:{edge}"  # under "preview:" alone are copies whose colour profile was ignored
     if (found := cache.get(remembered)) and files.exists(found):  # the sweeper may have taken it
         return str(found)
     made = _make(key, edge)
@@ -31,12 +33,13 @@ def small(key: str, edge: int) -> str:
 def _make(key: str, edge: int) -> str:
     with files.open(key) as file:
         try:
-            image: Image.Image = Image.open(file)
+            data = file.read()
+            image: Image.Image = Image.open(io.BytesIO(data))
             image.draft("RGB", (edge * 2, edge * 2))  # JPEG only: decode no more than is needed
-            has_alpha = "A" in image.getbands() or "transparency" in image.info
             if max(image.size) <= edge:
                 return key
-            image = image.convert("RGBA" if has_alpha else "RGB")
+            image.load()
+            image = colour_profiles.to_srgb(image, data).image
         except OSError as error:
             raise Invalid(f"The stored file {key} is not a readable picture.") from error
     image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)

@@ -232,7 +232,7 @@ class Context(Protocol):
     """What the worker lends an engine while it works."""
 
     def load(self, ref: ImageRef) -> bytes:
-        """The stored file's bytes."""
+        """The bytes of the stored image. Its colours are sRGB: a file in another colour space comes as a PNG of it."""
 
     def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
         """Say how far these tasks are; cheap, may be called every step."""

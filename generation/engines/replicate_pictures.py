@@ -48,20 +48,22 @@ class Pictures:
 
     def is_picture(self, value: Any, sha256: str) -> bool:
         """Whether an input of a prediction is the picture of this sha256, by content: of a data URL, of an upload by
-        the checksum that the service keeps, of any other address by fetching it."""
+        its name or the checksum that the service keeps, of any other address by fetching it."""
         if not isinstance(value, str):
             return False
         try:
             if value.startswith("data:"):
                 return hashlib.sha256(predictions.data_of(value)).hexdigest() == sha256
-            return self._checksum(value) == sha256
+            return self._is_upload(value, sha256)
         except EngineError as error:
             if error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}:
                 raise
             return False
 
     def _address(self, sha256: str, data: bytes) -> str:
-        if len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
+        # A file that was converted to sRGB for the service has another sha256: it is uploaded, for its name tells.
+        is_stored = hashlib.sha256(data).hexdigest() == sha256
+        if is_stored and len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
             return address
         with self._guard:
             known = self._uploaded.get(sha256)
@@ -75,7 +77,7 @@ class Pictures:
 
     def _upload(self, sha256: str, data: bytes) -> str:
         media_type = sniff(data[:SNIFFED_BYTES])
-        name = f"{sha256[:16]}.{media_type.rpartition('/')[2]}"
+        name = f"{_name(sha256)}.{media_type.rpartition('/')[2]}"
         response = self.service.ask("POST", "files", files={"content": (name, data, media_type)})
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
@@ -86,19 +88,26 @@ class Pictures:
             raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000])
         return str(address)
 
-    def _checksum(self, address: str) -> str:
+    def _is_upload(self, address: str, sha256: str) -> bool:
         if urlsplit(address).netloc == self.service.host and "/files/" in address:
             kept = service.json_of(self._asked(address), self.service.host)
-            checksums = kept.get("checksums", {}) if isinstance(kept, Mapping) else {}
-            if checksums.get("sha256"):
-                return str(checksums["sha256"])
-        return hashlib.sha256(self.service.download(address)).hexdigest()
+            kept = kept if isinstance(kept, Mapping) else {}
+            if str(kept.get("name") or "").partition(".")[0] == _name(sha256):
+                return True
+            if checksum := kept.get("checksums", {}).get("sha256"):
+                return str(checksum) == sha256
+        return hashlib.sha256(self.service.download(address)).hexdigest() == sha256
 
     def _asked(self, address: str) -> Any:
         response = self.service.ask("GET", urlsplit(address).path.removeprefix(urlsplit(self.service.base_url).path))
         if not response.is_success:
             raise predictions.refusal(response, self.service.host)
         return response
+
+
+def _name(sha256: str) -> str:
+    """The name of an upload without its extension; 64 bits of the hash of the stored file."""
+    return sha256[:16]
 
 
 def data_url(data: bytes) -> str:

@@ -6,8 +6,9 @@ import io
 import warnings
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from campaigns.photos import colour_profiles, metadata
 from generation.engines.base import Pixels
 
 MAX_PIXELS = 100_000_000
@@ -34,7 +35,7 @@ def decode(data: bytes) -> Pixels:
                 if getattr(image, "n_frames", 1) > 1:
                     raise Undecodable("the file is an animation; a still picture is needed")
                 image.load()
-                return _to_srgb(ImageOps.exif_transpose(image))
+                return _to_srgb(image, data)
     except Undecodable:
         raise
     except UnidentifiedImageError:
@@ -45,29 +46,12 @@ def decode(data: bytes) -> Pixels:
         raise Undecodable(f"the picture is broken or cut off ({error})") from None
 
 
-def _to_srgb(image: Image.Image) -> Pixels:
-    if image.mode.startswith("I;16"):
-        image = Image.fromarray((np.asarray(image) // 257).astype(np.uint8))
-    has_alpha = image.has_transparency_data
-    profile = image.info.get("icc_profile")
-    if profile and image.mode in ("RGB", "RGBA", "CMYK", "L"):
-        image = _converted(image, profile)
-    pixels = np.array(image.convert("RGBA" if has_alpha else "RGB"))
-    if has_alpha and int(pixels[..., 3].min()) == 255:
+def _to_srgb(image: Image.Image, data: bytes) -> Pixels:
+    converted = colour_profiles.to_srgb(image, data).image
+    if metadata.is_turned(image):
+        converted.getexif()[metadata.ORIENTATION] = image.getexif()[metadata.ORIENTATION]
+        converted = ImageOps.exif_transpose(converted)
+    pixels = np.array(converted)
+    if pixels.shape[2] == 4 and int(pixels[..., 3].min()) == 255:
         pixels = np.ascontiguousarray(pixels[..., :3])
     return pixels
-
-
-def _converted(image: Image.Image, profile: bytes) -> Image.Image:
-    alpha = image.getchannel("A") if image.mode == "RGBA" else None
-    source = image.convert("RGB") if image.mode == "RGBA" else image
-    try:
-        converted = ImageCms.profileToProfile(
-            source, ImageCms.ImageCmsProfile(io.BytesIO(profile)), ImageCms.createProfile("sRGB"), outputMode="RGB"
-        )
-    except ImageCms.PyCMSError:
-        return image  # a broken profile says nothing: the numbers are taken as sRGB
-    assert converted is not None
-    if alpha is not None:
-        converted.putalpha(alpha)
-    return converted

@@ -15,6 +15,7 @@ from django.db import close_old_connections, connection
 
 from campaigns import encryption
 from campaigns.errors import NotFound
+from campaigns.photos import colour_profiles
 from campaigns.services import files
 from generation.choices import Lane
 from generation.engines import base as engines
@@ -29,7 +30,10 @@ INPUT_CACHE_BYTES = 128 * 1024 * 1024
 
 
 class InputCache:
-    """Recently read input files by key, bounded in bytes: the candidates of one product share its cut-out."""
+    """Recently read input images by key, bounded in bytes: the candidates of one product share its cut-out.
+
+    Engines and services do not look at colour profiles, so what has one is kept as its sRGB file.
+    """
 
     def __init__(self, limit_bytes: int) -> None:
         self._limit = limit_bytes
@@ -42,7 +46,7 @@ class InputCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        data = files.read(key)
+        data = colour_profiles.file_in_srgb(files.read(key))
         with self._guard:
             if key not in self._kept:
                 self._kept[key] = data

@@ -1,0 +1,298 @@
+"""Colours of image files in sRGB: the one place where the colour profile of a file is applied.
+
+LittleCMS converts by what a profile holds, never by its name. A file whose numbers are those of sRGB within one level
+keeps them. Without an ICC profile the file's other words count: PNG's cICP, gAMA and cHRM chunks, AVIF's code points, a
+camera's mark for Adobe RGB (colour_spaces.py). The intent is relative colorimetric with black point compensation: what
+sRGB can show stays as it was measured, white becomes white and the darkest black becomes black.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms
+from PIL.ImageCms import Flags, ImageCmsProfile, ImageCmsTransform, Intent
+
+from campaigns.photos import colour_spaces
+
+Bytes = NDArray[np.uint8]
+Words = NDArray[np.uint16]
+
+#: Levels by which probes may differ from sRGB before an image is converted, or from an exact conversion.
+ALIKE: Final = 1
+#: Levels between black and white that a usable profile leaves at least.
+LEAST_CONTRAST: Final = 64
+#: Profiles whose conversions are kept: building one takes as long as converting a million pixels.
+KEPT: Final = 16
+#: Rows of a 16-bit image that are converted at a time.
+ROWS: Final = 256
+_ERRORS: Final = (ImageCms.PyCMSError, OSError, ValueError, TypeError)
+_KINDS: Final = {"GRAY": "grey images", "RGB": "images in RGB", "CMYK": "images in CMYK", "Lab": "images in Lab"}
+_FILES: Final = {"GRAY": "a grey image", "RGB": "an image in RGB", "CMYK": "an image in CMYK", "Lab": "an image in Lab"}
+_ADVICE: Final = "The colours were taken as sRGB; if they look wrong, export the image again in sRGB."
+_DAMAGED: Final = f"The colour profile in the file is damaged and was ignored. {_ADVICE}"
+
+
+@dataclass(frozen=True)
+class Converted:
+    """image: RGB, or RGBA with straight alpha; sRGB, 8 bits. note: a sentence about a profile that could not be
+    applied, or empty."""
+
+    image: Image.Image
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The colour space of an image's numbers. icc: its profile, empty where none is known. space: "RGB", "GRAY", "CMYK"
+    or "Lab", or empty for sRGB: nothing is to be converted. note: a sentence about what could not be used."""
+
+    icc: bytes = b""
+    space: str = ""
+    note: str = ""
+
+
+def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
+    """A loaded image in sRGB. data: the file it was opened from, for what Pillow does not read of it: all 16 bits of
+    colours, and chunks. Never raises for a bad profile: that one is ignored, and the note says so."""
+    source = _source(image, data)
+    if image.mode in ("CMYK", "LAB"):
+        return Converted(_from_print(image, source), source.note)
+    deep = _sixteen_bits(image, data, source)
+    if deep is not None:
+        return Converted(_from_words(deep, source), source.note)
+    plain = image.convert("RGBA" if image.has_transparency_data else "RGB")
+    if not source.space:
+        return Converted(plain, source.note)
+    if source.space == "GRAY":
+        table = _grey_table(source, 256)
+        converted = Image.fromarray(table[np.asarray(plain.getchannel("R"))])
+    else:
+        converted = _transform(source, "RGB").apply(plain.convert("RGB"))
+    converted.info.pop("icc_profile", None)
+    if plain.mode == "RGBA":
+        converted.putalpha(plain.getchannel("A"))
+    return Converted(converted, source.note)
+
+
+def file_in_srgb(data: bytes) -> bytes:
+    """An image file for a reader that knows nothing of colour profiles: the file itself if its numbers are those of
+    sRGB in 8 bits, else a PNG. What cannot be opened comes back as it is."""
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") and not _source(image, data).space:
+                return data
+            image.load()
+            converted = to_srgb(image, data).image
+    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError):
+        return data
+    buffer = io.BytesIO()
+    converted.save(buffer, "PNG", compress_level=1)
+    return buffer.getvalue()
+
+
+def profile_to_keep(image: Image.Image, data: bytes = b"") -> tuple[bytes, str]:
+    """(ICC profile to store with an image's numbers when its file is encoded again, empty for sRGB; the same note as
+    that of `to_srgb`)."""
+    source = _source(image, data)
+    return source.icc, source.note
+
+
+def has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
+    """True for a PNG with 16 bits per channel, of which Pillow keeps only 8 of a colour."""
+    return image.mode in ("RGB", "RGBA") and _png_kind(image, data)[0] == 16
+
+
+def _source(image: Image.Image, data: bytes) -> _Source:
+    """What the file says about its colours, most trusted first: cICP, an ICC profile, other chunks, the camera."""
+    note = ""
+    try:
+        space = colour_spaces.of_code_points(image, data)
+    except colour_spaces.Unknown as error:
+        space, note = None, str(error)
+    has_icc = "icc_profile" in image.info
+    if has_icc and (space is None or image.format == "AVIF"):
+        return _of_icc(image.info["icc_profile"] or b"", _space_of(image, data))
+    if space is None and not note:
+        space = colour_spaces.of_chunks(image) or colour_spaces.of_camera(image)
+    if space is None or space.is_srgb or image.mode in ("CMYK", "LAB"):
+        return _Source(note=note)
+    return _of_icc(colour_spaces.profile(space), _space_of(image, data))
+
+
+@lru_cache(maxsize=KEPT)
+def _of_icc(icc: bytes, space: str) -> _Source:
+    """The source that an ICC profile describes for an image in `space`."""
+    try:
+        theirs = ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
+        if theirs != space and (space, theirs) != ("GRAY", "RGB"):
+            kind = _KINDS.get(theirs, f"another kind of images ({theirs})")
+            words = f"The colour profile in the file is for {kind}, but the file is {_FILES[space]}; it was ignored."
+            return _Source(note=f"{words} {_ADVICE}")
+        source = _Source(icc, theirs)
+        return _Source(icc) if _is_srgb(source) else source
+    except _ERRORS:
+        return _Source(note=_DAMAGED)
+
+
+def _space_of(image: Image.Image, data: bytes) -> str:
+    """The colour space of an image's numbers, in the words of ICC."""
+    if image.mode in ("CMYK", "LAB"):
+        return {"CMYK": "CMYK", "LAB": "Lab"}[image.mode]
+    is_grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+    # Pillow opens a PNG of greys with alpha in 16 bits as RGBA.
+    return "GRAY" if is_grey or _png_kind(image, data) == (16, 4) else "RGB"
+
+
+def _png_kind(image: Image.Image, data: bytes) -> tuple[int, int]:
+    """(bits of a channel, colour type) of a PNG; (8, 2) for other files."""
+    return (data[24], data[25]) if image.format == "PNG" and len(data) > 25 else (8, 2)
+
+
+def _is_srgb(source: _Source) -> bool:
+    """True if probes keep their colours within ALIKE. Raises ValueError for a profile that makes no sense."""
+    if source.space in ("CMYK", "Lab"):
+        _transform(source, "CMYK" if source.space == "CMYK" else "LAB")
+        return False
+    if source.space == "GRAY":
+        before, after = _probes()[:256], _grey_table(source, 256)
+    else:
+        before = _probes()
+        after = np.asarray(_transform(source, "RGB").apply(Image.fromarray(before[None])))[0]
+    black, white = after[0].astype(int), after[255].astype(int)
+    if (white - black).min() < LEAST_CONTRAST:
+        raise ValueError("the profile shows white hardly brighter than black")
+    return bool(np.abs(after.astype(int) - before).max() <= ALIKE)
+
+
+def _probes() -> Bytes:
+    """256 greys from black to white, then colours on a grid; n × 3."""
+    greys = np.repeat(np.arange(256)[:, None], 3, axis=1)
+    levels = np.array([0, 16, 64, 128, 192, 255])
+    grid = np.stack(np.meshgrid(levels, levels, levels), axis=-1).reshape(-1, 3)
+    return np.concatenate([greys, grid]).astype(np.uint8)
+
+
+@lru_cache(maxsize=KEPT)
+def _transform(source: _Source, mode: str) -> ImageCmsTransform:
+    """The conversion to sRGB of images in `mode`. Raises what is in _ERRORS.
+
+    LittleCMS speeds conversions up by tables that are wrong by up to ten levels in the dark of linear profiles, so the
+    fast one is used only where it gives what the exact one gives.
+    """
+    if mode != "RGB":
+        return _built(source, mode, Flags.HIGHRESPRECALC)
+    probes = Image.fromarray(_probes()[None])
+    exact = _built(source, mode, Flags.NOOPTIMIZE)
+    wanted = np.asarray(exact.apply(probes)).astype(int)
+    for flags in (Flags.NONE, Flags.HIGHRESPRECALC):
+        fast = _built(source, mode, flags)
+        if np.abs(np.asarray(fast.apply(probes)).astype(int) - wanted).max() <= ALIKE:
+            return fast
+    return exact
+
+
+def _built(source: _Source, mode: str, flags: Flags) -> ImageCmsTransform:
+    return ImageCmsTransform(
+        ImageCmsProfile(io.BytesIO(source.icc)),
+        ImageCmsProfile(ImageCms.createProfile("sRGB")),
+        mode,
+        "RGB",
+        Intent.RELATIVE_COLORIMETRIC,
+        flags=flags | Flags.BLACKPOINTCOMPENSATION,
+    )
+
+
+@lru_cache(maxsize=KEPT)
+def _grey_table(source: _Source, levels: int) -> Bytes:
+    """sRGB of every grey from black to white, levels × 3; 256 or 65536 levels."""
+    ramp = np.arange(levels).reshape(-1, 256)
+    if source.space == "RGB":
+        colours = np.repeat(ramp[..., None], 3, axis=-1)
+        if levels > 256:
+            return _words_to_srgb(colours.astype(np.uint16), source).reshape(-1, 3)
+        exact = _built(source, "RGB", Flags.NOOPTIMIZE).apply(Image.fromarray(colours.astype(np.uint8)))
+    elif levels > 256:
+        exact = _built(source, "I;16", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint16)))
+    else:
+        exact = _built(source, "L", Flags.NOOPTIMIZE).apply(Image.fromarray(ramp.astype(np.uint8)))
+    return np.asarray(exact, dtype=np.uint8).reshape(-1, 3)
+
+
+def _from_print(image: Image.Image, source: _Source) -> Image.Image:
+    """An image in CMYK or Lab; of CMYK without a profile nobody knows the inks, and Pillow's plain formula is used."""
+    if not source.space and image.mode == "LAB":
+        source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
+    if not source.space:
+        return image.convert("RGB")
+    converted = _transform(source, image.mode).apply(image)
+    converted.info.pop("icc_profile", None)
+    return converted
+
+
+def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Words | None:
+    """The image's numbers with more than 8 bits, height × width for greys, else height × width × 3, or × 4 with alpha;
+    None where 8 bits are all there is, or all that is needed."""
+    if image.mode.startswith("I") or image.mode == "F":
+        values = np.asarray(image, dtype=np.float32)
+        if not image.mode.startswith("I;16") and values.max(initial=0) <= 255:
+            values = values * 257
+        words = np.clip(values + 0.5, 0, 65535).astype(np.uint16)
+        if "transparency" not in image.info:
+            return words
+        alpha = np.where(words == image.info["transparency"], 0, 65535).astype(np.uint16)
+        return np.dstack([words, words, words, alpha])
+    is_needed = source.space or "transparency" in image.info
+    if not is_needed or _png_kind(image, data)[0] != 16:
+        return None
+    decoded = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
+    if decoded is None or decoded.dtype != np.uint16 or decoded.shape[:2] != image.size[::-1] or decoded.ndim != 3:
+        return None
+    code = cv2.COLOR_BGRA2RGBA if decoded.shape[2] == 4 else cv2.COLOR_BGR2RGB
+    return np.asarray(cv2.cvtColor(decoded, code), dtype=np.uint16)
+
+
+def _from_words(words: Words, source: _Source) -> Image.Image:
+    colours = words[..., :3] if words.ndim == 3 else words
+    if not source.space:
+        converted = _eight_bits(colours)
+    elif source.space == "GRAY":
+        converted = _grey_table(source, 65536)[colours if words.ndim == 2 else colours[..., 0]]
+    elif words.ndim == 2:
+        converted = _grey_table(source, 65536)[colours]
+    else:
+        converted = _words_to_srgb(colours, source)
+    image = Image.fromarray(converted).convert("RGB")
+    if words.ndim == 3 and words.shape[2] == 4:
+        image.putalpha(Image.fromarray(_eight_bits(words[..., 3])))
+    return image
+
+
+def _eight_bits(words: Words) -> Bytes:
+    return ((words.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _words_to_srgb(words: Words, source: _Source) -> Bytes:
+    """Colours of 16 bits, height × width × 3, which LittleCMS takes in 8 bits only through Pillow: converted at the
+    corners of the cell of 8-bit colours that each lies in, and interpolated over its tetrahedron."""
+    transform = _transform(source, "RGB")
+    result = np.empty(words.shape, dtype=np.uint8)
+    for top in range(0, len(words), ROWS):
+        strip = words[top : top + ROWS]
+        low = strip // 257
+        share = (strip % 257).astype(np.float32) / 257
+        rank = np.argsort(np.argsort(-share, axis=-1, kind="stable"), axis=-1)
+        ordered = -np.sort(-share, axis=-1)
+        bounds = [1 - ordered[..., 0], ordered[..., 0] - ordered[..., 1], ordered[..., 1] - ordered[..., 2]]
+        total = np.zeros(strip.shape, dtype=np.float32)
+        for raised, weight in enumerate([*bounds, ordered[..., 2]]):
+            corner = np.minimum(low + (rank < raised), 255).astype(np.uint8)
+            total += np.asarray(transform.apply(Image.fromarray(corner)), dtype=np.float32) * weight[..., None]
+        result[top : top + ROWS] = np.clip(total + 0.5, 0, 255)
+    return result
