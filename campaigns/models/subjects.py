@@ -117,6 +117,8 @@ class ReferencePhoto(models.Model):
 class Cutout(models.Model):
     """The product alone: an RGBA PNG as large as its photo. Made once at import or by hand; at most one accepted per
     photo, which is the one that runs use. accepted_by: who looked at it and said yes; None if its confidence did.
+    algorithm: number of the algorithm that computed it, see photos/cutout.py; 0 if a person made it or it is older.
+    note: a sentence about why a person should look at it, or empty.
     """
 
     photo = models.ForeignKey(ReferencePhoto, on_delete=models.CASCADE, related_name="cutouts")
@@ -126,6 +128,8 @@ class Cutout(models.Model):
     sha256 = models.CharField(max_length=64)
     storage_key = models.CharField(max_length=200)
     box = models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")
+    algorithm = models.PositiveSmallIntegerField(default=0)
+    note = models.CharField(max_length=300, blank=True, default="")
     made_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     accepted_by = models.ForeignKey(User, on_delete=models.PROTECT, null=True, blank=True, related_name="+")
     created_at = MomentField(auto_now_add=True)

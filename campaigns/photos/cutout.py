@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from campaigns.photos import silhouettes
+from campaigns.photos import parts, silhouettes
 from campaigns.photos.backgrounds import Floats, Mask
 
-ALGORITHM = 3
-"""Raised whenever the same photo would give other pixels."""
+ALGORITHM = 4
+"""Raised whenever the same photo would give other pixels, or another confidence."""
 WORKING_SIDE = 1024
 """The outline is sought at this size; its edge is then refined at the photo's own."""
 SEEN = 8
@@ -33,19 +33,20 @@ class NoProduct(ValueError):
 class CutOut:
     """rgba: height × width × 4, sRGB with straight alpha, uint8, as large as the photo. method: "alpha" (the photo had
     one), "plain" (a plain background was removed), "scene" (another one was) or "manual". confidence: 0 … 1. box: left,
-    top, right, bottom in pixels."""
+    top, right, bottom in pixels. note: a sentence for the person who looks at it, or empty."""
 
     rgba: NDArray[np.uint8]
     method: str
     confidence: float
     box: tuple[int, int, int, int]
+    note: str = ""
 
 
 def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     """Cut the product out of height × width × 3 (sRGB) or × 4 (with alpha) pixels. Raises NoProduct."""
     if pixels.shape[2] == 4:
         if _has_cut_out(pixels[..., 3]):
-            return CutOut(np.ascontiguousarray(pixels), "alpha", 1.0, box_of(pixels[..., 3]))
+            return _looked_over(np.ascontiguousarray(pixels), "alpha", 1.0)
         pixels = np.ascontiguousarray(pixels[..., :3])
     scale = min(1.0, WORKING_SIDE / max(pixels.shape[:2]))
     small = pixels if scale == 1 else cv2.resize(pixels, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -53,7 +54,20 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
     if found.confidence == 0:
         raise NoProduct("No product could be told from the background; use a photo on a plain background or a cut-out.")
     rgba = _with_soft_edge(pixels, _at_full_size(found.mask, pixels.shape), reach=max(3.0, 2.5 / scale))
-    return CutOut(rgba, found.method, found.confidence, box_of(rgba[..., 3]))
+    return _looked_over(rgba, found.method, found.confidence)
+
+
+def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
+    """The cut-out with a lower confidence and a note where a person has to look at it."""
+    alpha = rgba[..., 3]
+    box = box_of(alpha)
+    doubt = parts.doubt(alpha)
+    if doubt is not None and doubt.most < confidence:
+        return CutOut(rgba, method, doubt.most, box, doubt.note)
+    note = ""
+    if confidence < DOUBTFUL:
+        note = f"The cut-out is uncertain ({confidence:.0%}): product and background are much alike. Look at it."
+    return CutOut(rgba, method, confidence, box, note)
 
 
 def to_png(rgba: NDArray[np.uint8]) -> bytes:

@@ -13,6 +13,7 @@ from django.db.models.functions import Lower
 from campaigns.choices import CutoutMethod, PhotoStatus
 from campaigns.errors import NotFound
 from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User, Variant
+from campaigns.photos import cutout
 
 
 @dataclass(frozen=True)
@@ -106,8 +107,10 @@ def wanted(*, brand: Brand, user: User) -> list[Wanted]:
 
 
 def cutout_of_same_file(*, brand: Brand, sha256: str) -> Cutout | None:
-    """A cut-out that was computed in this brand from a stored photo of this very content."""
-    rows: QuerySet[Cutout] = Cutout.objects.filter(photo__subject__brand=brand, photo__sha256=sha256)
+    """A cut-out that was computed in this brand, by today's algorithm, from a stored photo of this very content."""
+    rows: QuerySet[Cutout] = Cutout.objects.filter(
+        photo__subject__brand=brand, photo__sha256=sha256, algorithm=cutout.ALGORITHM
+    )
     return rows.exclude(method=CutoutMethod.MANUAL).order_by("-id").first()
 
 

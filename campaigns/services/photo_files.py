@@ -40,6 +40,7 @@ class Cut:
     method: str
     confidence: float
     box: list[int]
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,18 +70,16 @@ def take(photo: intake.Photo, known: Cut | None = None) -> Taken:
             notes.append("The product could not be cut out of this photo. Mark it by hand, or add another photo.")
         else:
             png = files.put(encoded, suffix="png")
-            cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box))
-    if cut is not None and cut.confidence < cutout.DOUBTFUL:
-        notes.append(
-            f"The cut-out is uncertain ({cut.confidence:.0%}): product and background are much alike. Look at it."
-        )
+            cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box), made.note)
+    if cut is not None and cut.note:
+        notes.append(cut.note)
     return Taken(stored, photo.width, photo.height, tuple(notes), cut)
 
 
 def known_cut(brand: Brand, photo: intake.Photo) -> Cut | None:
     """The cut-out that this brand already has of the same file."""
     row = selectors.cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
-    return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box) if row else None
+    return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box, row.note) if row else None
 
 
 def sha256_of(photo: intake.Photo) -> str:
@@ -122,6 +121,8 @@ def write(taken: Sequence[tuple[ReferencePhoto, Taken]]) -> Written:
             sha256=one.cut.sha256,
             storage_key=one.cut.key,
             box=one.cut.box,
+            note=one.cut.note,
+            algorithm=cutout.ALGORITHM,
         )
         for row, one in taken
         if one.cut

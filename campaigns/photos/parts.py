@@ -1,0 +1,61 @@
+"""Separate parts of a cut-out: a pair of shoes, or a product with a badge, a logo or a price beside it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+SIDE: Final = 1024
+"""Longer side, in pixels, at which parts are counted: thin connections, such as a chain, are still seen."""
+SOLID: Final = 32
+"""Alpha from which a pixel belongs to a part."""
+LEAST: Final = 0.01
+"""Area of a part that counts, as a share of the largest part's."""
+ALIKE: Final = 0.7
+"""Width, height and area of a part, as shares of the largest part's, from which it is of about the same size."""
+MOST_FOR_SETS, MOST_FOR_OTHERS = 0.5, 0.2
+"""Confidence of a cut-out whose parts are alike (used, and shown to a person), and of one whose parts are not (used
+only when a person has accepted it). See DOUBTFUL and SURE_ENOUGH in cutout.py."""
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """most: the confidence that the cut-out has at most. note: a sentence for the person who looks at it."""
+
+    most: float
+    note: str
+
+
+def doubt(alpha: NDArray[np.uint8]) -> Doubt | None:
+    """Why the separate parts in an alpha (height × width) need a person's look; None for a single part."""
+    sizes = _sizes(alpha)
+    if len(sizes) < 2:
+        return None
+    if (sizes >= ALIKE * sizes[0]).all():
+        return Doubt(
+            MOST_FOR_SETS,
+            f"The cut-out has {len(sizes)} separate parts of about the same size. "
+            "Look at it: are all of them the product?",
+        )
+    return Doubt(
+        MOST_FOR_OTHERS,
+        f"The cut-out has {len(sizes)} separate parts of different sizes: a badge, a logo or a price may be in it. "
+        "Accept it if all parts are the product, or erase what is not.",
+    )
+
+
+def _sizes(alpha: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Width, height and area of each part that counts, n × 3, the largest area first."""
+    scale = min(1.0, SIDE / max(alpha.shape))
+    small = alpha if scale == 1 else cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    solid = (small >= SOLID).astype(np.uint8)
+    _, _, stats, _ = cv2.connectedComponentsWithStats(solid, connectivity=8)
+    sizes = stats[1:, [cv2.CC_STAT_WIDTH, cv2.CC_STAT_HEIGHT, cv2.CC_STAT_AREA]]
+    sizes = sizes[np.argsort(-sizes[:, 2], kind="stable")]
+    if len(sizes):
+        sizes = sizes[sizes[:, 2] >= LEAST * sizes[0, 2]]
+    return np.asarray(sizes, dtype=np.int32)
