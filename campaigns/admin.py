@@ -71,11 +71,15 @@ class PersonAdmin(UserAdmin):
 class BrandAdmin(ByService):
     list_display = ["name", "slug", "currency"]
     search_fields = ["name", "slug"]
-    add_fields: ClassVar = ("name", "slug", "currency")
+    add_fields: ClassVar = ("name", "slug", "currency", "time_zone")
+    change_fields: ClassVar = ("time_zone",)
     shown_fields: ClassVar = ("name", "slug", "currency")
 
     def create(self, request: HttpRequest, form: Any) -> int:
         return brands.create_brand(by=operator(request), **form.cleaned_data).pk
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        brands.set_time_zone(brand_id=obj.pk, time_zone=form.cleaned_data["time_zone"], by=operator(request))
 
 
 @admin.register(Membership)

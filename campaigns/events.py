@@ -104,9 +104,17 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
 
 @declare
 class BrandCreated(Happening):
-    """A brand begins. payload: {"slug", "name", "currency"}."""
+    """A brand begins. payload: {"slug", "name", "currency", "time_zone"}."""
 
     type = "campaigns.brand.created"
+    object_type = "brand"
+
+
+@declare
+class BrandTimeZoneSet(Happening):
+    """The time zone of a brand's dates was changed. payload: {"before", "after"}, "" for the installation's."""
+
+    type = "campaigns.brand.time_zone_set"
     object_type = "brand"
 
 

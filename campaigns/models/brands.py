@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AbstractUser
 from django.db import models
+from django.utils import timezone
 
 from campaigns.access import BrandOwned
 from campaigns.choices import GuideStatus, PictureUse, Role
@@ -36,6 +39,13 @@ class Brand(models.Model):
         max_digits=12, decimal_places=2, null=True, blank=True, help_text="for all campaigns in a calendar month"
     )
 
+    time_zone = models.CharField(
+        max_length=60,
+        blank=True,
+        default="",
+        help_text="of the dates in file names, such as Europe/Berlin; empty: that of the installation",
+    )
+
     objects = BrandOwned.through("pk").as_manager()
 
     class Meta:
@@ -43,6 +53,11 @@ class Brand(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    def local_date(self, moment: datetime) -> date:
+        """The date on the brand's calendar at a moment."""
+        zone = ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
+        return moment.astimezone(zone).date()
 
 
 class Membership(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from decimal import Decimal
 
 from django.db import transaction
@@ -19,8 +20,9 @@ MOST_BUDGET = 10**10
 
 
 @transaction.atomic
-def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR") -> Brand:
+def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_zone: str = "") -> Brand:
     """Begin a brand; its founder becomes its admin. Only superusers found brands: there is no brand yet to ask.
+    time_zone: of its dates, empty for that of the installation.
 
     Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
     """
@@ -33,13 +35,15 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR") -> Br
         problems.append(Problem("name", "A brand needs a name."))
     if not re.fullmatch(r"[A-Z]{3}", currency):
         problems.append(Problem("currency", "Use the three letters of ISO 4217, such as EUR.", currency))
+    problems += _time_zone_problems(time_zone)
     if problems:
         raise Invalid("This brand cannot be created as it is.", problems)
-    brand, is_new = Brand.objects.get_or_create(slug=slug, defaults={"name": name.strip(), "currency": currency})
+    given = {"name": name.strip(), "currency": currency, "time_zone": time_zone}
+    brand, is_new = Brand.objects.get_or_create(slug=slug, defaults=given)
     if not is_new:
         raise Conflict(f"There already is a brand {slug!r}.", slug=slug)
     Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
-    payload = {"slug": slug, "name": brand.name, "currency": currency}
+    payload = {"slug": slug, "name": brand.name, "currency": currency, "time_zone": time_zone}
     events.publish(events.BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     styles.add_presets(brand=brand, by=by)
     return brand
@@ -61,6 +65,28 @@ def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Br
         payload = {"before": _text(before), "after": _text(amount)}
         events.publish(events.BrandBudgetSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return brand
+
+
+@transaction.atomic
+def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
+    """Change the time zone of the brand's dates; empty for that of the installation. Files that were delivered keep
+    their names until they are delivered again. Raises NotAllowed and Invalid."""
+    brand = Brand.objects.select_for_update().get(pk=brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    if problems := _time_zone_problems(time_zone):
+        raise Invalid("This is no time zone.", problems)
+    before, brand.time_zone = brand.time_zone, time_zone
+    if before != time_zone:
+        brand.save(update_fields=["time_zone"])
+        payload = {"before": before, "after": time_zone}
+        events.publish(events.BrandTimeZoneSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+def _time_zone_problems(time_zone: str) -> list[Problem]:
+    if not time_zone or time_zone in zoneinfo.available_timezones():
+        return []
+    return [Problem("time_zone", "Use a name of the IANA list, such as Europe/Berlin, or leave it empty.", time_zone)]
 
 
 def _text(amount: Decimal | None) -> str | None:

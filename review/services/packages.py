@@ -115,7 +115,7 @@ def file_name(version: AssetVersion, rendition: Rendition, approval: Decision) -
         "asset_type": spec.asset_type,
         "spec": spec.slug,
         "variation": "-".join(str(value) for value in asset.cell.axis_values.values()),
-        "date": f"{approval.decided_at:%Y%m%d}",
+        "date": f"{asset.brand.local_date(approval.decided_at):%Y%m%d}",
         "status": "approved",
     }
     try:
