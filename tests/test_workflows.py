@@ -267,6 +267,24 @@ def test_the_check_says_what_is_missing_and_keeps_what_the_servers_allow(brand, 
 
 
 @pytest.mark.django_db(transaction=True)
+def test_the_check_of_an_unmarked_image_says_no_until_somebody_says_that_it_is_meant(
+    brand, lead, clean_redis, page_client
+):
+    with serving(ComfyServer()) as good:
+        one = marked(uploaded(brand, lead, good.url, graph=comfy_workflows.image_to_image()), lead, **{"10.image": ""})
+        said = checked(one, lead)
+        assert not said.is_ok and "loads example.png from the server, the same for every product" in said.message
+        assert [server.is_ok for server in said.servers] == [True]
+        page = page_client(lead).get(address(brand, one)).content.decode()
+        assert "It cannot be made as it is" in page and "1 input below has to be marked" in page
+        seen = selectors.shown(one).digest
+        workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names=names_of(one), meant=[("10", "image")])
+        one.refresh_from_db()
+        assert workflow_checks.answer(one) is None, "it is asked anew"
+        assert checked(one, lead).is_ok
+
+
+@pytest.mark.django_db(transaction=True)
 def test_the_check_answers_although_a_setting_from_before_is_known_no_more(brand, lead, clean_redis):
     with serving(ComfyServer()) as good:
         one = uploaded(brand, lead, good.url)

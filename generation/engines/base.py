@@ -183,7 +183,8 @@ class Control:
 @dataclass(frozen=True)
 class Capabilities:
     """What an engine can do. `obeys` are the axis and placeholder names that change its pixels: planning refuses axes
-    outside it. `needs_images` are the roles without which it cannot work."""
+    outside it. `needs_images` are the roles without which it cannot work. `unsettled` are sentences about what a person
+    has to settle in its settings before anything is planned."""
 
     is_remote: bool
     obeys: frozenset[str]
@@ -194,6 +195,7 @@ class Capabilities:
     max_width: int = 4096
     max_height: int = 4096
     size_multiple: int = 1
+    unsettled: tuple[str, ...] = ()
 
     def subject_images(self, asked: Iterable[str] = ()) -> frozenset[str]:
         """The roles that pictures of the subject itself fill: the needed ones, and of `asked` what the engine takes."""

@@ -35,6 +35,7 @@ from generation.engines.base import (
 )
 from generation.engines.comfyui_graph import FOLDER, OWN, WORDS, Mark, Workflow
 from generation.engines.comfyui_progress import Hints
+from generation.engines.comfyui_questions import unsettled
 from generation.engines.comfyui_schema import problems_of, ranges_of
 from generation.engines.comfyui_servers import Fleet, Order, Server, credentials
 from generation.engines.service import json_of, pixels_of
@@ -55,6 +56,7 @@ class ComfyUI:
     width and height are the job's own; what loads an image is an image role; any other name is a parameter.
     ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
     output_node: of several nodes that save pictures the one whose picture counts.
+    meant_as_is: unmarked images and prompts that a person said are meant; written by the page.
     allow_partial: take a picture although the server left other outputs of the workflow out.
     headers: sent with every call. ca: file of certificates to trust. The secret is a bearer token, or "user:password".
     timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before what it had is made
@@ -73,6 +75,7 @@ class ComfyUI:
             raise ValueError(f"The address {too_long[0]!r} is longer than 150 characters.")
         self.config = dict(config)
         self.workflow = Workflow.of(config)
+        self.unsettled = tuple(unsettled(self.workflow, config))
         self.settle_seconds = float(config.get("settle_seconds", 5.0))
         self.poll_seconds = float(config.get("poll_seconds", 2.0))
         self.lost_after_seconds = float(config.get("lost_after_seconds", 120.0))
@@ -101,9 +104,14 @@ class ComfyUI:
             max_width=side,
             max_height=side,
             size_multiple=int(self.config.get("size_multiple") or 8),
+            unsettled=self.unsettled,
         )
 
     def validate(self, spec: Spec) -> list[str]:
+        return [*self.unsettled, *self._problems(spec)]
+
+    def _problems(self, spec: Spec) -> list[str]:
+        """What is wrong with one spec; a job that was planned before a question came up is still made."""
         if not self.workflow.graph:
             return [NO_WORKFLOW]
         problems = [
@@ -169,7 +177,9 @@ class ComfyUI:
         ]
         ready = sum(one["is_ok"] for one in looks)
         counted = f"{ready} of {len(told)} server{'s' if len(told) != 1 else ''} can run this workflow."
-        return Health(ready > 0, " ".join([counted, *lacking]), {"servers": told, "workflow": self.workflow.digest()})
+        message = " ".join([counted, *lacking, *self.unsettled])
+        facts = {"servers": told, "workflow": self.workflow.digest()}
+        return Health(ready > 0 and not self.unsettled, message, facts)
 
     def _look_at(self, server: Server) -> dict[str, Any]:
         """How one server is, and what it allows for the marked inputs."""
@@ -187,7 +197,7 @@ class ComfyUI:
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         """Give the picture to the least busy server. One that cannot be reached, or lacks a model, is passed over."""
-        if problems := self.validate(task.spec):
+        if problems := self._problems(task.spec):
             raise EngineError(ErrorKind.INPUT, " ".join(problems))
         last: EngineError | None = None
         for server in self.fleet.in_order():

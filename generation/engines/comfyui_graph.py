@@ -25,6 +25,13 @@ IMAGE_ROLES: Final = ("photo", "cutout", "init", "mask", "reference", "scene")
 WORDS: Final = ("prompt", "negative")
 SIZES: Final = ("width", "height")
 OWN: Final = (*WORDS, "seed", *SIZES)
+IMAGE_FILES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+LOADED_FROM: Final = (
+    "image", "image_path", "image_file", "image_name", "image_url", "images", "url", "path", "file", "filename",
+    "file_name", "file_path", "directory", "folder", "base64", "image_base64", "data",
+)  # fmt: skip
+"""Inputs by which nodes that load images say which one, the most usual first."""
+FOLDERS: Final = (" [input]", " [output]", " [temp]")
 MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
 EXPORT: Final = (
@@ -145,6 +152,32 @@ def title(graph: Mapping[str, Any], node_id: str) -> str:
     return f"“{named or node.get('class_type') or 'node'}” (node {node_id})"
 
 
+def plain_class(node: Mapping[str, Any]) -> str:
+    """The class of a node in small letters and digits: "easy loadImage" and "LoadImage" both contain "loadimage"."""
+    return "".join(letter for letter in str(node.get("class_type")).lower() if letter.isalnum())
+
+
+def image_inputs(node: Mapping[str, Any]) -> list[str]:
+    """The inputs by which a node loads images that lie on the server.
+
+    A node is known by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's file name.
+    """
+    texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX}
+    kind = plain_class(node)
+    if "loadimage" in kind or "imageload" in kind:
+        usual = next((name for name in LOADED_FROM if name in texts), "")
+        if usual:
+            return [usual]
+    return [name for name, value in texts.items() if _is_image_file(value)]
+
+
+def _is_image_file(value: str) -> bool:
+    text = value.strip()
+    for folder in FOLDERS:
+        text = text.removesuffix(folder)
+    return "\n" not in text and text.partition("?")[0].lower().endswith(IMAGE_FILES)
+
+
 def saving_nodes(graph: Graph) -> list[str]:
     """Nodes that write files under a prefix; only these can be told from what an earlier, equal order left behind."""
     return [node_id for node_id, node in graph.items() if PREFIX in node["inputs"]]
@@ -166,7 +199,7 @@ def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
             if field_name not in graph.get(node_id, {}).get("inputs", {}):
                 raise NotAWorkflow(f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there.")
             places.append((node_id, field_name))
-        loads = all(str(graph[node_id]["class_type"]).startswith("LoadImage") for node_id, _ in places)
+        loads = all(field_name in image_inputs(graph[node_id]) for node_id, field_name in places)
         found[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
     return found
 

@@ -19,19 +19,19 @@ from generation.engines.comfyui_graph import (
     WORDS,
     Graph,
     Mark,
+    image_inputs,
     is_link,
     links,
+    plain_class,
     title,
 )
+from generation.engines.comfyui_words import Place, prompts
 
-Place = tuple[str, str]
-
-TEXTS: Final = ("text", "text_g", "text_l", "clip_l", "clip_g", "t5xxl", "prompt", "string", "value")
 VALUES: Final = ("value", "string", "text", "int", "float", "number")
 SEEDS: Final = ("seed", "noise_seed")
-ASIDE: Final = frozenset({"clip", "model", "vae", "image", "images", "pixels", "mask", "control_net", "style_model"})
-"""Connections on which no words come."""
 SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "guidance"), ("denoise", "strength"))
+OTHER_SOURCES: Final = ("base64", "url", "path", "folder", "directory", "batch")
+"""Parts of the class names of nodes that load images from elsewhere than the server's input folder."""
 REFERENCES: Final = ("ipadapter", "stylemodel", "clipvision", "reference", "redux")
 NAMES: Final = (
     "prompt", "negative", "seed", "width", "height", "photo", "cutout", "init", "mask", "reference", "scene", "steps",
@@ -39,22 +39,31 @@ NAMES: Final = (
 )  # fmt: skip
 """What is offered as the name of a mark; any other name becomes a parameter too."""
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,39}")
-MOST_HOPS: Final = 40
 
 
 @dataclass(frozen=True)
 class Input:
-    """One input of a node that holds a value, with the name of its mark, or ""."""
+    """One input of a node that holds a value, with the name of its mark, or "".
+
+    question: what a person has to settle about it, "" for nothing; is_meant: somebody said that it is meant as it is.
+    """
 
     node_id: str
     name: str
     value: Any
     mark: str
+    question: str = ""
+    is_meant: bool = False
 
     @property
     def key(self) -> str:
         """The name of its field in a form."""
         return f"mark|{self.node_id}|{self.name}"
+
+    @property
+    def meant_key(self) -> str:
+        """The name of the field by which a person says that it is meant as it is."""
+        return f"meant|{self.node_id}|{self.name}"
 
 
 @dataclass(frozen=True)
@@ -70,6 +79,10 @@ class Node:
     @property
     def is_marked(self) -> bool:
         return any(one.mark for one in self.inputs)
+
+    @property
+    def is_asked_about(self) -> bool:
+        return any(one.question for one in self.inputs)
 
 
 def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
@@ -93,7 +106,7 @@ def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
 def guess(graph: Graph) -> dict[str, list[Any]]:
     """What the marks probably are, as an endpoint's config has them: {"prompt": ["6", "text"], …}."""
     found: dict[str, list[Place]] = {}
-    positive, negative = _words(graph)
+    positive, negative = prompts(graph)
     found["prompt"], found["negative"] = positive, [place for place in negative if place not in positive]
     found["seed"] = _unique(_literal(graph, node_id, name) for node_id, name in _having(graph, SEEDS))
     for side in ("width", "height"):
@@ -126,7 +139,7 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
     node_id, field = place
     value = graph[node_id]["inputs"].get(field)
     where = title(graph, node_id)
-    loads = str(graph[node_id]["class_type"]).startswith("LoadImage")
+    loads = field in image_inputs(graph[node_id])
     if not NAME.fullmatch(name):
         return f"“{name}” at {where}: a name is of small letters, digits and _, and begins with a letter."
     if name in OWN and loads:
@@ -155,41 +168,6 @@ def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
             "Width and height are not both marked: the workflow decides the size, and pictures are cropped and scaled."
         )
     return found
-
-
-def _words(graph: Graph) -> tuple[list[Place], list[Place]]:
-    """Where the texts of the first node stand that has a `positive` (or a guider's `conditioning`)."""
-    heads = [node_id for node_id, node in graph.items() if is_link(node["inputs"].get("positive"))]
-    heads.sort(key=lambda node_id: "sampler" not in str(graph[node_id]["class_type"]).lower())
-    if heads:
-        return _texts(graph, heads[0], "positive"), _texts(graph, heads[0], "negative")
-    guiders = [one for one, node in graph.items() if is_link(node["inputs"].get("conditioning"))]
-    guiders.sort(key=lambda node_id: "guider" not in str(graph[node_id]["class_type"]).lower())
-    return (_texts(graph, guiders[0], "conditioning"), []) if guiders else ([], [])
-
-
-def _texts(graph: Graph, node_id: str, name: str) -> list[Place]:
-    """The nearest texts upstream of one connection."""
-    found: list[Place] = []
-    seen: set[str] = set()
-    link = graph[node_id]["inputs"].get(name)
-    waiting = [link[0]] if is_link(link) else []
-    while waiting and len(seen) < MOST_HOPS:
-        at = waiting.pop(0)
-        node = graph.get(at)
-        if at in seen or node is None or "zeroout" in str(node["class_type"]).lower():
-            continue
-        seen.add(at)
-        inputs = node["inputs"]
-        here = [one for one in TEXTS if isinstance(inputs.get(one), str)]
-        joined = [one for one in TEXTS if is_link(inputs.get(one))]
-        if here and not joined:
-            found += [(at, one) for one in here]
-            continue
-        sides = [one for one in (name,) if name != "conditioning" and is_link(inputs.get(one))]
-        followed = joined or sides or [one for one, value in inputs.items() if is_link(value) and one not in ASIDE]
-        waiting += [inputs[one][0] for one in followed]
-    return _unique(found)
 
 
 def _literal(graph: Graph, node_id: str, name: str) -> Place | None:
@@ -231,10 +209,9 @@ def _images(graph: Graph) -> dict[str, list[Place]]:
     """Each loaded image by the role that its way through the graph suggests."""
     found: dict[str, list[Place]] = {}
     for node_id, node in graph.items():
-        kind = str(node["class_type"]).lower()
-        if not kind.startswith("loadimage") or not isinstance(node["inputs"].get("image"), str):
+        if not _is_load_image(node):
             continue
-        role = "mask" if "mask" in kind else _role(graph, node_id)
+        role = "mask" if "mask" in plain_class(node) else _role(graph, node_id)
         name, number = role, 2
         while name in found:
             name, number = f"{role}_{number}", number + 1
@@ -242,8 +219,15 @@ def _images(graph: Graph) -> dict[str, list[Place]]:
     return found
 
 
+def _is_load_image(node: Mapping[str, Any]) -> bool:
+    """Whether this node takes the name of an uploaded image, as ComfyUI's own nodes do."""
+    kind = plain_class(node)
+    is_other = any(part in kind for part in OTHER_SOURCES)
+    return ("loadimage" in kind or "imageload" in kind) and not is_other and "image" in image_inputs(node)
+
+
 def _role(graph: Graph, node_id: str) -> str:
-    kinds = [str(graph[one]["class_type"]).lower() for one in _downstream(graph, node_id)]
+    kinds = [plain_class(graph[one]) for one in _downstream(graph, node_id)]
     for kind in kinds:
         if any(word in kind for word in REFERENCES):
             return "reference"

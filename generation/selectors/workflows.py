@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
 from campaigns.errors import NotFound
 from campaigns.models import Brand, User
-from generation.engines import comfyui_marks
+from generation.engines import comfyui_marks, comfyui_questions
 from generation.engines.comfyui_graph import NotAWorkflow, Workflow, saving_nodes, title
-from generation.engines.comfyui_marks import Node
+from generation.engines.comfyui_marks import Input, Node
+from generation.engines.comfyui_questions import Question
 from generation.models import Endpoint
 
 ENGINE = "comfyui"
@@ -30,7 +32,8 @@ class Filled:
 class Shown:
     """workflow: None where there is none that can be read; problem: then why, "" where none was uploaded yet.
 
-    outputs: (node id, title) of the nodes that save pictures. remarks: what follows from missing marks.
+    outputs: (node id, title) of the nodes that save pictures. questions: what a person has to settle before anything
+    is planned with it. remarks: these questions, as far as they are open, and what follows from missing marks.
     """
 
     endpoint: Endpoint
@@ -39,7 +42,17 @@ class Shown:
     nodes: tuple[Node, ...] = ()
     filled: tuple[Filled, ...] = ()
     outputs: tuple[tuple[str, str], ...] = ()
+    questions: tuple[Question, ...] = ()
     remarks: tuple[str, ...] = ()
+
+    @property
+    def open_questions(self) -> list[Question]:
+        return [one for one in self.questions if not one.is_meant]
+
+    @property
+    def other_remarks(self) -> list[str]:
+        asked = {one.sentence for one in self.questions}
+        return [sentence for sentence in self.remarks if sentence not in asked]
 
     @property
     def digest(self) -> str:
@@ -47,11 +60,12 @@ class Shown:
 
     @property
     def marked(self) -> list[Node]:
-        return [node for node in self.nodes if node.is_marked]
+        """Nodes that a job fills, or that somebody has to decide about."""
+        return [node for node in self.nodes if node.is_marked or node.is_asked_about]
 
     @property
     def others(self) -> list[Node]:
-        return [node for node in self.nodes if not node.is_marked]
+        return [node for node in self.nodes if not (node.is_marked or node.is_asked_about)]
 
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
@@ -72,14 +86,41 @@ def shown(endpoint: Endpoint) -> Shown:
         return Shown(endpoint, None, str(error))
     if not workflow.graph:
         return Shown(endpoint, None)
+    questions = comfyui_questions.questions(workflow, endpoint.config)
+    unsettled = [one.sentence for one in questions if not one.is_meant]
     return Shown(
         endpoint,
         workflow,
-        nodes=tuple(comfyui_marks.nodes_of(workflow.graph, workflow.marks)),
+        nodes=tuple(_asked(comfyui_marks.nodes_of(workflow.graph, workflow.marks), questions)),
         filled=tuple(_filled(workflow)),
         outputs=tuple((node_id, title(workflow.graph, node_id)) for node_id in saving_nodes(workflow.graph)),
-        remarks=tuple(comfyui_marks.remarks_on(workflow.marks)),
+        questions=tuple(questions),
+        remarks=(*unsettled, *comfyui_marks.remarks_on(workflow.marks)),
     )
+
+
+def _asked(nodes: Sequence[Node], questions: Sequence[Question]) -> list[Node]:
+    """The nodes with the questions about their inputs; those with open questions first."""
+    by_place = {one.place: one for one in questions}
+    found = [replace(node, inputs=_asked_inputs(node, by_place)) for node in nodes]
+    return sorted(found, key=lambda node: not any(one.question and not one.is_meant for one in node.inputs))
+
+
+def _asked_inputs(node: Node, by_place: Mapping[tuple[str, str], Question]) -> tuple[Input, ...]:
+    inputs = [
+        replace(one, question=asked.sentence, is_meant=asked.is_meant)
+        if (asked := by_place.get((node.node_id, one.name)))
+        else one
+        for one in node.inputs
+    ]
+    # A connection that brings words from elsewhere is not listed as an input, but can be marked and asked about.
+    joined = [name for name, _ in node.joined if (node.node_id, name) in by_place]
+    inputs += [
+        Input(node.node_id, name, "", "", question=asked.sentence, is_meant=asked.is_meant)
+        for name in joined
+        if (asked := by_place.get((node.node_id, name)))
+    ]
+    return tuple(inputs)
 
 
 def _filled(workflow: Workflow) -> list[Filled]:

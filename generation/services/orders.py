@@ -158,6 +158,7 @@ def load(
         *_unobeyed(names, source, prompt_version, endpoint.engine, capabilities),
         *_unseen(source, used_axes, capabilities),
         *_unavailable_images(prompt_version, capabilities),
+        *(Problem("endpoint", f"{endpoint.name}: {words}", endpoint.slug) for words in capabilities.unsettled),
     ]
     try:
         variants = prompts.expand_axes(used_axes)

@@ -23,6 +23,7 @@ from campaigns.errors import Conflict, Invalid
 from campaigns.models import User
 from generation.engines import base as engines
 from generation.engines.comfyui_graph import Workflow
+from generation.engines.comfyui_questions import meant_in
 from generation.models import Endpoint
 from generation.services import asking, workflows
 
@@ -121,7 +122,7 @@ def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
         {"name": name, **{key: one.get(key) for key in ("is_ok", "problems", "version", "devices")}}
         for name, one in told.items()
     ]
-    return {"digest": digest, "is_ok": health.is_ok, "message": health.message, "servers": servers}
+    return {"digest": _revision(endpoint), "is_ok": health.is_ok, "message": health.message, "servers": servers}
 
 
 def _health(endpoint: Endpoint) -> engines.Health:
@@ -136,8 +137,8 @@ def _health(endpoint: Endpoint) -> engines.Health:
 
 
 def _checked(endpoint: Endpoint, said: Mapping[str, Any]) -> Checked | None:
-    if said.get("digest") != _digest(endpoint):
-        return None  # of an earlier workflow, or of other marks
+    if said.get("digest") != _revision(endpoint):
+        return None  # of an earlier workflow, of other marks, or from before its questions were settled
     servers = tuple(
         ServerCheck(
             one["name"],
@@ -156,6 +157,11 @@ def _digest(endpoint: Endpoint) -> str:
         return Workflow.of(endpoint.config).digest()
     except ValueError:
         return ""
+
+
+def _revision(endpoint: Endpoint) -> str:
+    """What an answer is about: the workflow with its marks, and which of its questions are settled."""
+    return f"{_digest(endpoint)} {sorted(meant_in(endpoint.config))}"
 
 
 def _message(endpoint: Endpoint) -> Message | None:

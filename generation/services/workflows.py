@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -12,10 +12,11 @@ from django.db.models import Q
 from campaigns.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from campaigns.models import User
 from generation.engines import comfyui_marks
-from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse, read, saving_nodes
+from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse
+from generation.engines.comfyui_questions import MEANT, meant_in
 from generation.engines.settings import ELSEWHERE
 from generation.models import Endpoint
-from generation.services import endpoints
+from generation.services import endpoints, workflow_marks
 
 ENGINE: Final = "comfyui"
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -25,8 +26,8 @@ MOST_JSON_BYTES: Final = 1024 * 1024
 
 @transaction.atomic
 def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoint:
-    """Take a workflow in API format, or a PNG that ComfyUI saved. Its inputs are marked as they probably are; marks
-    that the earlier workflow had at the same nodes stay.
+    """Take a workflow in API format, or a PNG that ComfyUI saved. Its inputs are marked as they probably are; what a
+    person changed by hand stays at nodes that are still the same.
 
     Raises NotAllowed and Invalid, with the way to get the right file.
     """
@@ -34,15 +35,12 @@ def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoi
     try:
         _ensure_small(data)
         graph = parse(data)
-        saving = saving_nodes(graph)
-        inputs = _inputs(graph, endpoint.config)
-        Workflow.of({"workflow": graph, "inputs": inputs, "output_node": saving[-1] if saving else ""})
+        settings = {"workflow": graph, **workflow_marks.of_upload(graph, endpoint.config)}
+        Workflow.of(settings)
     except NotAWorkflow as error:
         raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
     config = {name: value for name, value in endpoint.config.items() if name not in ELSEWHERE[ENGINE]}
-    config |= {"workflow": graph, "workflow_name": PurePath(file_name).stem[:80] or "workflow", "inputs": inputs}
-    if len(saving) > 1:
-        config["output_node"] = saving[-1]
+    config |= {**settings, "workflow_name": PurePath(file_name).stem[:80] or "workflow"}
     return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
@@ -55,9 +53,11 @@ def mark(
     names: Mapping[tuple[str, str], str],
     output_node: str = "",
     name: str = "",
+    meant: Collection[tuple[str, str]] | None = None,
 ) -> Endpoint:
     """Say what each input is. names: {(node id, input): "prompt"}, "" for one that no job fills.
 
+    meant: places of unmarked images and prompts that are meant as they are; None leaves what was said before.
     seen: digest of the workflow that the person had before them. Raises Stale, Invalid and NotAllowed.
     """
     endpoint = _lock(endpoint_id, by)
@@ -82,7 +82,10 @@ def mark(
     ranges = {
         one: told for one, told in dict(endpoint.config.get("ranges") or {}).items() if _same(one, inputs, endpoint)
     }
-    config = {**endpoint.config, "inputs": inputs, "ranges": ranges}
+    config = {name: value for name, value in endpoint.config.items() if name != MEANT}
+    config |= {"inputs": inputs, "ranges": ranges}
+    if settled := _meant(workflow.graph, inputs, endpoint.config, meant):
+        config[MEANT] = settled
     config |= {"workflow_name": name.strip()[:80]} if name.strip() else {}
     config |= {"output_node": output_node} if output_node else {}
     return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
@@ -123,25 +126,14 @@ def _ensure_small(data: bytes) -> None:
         raise NotAWorkflow(f"The file is over {MOST_JSON_BYTES >> 20} MB, which no workflow is.")
 
 
-def _inputs(graph: Graph, before: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """Guesses, under what people had marked at nodes that are still there and of the same class."""
-    guessed = comfyui_marks.guess(graph)
-    if not before.get("workflow") or not before.get("inputs"):
-        return guessed
-    try:
-        old = read(before["workflow"])
-    except NotAWorkflow:
-        return guessed
-    kept: dict[str, list[tuple[str, str]]] = {}
-    for name, given in before["inputs"].items():
-        for node_id, field_name in given if isinstance(given[0], list) else [given]:
-            is_same = node_id in graph and graph[node_id]["class_type"] == old.get(node_id, {}).get("class_type")
-            if is_same and field_name in graph[node_id]["inputs"]:
-                kept.setdefault(name, []).append((node_id, field_name))
-    lost = {name: given for name, given in guessed.items() if name in before["inputs"] and name not in kept}
-    for name, given in lost.items():
-        kept[name] = [(one[0], one[1]) for one in (given if isinstance(given[0], list) else [given])]
-    return comfyui_marks.as_config(kept) or guessed
+def _meant(
+    graph: Graph, inputs: dict[str, list[Any]], before: Mapping[str, Any], places: Collection[tuple[str, str]] | None
+) -> list[list[str]]:
+    if places is not None:
+        return workflow_marks.settled(graph, inputs, places)
+    kept = meant_in(before)
+    asked = workflow_marks.settled(graph, inputs, [(one[0], one[1]) for one in kept])
+    return [one for one in asked if tuple(one) in kept]
 
 
 def _problem(graph: Graph, name: str, place: tuple[str, str]) -> str:

@@ -60,6 +60,7 @@ def _mark(request: BrandRequest, endpoint: Endpoint) -> None:
         names=_names(request.POST),
         output_node=request.POST.get("output_node", ""),
         name=request.POST.get("name", ""),
+        meant=_meant(request.POST),
     )
     messages.success(request, "The marks are saved. Pictures planned from now on are made with them.")
 
@@ -70,13 +71,20 @@ def _names(posted: Mapping[str, Any]) -> dict[tuple[str, str], str]:
     return {(part[1], part[2]): str(value) for part, value in parts if len(part) == 3}
 
 
+def _meant(posted: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """(node id, input) of the form's ticked fields "meant|6|text"."""
+    parts = (key.split("|", 2) for key in posted if key.startswith("meant|"))
+    return [(part[1], part[2]) for part in parts if len(part) == 3]
+
+
 def _page(
     request: BrandRequest,
     endpoint: Endpoint,
     *,
     refusal: Invalid | None = None,
 ) -> HttpResponseBase:
-    typed = {key: value for key, value in request.POST.items() if key.startswith("mark|")} if refusal else {}
+    kept = ("mark|", "meant|")
+    typed = {key: value for key, value in request.POST.items() if key.startswith(kept)} if refusal else {}
     wrong = {problem.pointer: problem.message for problem in refusal.problems} if refusal else {}
     shown = selectors.shown(endpoint)
     elsewhere = [message for pointer, message in wrong.items() if not pointer.startswith("mark|")]

@@ -221,7 +221,7 @@ def _workflows(brand: Brand, by: Any) -> dict[str, Any]:
     graph = comfy_workflows.image_to_image()
     for node in graph.values():
         node["_meta"] = {"title": LONG}
-    marked = test_workflows.uploaded(brand, by, graph=graph)
+    marked = test_workflows.marked(test_workflows.uploaded(brand, by, graph=graph), by, **{"10.image": ""})
     return {"new": new.slug, "marked": marked.slug}
 
 
