@@ -212,6 +212,21 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
             is_output=True,
         ),
         "PreviewImage": Node((), {"images": ["IMAGE", {}]}, _save("temp"), is_output=True),
+        "MaskToImage": Node(
+            ("IMAGE",),
+            {"mask": ["MASK", {}]},
+            lambda machine, node_id, given: (([np.dstack([given["mask"]] * 3)],), None),
+        ),
+        "VAEEncodeForInpaint": Node(
+            ("LATENT",),
+            {
+                "pixels": ["IMAGE", {}],
+                "vae": ["VAE", {}],
+                "mask": ["MASK", {}],
+                "grow_mask_by": _number("INT", 6, 0, 64),
+            },
+            _encode,
+        ),
         "Fails": Node(
             ("IMAGE",),
             {"images": ["IMAGE", {}], "kind": ["STRING", {}], "message": text},

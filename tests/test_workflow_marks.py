@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from campaigns.errors import Invalid
 from campaigns.models import Event
 from generation.engines import base as engines
 from generation.engines import comfyui_marks
-from generation.engines.base import Spec
+from generation.engines.base import ImageRef, Spec
+from generation.engines.comfyui import ComfyUI
 from generation.engines.comfyui_questions import MEANT
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
@@ -18,6 +20,11 @@ from generation.services import orders, workflow_marks, workflows
 from tests import comfy_kinds as kinds
 from tests import factories
 from tests.comfy_kinds import node
+from tests.comfy_nodes import png
+from tests.comfy_orders import Desk, made, task
+from tests.comfy_server import ComfyServer
+from tests.comfy_workflows import config as workflows_config
+from tests.remote_server import serving
 from tests.test_workflows import address, as_json, marked, names_of, uploaded
 
 pytestmark = pytest.mark.django_db
@@ -269,6 +276,13 @@ def test_what_is_meant_does_not_change_what_the_images_are_known_by(brand, lead)
     assert engines.build("comfyui", settle(one, lead, ("22", "image")).config).model_identity() == before
 
 
+def test_an_answer_about_an_unmarked_image_does_not_answer_for_a_mark(brand, lead):
+    one = unmarked(uploaded(brand, lead, graph=kinds.inpaint()), lead, "20.image")
+    one = settle(one, lead, ("20", "image"))
+    assert open_at(one) == []
+    assert open_at(marked(one, lead, **{"20.image": "init"})) == [("20", "image")]
+
+
 def test_settings_of_another_shape_settle_nothing(brand, lead):
     config = {"workflow": kinds.ip_adapter(), "inputs": {}}
     for odd in ("yes", {"a": 1}, [1], [["22", "image"]], [None], [["22", "image", "", "x"]]):
@@ -306,3 +320,81 @@ def test_others_read_what_is_asked_and_cannot_answer(brand, lead, designer, page
     one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
     words = page_client(designer).get(address(brand, one)).content.decode()
     assert "loads house-style.png from the server" in words and 'name="meant|' not in words
+
+
+# -- masks that come from transparency ------------------------------------------------------------------------------
+
+
+def with_two_images() -> Any:
+    """The image from one file, the mask from the transparency of another one."""
+    graph = kinds.inpaint()
+    graph["21"] = node("LoadImage", image="mug.png")
+    graph["26"]["inputs"]["pixels"] = ["21", 0]
+    return graph
+
+
+def with_mask_node(channel: str) -> Any:
+    graph = kinds.inpaint()
+    graph["21"] = node("LoadImageMask", image="mask.png", channel=channel)
+    graph["26"]["inputs"]["mask"] = ["21", 0]
+    return graph
+
+
+def inverted() -> Any:
+    graph = kinds.inpaint()
+    graph["21"] = node("InvertMask", mask=["20", 1])
+    graph["26"]["inputs"]["mask"] = ["21", 0]
+    return graph
+
+
+@pytest.mark.parametrize(
+    ("graph", "expected"),
+    [
+        (kinds.inpaint(), {"cutout": ["20", "image"]}),
+        (kinds.inpaint("SetLatentNoiseMask"), {"cutout": ["20", "image"]}),
+        (kinds.inpaint("InpaintModelConditioning"), {"cutout": ["20", "image"]}),
+        (inverted(), {"cutout": ["20", "image"]}),
+        (with_two_images(), {"init": ["21", "image"], "mask": ["20", "image"]}),
+        (with_mask_node("alpha"), {"init": ["20", "image"], "mask": ["21", "image"]}),
+    ],
+)
+def test_an_image_whose_mask_is_used_gets_the_cutout_which_has_transparency(graph, expected):
+    guessed = comfyui_marks.guess(graph)
+    assert {name: guessed.get(name) for name in expected} == expected
+    assert {name for name, place in guessed.items() if place[1] == "image"} == set(expected)
+
+
+def test_two_images_with_masks_get_the_same_cutout():
+    graph = kinds.inpaint()
+    graph["30"] = node("LoadImage", image="second.png")
+    graph["31"] = node("ImageCompositeMasked", source=["30", 0], mask=["30", 1], destination=["8", 0])
+    assert comfyui_marks.guess(graph)["cutout"] == [["20", "image"], ["30", "image"]]
+
+
+@pytest.mark.parametrize("role", ["init", "photo", "reference", "scene", "cutout_2"])
+def test_a_mark_whose_image_has_no_transparency_is_asked_about_where_the_mask_is_used(brand, lead, role):
+    one = marked(uploaded(brand, lead, graph=kinds.inpaint()), lead, **{"20.image": role})
+    sentence = selectors.shown(one).remarks[0]
+    assert f"makes its mask from transparency, and the image “{role}” has none" in sentence
+    assert_blocked(one, brand, lead, sentence)
+
+
+@pytest.mark.parametrize(("channel", "is_asked"), [("alpha", False), ("red", True), ("green", True), ("blue", True)])
+def test_a_mask_that_is_read_from_a_colour_is_asked_about(brand, lead, channel, is_asked):
+    one = uploaded(brand, lead, graph=with_mask_node(channel))
+    assert open_at(one) == ([("21", "image")] if is_asked else [])
+
+
+def test_the_server_gets_the_cutout_and_repaints_what_is_transparent():
+    rgba = np.full((64, 64, 4), 90, np.uint8)
+    rgba[..., 3] = 0
+    rgba[16:48, 16:48, 3] = 255
+    graph = kinds.inpaint()
+    graph["9"]["inputs"]["images"] = ["30", 0]
+    graph["30"] = node("MaskToImage", mask=["20", 1])
+    with serving(ComfyServer()) as server:
+        engine = ComfyUI(workflows_config(server, workflow=graph, inputs={"cutout": ["20", "image"]}))
+        spec = Spec("x", 64, 64, 3, images={"cutout": ImageRef("c" * 64, "mug")})
+        made_image = made(engine, task(spec), Desk(mug=png(rgba))).pixels
+    assert made_image is not None
+    assert made_image[32, 32].tolist() == [0, 0, 0] and made_image[2, 2].tolist() == [255, 255, 255]

@@ -30,6 +30,8 @@ from generation.engines.comfyui_words import Place, prompts
 VALUES: Final = ("value", "string", "text", "int", "float", "number")
 SEEDS: Final = ("seed", "noise_seed")
 SAMPLER_INPUTS: Final = (("steps", "steps"), ("cfg", "guidance"), ("guidance", "guidance"), ("denoise", "strength"))
+WITH_ALPHA: Final = ("cutout", "mask")
+"""Roles whose image is the accepted cut-out, which has transparency."""
 OTHER_SOURCES: Final = ("base64", "url", "path", "folder", "directory", "batch")
 """Parts of the class names of nodes that load images from elsewhere than the server's input folder."""
 REFERENCES: Final = ("ipadapter", "stylemodel", "clipvision", "reference", "redux")
@@ -116,7 +118,7 @@ def guess(graph: Graph) -> dict[str, list[Any]]:
     found |= _loras(graph)
     for name, mark in SAMPLER_INPUTS:
         places = _unique(_literal(graph, node_id, field) for node_id, field in _having(graph, (name,)))
-        is_wanted = name != "denoise" or "init" in images
+        is_wanted = name != "denoise" or _is_encoded(graph, images)
         if len(places) == 1 and mark not in found and is_wanted:
             found[mark] = places
     return as_config(found)
@@ -206,16 +208,20 @@ def _sizes(graph: Graph) -> list[str]:
 
 
 def _images(graph: Graph) -> dict[str, list[Place]]:
-    """Each loaded image by the role that its way through the graph suggests."""
+    """Each loaded image by the role that its way through the graph suggests.
+
+    Two images of one role get names of their own (photo, photo_2), except for a cut-out and a mask: a second one of
+    these is the same file.
+    """
     found: dict[str, list[Place]] = {}
     for node_id, node in graph.items():
         if not _is_load_image(node):
             continue
-        role = "mask" if "mask" in plain_class(node) else _role(graph, node_id)
+        role = _role(graph, node_id)
         name, number = role, 2
-        while name in found:
+        while name in found and role not in WITH_ALPHA:
             name, number = f"{role}_{number}", number + 1
-        found[name] = [(node_id, "image")]
+        found.setdefault(name, []).append((node_id, "image"))
     return found
 
 
@@ -227,6 +233,10 @@ def _is_load_image(node: Mapping[str, Any]) -> bool:
 
 
 def _role(graph: Graph, node_id: str) -> str:
+    if "mask" in plain_class(graph[node_id]):
+        return "mask"
+    if takes_alpha(graph, node_id):
+        return "cutout" if _slots(graph, node_id, 0) else "mask"
     kinds = [plain_class(graph[one]) for one in _downstream(graph, node_id)]
     for kind in kinds:
         if any(word in kind for word in REFERENCES):
@@ -234,6 +244,30 @@ def _role(graph: Graph, node_id: str) -> str:
         if "vaeencode" in kind:
             return "init"
     return "photo"
+
+
+def takes_alpha(graph: Graph, node_id: str) -> bool:
+    """Whether the mask that a Load Image node makes of its image's transparency (1 - alpha) is used."""
+    if "mask" in plain_class(graph[node_id]):
+        return False
+    used = _slots(graph, node_id, 1)
+    return bool(used) if plain_class(graph[node_id]).startswith("loadimage") else any("mask" in one for one in used)
+
+
+def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
+    """The names of the inputs that one output of a node goes to."""
+    return [
+        name
+        for node in graph.values()
+        for name, value in node["inputs"].items()
+        if is_link(value) and value[0] == node_id and value[1] == slot
+    ]
+
+
+def _is_encoded(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
+    """Whether a sampler starts from a loaded image, so that it matters how much it changes."""
+    starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
+    return any("vaeencode" in plain_class(graph[one]) for start in starts for one in _downstream(graph, start))
 
 
 def _downstream(graph: Graph, node_id: str) -> list[str]:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from generation.engines.comfyui_graph import Graph, Mark, Workflow, image_inputs, is_link, title
+from generation.engines.comfyui_graph import Graph, Mark, Workflow, image_inputs, is_link, plain_class, title
+from generation.engines.comfyui_marks import WITH_ALPHA, takes_alpha
 from generation.engines.comfyui_words import Place, word_inputs
 
 MEANT: Final = "meant_as_is"
@@ -90,6 +91,17 @@ def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
         return (
             f"{where} loads {_short(value) or 'an image'} from the server, the same for every product. Mark it as an "
             "image, such as photo or cutout, or say that it is meant as it is."
+        )
+    if mark not in WITH_ALPHA and takes_alpha(graph, node_id):
+        return (
+            f"{where} makes its mask from transparency, and the image “{mark}” has none, so nothing would be "
+            "repainted. Mark it as cutout, or say that it is meant as it is."
+        )
+    channel = str(graph[node_id]["inputs"].get("channel") or "alpha")
+    if mark in WITH_ALPHA and "mask" in plain_class(graph[node_id]) and channel != "alpha":
+        return (
+            f"{where} reads its mask from the channel {channel}, and the mask of a cut-out is its alpha channel. "
+            "Choose alpha in ComfyUI and upload the workflow again, or say that it is meant as it is."
         )
     return ""
 
