@@ -117,6 +117,11 @@ def _scale(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple
     return ([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in given["image"]],), None
 
 
+def _scale_by(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    share = float(given["scale_by"])
+    return ([cv2.resize(one, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC) for one in given["image"]],), None
+
+
 def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
     stream, carried = io.BytesIO(), PngInfo()
     if graph is not None:
@@ -204,6 +209,15 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
             ("IMAGE",),
             {"image": ["IMAGE", {}], "width": _number("INT", 512, 0, 16384), "height": _number("INT", 512, 0, 16384)},
             _scale,
+        ),
+        "ImageScaleBy": Node(
+            ("IMAGE",),
+            {
+                "image": ["IMAGE", {}],
+                "upscale_method": [["lanczos", "area"], {}],
+                "scale_by": _number("FLOAT", 1.0, 0.01, 8.0, 0.01),
+            },
+            _scale_by,
         ),
         "SaveImage": Node(
             (),

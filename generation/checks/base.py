@@ -26,7 +26,8 @@ class Sample:
     """One image as all checks see it: decoded once, derived pictures computed once and shared.
 
     pixels: height × width × 3|4 uint8 sRGB. facts: what the line knows: {"wanted": [w, h], "photo": [w, h],
-    "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}.
+    "specs": [{"slug", "width", "height"}], "engine": str, "limits": {check: {limit: number}}}, and of a remote
+    engine "is_remote" and, where its service was asked for another size, "asked": [w, h].
 
     Limits are those of the brand's guide as it was when the run was planned: one run is judged alike from its first
     picture to its last, whatever is published meanwhile, and by the guide that its reviewers see beside it.

@@ -2,25 +2,46 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from generation.checks.base import Limit, Sample, Verdict, register
+
+SLIGHT: Final = 1.05
+"""An image that is enlarged no more than so many times looks the same: services round sizes to their multiples."""
 
 
 @register
 class DimensionsCheck:
-    """The picture has the width and height that its job asked for."""
+    """The picture has the width and height that its job asked for.
+
+    A remote service may have a size of its own (fact "is_remote"): the files are cropped and scaled from what it made.
+    It is flagged only where it is smaller than wanted. The score is how often it is enlarged. "asked": the size that
+    the service was asked for, where it does not make the wanted one.
+    """
 
     name = "dimensions"
 
     def look(self, sample: Sample) -> Verdict:
         height, width = sample.pixels.shape[:2]
-        wanted = sample.facts.get("wanted")
+        wanted, asked = sample.facts.get("wanted"), sample.facts.get("asked")
         if not wanted:
             return Verdict(self.name, "pass", f"{width} × {height} px; no size was asked for.")
-        if [width, height] == list(wanted):
+        if [width, height] in (list(wanted), list(asked or ())):
             return Verdict(self.name, "pass", f"{width} × {height} px, as asked.")
+        if sample.facts.get("is_remote"):
+            return self._fitted(width, height, wanted[0], wanted[1])
         return Verdict(
             self.name, "fail", f"The picture is {width} × {height} px; {wanted[0]} × {wanted[1]} px were asked for."
         )
+
+    def _fitted(self, width: int, height: int, wanted_width: int, wanted_height: int) -> Verdict:
+        """The verdict on an image that is cropped and scaled to the wanted size."""
+        scale = max(wanted_width / width, wanted_height / height)
+        sizes = f"{width} × {height} px, and {wanted_width} × {wanted_height} px are wanted"
+        if scale <= SLIGHT:
+            return Verdict(self.name, "pass", f"The service made {sizes}: it is cropped and scaled.", round(scale, 2))
+        message = f"The service made {sizes}: it is enlarged {scale:.1f} times and may look soft."
+        return Verdict(self.name, "flag", message, round(scale, 2))
 
 
 @register

@@ -25,8 +25,8 @@ class Brief:
     master: Master | None
 
 
-def brief(jobs: Sequence[ClaimedJob], *, engine: str) -> dict[int, Brief]:
-    """Job id -> Brief, in four queries for the whole batch."""
+def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -> dict[int, Brief]:
+    """Job id -> Brief, in four queries for the whole batch. is_remote: a service makes the images, in its own sizes."""
     cells = {
         cell.pk: cell
         for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")
@@ -52,6 +52,7 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str) -> dict[int, Brief]:
                 "photo": photos.get(cell.subject_id),
                 "specs": [{"slug": spec.slug, "width": spec.width, "height": spec.height} for spec in wanted],
                 "engine": engine,
+                "is_remote": is_remote,
                 "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
             targets=tuple((spec.pk, _target(spec)) for spec in wanted),

@@ -32,7 +32,7 @@ def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Mad
     assert result.pixels is not None
     known = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
     if "asked_size" in result.facts:  # a service that cannot make the wanted size was asked for the nearest one
-        known["wanted"] = result.facts["asked_size"]
+        known["asked"] = result.facts["asked_size"]
     facts = {**brief.facts, **known}
     try:
         developed = develop(result.pixels, facts, [target for _, target in brief.targets])

@@ -156,7 +156,7 @@ class RemoteLane:
             self._order(endpoint, most=self._idle_threads(own=1))
 
     def _begin(self, claim: Claim, endpoint: Endpoint, in_use: int) -> None:
-        briefs = brief(claim.jobs, engine=endpoint.engine)
+        briefs = brief(claim.jobs, engine=endpoint.engine, is_remote=True)
         for job in claim.jobs:
             self._spawn(lambda job=job: self._hand_over(job, claim, endpoint, briefs[job.id], in_use))  # type: ignore[misc]
 
@@ -340,7 +340,7 @@ class RemoteLane:
         job = claim.jobs[0]
         self.leases.hold(claim.token, [job.id])
         faults.point("resumed")
-        briefs = brief(claim.jobs, engine=endpoint.engine)
+        briefs = brief(claim.jobs, engine=endpoint.engine, is_remote=True)
 
         def work() -> None:
             with self.endings.guarding(job, claim):
