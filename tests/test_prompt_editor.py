@@ -126,6 +126,18 @@ def test_placeholders_are_offered_with_how_many_products_have_them(brand: Brand,
     assert (found["name"], found["colour"], found["glaze"]) == ((5, 5), (4, 5), (1, 5))
 
 
+@pytest.mark.parametrize("field", ["text", "negative"])
+def test_a_choice_of_words_in_braces_is_explained_when_it_is_previewed_and_saved(
+    brand: Brand, version: PromptVersion, designer: User, page_client: Any, field: str
+) -> None:
+    client, address = page_client(designer), f"/brands/{brand.slug}/prompts/studio/"
+    fields = posted(**{"text": "{name}", field: "{name} on a {red|blue|green} table"})
+    words = "“red” is no placeholder here: of {red|blue|green} the words “blue|green” are sent as they stand."
+    assert words in client.post(f"{address}preview/", fields).content.decode()
+    saved = client.post(address, fields, follow=True)
+    assert words in [str(one).partition(" Use an axis")[0] for one in saved.context["messages"]]
+
+
 def test_words_that_the_model_does_not_read_are_grey(
     brand: Brand, designer: User, page_client: Any, mugs: list[Any], tmp_path: Any
 ) -> None:

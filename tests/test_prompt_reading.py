@@ -146,6 +146,39 @@ def test_an_unknown_placeholder_is_told_with_the_nearest_name() -> None:
     assert "Did you mean “colour”?" in found[0].message
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "{name} on a {red|blue|green} table",
+            "“red” is no placeholder here: of {red|blue|green} the words “blue|green”",
+        ),
+        ("{ oak | ash | pine } wood", "“oak” is no placeholder here: of {oak|ash | pine}"),
+        ("in {dark red|light blue|}", "“dark red” is no placeholder here"),
+        ("{a|b||c}", "“a” is no placeholder here"),
+        ("{colour|sage|clay}", "Where a product has no “colour”, the words “sage|clay” are sent as they stand."),
+        ("{morning|noon|{{night}} light", ""),
+    ],
+)
+def test_a_choice_of_words_in_braces_is_explained(text: str, words: str) -> None:
+    found = spelling.alternatives(text, ["colour", "name"])
+    assert [one.kind for one in found] == (["alternatives"] if words else [])
+    assert not words or (words in found[0].message and "axis" in found[0].message)
+    assert not words or "|" in text[found[0].start : found[0].end]
+
+
+@pytest.mark.parametrize("text", ["{2::red|blue}", "{2$$a|b|c}", "{|red|blue}", '{"red"|"blue"}', "{0.5|x}"])
+def test_a_choice_of_words_that_is_no_placeholder_is_refused_with_the_way_to_do_it(text: str) -> None:
+    (found,) = spelling.check(text, ["colour"])
+    assert found.kind == "syntax"
+    assert "Words do not vary by {red|blue}: write {colour} and give it an axis (character" in found.message
+
+
+@pytest.mark.parametrize("text", ["{glaze|matte}", "{glaze|}", "a | b", "{{red|blue|green}}", "{colour}"])
+def test_defaults_and_bars_outside_braces_are_no_choice_of_words(text: str) -> None:
+    assert spelling.alternatives(text, ["colour"]) == []
+
+
 def test_a_mistake_of_syntax_names_line_and_character() -> None:
     (found,) = spelling.check("A {name}\non {backdrop", ["name"])
     assert found.kind == "syntax"

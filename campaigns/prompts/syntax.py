@@ -78,11 +78,12 @@ def _slot(text: str, start: int) -> Slot:
         raise PromptSyntaxError("A placeholder cannot stand inside another", place)
     raw, bar, default = inside.partition("|")
     name = raw.strip()
+    hint = ". Words do not vary by {red|blue}: write {colour} and give it an axis" if bar else ""
     if not name:
-        raise PromptSyntaxError("This placeholder has no name; write {colour} or {colour|white}", start)
+        raise PromptSyntaxError(f"This placeholder has no name; write {{colour}} or {{colour|white}}{hint}", start)
     if not _NAME.fullmatch(name):
         raise PromptSyntaxError(
-            f"{name!r} is not a name; use letters, digits and _ and begin with a letter",
+            f"{name!r} is not a name; use letters, digits and _ and begin with a letter{hint}",
             start + 1,
         )
     return Slot(name, default.strip() if bar else None, start, end + 1)

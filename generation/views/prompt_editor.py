@@ -173,6 +173,8 @@ def _save(request: BrandRequest, desk: Desk) -> HttpResponseBase:
             add_problems(form, refusal)
         else:
             messages.success(request, f"{made} is saved as a draft.")
+            for remark in _choices_of_words(request, made):
+                messages.warning(request, remark.message)
             return redirect("prompt_version", request.brand.slug, desk.template.slug, made.number)
     return _page(request, desk, form, status=422)
 
@@ -288,6 +290,13 @@ def _remarks(source: prompts.PromptSource, known: Sequence[str]) -> dict[str, li
     """Field -> mistakes of syntax and placeholders that nothing has."""
     fields = {"text": source.text, "negative": source.negative}
     return {name: spelling.check(text, known) for name, text in fields.items()}
+
+
+def _choices_of_words(request: BrandRequest, version: PromptVersion) -> list[spelling.Remark]:
+    """Placeholders of a saved version such as {red|blue|green}, which do not vary the words."""
+    known = [*(one.name for one in selectors.names(request.brand.pk)), *version.axes]
+    texts = (version.text, version.negative)
+    return [remark for text in texts for remark in spelling.alternatives(text, known)]
 
 
 def _shown(
