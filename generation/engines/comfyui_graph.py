@@ -16,6 +16,8 @@ from typing import Any, Final
 
 from PIL import Image
 
+from generation.engines import comfyui_wrappers
+
 Graph = dict[str, dict[str, Any]]
 
 PREFIX: Final = "filename_prefix"
@@ -79,8 +81,10 @@ def parse(data: bytes) -> Graph:
     """A file as a graph: JSON, or a PNG that ComfyUI saved, which carries its workflow. Raises NotAWorkflow."""
     if data.startswith(b"\x89PNG"):
         data = _carried(data)
+    elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
+        raise NotAWorkflow(f"This picture is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT}")
     try:
-        plain = json.loads(data.decode("utf-8-sig"), parse_constant=_no_number)
+        plain = json.loads(data.decode("utf-8-sig"))
     except ValueError as error:
         raise NotAWorkflow(f"The file is no JSON ({error}). {EXPORT}") from None
     except RecursionError:
@@ -91,31 +95,25 @@ def parse(data: bytes) -> Graph:
 def _carried(data: bytes) -> bytes:
     try:
         with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
-            carried = image.info.get("prompt")
+            carried = dict(image.info)
     except (OSError, ValueError, SyntaxError):
         raise NotAWorkflow("The picture is broken, so its workflow cannot be read.") from None
-    if not isinstance(carried, str):
+    if not isinstance(carried.get("prompt"), str):
+        if isinstance(carried.get("workflow"), str):
+            raise NotAWorkflow(f"This picture carries its workflow only as ComfyUI's editor keeps it. {EXPORT}")
         raise NotAWorkflow(f"This picture carries no workflow: it was saved by something else, or stripped. {EXPORT}")
-    return carried.encode()
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number")
+    return str(carried["prompt"]).encode(errors="replace")
 
 
 def read(plain: Any) -> Graph:
-    """`plain`, parsed JSON, as a graph. Raises NotAWorkflow, with the way to get the right file where it is known."""
-    if isinstance(plain, Mapping) and isinstance(plain.get("nodes"), list) and "links" in plain:
-        raise NotAWorkflow(
-            "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
-            f"{EXPORT}"
-        )
-    if isinstance(plain, Mapping) and isinstance(plain.get("prompt"), Mapping) and "class_type" not in plain["prompt"]:
-        plain = plain["prompt"]  # what a client posts to the server: the graph lies one level down
-    if not isinstance(plain, Mapping) or not plain:
-        raise NotAWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT}")
+    """`plain`, parsed JSON, as a graph, also where others are wrapped around it (comfyui_wrappers.py).
+
+    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises NotAWorkflow, with the way
+    to get the right file where it is known.
+    """
+    nodes = _nodes(plain)
     graph: Graph = {}
-    for node_id, node in plain.items():
+    for node_id, node in nodes.items():
         if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
             raise NotAWorkflow(
                 f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow. {EXPORT}"
@@ -125,11 +123,48 @@ def read(plain: Any) -> Graph:
                 f"Node {node_id!r} has no type: the editor that saved this workflow lacked a custom node. Install it "
                 "there and export again."
             )
-        graph[str(node_id)] = copy.deepcopy(dict(node))
+        graph[str(node_id)] = _node(str(node_id), node)
     for node_id, name, link in links(graph):
         if link not in graph:
             raise NotAWorkflow(f"{title(graph, node_id)} takes its {name} from node {link}, which the file lacks.")
     return graph
+
+
+def _nodes(plain: Any) -> Mapping[str, Any]:
+    """The object of nodes in a file. Raises NotAWorkflow where there is none, or more than one."""
+    found = comfyui_wrappers.graphs_in(plain)
+    if len(found) > 1:
+        raise NotAWorkflow(f"This file holds {len(found)} workflows. Upload one of them in a file of its own.")
+    if found:
+        return found[0]
+    if comfyui_wrappers.is_of_editor(plain):
+        raise NotAWorkflow(
+            "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
+            f"{EXPORT}"
+        )
+    if not isinstance(plain, Mapping) or not plain:
+        raise NotAWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT}")
+    if any(isinstance(node, Mapping) and "inputs" in node for node in plain.values()):
+        return plain
+    listed = ", ".join(str(name)[:40] for name in list(plain)[:8])
+    raise NotAWorkflow(
+        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs. {EXPORT}"
+    )
+
+
+def _node(node_id: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with what a server needs and its title."""
+    meta = node.get("_meta")
+    named = meta.get("title") if isinstance(meta, Mapping) else None
+    kept: dict[str, Any] = {"class_type": node["class_type"], "inputs": node["inputs"]}
+    kept |= {"_meta": {"title": named}} if isinstance(named, str) else {}
+    where = title({node_id: kept}, node_id)
+    if problem := comfyui_wrappers.unstorable([node_id, node["class_type"], named]):
+        raise NotAWorkflow(f"The title or type of a node {problem}. Correct it in ComfyUI and export again.")
+    for name, value in node["inputs"].items():
+        if problem := comfyui_wrappers.unstorable([name, value]):
+            raise NotAWorkflow(f"{where}: its {name!r} {problem}. Correct it in ComfyUI and export again.")
+    return copy.deepcopy(kept)
 
 
 def is_link(value: Any) -> bool:
