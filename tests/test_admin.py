@@ -322,7 +322,7 @@ def test_a_reason_is_saved_through_the_service(desk: Client) -> None:
 def test_a_destinations_secret_goes_in_and_stays_when_nothing_is_given(
     desk: Client, brand: Brand, tmp_path: Any
 ) -> None:
-    config = f'{{"path": "{tmp_path}"}}'
+    config = f'{{"path": "{tmp_path / brand.slug}"}}'
     given = {
         "brand": brand.pk,
         "slug": "shop",

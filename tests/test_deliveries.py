@@ -260,7 +260,12 @@ def test_private_addresses_need_the_operators_consent_too(brand: Any, lead: Any,
 @pytest.fixture
 def hot_folder(brand: Any, lead: Any, tmp_path: Path) -> Destination:
     return destinations.create(
-        brand=brand, by=lead, slug="folder", name="Hot folder", kind="folder", config={"path": str(tmp_path / "out")}
+        brand=brand,
+        by=lead,
+        slug="folder",
+        name="Hot folder",
+        kind="folder",
+        config={"path": str(tmp_path / brand.slug)},
     )
 
 
@@ -292,7 +297,11 @@ def test_a_wish_that_changes_while_it_is_being_sent_is_carried_out_next(
     assert delivery.next_attempt_at is not None
     assert deliveries.work_due() == 1
     assert Delivery.objects.get().observed == Observed.ABSENT
-    assert not [path for path in (tmp_path / "out").rglob("*") if path.is_file() and path.name != ".proofline.lock"]
+    assert not [
+        path
+        for path in (tmp_path / hot_folder.brand.slug).rglob("*")
+        if path.is_file() and path.name != ".proofline.lock"
+    ]
 
 
 def test_withdrawing_by_hand_needs_the_right_and_leaves_the_approval(
@@ -314,7 +323,12 @@ def test_withdrawing_by_hand_needs_the_right_and_leaves_the_approval(
 def test_secrets_stay_out_of_config_and_events(brand: Any, lead: Any, tmp_path: Path) -> None:
     with pytest.raises(Invalid) as refused:
         destinations.create(
-            brand=brand, by=lead, slug="s", name="S", kind="folder", config={"path": str(tmp_path), "api_token": "x"}
+            brand=brand,
+            by=lead,
+            slug="s",
+            name="S",
+            kind="folder",
+            config={"path": str(tmp_path / brand.slug), "api_token": "x"},
         )
     assert [problem.pointer for problem in refused.value.problems] == ["config/api_token"]
     secret = new_secret()

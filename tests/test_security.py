@@ -127,7 +127,7 @@ def test_a_lead_cannot_have_files_written_anywhere_on_the_server(brand, lead, tm
         with pytest.raises(Invalid, match="handover"):
             destinations.create(brand=brand, by=lead, slug="out", name="Out", kind="folder", config={"path": str(path)})
     assert not outside.exists()
-    inside = {"path": str(tmp_path / "handover" / "shop")}
+    inside = {"path": str(tmp_path / "handover" / brand.slug / "shop")}
     assert destinations.create(brand=brand, by=lead, slug="in", name="In", kind="folder", config=inside).pk
 
 

@@ -11,7 +11,7 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Protocol
 
 from review.delivery.base import DeliveryError
@@ -53,10 +53,11 @@ class Place(Protocol):
 
 
 class Directory:
-    """A directory below which everything stays."""
+    """A directory below which everything stays. `within`: the folder that it must not leave itself, links resolved."""
 
     def __init__(self, config: Mapping[str, Any]) -> None:
         self.base = Path(str(config.get("path", "")))
+        self.within = Path(config["within"]) if config.get("within") else None
 
     def validate(self) -> list[str]:
         if not str(self.base) or not self.base.is_absolute():
@@ -72,6 +73,8 @@ class Directory:
     def _inside(self, path: str) -> Path:
         base = self.base.resolve()
         full = (base / path).resolve()
+        if self.within is not None and not base.is_relative_to(self.within):
+            raise DeliveryError(f"{self.base} leads outside {self.within}; it became a link elsewhere.", is_final=True)
         if base not in full.parents:
             raise DeliveryError(f"{path} leads outside {base}; a link in that folder points elsewhere.", is_final=True)
         return full
@@ -107,7 +110,7 @@ class Directory:
     def change(self, path: str, edit: Callable[[bytes | None], bytes | None]) -> None:
         full = self._inside(path)
         full.parent.mkdir(parents=True, exist_ok=True)
-        with open(full.parent / ".proofline.lock", "a+b") as lock:
+        with open(self._inside(f"{PurePosixPath(path).parent}/.proofline.lock"), "a+b") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             content = edit(self.read(path))
             if content is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -18,6 +17,7 @@ from review.choices import Desired, Observed
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
 from review.models import Delivery, Destination
+from review.services import brand_folders
 
 #: Keys that must not be kept in `config`, where people can read them.
 SECRET_WORDS = ("secret", "password", "token", "access_key")
@@ -57,7 +57,11 @@ def change(
     secret: str | None = None,
     is_enabled: bool | None = None,
 ) -> Destination:
-    """Change what is given; None leaves a value as it is. Switching on again makes what was left undone due."""
+    """Change what is given; None leaves a value as it is. Switching on again makes what was left undone due.
+
+    A destination that may no longer be used can still be renamed and switched off. Kept keys of a bucket are not used
+    for another bucket, prefix or server: whoever changes these enters the keys again.
+    """
     destination = Destination.objects.visible_to(by).select_for_update().filter(pk=destination_id).first()
     if destination is None:
         raise NotFound(f"There is no destination {destination_id}.")
@@ -65,13 +69,15 @@ def change(
     if name is not None:
         destination.name = name
     if config is not None:
+        _ensure_keys_entered(destination, config, secret)
         destination.config = dict(config)
     if secret is not None:
         destination.secret = secret
     if is_enabled is not None:
         destination.is_enabled = is_enabled
         destination.disabled_reason = "" if is_enabled else "switched off by hand"
-    _ensure_valid(destination)
+    if config is not None or secret is not None or is_enabled:
+        _ensure_valid(destination)
     destination.save()
     if is_enabled:
         undone = Delivery.objects.filter(destination=destination, lease_token__isnull=True).exclude(
@@ -80,6 +86,13 @@ def change(
         undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=clock.now())
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
+
+
+def _ensure_keys_entered(destination: Destination, config: Mapping[str, Any], secret: str | None) -> None:
+    changed = [key for key in ("bucket", "prefix", "endpoint_url") if config.get(key) != destination.config.get(key)]
+    if destination.kind == "s3" and changed and destination.secret and secret is None:
+        message = f"Enter the keys again: {', '.join(changed)} changed, and kept keys are not used elsewhere."
+        raise Invalid(message, [Problem("secret", message)])
 
 
 def disable(destination: Destination, *, reason: str) -> None:
@@ -97,18 +110,22 @@ def forbidden(destination: Destination) -> list[str]:
     """Why a brand's people may not send there: folders, network and bucket rights of the server are the operator's."""
     config = destination.config
     if destination.kind == "folder":
-        wanted = Path(str(config.get("path", "")))
-        allowed = settings.PROOFLINE["handover_folders"]
-        inside = any(wanted.resolve().is_relative_to(Path(root).resolve()) for root in allowed)
-        if not wanted.is_absolute() or not inside:
-            return [f"path: expected a folder below {' or '.join(allowed)} (PROOFLINE_HANDOVER_FOLDERS), not {wanted}."]
+        problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))
+        return [f"path: {problem}"] if problem else []
+    if destination.kind == "s3" and not _has_own_keys(destination) and settings.PROOFLINE["allow_private_webhooks"]:
+        problem = brand_folders.prefix_problem(destination.brand, config)
+        return [f"prefix: {problem}"] if problem else []
     if destination.kind == "s3" and not settings.PROOFLINE["allow_private_webhooks"]:
-        key, _, value = destination.secret.partition(":")
-        if not key or not value:
+        if not _has_own_keys(destination):
             return ["secret: expected “access key id:secret access key”; the server lends nobody its own rights."]
         if address := str(config.get("endpoint_url") or ""):
             return [f"endpoint_url: {one}" for one in _not_public(address)]
     return []
+
+
+def _has_own_keys(destination: Destination) -> bool:
+    key, _, value = destination.secret.partition(":")
+    return bool(key and value)
 
 
 def _not_public(address: str) -> list[str]:
@@ -122,6 +139,8 @@ def _not_public(address: str) -> list[str]:
 def plugin(destination: Destination) -> base.Destination:
     """The plug-in that serves this destination. Private addresses need the operator's consent besides its config's."""
     config = dict(destination.config)
+    if destination.kind == "folder":
+        config["within"] = brand_folders.own_folder(destination.brand, str(config.get("path", "")))
     config["allow_private"] = bool(config.get("allow_private")) and settings.PROOFLINE["allow_private_webhooks"]
     return base.build(destination.kind, config, destination.secret)
 
