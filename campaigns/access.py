@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
@@ -63,8 +66,24 @@ def can(user: User, action: Action, brand: Brand) -> bool:
     return user.memberships.filter(brand=brand, role__in=PERMISSIONS[action]).exists()
 
 
+_required: ContextVar[list[tuple[str, int]] | None] = ContextVar("required", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[list[tuple[str, int]]]:
+    """Collect (action, brand id) of everything that is required meanwhile in this thread."""
+    collected: list[tuple[str, int]] = []
+    token = _required.set(collected)
+    try:
+        yield collected
+    finally:
+        _required.reset(token)
+
+
 def require(user: User, action: Action, brand: Brand) -> None:
     """Raise NotAllowed unless `can`."""
+    if (collected := _required.get()) is not None and (str(action), brand.pk) not in collected:
+        collected.append((str(action), brand.pk))
     if not can(user, action, brand):
         roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action]))
         raise NotAllowed(

@@ -134,7 +134,8 @@ AUTHENTICATION_BACKENDS = [
 ]
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_ADAPTER = "config.accounts.ClosedSignup"
+ACCOUNT_ADAPTER = "config.accounts.Accounts"
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in config/sign_in_limits.py
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
@@ -220,6 +221,7 @@ PROOFLINE: dict[str, Any] = {
     "handover_folders": env.words("PROOFLINE_HANDOVER_FOLDERS", str(VAR / "approved")),  # deliveries stay below
     "private_sources": env.networks("PROOFLINE_PRIVATE_SOURCES"),  # own networks that feeds and photos may come from
     "source_ports": env.ports("PROOFLINE_SOURCE_PORTS"),  # besides 80 and 443
+    "trusted_proxies": env.networks("PROOFLINE_TRUSTED_PROXIES"),  # whose X-Forwarded-For is believed
     "mails_notices": bool(_EMAIL_URL),
     "allow_private_webhooks": env.flag("PROOFLINE_ALLOW_PRIVATE_WEBHOOKS"),  # receivers inside one's own network
 }

@@ -1,7 +1,10 @@
 """Every address of the site."""
 
 from django.contrib import admin
+from django.contrib.auth.decorators import login_required
 from django.urls import include, path
+
+from config.accounts import ProvedEmailView
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"
@@ -10,6 +13,7 @@ handler500 = "config.errors.server_error"
 
 urlpatterns = [
     path("admin/", admin.site.urls),
+    path("accounts/email/", login_required(ProvedEmailView.as_view()), name="account_email"),
     path("accounts/", include("allauth.account.urls")),
     path("api/v1/", include("config.api")),
     path("", include("campaigns.urls")),

@@ -177,12 +177,15 @@ class _Story:
         """One sitting: everything that waits, a look at each, and what follows from the decisions."""
         moment = self.start + timedelta(days=day, hours=hour - 9)
         revised = 0
-        with clock.at(moment):
-            tasks = queue.start(brand=self.brand, by=self.reviewer, size=100)
-        for task in tasks:
-            moment += timedelta(seconds=SECONDS_PER_LOOK + task.pk % 5)
+        while True:
             with clock.at(moment):
-                revised += self._decide(task, may_revise=revised < revise_up_to)
+                tasks = queue.start(brand=self.brand, by=self.reviewer, size=queue.MOST_HELD)
+            if not tasks:
+                break
+            for task in tasks:
+                moment += timedelta(seconds=SECONDS_PER_LOOK + task.pk % 5)
+                with clock.at(moment):
+                    revised += self._decide(task, may_revise=revised < revise_up_to)
         with clock.at(moment + timedelta(minutes=1)):
             consequences.carry_out_due(limit=1000)
             while deliveries.work_due(limit=100):

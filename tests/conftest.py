@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +34,9 @@ CHROMIUM_ARGUMENTS = [
 
 
 @pytest.fixture(autouse=True)
-def media(tmp_path: Path, settings: Any) -> Path:
-    """Every test stores its files in a folder of its own."""
+def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Every test stores its files in a folder of its own, and counts wrong passwords by itself."""
+    monkeypatch.setattr("config.sign_in_limits._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
     settings.STORAGES = settings.STORAGES | {

@@ -15,8 +15,9 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
-from campaigns.errors import Conflict, DomainError, Invalid, Stale
-from campaigns.models import StoredResponse, User
+from campaigns import access
+from campaigns.errors import Conflict, DomainError, Invalid, NotFound, Stale
+from campaigns.models import Brand, StoredResponse, User
 
 KEY_HEADER = "Idempotency-Key"
 KEPT_FOR = timedelta(hours=24)
@@ -41,8 +42,9 @@ def caller(request: Request) -> User:
 def idempotent(view: View) -> View:
     """Decorator for creates: a request repeated with its Idempotency-Key within 24 hours gets the first answer again.
 
-    409 while the first is still running, 422 when the key was used for another request. Without the header the request
-    is carried out as it is.
+    409 while the first is still running, 422 when the key was used for another request; refused as the request itself
+    would be when the caller no longer has the rights that the first one needed. Without the header the request is
+    carried out as it is.
     """
 
     @wraps(view)
@@ -54,21 +56,35 @@ def idempotent(view: View) -> View:
             raise Invalid(f"{KEY_HEADER} is longer than 255 characters.")
         stored = _begin(caller(request), key, _digest(request))
         if stored.status_code is not None:
+            _ensure_still_allowed(caller(request), stored)
             return Response(
                 stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
             )
         try:
-            response = view(self, request, *args, **kwargs)
+            with access.recording() as rights:
+                response = view(self, request, *args, **kwargs)
         except BaseException:
             stored.delete()
             raise
         stored.status_code = response.status_code
         stored.body = json.loads(json.dumps(response.data, cls=JSONEncoder))
         stored.headers = {name: response[name] for name in ("Location", "ETag") if name in response}
-        stored.save(update_fields=["status_code", "body", "headers"])
+        stored.rights = rights
+        stored.save(update_fields=["status_code", "body", "headers", "rights"])
         return response
 
     return replayed
+
+
+def _ensure_still_allowed(user: User, stored: StoredResponse) -> None:
+    """Raise unless the caller has today what the first request needed: NotFound outside the brand, else NotAllowed."""
+    if stored.rights is None:  # kept by an earlier version, which did not write down what was needed
+        raise Conflict("This key was used before an update; look whether the first request went well.", key=stored.key)
+    brands = Brand.objects.visible_to(user).in_bulk([brand_id for _, brand_id in stored.rights])
+    for action, brand_id in stored.rights:
+        if brand_id not in brands:
+            raise NotFound("What this key was used for is in a brand in which you have no role.")
+        access.require(user, access.Action(action), brands[brand_id])
 
 
 def _begin(user: User, key: str, digest: str) -> StoredResponse:

@@ -11,7 +11,6 @@ from django.db.models import QuerySet
 from django.urls import reverse
 from drf_spectacular.authentication import BasicScheme
 from drf_spectacular.utils import extend_schema
-from knox.models import AuthToken
 from rest_framework import mixins, viewsets
 from rest_framework.authentication import BasicAuthentication
 from rest_framework.decorators import action
@@ -26,7 +25,7 @@ from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
 from campaigns.models import Brand, Campaign, PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import subjects as subject_rows
-from campaigns.services import archives, campaigns, prompts
+from campaigns.services import archives, campaigns, prompts, tokens
 
 
 class Password(BasicAuthentication):
@@ -38,7 +37,8 @@ class Password(BasicAuthentication):
         try:
             user = get_adapter().authenticate(request, username=userid, password=password)
         except ValidationError as error:
-            raise Throttled(detail="; ".join(error.messages)) from None
+            wait = getattr(error, "wait_seconds", None)
+            raise Throttled(wait=wait, detail="; ".join(error.messages)) from None
         if not isinstance(user, User) or not user.is_active:
             raise AuthenticationFailed("User name or password is wrong.")
         return user, None
@@ -57,7 +57,7 @@ class TokenView(APIView):
 
     @extend_schema(request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}})
     def post(self, request: Request) -> Response:
-        _, token = AuthToken.objects.create(caller(request))
+        token = tokens.create(user=caller(request))
         return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)
 
 

@@ -7,8 +7,9 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from django.contrib.auth.models import AbstractUser
-from django.db import models
+from django.db import models, transaction
 from django.utils import timezone
+from knox.models import AuthToken
 
 from campaigns.access import BrandOwned
 from campaigns.choices import GuideStatus, PictureUse, Role
@@ -18,7 +19,26 @@ from campaigns.clock import MomentField
 class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
+    is_without_password = False  # True from the moment the password is taken away until that is saved
+
     notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """A new password ends what was opened with the old one: tokens here, sessions by Django's session hash.
+
+        Wherever it is changed (page, administration, command), Django leaves the new password in `_password` until it
+        is saved, and leaves none for a mere upgrade of the hash.
+        """
+        is_new_password = self.pk is not None and (self._password is not None or self.is_without_password)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if is_new_password:
+                AuthToken.objects.filter(user_id=self.pk).delete()
+        self.is_without_password = False
+
+    def set_unusable_password(self) -> None:
+        super().set_unusable_password()
+        self.is_without_password = True
 
     def brand_ids(self) -> models.QuerySet[Any]:
         """Ids of the brands in which this person has a role, as a subquery."""

@@ -75,6 +75,7 @@ class StoredResponse(models.Model):
     status_code = models.PositiveSmallIntegerField(null=True, help_text="null while the first request still runs")
     body = models.JSONField(null=True)
     headers = models.JSONField(default=dict)
+    rights = models.JSONField(null=True, help_text="[[action, brand id]] that the first request needed")
     created_at = MomentField(auto_now_add=True)
 
     class Meta:

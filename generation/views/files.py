@@ -8,13 +8,15 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.views.decorators.http import require_safe
 
+from campaigns import access
+from campaigns.access import Action
 from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
 from campaigns.services import files, previews
 from generation.models import AssetVersion, Master, Rendition
 
 _KINDS: dict[str, Any] = {
     "master": Master.objects,
-    "rendition": Rendition.objects,
+    "rendition": Rendition.objects.select_related("version__asset__brand"),
     "photo": ReferencePhoto.objects,
     "cutout": Cutout.objects,
     "guide_picture": GuidePicture.objects,
@@ -34,6 +36,8 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
         found = found.master
     if found is None or not found.storage_key:
         raise Http404("There is no such picture.")
+    if kind == "rendition":  # a file as it leaves the house, released or not: as the API has it
+        access.require(request.user, Action.PULL, found.version.asset.brand)
     key = _key(found, request.GET.get("px", ""))
     tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
     if request.headers.get("If-None-Match") == tag:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -19,6 +19,9 @@ from review.events import TaskOpened, TaskSkipped
 from review.models import DecisionSlot, ReviewTask
 from review.services import checklists
 from review.states import TASK
+
+#: Timed claims that one person holds at most, over all brands and stages.
+MOST_HELD = 40
 
 
 def get(task_id: int, by: User) -> ReviewTask:
@@ -99,15 +102,21 @@ def move(task: ReviewTask, to: str) -> None:
 def start(*, brand: Brand, by: User, size: int = 20, stage: str = checklists.FIRST_STAGE) -> list[ReviewTask]:
     """Claim the next open tasks of a stage for `by`, for ten minutes, in the order in which they will be shown.
 
-    What `by` holds already is kept, renewed and counted. Nobody is handed what another person holds, nor an image
-    that wants a second opinion and already has theirs. Skipped ones come last, due ones first, then by run and subject.
+    What `by` holds already is kept, renewed and counted; nobody holds more than MOST_HELD. Nobody is handed what
+    another person holds, nor an image that wants a second opinion and already has theirs. Skipped ones come last, due
+    ones first, then by run and subject.
     """
     access.require(by, Action.REVIEW, brand)
     now = clock.now()
     until = now + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
+    room = MOST_HELD - _held(by, now)
     open_tasks = ReviewTask.objects.filter(brand=brand, stage=stage, state=TaskState.OPEN)
-    held = list(open_tasks.filter(claimed_by=by, claimed_until__gt=now).values_list("pk", flat=True))
-    wanted = max(0, size - len(held))
+    held = list(
+        open_tasks.filter(claimed_by=by, claimed_until__gt=now)
+        .select_for_update(skip_locked=True, of=("self",))  # one that is locked is being decided or renewed
+        .values_list("pk", flat=True)
+    )
+    wanted = max(0, min(size - len(held), room))
     free = (
         open_tasks.filter(Q(claimed_until__isnull=True) | Q(claimed_until__lte=now))
         .exclude(slots__decision__decided_by=by)
@@ -130,8 +139,17 @@ ORDER = (
 )
 
 
+def _held(by: User, now: datetime) -> int:
+    """How many claims `by` holds, over all brands. Until the transaction ends, no other one counts or adds claims of
+    this person: whoever asks meanwhile waits, so that two cannot both find room."""
+    User.objects.select_for_update(no_key=True).get(pk=by.pk)
+    return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
+
+
 def hold(task: ReviewTask, by: User) -> None:
-    """Give one open task to `by` for ten minutes. The caller holds the task's row."""
+    """Give one open task to `by` for ten minutes, or leave it free if `by` holds MOST_HELD. The caller locks it."""
+    if _held(by, clock.now()) >= MOST_HELD:
+        return
     task.claimed_by = by
     task.claimed_until = clock.now() + timedelta(minutes=settings.PROOFLINE["claim_minutes"])
     ReviewTask.objects.filter(pk=task.pk).update(claimed_by=by, claimed_until=task.claimed_until)

@@ -1,0 +1,116 @@
+"""Limits on wrong passwords, shared by all web processes through Redis. They slow guessing; they lock nobody out.
+
+Wrong passwords are counted per account and address together, so that a stranger elsewhere does not spend the owner's
+tries. Two wider counts, per account and per address, leave each such pair one try instead of five while somebody
+guesses from many places or at many accounts. A browser in which the account signed in before has a count of its own
+(https://owasp.org/www-community/Slow_Down_Online_Guessing_Attacks_with_Device_Cookies). Reasons: docs/adr/0017.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+from dataclasses import dataclass
+
+import redis
+import structlog
+from django.conf import settings
+from django.core.cache import cache
+
+log = structlog.get_logger(__name__)
+
+PAIR = (5, 300)
+"""Tries in seconds that one account and one address have together; also one known browser."""
+SLOWED_TRIES = 1
+ACCOUNT = (50, 3600)
+ADDRESS = (20, 60)
+_PREFIX = "proofline:sign-in:"
+_connections: dict[str, redis.Redis] = {}
+
+
+class TooMany(Exception):
+    """No try is left; there is one in `wait_seconds`."""
+
+    def __init__(self, wait_seconds: int) -> None:
+        super().__init__(f"try again in {wait_seconds} s")
+        self.wait_seconds = wait_seconds
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One try that was counted; `forget` takes it back when the password was right."""
+
+    keys: tuple[str, ...]
+
+    def forget(self) -> None:
+        for key in self.keys:
+            _take_back(key)
+
+
+def begin(*, account: str, address: str, browser: str = "") -> Attempt:
+    """Count one try and return it. Raises TooMany when none is left.
+
+    account: who is meant, the same for user name and e-mail address. browser: the name of a browser that this account
+    is known in, "" for others.
+    """
+    if browser:
+        return _counted(_key("browser", account, browser), PAIR[0])
+    wider = (_key("account", account), _key("address", address))
+    counts = (_count(wider[0], ACCOUNT[1]), _count(wider[1], ADDRESS[1]))
+    is_slowed = counts[0] > ACCOUNT[0] or counts[1] > ADDRESS[0]
+    try:
+        attempt = _counted(_key("pair", account, address), SLOWED_TRIES if is_slowed else PAIR[0])
+    except TooMany:
+        Attempt(wider).forget()  # a try that was not made tells nothing about a guesser
+        raise
+    return Attempt((*attempt.keys, *wider))
+
+
+def _counted(key: str, most: int) -> Attempt:
+    if _count(key, PAIR[1]) > most:
+        raise TooMany(_left(key))
+    return Attempt((key,))
+
+
+def _key(kind: str, *parts: str) -> str:
+    """A keyed hash: names and addresses of people do not stand in Redis."""
+    text = "\0".join(parts).encode(errors="replace")
+    return f"{_PREFIX}{kind}:{hmac.new(settings.SECRET_KEY.encode(), text, hashlib.sha256).hexdigest()[:32]}"
+
+
+def _connection() -> redis.Redis:
+    url = settings.RQ_QUEUES["housekeeping"]["URL"]
+    if url not in _connections:
+        _connections[url] = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
+    return _connections[url]
+
+
+def _count(key: str, seconds: int) -> int:
+    """The count with this try; it begins anew `seconds` after its first. Without Redis this process counts alone."""
+    try:
+        pipe = _connection().pipeline()
+        pipe.set(key, 0, ex=seconds, nx=True)
+        pipe.incr(key)
+        return int(pipe.execute()[1])
+    except redis.RedisError as error:
+        log.warning("sign_in.limits_not_shared", cause=type(error).__name__)
+    cache.add(key, 0, seconds)
+    try:
+        return int(cache.incr(key))
+    except ValueError:  # it ended between the two
+        return 1
+
+
+def _take_back(key: str) -> None:
+    try:
+        if _connection().exists(key):
+            _connection().decr(key)
+    except redis.RedisError:
+        cache.delete(key)
+
+
+def _left(key: str) -> int:
+    try:
+        return max(1, int(_connection().ttl(key)))
+    except redis.RedisError:
+        return PAIR[1]
