@@ -18,6 +18,7 @@ from knox.models import AuthToken
 from campaigns import events
 from campaigns.choices import GuideStatus
 from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
+from campaigns.fetching import plain
 from campaigns.models import Brand, Event, FeedImport, GuideVersion, Membership, SealedEvent, StylePreset, User
 from campaigns.services import brands, guide_fields, guides, styles
 
@@ -201,7 +202,7 @@ class EventAdmin(ReadOnly):
 
     @admin.display(description="payload")
     def payload_lines(self, event: Event) -> str:
-        return pretty(event.payload)
+        return pretty(plain(event.payload))
 
 
 @admin.register(SealedEvent)

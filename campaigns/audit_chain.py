@@ -15,6 +15,8 @@ from typing import Any
 
 #: What stands before the first link of every brand.
 GENESIS = "0" * 64
+#: The type of the event that says that an operator removed a secret from an earlier event of the same chain.
+REDACTED = "campaigns.audit.redacted"
 
 
 @dataclass(frozen=True)
@@ -32,13 +34,15 @@ class Link:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check found. `count`: links that hold, counted from the first; `head`: the hash of the last of them."""
+    """What a check found. `count`: links that hold, counted from the first; `head`: the hash of the last of them.
+    `redacted`: numbers of links whose event lost a secret later, as a later link of the chain says."""
 
     count: int
     is_intact: bool
     first_broken_seq: int | None
     message: str
     head: str = GENESIS
+    redacted: tuple[int, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -47,6 +51,7 @@ class Verification:
             "first_broken_seq": self.first_broken_seq,
             "message": self.message,
             "head": self.head,
+            "redacted": list(self.redacted),
         }
 
 
@@ -94,19 +99,29 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
     """Walk the links in the order given and stop at the first that does not hold.
 
     `anchor` is (number, hash) of a link noted earlier and kept elsewhere: it shows a trail that was cut off or
-    computed anew from some link on.
+    computed anew from some link on. A link whose event was changed holds if a later link says that it was redacted,
+    with this very hash and with the hash of the event as it is now.
     """
     head, expected = GENESIS, 1
+    changed: dict[int, tuple[Link, str]] = {}  # number -> link and fault, until a later link explains it
+    redacted: list[int] = []
     for link in links:
         fault = _fault(link, expected, head)
+        if fault and _is_changed(link, expected, head):
+            changed[link.seq], fault = (link, fault), ""
+        elif not fault and (seq := _explained(link, changed)):
+            del changed[seq]
+            redacted.append(seq)
         if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
             fault = (
                 f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
             )
         if fault:
-            return Verification(expected - 1, False, min(expected, link.seq), fault, head)
+            return _unexplained(changed) or Verification(expected - 1, False, min(expected, link.seq), fault, head)
         head, expected = link.hash, expected + 1
     count = expected - 1
+    if changed and (found := _unexplained(changed)):
+        return found
     if anchor and anchor[0] > count:
         return Verification(
             count,
@@ -115,7 +130,52 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
             f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off.",
             head,
         )
-    return Verification(count, True, None, f"{count} links, each following from the one before.", head)
+    message = f"{count} links, each following from the one before."
+    if redacted:
+        message += f" A secret was removed later from {_numbers(redacted)}: a later link says when, by whom and why."
+    return Verification(count, True, None, message, head, tuple(sorted(redacted)))
+
+
+def body_sha256(link_body: Mapping[str, Any]) -> str:
+    """The hash of an event alone, without what stands before it."""
+    return hashlib.sha256(canonical(link_body)).hexdigest()
+
+
+def _is_changed(link: Link, expected: int, head: str) -> bool:
+    """True if nothing is wrong with the link but the content of its event."""
+    return (
+        link.seq == expected
+        and link.body is not None
+        and link.previous_hash == head
+        and link_hash(head, link.body) != link.hash
+    )
+
+
+def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
+    """The number of the changed link whose redaction this link, which holds, records."""
+    if link.body is None or link.body.get("type") != REDACTED:
+        return None
+    said = link.body.get("payload", {})
+    seq = said.get("seq")
+    if seq not in changed:
+        return None
+    other = changed[seq][0]
+    is_same = said.get("hash") == other.hash and said.get("body_sha256") == body_sha256(other.body or {})
+    return int(seq) if is_same else None
+
+
+def _unexplained(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
+    """What is said of the first link whose event was changed and that no later link explains."""
+    if not changed:
+        return None
+    first = min(changed)
+    link, fault = changed[first]
+    return Verification(first - 1, False, first, fault, link.previous_hash)
+
+
+def _numbers(seqs: list[int]) -> str:
+    shown = ", ".join(str(seq) for seq in sorted(seqs)[:20])
+    return f"link {shown}" if len(seqs) == 1 else f"{len(seqs)} links ({shown}{', …' if len(seqs) > 20 else ''})"
 
 
 def _fault(link: Link, expected: int, head: str) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from campaigns.fetching import plain, without_secrets
+
 
 @dataclass(frozen=True)
 class Problem:
@@ -14,6 +16,11 @@ class Problem:
     message: str
     value: str = ""
 
+    def __post_init__(self) -> None:
+        """Keep what addresses carry (logins, queries) out of every answer, page and stored response."""
+        object.__setattr__(self, "message", without_secrets(self.message))
+        object.__setattr__(self, "value", without_secrets(self.value))
+
 
 class DomainError(Exception):
     """Base of every refusal. `message` is a sentence for a person; `extra` is plain data for a program."""
@@ -22,9 +29,9 @@ class DomainError(Exception):
     title: ClassVar[str] = "Refused"
 
     def __init__(self, message: str, **extra: Any) -> None:
-        super().__init__(message)
-        self.message = message
-        self.extra = extra
+        self.message = without_secrets(message)
+        super().__init__(self.message)
+        self.extra = plain(extra)
 
 
 class Invalid(DomainError):

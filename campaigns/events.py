@@ -1,8 +1,9 @@
 """The spine: publish what happened in the transaction that did it, and let higher apps hear of it.
 
 Each app declares its own event types in its events.py as subclasses of `Happening`; this app's are at the end.
-`publish` inserts the row: no record, no change. Subscribers run in the same transaction, in the order in which they
-were registered; side effects belong after commit and read the event table.
+`publish` inserts the row: no record, no change. Addresses in the row lose their logins and queries. Subscribers run in
+the same transaction, in the order in which they were registered; side effects belong after commit and read the event
+table.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import Any, ClassVar, TypeVar
 from django.db import transaction
 
 from campaigns import clock
+from campaigns.fetching import plain
 from campaigns.models import Event, User
 
 
@@ -86,7 +88,7 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
             type=item.type,
             object_type=item.object_type,
             object_id=item.object_id,
-            payload=item.payload,
+            payload=plain(item.payload),  # what is sealed can never be taken back
             actor=by,
             actor_label=by.display_name if by else (label or "system"),
             at=now,
@@ -100,6 +102,15 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
                 subscriber(item)
     finally:
         _doer.reset(token)
+
+
+@declare
+class AuditRedacted(Happening):
+    """An operator removed a secret from an earlier event. payload: {"seq", "event", "hash", "body_sha256", "places",
+    "reason"}: number and hash of the link, which stay; the hash of the event's body as it is now."""
+
+    type = "campaigns.audit.redacted"
+    object_type = "event"
 
 
 @declare

@@ -9,6 +9,7 @@ from django.utils.text import slugify
 
 from campaigns.choices import ImageFormat
 from campaigns.errors import Invalid
+from campaigns.fetching import shown_settings
 from campaigns.models import Brand, Campaign, User
 
 
@@ -19,6 +20,26 @@ def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
         form.add_error(name if name in form.fields else None, problem.message)
     if not refusal.problems:
         form.add_error(None, refusal.message)
+
+
+class HiddenQueries:
+    """Mixin of a text widget: addresses are shown without login and query, also those just typed and refused."""
+
+    def format_value(self, value: Any) -> str | None:
+        text = super().format_value(value)  # type: ignore[misc]
+        return "\n".join(shown_settings(line) for line in text.split("\n")) if text else text
+
+
+class AddressInput(HiddenQueries, forms.URLInput):
+    pass
+
+
+class SettingInput(HiddenQueries, forms.TextInput):
+    pass
+
+
+class SettingsArea(HiddenQueries, forms.Textarea):
+    pass
 
 
 class PersonField(forms.ModelChoiceField):

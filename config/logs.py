@@ -8,6 +8,8 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from campaigns.fetching import plain, without_secrets
+
 #: Applied to our own records and to those of Django and RQ alike, so that every line has the same keys.
 SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -33,12 +35,20 @@ def drop_meta(logger: WrappedLogger, name: str, event: EventDict) -> EventDict:
 
 
 def render(logger: WrappedLogger, name: str, event: EventDict) -> str:
-    """Last processor: one line."""
-    if sys.stderr.isatty():
-        return str(_for_people(logger, name, event))
+    """Last processor: one line, without what addresses carry. A traceback becomes text first: it may hold some too."""
     if event.get("exc_info"):
         event = structlog.processors.format_exc_info(logger, name, event)
-    return str(_as_json(logger, name, event))
+    event = {key: _shown(value) for key, value in event.items()}
+    return str(_for_people(logger, name, event) if sys.stderr.isatty() else _as_json(logger, name, event))
+
+
+def _shown(value: object) -> object:
+    """Plain JSON by its strings, an exception or another object by its words where they hold an address."""
+    if value is None or isinstance(value, bool | int | float | str | dict | list | tuple):
+        return plain(value)
+    text = str(value)
+    hidden = without_secrets(text)
+    return value if hidden == text else hidden
 
 
 def formatter() -> structlog.stdlib.ProcessorFormatter:

@@ -10,6 +10,8 @@ from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
 from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
+from campaigns.fetching import shown_settings
+from campaigns.forms import SettingsArea
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
 from generation.services import endpoints, store
@@ -29,6 +31,10 @@ class EndpointForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "config" in self.fields:
+            self.fields["config"].widget = SettingsArea()
+            self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
+            self.initial["config"] = shown_settings(self.instance.config)
         if "engine" in self.fields:
             known = [(name, name) for name in engines.names()]
             self.fields["engine"] = forms.ChoiceField(choices=known, help_text="the plug-in that makes the pictures")
@@ -71,7 +77,10 @@ class EndpointAdmin(ByService):
         if add:
             return super().construct_change_message(request, form, formsets, add)
         changed = [name for name in form.changed_data if name != "new_secret"]
-        told = [f"{name}: {form.initial.get(name)} → {form.cleaned_data[name]}" for name in changed]
+        told = [
+            f"{name}: {shown_settings(form.initial.get(name))} → {shown_settings(form.cleaned_data[name])}"
+            for name in changed
+        ]
         return "; ".join([*told, *(["another secret"] if "new_secret" in form.changed_data else [])])
 
 

@@ -9,6 +9,8 @@ from django.contrib import admin
 from django.http import HttpRequest
 
 from campaigns.desk import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
+from campaigns.fetching import shown_settings
+from campaigns.forms import SettingsArea
 from review.delivery import base as delivery
 from review.models import (
     Checklist,
@@ -110,6 +112,11 @@ class DestinationForm(ServiceForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if "config" in self.fields:
+            self.fields["config"].widget = SettingsArea()
+            self.fields["config"].show_hidden_initial = False  # it would repeat what is hidden
+            self.initial["config"] = shown_settings(self.instance.config)
+            self.fields["config"].help_text = "“?…” stands for what follows an address. Leave it, and that stays."
         if "kind" in self.fields:
             self.fields["kind"] = forms.ChoiceField(choices=[(kind, kind) for kind in delivery.kinds()])
 

@@ -37,6 +37,8 @@ class VariantSerializer(serializers.ModelSerializer[Variant]):
 
 
 class PhotoSerializer(serializers.ModelSerializer[ReferencePhoto]):
+    source = serializers.CharField(source="shown_source", read_only=True, help_text="An address ends before its query.")
+
     class Meta:
         model = ReferencePhoto
         fields = ["id", "role", "position", "source", "status", "notes", "sha256", "width", "height", "alt_text"]

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
+from campaigns.fetching import without_secrets
+
 MAX_VALUE = 300
 """Characters of a bad value that an issue repeats."""
 MAX_PLACE = 200
@@ -88,6 +90,10 @@ class Issue:
     value: str
     cause: str
     message: str
+
+    def __post_init__(self) -> None:
+        """Keep what addresses carry out of the sentence, which stands on pages; the value stays for the file itself."""
+        object.__setattr__(self, "message", without_secrets(self.message))
 
 
 class FeedRefused(Exception):

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import TypeVar
 
 from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
+from campaigns.fetching import shown
 
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""
@@ -311,7 +312,7 @@ def photo(value: str) -> str:
     if not name or _SCHEME.match(name) or ".." in name.split("/") or is_formula(name):
         raise Unreadable(
             "photo_unusable",
-            f"“{value.strip()[:80]}” names no picture; expected https://… or a file name such as mug-sage.jpg.",
+            f"“{shown(value.strip())[:80]}” names no picture; expected https://… or a file name such as mug-sage.jpg.",
         )
     return name
 

@@ -9,6 +9,7 @@ from campaigns.fetching.fetcher import Fetched, fetch
 from campaigns.fetching.policy import PUBLIC, Policy, Refused, Resolver
 from campaigns.fetching.posting import Answer, post
 from campaigns.fetching.resolving import check
+from campaigns.fetching.showing import entered, plain, shown, shown_settings, without_secrets
 from campaigns.fetching.urls import Target, parse
 
 __all__ = [
@@ -21,8 +22,13 @@ __all__ = [
     "Resolver",
     "Target",
     "check",
+    "entered",
     "fetch",
     "is_public",
     "parse",
+    "plain",
     "post",
+    "shown",
+    "shown_settings",
+    "without_secrets",
 ]

@@ -144,19 +144,19 @@ def exchange(
         with pool, pool.stream(method, url, headers=list(sent.items()), content=body) as answer:
             yield answer
     except _TooMuch:
-        raise Refused(f"{target.url} sent more than {max_bytes:,} bytes; that is the limit.") from None
+        raise Refused(f"{target.shown} sent more than {max_bytes:,} bytes; that is the limit.") from None
     except httpcore.ConnectTimeout:
         raise Refused(f"{target.host} cannot be connected to within the time allowed.", is_final=False) from None
     except httpcore.TimeoutException:
         waited = f"{deadline.seconds:g} s" if deadline.is_over else f"{policy.idle_seconds:g} s after its last byte"
-        raise Refused(f"No answer within {waited} from {target.url}.", is_final=False) from None
+        raise Refused(f"No answer within {waited} from {target.shown}.", is_final=False) from None
     except httpcore.ConnectError as error:
         raise Refused(f"{target.host} cannot be connected to: {_reason(error)}.", is_final=False) from None
     except httpcore.ProtocolError as error:
-        message = f"{target.url} ended early or does not speak proper HTTP: {_reason(error)}."
+        message = f"{target.shown} ended early or does not speak proper HTTP: {_reason(error)}."
         raise Refused(message, is_final=False) from None
     except httpcore.NetworkError as error:
-        raise Refused(f"{target.url} broke off: {_reason(error)}.", is_final=False) from None
+        raise Refused(f"{target.shown} broke off: {_reason(error)}.", is_final=False) from None
 
 
 @lru_cache(maxsize=4)

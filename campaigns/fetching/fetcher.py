@@ -17,6 +17,7 @@ from campaigns.fetching.bodies import SNIFFED_BYTES, sniff, unpacked, without_gz
 from campaigns.fetching.exchange import Deadline, exchange
 from campaigns.fetching.policy import PUBLIC, Policy, Refused
 from campaigns.fetching.resolving import addresses
+from campaigns.fetching.showing import shown
 from campaigns.fetching.urls import Target, parse
 
 MAX_REDIRECTS = 5
@@ -109,27 +110,27 @@ def fetch(
                 return _taken(answer, headers, target, asked, accept, max_bytes, deadline)
         target = _next(target, headers.get("location", ""), answer.status, policy)
         if target.url in seen:
-            raise Refused(f"{url} leads in a circle: {target.url} is redirected to again.")
+            raise Refused(f"{shown(url)} leads in a circle: {target.shown} is redirected to again.")
         seen.add(target.url)
-    raise Refused(f"{url} is redirected more than {MAX_REDIRECTS} times.")
+    raise Refused(f"{shown(url)} is redirected more than {MAX_REDIRECTS} times.")
 
 
 def _next(target: Target, location: str, status: int, policy: Policy) -> Target:
     """Where a redirect leads, read as strictly as the first address."""
     if not location:
-        raise Refused(f"{target.url} answered {status} without saying where to go.")
+        raise Refused(f"{target.shown} answered {status} without saying where to go.")
     if any(ord(one) < 0x20 or one == "\\" for one in location):
-        raise Refused(f"{target.url} redirects to {location[:200]!r}, which is no proper address.")
+        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.")
     try:
         joined = urljoin(target.url, location)
     except ValueError:
-        raise Refused(f"{target.url} redirects to {location[:200]!r}, which is no proper address.") from None
+        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.") from None
     try:
         following = parse(joined, policy)
     except Refused as refusal:
-        raise Refused(f"{target.url} redirects to an address that is not fetched. {refusal.message}") from None
+        raise Refused(f"{target.shown} redirects to an address that is not fetched. {refusal.message}") from None
     if target.scheme == "https" and following.scheme == "http":
-        raise Refused(f"{target.url} redirects to {following.url}, from https to unprotected http.")
+        raise Refused(f"{target.shown} redirects to {following.shown}, from https to unprotected http.")
     return following
 
 
@@ -152,10 +153,12 @@ def _taken(
         _refuse_status(answer.status, headers, target)
     length = headers.get("content-length", "")
     if length.isdigit() and int(length) > max_bytes:
-        raise Refused(f"{target.url} announces {int(length):,} bytes; the limit is {max_bytes:,}.")
-    pieces = unpacked(answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.url)
+        raise Refused(f"{target.shown} announces {int(length):,} bytes; the limit is {max_bytes:,}.")
+    pieces = unpacked(
+        answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.shown
+    )
     if "application/gzip" not in accept:
-        pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.url)
+        pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.shown)
     fetched = Fetched(target.url, "", headers.get("content-type", "").partition(";")[0].strip().lower(), *tags)
     _spool(fetched, _until(pieces, deadline, target), accept)
     return fetched
@@ -187,12 +190,12 @@ def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -
 
 def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
     if not head:
-        raise Refused(f"{fetched.final_url} is empty.", is_final=False)
+        raise Refused(f"{shown(fetched.final_url)} is empty.", is_final=False)
     fetched.content_type = sniff(head[:SNIFFED_BYTES])
     if accept and not any(_fits(fetched.content_type, one) for one in accept):
         kind = _KINDS.get(fetched.content_type, fetched.content_type)
         wanted = "a picture" if all(one.startswith("image/") for one in accept) else " or ".join(_accepted(accept))
-        raise Refused(f"{fetched.final_url} is {kind}; expected {wanted}.")
+        raise Refused(f"{shown(fetched.final_url)} is {kind}; expected {wanted}.")
 
 
 def _fits(kind: str, wanted: str) -> bool:
@@ -207,14 +210,14 @@ def _until(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Itera
     """Unpacking takes time too."""
     for piece in pieces:
         if deadline.is_over:
-            raise Refused(f"{target.url} did not end within {deadline.seconds:g} s.", is_final=False)
+            raise Refused(f"{target.shown} did not end within {deadline.seconds:g} s.", is_final=False)
         yield piece
 
 
 def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
     words = f": {_WORDS[status]}" if status in _WORDS else ""
     raise Refused(
-        f"{target.url} answered {status}{words}.",
+        f"{target.shown} answered {status}{words}.",
         is_final=400 <= status < 500 and status not in _PASSING,
         status_code=status,
         retry_after_seconds=retry_after(headers.get("retry-after", "")),

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from campaigns.fetching.addresses import Network
+from campaigns.fetching.showing import without_secrets
 
 
 class Refused(Exception):
-    """An address that is not fetched, or an answer that is not taken; `message` is a sentence for a person.
+    """An address that is not fetched, or an answer that is not taken; `message` is a sentence for a person, without the
+    secrets that addresses carry.
 
     is_final: trying again brings nothing. retry_after_seconds: what the other side asked for.
     """
@@ -24,8 +26,8 @@ class Refused(Exception):
         status_code: int | None = None,
         retry_after_seconds: float | None = None,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_secrets(message)
+        super().__init__(self.message)
         self.is_final = is_final
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds

@@ -35,7 +35,7 @@ def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str
             )
         if policy.ports is not None and target.port not in policy.ports:
             allowed = ", ".join(str(one) for one in sorted(policy.ports))
-            raise Refused(f"{target.url} names port {target.port}; only {allowed} are allowed.")
+            raise Refused(f"{target.shown} names port {target.port}; only {allowed} are allowed.")
     return found
 
 

@@ -10,6 +10,7 @@ from urllib.parse import quote
 
 import idna
 
+from campaigns.fetching import showing
 from campaigns.fetching.addresses import is_public, is_within
 from campaigns.fetching.policy import PUBLIC, Policy, Refused
 
@@ -48,11 +49,17 @@ class Target:
     def url(self) -> str:
         return f"{self.scheme}://{self.netloc}{self.path}"
 
+    @property
+    def shown(self) -> str:
+        """The address as people may see it, without its query."""
+        return showing.shown(self.url)
+
 
 def parse(url: str, policy: Policy = PUBLIC) -> Target:
     """Take an address apart. Raises Refused; an address that is not public is refused here when it stands there in
     figures, and by `resolving.addresses` when a name leads to it."""
-    shown = url if len(url) <= 200 else url[:200] + "…"
+    shown = showing.shown(url)
+    shown = shown if len(shown) <= 200 else shown[:200] + "…"
     if len(url) > MAX_CHARACTERS:
         raise Refused(f"The address has {len(url)} characters; expected at most {MAX_CHARACTERS}.")
     odd = next((one for one in url if _is_odd(one)), None)

@@ -8,6 +8,7 @@ from django.db.models.functions import Now
 from campaigns.access import BrandOwned
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
 from campaigns.clock import MomentField
+from campaigns.fetching import shown
 from campaigns.models.brands import Brand, User
 from campaigns.models.subjects import Subject
 
@@ -56,6 +57,11 @@ class FeedSource(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def shown_url(self) -> str:
+        """The address as people may see it: its query may hold a key."""
+        return shown(self.url)
 
 
 class FeedImport(models.Model):

@@ -7,6 +7,7 @@ from django.db import models
 from campaigns.access import BrandOwned
 from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
 from campaigns.clock import MomentField
+from campaigns.fetching import shown
 from campaigns.models.brands import Brand, User
 
 
@@ -112,6 +113,11 @@ class ReferencePhoto(models.Model):
 
     def __str__(self) -> str:
         return f"{self.role} photo of {self.subject_id}"
+
+    @property
+    def shown_source(self) -> str:
+        """The file name or address as people may see it: an address's query may hold a key."""
+        return shown(self.source)
 
 
 class Cutout(models.Model):

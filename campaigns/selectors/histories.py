@@ -20,7 +20,7 @@ class Line:
 
 def of_subject(user: User, subject: Subject, *, limit: int = 20) -> list[Line]:
     """The newest first, of the subject and of every photo that it has or had; two index scans."""
-    photos = dict(ReferencePhoto.objects.filter(subject=subject).values_list("pk", "source"))
+    photos = {photo.pk: photo.shown_source for photo in ReferencePhoto.objects.filter(subject=subject).only("source")}
     about = Event.objects.visible_to(user)
     own = about.filter(object_type="subject", object_id=subject.pk).order_by("-id")[:limit]
     theirs = about.filter(object_type="photo", object_id__in=list(photos)).order_by("-id")[:limit]

@@ -182,7 +182,7 @@ def _judged(
 ) -> Readiness:
     ready = [photo for photo in photos if photo.status == PhotoStatus.READY]
     refused = tuple(
-        RefusedPhoto(photo.pk, photo.source, " ".join(photo.notes) or "It was refused.")
+        RefusedPhoto(photo.pk, photo.shown_source, " ".join(photo.notes) or "It was refused.")
         for photo in photos
         if photo.status == PhotoStatus.REFUSED
     )

@@ -66,7 +66,7 @@ def seal(brand_id: int | None = None, limit: int = 5000) -> int:
 @transaction.atomic
 def _seal_brand(brand_id: int, limit: int) -> int:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"proofline.seal:{brand_id}"])
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [seal_lock(brand_id)])
         last = (
             SealedEvent.objects.filter(brand_id=brand_id)
             .order_by("-seq")
@@ -84,6 +84,18 @@ def _seal_brand(brand_id: int, limit: int) -> int:
         seals.append(SealedEvent(brand_id=brand_id, seq=seq, event_id=row[0], previous_hash=previous, hash=head))
     SealedEvent.objects.bulk_create(seals, batch_size=1000)
     return len(seals)
+
+
+def seal_lock(brand_id: int) -> str:
+    """The name of the lock under which a brand's trail is sealed."""
+    return f"proofline.seal:{brand_id}"
+
+
+def body_of(event_id: int, seq: int) -> dict[str, Any]:
+    """The hashed body of one event as it is now."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_COLUMNS} FROM campaigns_event e WHERE e.id = %s", [event_id])  # noqa: S608
+        return _body(seq, cursor.fetchone())
 
 
 def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
@@ -138,7 +150,7 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
         type=type_,
         object_type=object_type,
         object_id=object_id,
-        payload=_plain(payload),
+        payload=plain_payload(payload),
         actor_id=actor_id,
         actor_label=actor_label,
         at=at,
@@ -146,6 +158,6 @@ def _body(seq: int, row: Any) -> dict[str, Any]:
     )
 
 
-def _plain(payload: Any) -> Any:
+def plain_payload(payload: Any) -> Any:
     """A raw cursor gives jsonb as text under Django's psycopg adapters."""
     return json.loads(payload) if isinstance(payload, str) else payload

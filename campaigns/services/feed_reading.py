@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from django.db import transaction
 
-from campaigns import events, feeds
+from campaigns import events, feeds, fetching
 from campaigns.choices import ImportStatus
 from campaigns.errors import Conflict
 from campaigns.feeds import Feed, FeedRefused, FeedRow, Header, Issue
@@ -248,9 +248,9 @@ def _store(issues: Sequence[Issue], offered: FeedImport) -> None:
                 row=issue.row,
                 column=storable(issue.column),
                 cell=issue.cell,
-                value=storable(issue.value),
+                value=fetching.shown_settings(storable(issue.value)),
                 cause=issue.cause,
-                message=storable(issue.message),
+                message=fetching.without_secrets(storable(issue.message)),
             )
             for issue in issues
         ),

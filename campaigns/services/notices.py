@@ -13,6 +13,7 @@ from django.db.models import Q
 from campaigns import clock
 from campaigns.choices import Role
 from campaigns.errors import NotFound
+from campaigns.fetching import without_secrets
 from campaigns.models import Brand, Notice, User
 
 
@@ -26,6 +27,7 @@ def tell(
     """
     if not href.startswith("/") or href.startswith("//"):
         raise ValueError(f"{href!r} is not a path of this site")
+    sentence = without_secrets(sentence)
     ids = {user.pk for user in users if user is not None}
     here = Q(is_superuser=True) | Q(memberships__brand=brand)
     people = list(User.objects.filter(here, pk__in=ids, is_active=True).distinct())

@@ -164,7 +164,7 @@ def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
         return  # it got a file meanwhile, or somebody asked to begin anew
     if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
         tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-        given_up = photo_files.Refusal(claimed.source[:300], refusal.message + tried)
+        given_up = photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried)
         photo_files.refuse([(row, given_up)])
         photo_files.publish(row.subject.brand, [], [given_up], label=LABEL)
         return

@@ -69,7 +69,7 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
     try:
         photo = intake.admit(data)
     except intake.Refused as error:
-        outcome: photo_files.Taken | Refusal = Refusal(found.source[:300], str(error))
+        outcome: photo_files.Taken | Refusal = Refusal(found.shown_source[:300], str(error))
     else:
         outcome = photo_files.take(photo, photo_files.known_cut(brand, photo))
     with transaction.atomic():

@@ -61,7 +61,7 @@ def create(
     access.require(by, Action.IMPORT_FEED, brand)
     source = FeedSource(brand=brand, kind=kind, created_by=by, subject_kind=subject_kind)
     source.slug = slugify(name)[:50]
-    _fill(source, name=name, url=url, every_minutes=every_minutes, subject_kind=subject_kind)
+    _fill(source, name=name, url=_entered(url.strip()), every_minutes=every_minutes, subject_kind=subject_kind)
     if kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     source.save()
@@ -79,13 +79,15 @@ def change(
     subject_kind: str | None = None,
     every_minutes: int | None = None,
 ) -> FeedSource:
-    """Change what is given. A new address is fetched at once, without regard to what the old one answered."""
+    """Change what is given. A new address is fetched at once, without regard to what the old one answered. The address
+    as pages show it, with “?…” for its query, stands for the one that is kept."""
     source = lock(source_id, by)
-    is_elsewhere = url is not None and url.strip() != source.url
+    address = source.url if url is None else _entered(url.strip(), source.url)
+    is_elsewhere = address != source.url
     _fill(
         source,
         name=source.name if name is None else name,
-        url=source.url if url is None else url,
+        url=address,
         every_minutes=source.every_minutes if every_minutes is None else every_minutes,
         subject_kind=source.subject_kind if subject_kind is None else subject_kind,
     )
@@ -329,11 +331,19 @@ def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subjec
     source.every_minutes, source.subject_kind = every_minutes, subject_kind
 
 
+def _entered(url: str, kept: str = "") -> str:
+    """The address that is meant, where `kept` was shown without its query. Raises Invalid."""
+    try:
+        return str(fetching.entered(url, kept))
+    except ValueError as error:
+        raise Invalid("This source cannot be set up so.", [Problem("url", str(error), url[:300])]) from None
+
+
 def _address_problems(url: str) -> list[Problem]:
     try:
         fetching.parse(url, outside.policy())
     except fetching.Refused as refusal:
-        return [Problem("url", refusal.message, url[:300])]
+        return [Problem("url", refusal.message, fetching.shown(url)[:300])]
     return []
 
 

@@ -13,7 +13,16 @@ from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
+from campaigns.fetching import shown, shown_settings
+
 register = template.Library()
+
+
+@register.filter
+def shown_address(text: Any) -> str:
+    """An address, or a text with some, without logins and queries, which may hold keys; another text as it is."""
+    return str(shown_settings(str(text))) if "://" in str(text) else shown(str(text))
+
 
 #: Attributes that may hold a product's colour as hex; the first that does is drawn.
 SWATCHES = ("colour_hex", "color_hex", "hex")

@@ -7,6 +7,7 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from campaigns.access import Action
+from campaigns.fetching import plain
 from campaigns.models import Event
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.pages import number as row_number
@@ -32,6 +33,8 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if older_than := row_number(before):
         found = found.filter(pk__lt=older_than)
     rows = list(found.order_by("-pk")[: PAGE + 1])
+    for row in rows:  # those of earlier versions may hold what addresses carry
+        row.payload = plain(row.payload)
     number, head = audit.head(request.brand)
     return render(
         request,

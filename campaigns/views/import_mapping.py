@@ -16,6 +16,7 @@ from campaigns.errors import Conflict
 from campaigns.feeds import FeedRefused
 from campaigns.feeds.base import letter
 from campaigns.feeds.mapping import Peek
+from campaigns.fetching import shown_settings
 from campaigns.models import FeedImport
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import imports as selectors
@@ -84,7 +85,7 @@ def _columns(request: BrandRequest, found: FeedImport, look: Peek, chosen: dict[
     for index, heading in enumerate(look.header.cells):
         if not heading:
             continue
-        samples = tuple(cells[index][:80] if index < len(cells) else "" for _, cells in look.sample)
+        samples = tuple(shown_settings(cells[index])[:80] if index < len(cells) else "" for _, cells in look.sample)
         field = chosen.get(heading, "ignore")
         columns.append(
             Column(

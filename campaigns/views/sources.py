@@ -15,7 +15,8 @@ from django.views.decorators.http import require_POST, require_safe
 from campaigns.access import Action
 from campaigns.choices import SourceKind, SubjectKind
 from campaigns.errors import Invalid, NotFound
-from campaigns.forms import add_problems
+from campaigns.fetching.showing import KEPT
+from campaigns.forms import AddressInput, add_problems
 from campaigns.models import FeedImport
 from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import photos as photo_selectors
@@ -38,7 +39,7 @@ class SourceForm(forms.Form):
     """What a source is. A pushed one has neither address nor interval."""
 
     name = forms.CharField(max_length=120, label="Name")
-    url = forms.CharField(max_length=2000, label="Address", widget=forms.URLInput(attrs={"placeholder": "https://"}))
+    url = forms.CharField(max_length=2000, label="Address", widget=AddressInput(attrs={"placeholder": "https://"}))
     every_minutes = forms.TypedChoiceField(choices=INTERVALS, coerce=int, initial=1440, label="Fetch it")
     subject_kind = forms.ChoiceField(choices=KINDS, label="Its rows are")
 
@@ -49,6 +50,9 @@ class SourceForm(forms.Form):
             del self.fields["url"], self.fields["every_minutes"]
         else:
             self.fields["url"].help_text = "CSV, TSV, XLSX, JSON or XML; also packed with gzip."
+            if KEPT in self.initial.get("url", ""):
+                self.fields["url"].help_text = "“?…” is what follows the address; it may hold a key and is not shown. "
+                self.fields["url"].help_text += "Leave it, and it stays; or enter the whole address."
             every = self.initial.get("every_minutes")
             if every and every not in dict(INTERVALS):
                 self.fields["every_minutes"].choices = [*INTERVALS, (every, f"every {every} minutes")]  # type: ignore[attr-defined]
@@ -83,7 +87,8 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """One source: what came, what is wrong, its settings. Posting changes it."""
     found = selectors.get(request.brand, request.user, slug)
     source = found.source
-    initial = {name: getattr(source, name) for name in ("name", "url", "every_minutes", "subject_kind")}
+    initial = {name: getattr(source, name) for name in ("name", "every_minutes", "subject_kind")}
+    initial["url"] = source.shown_url
     form = SourceForm(request.POST or None, kind=source.kind, initial=initial)
     if request.method == "POST" and form.is_valid():
         try:

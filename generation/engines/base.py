@@ -16,6 +16,8 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from campaigns.fetching import without_secrets
+
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""
 
@@ -52,11 +54,11 @@ class EngineError(Exception):
     def __init__(
         self, kind: ErrorKind, message: str, *, retry_after_seconds: float | None = None, log: str = ""
     ) -> None:
-        super().__init__(message)
+        self.message = without_secrets(message)
+        super().__init__(self.message)
         self.kind = kind
-        self.message = message
         self.retry_after_seconds = retry_after_seconds
-        self.log = log
+        self.log = without_secrets(log)
 
 
 @dataclass(frozen=True)

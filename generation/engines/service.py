@@ -71,9 +71,11 @@ class Service:
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise ValueError(f"{base_url!r} is no address of a service; expected something like https://host:8188.")
+            raise ValueError(
+                f"{fetching.shown(base_url)!r} is no address of a service; expected something like https://host:8188."
+            )
         self.base_url = base_url.rstrip("/") + "/"
-        self.host = parts.netloc
+        self.host = parts.netloc.rpartition("@")[2]
         self._output_hosts = output_hosts
         self._client = httpx.Client(
             headers={"User-Agent": USER_AGENT, **(headers or {})},
@@ -114,7 +116,7 @@ class Service:
         """
         url = urljoin(self.base_url, url)
         parts = urlsplit(url)
-        if parts.netloc == self.host and parts.scheme == urlsplit(self.base_url).scheme:
+        if parts.netloc.rpartition("@")[2] == self.host and parts.scheme == urlsplit(self.base_url).scheme:
             return self._own(url)
         if not self._is_output_host(parts.hostname or ""):
             raise EngineError(

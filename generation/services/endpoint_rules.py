@@ -16,6 +16,7 @@ from typing import Any, Final
 from django.conf import settings
 
 from campaigns.errors import Problem
+from campaigns.fetching import shown_settings
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
@@ -38,7 +39,7 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 _SLUG: Final = re.compile(r"[-a-zA-Z0-9_]{1,50}")
-_WITH_LOGIN: Final = re.compile(r"\s*[\w+.-]+://[^/\s]*@")
+_WITH_LOGIN: Final = re.compile(r"\s*(?:[\w+.-]+://[^/\s]*@|[^/\s:@]+:[^/\s@]+@)")
 _PATH: Final = re.compile(r"^(?:/|~|[a-z]:[\\/]|\.{1,2}[\\/])", re.IGNORECASE)
 
 
@@ -61,8 +62,9 @@ def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list
     found = [
         Problem(
             f"config/{place}",
-            f"{place}: addresses, folders and files of the server are the operator's to set, here {text[:120]!r}.",
-            text[:120],
+            f"{place}: addresses, folders and files of the server are the operator's to set, here "
+            f"{shown_settings(text)[:120]!r}.",
+            shown_settings(text)[:120],
         )
         for place, text in sorted(places(endpoint.config) - places(before or {}))
         if not text.startswith(f"{settings.SITE_URL}/")

@@ -14,10 +14,11 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from campaigns import access
+from campaigns import access, fetching
 from campaigns import events as spine
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from campaigns.fetching import shown_settings
 from campaigns.models import Brand, User
 from campaigns.services import campaigns
 from generation import events
@@ -56,6 +57,8 @@ def create(
     """
     _require(by, brand)
     _ensure_known(fields)
+    if "config" in fields:
+        fields["config"] = _entered(fields["config"], {})
     endpoint = Endpoint(brand=brand, slug=slug, name=name.strip(), engine=engine, lane=lane, **fields)
     _ensure_valid(endpoint, by, before=None)
     endpoint.secret = _readable(secret)
@@ -79,6 +82,8 @@ def update(*, endpoint_id: int, by: User, **fields: Any) -> Endpoint:
     endpoint = lock(endpoint_id, by)
     _ensure_known(fields)
     before = {name: getattr(endpoint, name) for name in CHANGEABLE}
+    if "config" in fields:
+        fields["config"] = _entered(fields["config"], endpoint.config)
     for name, value in fields.items():
         setattr(endpoint, name, value.strip() if isinstance(value, str) else value)
     _ensure_valid(endpoint, by, before=before["config"])
@@ -102,7 +107,7 @@ def set_secret(*, endpoint_id: int, by: User, secret: str, config: Mapping[str, 
     endpoint = lock(endpoint_id, by)
     before = endpoint.config
     if config is not None:
-        endpoint.config = dict(config)
+        endpoint.config = dict(_entered(config, before))
         _ensure_valid(endpoint, by, before=before)
     had, endpoint.secret = bool(endpoint.sealed_secret), _readable(secret)
     endpoint.save(update_fields=["sealed_secret", "config"])
@@ -177,6 +182,14 @@ def _ensure_known(fields: Mapping[str, Any]) -> None:
         raise TypeError(f"an endpoint has no setting {', '.join(odd)} to be changed")
 
 
+def _entered(config: Any, kept: Any) -> Any:
+    """The settings that are meant, where the addresses of `kept` were shown without their queries. Raises Invalid."""
+    try:
+        return fetching.entered(config, kept)
+    except ValueError as error:
+        raise Invalid("This endpoint cannot be used so.", [Problem("config", str(error))]) from None
+
+
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
     problems = endpoint_rules.problems(endpoint)
     if not problems and not by.is_superuser:
@@ -191,7 +204,8 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
         return
     if added := endpoint_rules.places(endpoint.config) - endpoint_rules.places(before):
         where, text = sorted(added)[0]
-        message = f"The kept secret would be sent to {text[:120]}. Enter it again together with the new {where}."
+        receiver = shown_settings(text)[:120]
+        message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {where}."
         raise Invalid("The secret has to be entered again.", [Problem("secret", message)])
     if "base_url" in before and "base_url" not in endpoint.config:
         message = (
@@ -251,7 +265,8 @@ def _changes(before: Mapping[str, Any], after: Mapping[str, Any], *, is_shared: 
         for key in sorted({*before[name], *after[name]}):
             old, new = before[name].get(key), after[name].get(key)
             if old != new:
-                changes[f"config.{key}"] = ["…", "…"] if is_shared else [_told(old), _told(new)]
+                shown = [_told(shown_settings(value)) for value in (old, new)]
+                changes[f"config.{key}"] = ["…", "…"] if is_shared else shown
     return changes
 
 

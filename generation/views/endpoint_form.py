@@ -10,6 +10,8 @@ from typing import Any, Final
 
 from django import forms
 
+from campaigns.fetching import shown_settings
+from campaigns.forms import SettingsArea
 from campaigns.models import Brand
 from generation import prices
 from generation.choices import InDoubt, Lane
@@ -65,7 +67,7 @@ class EndpointForm(forms.Form):
     config = forms.CharField(
         label="Other settings of the engine",
         required=False,
-        widget=forms.Textarea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
+        widget=SettingsArea(attrs={"rows": 4, "class": "mono", "spellcheck": "false"}),
         help_text="JSON. No keys or passwords: they are the secret.",
     )
     max_concurrent = forms.IntegerField(
@@ -96,7 +98,7 @@ class EndpointForm(forms.Form):
         self, data: Any = None, *, endpoint: Endpoint | None = None, engine: str = "", is_operator: bool = False
     ) -> None:
         self.engine = endpoint.engine if endpoint else engine
-        config, own = endpoint.config if endpoint else {}, _own(endpoint)
+        config, own = shown_settings(endpoint.config) if endpoint else {}, _own(endpoint)
         self.settings = {SETTING + one.name: one for one in settings.of(self.engine, config)}
         others = {one: config[one] for one in config if SETTING + one not in self.settings and one not in own}
         initial = _initial(endpoint) if endpoint else {}

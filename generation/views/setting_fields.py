@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from django import forms
 
+from campaigns.forms import SettingInput, SettingsArea
 from generation.engines.settings import Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}
@@ -33,9 +34,9 @@ def field(setting: Setting, shown: str = "") -> forms.Field:
         case Kind.LINES | Kind.JSON:
             rows = min(max(shown.count("\n") + 1, 2 if setting.kind == Kind.LINES else 3), _MOST_ROWS)
             return forms.CharField(
-                widget=forms.Textarea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
+                widget=SettingsArea({**hints, **_CODE, "rows": rows, "placeholder": setting.example}), **common
             )
-    return forms.CharField(widget=forms.TextInput(hints), **common)
+    return forms.CharField(widget=SettingInput(hints), **common)
 
 
 def text(setting: Setting, value: Any) -> str:

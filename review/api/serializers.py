@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from campaigns.api.fields import OwnSlug
+from campaigns.fetching import shown_settings
 from campaigns.models import Brand
 from review.choices import Verdict
 from review.models import Decision, Delivery, Destination, ReviewTask
@@ -70,8 +71,16 @@ class DecisionOrder(serializers.Serializer[Any]):
     controls = serializers.DictField(required=False)
 
 
+class ShownSettings(serializers.JSONField):
+    """Settings whose addresses are answered without their queries."""
+
+    def to_representation(self, value: Any) -> Any:
+        return super().to_representation(shown_settings(value))
+
+
 class DestinationSerializer(serializers.ModelSerializer[Destination]):
     brand = OwnSlug(slug_field="slug", queryset=Brand.objects.all())
+    config = ShownSettings(required=False, help_text="Addresses are answered with “?…” in place of their query.")
     secret = serializers.CharField(write_only=True, required=False)
 
     class Meta:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from campaigns.fetching import without_secrets
+
 
 class DeliveryError(Exception):
     """A try failed. `is_final`: trying again cannot help. `retry_after_seconds`: when the other side said so."""
@@ -20,8 +22,8 @@ class DeliveryError(Exception):
         retry_after_seconds: float | None = None,
         disables: bool = False,
     ) -> None:
-        super().__init__(message)
-        self.message = message
+        self.message = without_secrets(message)
+        super().__init__(self.message)
         self.is_final = is_final
         self.status_code = status_code
         self.retry_after_seconds = retry_after_seconds

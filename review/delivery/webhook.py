@@ -93,7 +93,7 @@ class Webhook:
             )
         except fetching.Refused as refusal:
             raise DeliveryError(refusal.message, is_final=refusal.is_final) from None
-        return _judge(self.url, answer.status, answer.headers)
+        return _judge(fetching.shown(self.url), answer.status, answer.headers)
 
     def _signature(self, message_id: str, timestamp: int, body: bytes) -> str:
         try:
@@ -124,9 +124,9 @@ def _judge(url: str, status: int, headers: Mapping[str, str]) -> int:
             f"{url} answered 410 Gone: it wants no more messages.", is_final=True, status_code=status, disables=True
         )
     if 300 <= status < 400:
+        elsewhere = fetching.shown(headers.get("location", "nowhere"))
         raise DeliveryError(
-            f"{url} answered {status} (to {headers.get('location', 'nowhere')}); redirects are not followed: "
-            "enter the final address.",
+            f"{url} answered {status} (to {elsewhere}); redirects are not followed: enter the final address.",
             status_code=status,
         )
     raise DeliveryError(

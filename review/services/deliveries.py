@@ -170,7 +170,7 @@ def _try(delivery: Delivery) -> None:
         error = refused
     except Exception as unforeseen:
         log.exception("delivery.failed", delivery=delivery.pk)
-        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")
+        error = DeliveryError(f"{type(unforeseen).__name__}: {unforeseen}")  # which hides what addresses carry
     _finish(delivery, receipt, error)
 
 

@@ -39,7 +39,7 @@ def create(
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
-    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=dict(config or {}))
+    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_entered(config or {}, {}))
     destination.secret = secret
     _ensure_valid(destination)
     destination.save()
@@ -69,8 +69,9 @@ def change(
     if name is not None:
         destination.name = name
     if config is not None:
+        config = _entered(config, destination.config)
         _ensure_keys_entered(destination, config, secret)
-        destination.config = dict(config)
+        destination.config = config
     if secret is not None:
         destination.secret = secret
     if is_enabled is not None:
@@ -86,6 +87,14 @@ def change(
         undone.exclude(desired=Desired.ABSENT, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=clock.now())
     _publish_saved(destination, by, secret_changed=secret is not None)
     return destination
+
+
+def _entered(config: Mapping[str, Any], kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The config that is meant, where the addresses of `kept` were shown without their queries. Raises Invalid."""
+    try:
+        return dict(fetching.entered(config, kept))
+    except ValueError as error:
+        raise Invalid(str(error), [Problem("config/url", str(error))]) from None
 
 
 def _ensure_keys_entered(destination: Destination, config: Mapping[str, Any], secret: str | None) -> None:
@@ -163,7 +172,7 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
     payload = {
         "slug": destination.slug,
         "kind": destination.kind,
-        "config": destination.config,
+        "config": fetching.shown_settings(destination.config),
         "is_enabled": destination.is_enabled,
         "secret_changed": secret_changed,
     }

@@ -1,7 +1,8 @@
-"""`manage.py audit verify|seal|export`: what an operator or an auditor asks of the trail."""
+"""`manage.py audit verify|seal|export|redact`: what an operator or an auditor asks of the trail."""
 
 from __future__ import annotations
 
+import getpass
 import json
 import sys
 from argparse import ArgumentParser
@@ -12,19 +13,26 @@ from django.core.management.base import BaseCommand, CommandError
 
 from campaigns import audit_chain
 from campaigns.audit_chain import Verification
+from campaigns.management import acting
 from campaigns.models import Brand
-from campaigns.services import audit
+from campaigns.services import audit, redactions
 
 
 class Command(BaseCommand):
-    help = "Check, seal or export the audit trail of a brand. `verify` exits 1 and names the first broken link."
+    help = (
+        "Check, seal or export the audit trail of a brand. `verify` exits 1 and names the first broken link. `redact` "
+        "asks for a secret, or reads it from standard input, and removes it; see docs/operations.md."
+    )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("action", choices=["verify", "seal", "export"])
+        parser.add_argument("action", choices=["verify", "seal", "export", "redact"])
         parser.add_argument("--brand", metavar="SLUG", help="one brand; all of them without it")
         parser.add_argument("--file", type=Path, help="verify this export instead of the database")
         parser.add_argument("--anchor", metavar="SEQ:HASH", help="verify: a link noted earlier outside the database")
         parser.add_argument("--since", type=int, default=0, metavar="SEQ", help="export: only links after this number")
+        parser.add_argument("--reason", default="", help="redact: why, in a sentence that stays in the trail")
+        parser.add_argument("--dry-run", action="store_true", help="redact: only count the events that hold the secret")
+        parser.add_argument("--as", dest="username", help="redact: who acts; without it the first superuser")
         parser.add_argument("--json", action="store_true", help="one JSON object as output")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -73,6 +81,26 @@ class Command(BaseCommand):
             raise CommandError("Name one brand to export with --brand: each has a trail of its own.")
         for line in audit.export(brands[0], since=options["since"]):
             self.stdout.write(line)
+
+    def _redact(self, options: dict[str, Any]) -> None:
+        secret = (getpass.getpass("Secret to remove: ") if sys.stdin.isatty() else sys.stdin.readline()).rstrip("\r\n")
+        by = acting.person(options["username"])
+
+        def remove() -> dict[str, Any]:
+            counts = {}
+            for brand in self._brands(options):
+                if options["dry_run"]:
+                    counts[brand.slug] = redactions.count(brand=brand, secret=secret) if secret else 0
+                else:
+                    counts[brand.slug] = redactions.remove(brand=brand, by=by, secret=secret, reason=options["reason"])
+            return {"is_dry_run": options["dry_run"], "events": counts}
+
+        done = acting.told(remove, as_json=options["json"], stdout=self.stdout)
+        if options["json"]:
+            self.stdout.write(json.dumps(done))
+            return
+        words = "hold it" if options["dry_run"] else "no longer hold it"
+        self.stdout.write("\n".join(f"{slug}: {count} events {words}" for slug, count in done["events"].items()))
 
 
 def _anchor(text: str | None) -> tuple[int, str] | None:
