@@ -6,19 +6,35 @@ race that a unique constraint decided, a value that a column cannot hold, a data
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.apps import apps
-from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, transaction
 from django.db.models import Model, ProtectedError, RestrictedError
+from django.http import UnreadablePostError
 from django.utils.datastructures import MultiValueDictKeyError
 from redis.exceptions import RedisError
 
 from campaigns.errors import Conflict, DomainError, Invalid, Problem, Unavailable
 
-UNIQUE, FOREIGN_KEY, NOT_NULL = "23505", "23503", "23502"
+UNIQUE, FOREIGN_KEY, NOT_NULL, FROZEN = "23505", "23503", "23502", "23001"
 CONNECTION_CLASSES = ("08", "25", "53", "57")
 """SQLSTATE classes: connection lost, wrong kind of transaction (a read-only standby), no resources, shutdown."""
+
+
+@contextmanager
+def one_winner() -> Iterator[None]:
+    """Write inside of this where a unique constraint decides between people who do the same at the same moment.
+
+    The loser gets Conflict; the transaction around it stays usable.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise _constraint(error) from None
 
 
 def translate(error: BaseException) -> DomainError | None:
@@ -37,6 +53,10 @@ def translate(error: BaseException) -> DomainError | None:
         return Conflict("Something else still uses it. Remove what uses it first.")
     if isinstance(error, DataError):
         return Invalid(f"A value cannot be stored: {_words(error)}. Send a smaller or shorter value.")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return Invalid("A text holds half of a surrogate pair, which cannot be stored. Remove it.")
+    if isinstance(error, UnreadablePostError):
+        return DomainError("The request broke off before it was complete. Send it again.")
     if isinstance(error, MultiValueDictKeyError):
         name = str(error.args[0]).strip("'\"")
         return Invalid(f"The request lacks the field “{name}”.", [Problem(name, "This field is required.")])
@@ -55,6 +75,8 @@ def _constraint(error: IntegrityError) -> DomainError:
         return Conflict(f"Somebody else has just saved a {what}{same}. Load it again, then decide what to change.")
     if state == FOREIGN_KEY:
         return Conflict("Something that this refers to was removed in the meantime. Load it again.")
+    if state == FROZEN:
+        return Conflict(f"This {what} was published or used in the meantime and cannot change any more. Load it again.")
     if state == NOT_NULL:
         name = getattr(detail, "column_name", None) or "a field"
         return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])

@@ -86,8 +86,8 @@ def field_problems(fields: Iterable[tuple[str, Iterable[str]]], prefix: str = ""
 def require(faults: list[Problem]) -> None:
     """Raise Invalid with these faults, if there are any."""
     if faults:
-        first = f"{faults[0].pointer}: {faults[0].message}" if faults[0].pointer else faults[0].message
-        raise Invalid(f"The request contains values that cannot be stored. {first}", faults)
+        places = ", ".join(fault.pointer or "/" for fault in faults[:3])
+        raise Invalid(f"The request holds values that cannot be stored: {places}.", faults)
 
 
 def read_json(text: str, *, prefix: str = "") -> Any:
@@ -102,6 +102,18 @@ def read_json(text: str, *, prefix: str = "") -> Any:
         raise NotJson("This is no JSON that can be read: a number has thousands of digits. Send it as text.") from None
     require(problems(value, prefix))
     return value
+
+
+def read_json_field(text: str) -> Any:
+    """Parse JSON that was typed into a field of a form. Raise ValueError with a sentence for the person."""
+    try:
+        return read_json(text)
+    except NotJson as error:
+        raise ValueError(error.message) from None
+    except Invalid as refusal:
+        problem = refusal.problems[0]
+        place = f"At {problem.pointer}: " if problem.pointer else ""
+        raise ValueError(f"{place}{problem.message}") from None
 
 
 def _scalar_problem(item: Any) -> str:

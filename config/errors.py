@@ -77,19 +77,14 @@ def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
     return render(request, "error.html" if is_signed_in else "error_alone.html", context, status=error.status)
 
 
-def for_status(request: HttpRequest, status: int) -> HttpResponse:
-    """The answer for a status that came without words of its own, such as 405 of a view that only takes POST."""
+def for_status(request: HttpRequest, status: int) -> HttpResponse | None:
+    """The answer for a status that a view gave without words, such as 405 of one that only takes POST; None for
+    statuses that programs ask for, such as 401 of a webhook."""
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         sentence = f"This address does not take {request.method} requests. Go back and use the button on the page."
         return answer(request, WrongMethod(sentence))
-    if status == HTTPStatus.NOT_FOUND:
-        return page_not_found(request)
-    if status == HTTPStatus.FORBIDDEN:
-        return permission_denied(request)
-    error = Broken("The server could not do this.") if status >= 500 else BadRequest("The server cannot read this.")
-    response = answer(request, error)
-    response.status_code = status
-    return response
+    wordless = {400: bad_request, 403: permission_denied, 404: page_not_found, 500: server_error}.get(status)
+    return wordless(request) if wordless else None
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:

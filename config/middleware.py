@@ -42,7 +42,9 @@ class StorableInputMiddleware:
         return self.get_response(request)
 
     def process_view(self, request: HttpRequest, view: Any, args: Any, kwargs: Any) -> HttpResponse | None:
-        """Check the form, after Django has found the view and before the view reads it."""
+        """Check the numbers in the address and the form, after Django has found the view and before it runs."""
+        if any(isinstance(value, int) and value > storable.LARGEST_INTEGER for value in kwargs.values()):
+            return errors.page_not_found(request)  # no row has such a number
         if errors.is_api(request) or request.method != "POST":
             return None
         files = [(name, [file.name or "" for file in group]) for name, group in request.FILES.lists()]
@@ -65,6 +67,8 @@ class DomainErrorMiddleware:
         if response.status_code < 400 or response.streaming or response.content:
             return response
         page = errors.for_status(request, response.status_code)
+        if page is None:
+            return response
         for name, value in response.items():
             if name not in ("Content-Type", "Content-Length"):
                 page[name] = value

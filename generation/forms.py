@@ -11,7 +11,7 @@ from typing import Any
 from django import forms
 from django.db.models import Q
 
-from campaigns import prompts
+from campaigns import prompts, storable
 from campaigns.choices import SeedStrategy
 from campaigns.models import Brand, PromptVersion, StylePreset
 from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
@@ -143,10 +143,9 @@ class PromptForm(forms.Form):
 
     def clean_parameters(self) -> dict[str, Any]:
         try:
-            parameters = json.loads(self.cleaned_data["parameters"] or "{}")
-        except json.JSONDecodeError as error:
-            place = f"line {error.lineno}, character {error.colno}"
-            raise forms.ValidationError(f"This is not JSON: {error.msg} ({place}).") from None
+            parameters = storable.read_json_field(self.cleaned_data["parameters"] or "{}")
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
         if not isinstance(parameters, dict):
             raise forms.ValidationError('Write an object, such as {"scheduler": "euler"}.')
         twice = [one.label for one in self.controls if one.parameter in parameters]

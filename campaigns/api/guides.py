@@ -84,7 +84,7 @@ class GuideView(APIView):
         asked = GuideVersionSerializer(data=request.data, partial=True)
         asked.is_valid(raise_exception=True)
         with transaction.atomic():
-            Brand.objects.select_for_update().get(pk=brand.pk)
+            Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
             ensure_match(request, _shown(caller(request), brand))
             services.draft(brand=brand, by=caller(request), **asked.validated_data)
         return tagged(_shown(caller(request), brand))

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
+from campaigns import storable
 from campaigns.feeds import csv_file, sniffing, xlsx_file
 from campaigns.feeds.base import FeedRefused, letter
 from campaigns.prompts.seeds import MAX_SEED
@@ -142,9 +143,13 @@ def _open_json(data: bytes) -> _Table | Issue:
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         return Issue(error.lineno, "", "", "", f"This is not JSON at {place}: {error.msg}.")
+    except (RecursionError, ValueError):
+        return Issue(0, "", "", "", "This JSON is nested too deeply, or has a number with thousands of digits.")
     for number, item in enumerate(items, start=1):
         if not isinstance(item, dict):
             return Issue(number, "", "", str(item)[:80], f"Item {number} is no object; write {{“sku”: “M-1”, …}}.")
+        if faults := storable.problems(item):
+            return Issue(number, "", "", "", f"Item {number}, {faults[0].pointer}: {faults[0].message}")
     headings = list(dict.fromkeys(str(name) for item in items for name in item))
     records = ((number, [item.get(name) for name in headings]) for number, item in enumerate(items, start=1))
     return _Table(headings, 0, records)
@@ -280,6 +285,8 @@ def _values(role: str, value: Any) -> Row:
         return {}
     if len(text) > MAX_VALUE:
         raise _Wrong(f"This is longer than {MAX_VALUE} characters.")
+    if problem := storable.text_problem(text):
+        raise _Wrong(problem)
     if role == "seed":
         if not (text.isascii() and text.isdigit()) or int(text) > MAX_SEED:
             raise _Wrong(f"A seed is a whole number from 0 to {MAX_SEED}.")

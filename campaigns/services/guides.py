@@ -33,8 +33,12 @@ def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVers
     Raises NotAllowed, and Invalid with every mistake.
     """
     require(by, Action.EDIT_BRAND, brand)
-    Brand.objects.select_for_update().get(pk=brand.pk)  # numbers are dealt one after the other
-    guide = GuideVersion.objects.filter(brand=brand, status=GuideStatus.DRAFT).order_by("-number").first()
+    # Numbers are dealt one after the other. no_key, because the events of others refer to the brand: with a full lock,
+    # drafting and publishing at once would wait for each other.
+    Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
+    # Locked, because somebody may be publishing it: then it is no draft any more, and the next one is begun.
+    drafts = GuideVersion.objects.select_for_update().filter(brand=brand, status=GuideStatus.DRAFT)
+    guide = drafts.order_by("-number").first()
     is_new = guide is None
     if guide is None:
         guide = _begin(brand, by)

@@ -26,6 +26,7 @@ from campaigns.choices import ImportStatus, SourceKind, SubjectKind
 from campaigns.crews import Crew
 from campaigns.errors import Conflict, DomainError, Invalid, NotFound, Problem
 from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.refusals import one_winner
 from campaigns.services import imports, outside
 
 LABEL = "feed fetcher"
@@ -64,7 +65,8 @@ def create(
     _fill(source, name=name, url=_entered(url.strip()), every_minutes=every_minutes, subject_kind=subject_kind)
     if kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
-    source.save()
+    with one_winner():
+        source.save()
     _publish(source, by)
     return source
 
@@ -321,10 +323,8 @@ def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subjec
         problems.append(Problem("subject_kind", f"Known are {', '.join(SubjectKind.values)}.", subject_kind))
     if source.kind == SourceKind.URL:
         problems += _address_problems(url)
-        if not MIN_MINUTES <= every_minutes <= MAX_MINUTES:
-            problems.append(
-                Problem("every_minutes", f"Give {MIN_MINUTES} to {MAX_MINUTES:,} minutes.", str(every_minutes))
-            )
+    if not MIN_MINUTES <= every_minutes <= MAX_MINUTES:
+        problems.append(Problem("every_minutes", f"Give {MIN_MINUTES} to {MAX_MINUTES:,} minutes.", str(every_minutes)))
     if problems:
         raise Invalid("This source cannot be set up so.", problems)
     source.name, source.url = name, url if source.kind == SourceKind.URL else ""

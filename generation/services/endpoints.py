@@ -14,7 +14,7 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from campaigns import access, fetching
+from campaigns import access, fetching, storable
 from campaigns import events as spine
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
@@ -191,7 +191,7 @@ def _entered(config: Any, kept: Any) -> Any:
 
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
-    problems = endpoint_rules.problems(endpoint)
+    problems = storable.problems(endpoint.config, "config") or endpoint_rules.problems(endpoint)
     if not problems and not by.is_superuser:
         problems = endpoint_rules.operators_only(endpoint, before)
     if problems:

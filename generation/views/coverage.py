@@ -18,6 +18,8 @@ from generation.services import budget
 
 ROWS = 50
 CARDS = 10
+LAST_PAGE = 1_000_000
+"""Far behind the last row of any campaign, and small enough for an offset."""
 
 
 @require_safe
@@ -26,7 +28,7 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
     found = campaign_selectors.by_slug(request.user, request.brand.slug, slug)
     summary = coverage.summary(found)
     wanted = _wanted(request)
-    at = max(1, number(request.GET.get("page", "")) or 1)
+    at = min(max(1, number(request.GET.get("page", "")) or 1), LAST_PAGE)
     shown = coverage.page(
         user=request.user, campaign=found, specs=summary.specs, wanted=wanted, limit=ROWS, offset=(at - 1) * ROWS
     )

@@ -125,7 +125,7 @@ def schedule(request: BrandRequest, run_id: int) -> HttpResponseBase:
 def compare(request: BrandRequest, run_id: int, other_id: int) -> HttpResponseBase:
     """Two runs side by side: the same subjects and values, what each made of them and what people said."""
     one, two = _run(request, run_id), _run(request, other_id)
-    page = max(1, number(request.GET.get("page", "")) or 1)
+    page = min(max(1, number(request.GET.get("page", "")) or 1), 1_000_000)
     return render(request, "generation/compare.html", {"one": one, "two": two, **comparing.sides(one, two, page=page)})
 
 

@@ -33,7 +33,9 @@ PICKS = (
 )
 LIST_ROWS_SHOWN = 5
 MOST_FILE_BYTES = 10 * 1024 * 1024
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
+LONGEST_NUMBER = 18
+"""Characters; what is longer is an article number and no quantity."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +165,7 @@ def moment(text: str, zone: str) -> datetime:
     """What a browser's field says ("2026-11-24T08:00") in a zone ("Europe/Berlin"), in UTC. Raises Invalid."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
-    except (ValueError, ZoneInfoNotFoundError, OSError):
+    except (ValueError, OverflowError, ZoneInfoNotFoundError, OSError):
         message = "Give a date and a time, such as 2026-11-24 08:00." if zone else "Say in which time zone."
         raise Invalid("The run cannot be scheduled like this.", [Problem("release_at", message, text)]) from None
 
@@ -202,7 +204,7 @@ def parsed_axes(rows: Sequence[tuple[str, str]], own: Mapping[str, Sequence[Any]
 
 
 def _typed(text: str) -> Any:
-    if not _NUMBER.fullmatch(text):
+    if not _NUMBER.fullmatch(text) or len(text) > LONGEST_NUMBER:
         return text
     return float(text) if "." in text else int(text)
 

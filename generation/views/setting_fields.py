@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any, Final
 
 from django import forms
 
+from campaigns import storable
 from campaigns.forms import SettingInput, SettingsArea
 from generation.engines.settings import Kind, Setting
 
@@ -65,6 +67,8 @@ def value(setting: Setting, given: str) -> Any:
                 number = float(given.replace(",", "."))
             except ValueError:
                 raise ValueError(setting.problem(given)) from None
+            if not math.isfinite(number):
+                raise ValueError(setting.problem(given))
             return int(number) if number.is_integer() else number
         case Kind.LINES:
             return [line.strip() for line in given.splitlines() if line.strip()]
@@ -77,19 +81,7 @@ def value(setting: Setting, given: str) -> Any:
 
 def from_json(text: str) -> Any:
     """Raises ValueError with a sentence that says where."""
-    try:
-        plain = json.loads(text, parse_constant=_no_number)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"This is no JSON: {error.msg} at line {error.lineno}, character {error.colno}.") from None
-    except RecursionError:
-        raise ValueError("This is nested too deeply.") from None
-    if "\\u0000" in json.dumps(plain):
-        raise ValueError("This holds a character, NUL, that cannot be kept.")
-    return plain
-
-
-def _no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no number that JSON has.")
+    return storable.read_json_field(text)
 
 
 def _word(text: str) -> Any:

@@ -13,6 +13,7 @@ from campaigns import access, clock, events, fetching
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, User
+from campaigns.refusals import one_winner
 from review.choices import Desired, Observed
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
@@ -42,7 +43,8 @@ def create(
     destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_entered(config or {}, {}))
     destination.secret = secret
     _ensure_valid(destination)
-    destination.save()
+    with one_winner():
+        destination.save()
     _publish_saved(destination, by, secret_changed=bool(secret))
     return destination
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -13,6 +12,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
+from campaigns import storable
 from campaigns.access import Action, can
 from campaigns.errors import DomainError, Invalid, Problem
 from campaigns.pages import BrandRequest, brand_page, enter, number
@@ -102,8 +102,8 @@ def approve(request: BrandRequest, task_id: int) -> dict[str, Any]:
         task_id=task_id,
         by=request.user,
         **_seen(said),
-        answers=said.get("answers") or {},
-        note=said.get("note", ""),
+        answers=_members(said, "answers"),
+        note=_text(said, "note"),
     )
     return _decided(decision)
 
@@ -115,8 +115,8 @@ def reject(request: BrandRequest, task_id: int) -> dict[str, Any]:
         task_id=task_id,
         by=request.user,
         **_seen(said),
-        reason=said.get("reason", ""),
-        note=said.get("note", ""),
+        reason=_text(said, "reason"),
+        note=_text(said, "note"),
     )
     return _decided(decision)
 
@@ -128,9 +128,9 @@ def revise(request: BrandRequest, task_id: int) -> dict[str, Any]:
         task_id=task_id,
         by=request.user,
         **_seen(said),
-        reason=said.get("reason", ""),
-        controls=said.get("controls") or {},
-        note=said.get("note", ""),
+        reason=_text(said, "reason"),
+        controls=_members(said, "controls"),
+        note=_text(said, "note"),
         needs_retouch=bool(said.get("retouch")),
     )
     return _decided(decision)
@@ -154,9 +154,10 @@ def undo(request: BrandRequest, decision_id: int) -> dict[str, Any]:
 @posted
 def more(request: BrandRequest) -> dict[str, Any]:
     """Keep what is held, claim up to twenty again, and hand over what the page does not have yet."""
-    known = set(_body(request).get("known", []))
+    known = _body(request).get("known")
+    shown = {pk for pk in known if isinstance(pk, int)} if isinstance(known, list) else set()
     queue.renew(brand=request.brand, by=request.user)
-    fresh = [task for task in _hand(request) if task.pk not in known]
+    fresh = [task for task in _hand(request) if task.pk not in shown]
     return {"cards": room.cards(fresh), "waiting": room.waiting(user=request.user, brand_id=request.brand.pk).count()}
 
 
@@ -179,8 +180,8 @@ def _hand(request: BrandRequest) -> list[Any]:
 
 def _body(request: BrandRequest) -> dict[str, Any]:
     try:
-        said = json.loads(request.body or b"{}")
-    except ValueError:
+        said = storable.read_json((request.body or b"{}").decode())
+    except (ValueError, storable.NotJson):
         raise Invalid("The page sent something unreadable; load it again.") from None
     if not isinstance(said, dict):
         raise Invalid("The page sent something unreadable; load it again.", [Problem("/", "expected an object")])
@@ -190,10 +191,26 @@ def _body(request: BrandRequest) -> dict[str, Any]:
 def _seen(said: dict[str, Any]) -> dict[str, Any]:
     """Which version, and what of it was on the screen."""
     version, seen = said.get("version"), said.get("seen")
-    if not isinstance(version, int) or not isinstance(seen, str):
+    if type(version) is not int or not isinstance(seen, str):
         problems = [Problem("/version", "expected the version's number"), Problem("/seen", "expected its token")]
         raise Invalid("The page did not say which picture it meant; load it again.", problems)
     return {"version_id": version, "seen": seen}
+
+
+def _text(said: dict[str, Any], name: str) -> str:
+    """A member that is text; "" where it is left out."""
+    value = said.get(name) or ""
+    if not isinstance(value, str):
+        raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected text")])
+    return value
+
+
+def _members(said: dict[str, Any], name: str) -> dict[str, Any]:
+    """A member that is an object; empty where it is left out."""
+    value = said.get(name) or {}
+    if not isinstance(value, dict):
+        raise Invalid("The page sent something unreadable; load it again.", [Problem(f"/{name}", "expected an object")])
+    return value
 
 
 def _decided(decision: Decision) -> dict[str, Any]:
