@@ -16,6 +16,7 @@ from campaigns.services import guides, sources
 from generation.engines.settings import Kind, Setting
 from generation.services import endpoints
 from generation.views import run_form, setting_fields
+from review.delivery.webhook import Webhook
 from review.models import Destination
 from review.services import destinations
 from tests import factories
@@ -142,6 +143,23 @@ def test_no_endpoint_keeps_what_cannot_be_stored(value, brand, lead):
     endpoint = factories.EndpointFactory(brand=brand)
     with pytest.raises(Invalid):
         endpoints.update(endpoint_id=endpoint.pk, by=lead, config={"workflow": {"1": value}})
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "config",
+    [5, 1.5, True, "x", ["x"], [["a", "b"]], {"url": 5}, {"url": {}}, {"url": "https://example.com", "a\x00": 1}],
+)
+@pytest.mark.parametrize("kind", ["webhook", "folder", "s3"])
+def test_settings_of_a_destination_that_are_no_object_are_refused(config, kind, brand, lead, api_client):
+    fields = {"brand": brand.slug, "slug": "shop", "name": "Shop", "kind": kind, "config": config}
+    assert api_client(lead).post(f"{API}/destinations/", fields, format="json").status_code == 422
+
+
+@pytest.mark.parametrize("seconds", [None, {}, [], "soon", float("nan"), 0, -1, 10**400])
+def test_a_time_limit_of_a_webhook_is_a_number_above_zero(seconds):
+    with pytest.raises(ValueError, match="timeout_seconds"):
+        Webhook({"url": "https://example.com", "timeout_seconds": seconds}, "")
 
 
 @pytest.mark.django_db

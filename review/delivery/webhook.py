@@ -21,6 +21,17 @@ TIMEOUT_SECONDS = 15.0
 MAX_TIMEOUT_SECONDS = 60.0  # well below a delivery's lease: nobody may park a worker
 
 
+def _seconds(value: Any) -> float:
+    """A time limit, at most MAX_TIMEOUT_SECONDS. Raises ValueError with a sentence for what is none."""
+    try:
+        seconds = float(value)
+    except (TypeError, ValueError, OverflowError):
+        seconds = 0.0
+    if not seconds > 0:  # NaN too
+        raise ValueError(f"timeout_seconds: expected a number of seconds up to {MAX_TIMEOUT_SECONDS:g}.")
+    return min(seconds, MAX_TIMEOUT_SECONDS)
+
+
 @register("webhook")
 class Webhook:
     """One endpoint of one receiver."""
@@ -30,7 +41,7 @@ class Webhook:
     def __init__(self, config: Mapping[str, Any], secret: str) -> None:
         self.url = str(config.get("url", ""))
         self.allow_private = bool(config.get("allow_private"))
-        self.timeout_seconds = min(float(config.get("timeout_seconds", TIMEOUT_SECONDS)), MAX_TIMEOUT_SECONDS)
+        self.timeout_seconds = _seconds(config.get("timeout_seconds", TIMEOUT_SECONDS))
         self.secret = secret
 
     def validate(self) -> list[str]:

@@ -40,7 +40,8 @@ def create(
     access.require(by, Action.EDIT_BRAND, brand)
     if Destination.objects.filter(brand=brand, slug=slug).exists():
         raise Conflict(f"{brand.name} has a destination {slug!r} already.")
-    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=_entered(config or {}, {}))
+    config = _entered(_object(config or {}), {})
+    destination = Destination(brand=brand, slug=slug, name=name, kind=kind, config=config)
     destination.secret = secret
     _ensure_valid(destination)
     with one_winner():
@@ -71,7 +72,7 @@ def change(
     if name is not None:
         destination.name = name
     if config is not None:
-        config = _entered(config, destination.config)
+        config = _entered(_object(config), destination.config)
         _ensure_keys_entered(destination, config, secret)
         destination.config = config
     if secret is not None:
@@ -154,6 +155,13 @@ def plugin(destination: Destination) -> base.Destination:
         config["within"] = brand_folders.own_folder(destination.brand, str(config.get("path", "")))
     config["allow_private"] = bool(config.get("allow_private")) and settings.PROOFLINE["allow_private_webhooks"]
     return base.build(destination.kind, config, destination.secret)
+
+
+def _object(config: Any) -> dict[str, Any]:
+    if not isinstance(config, Mapping):
+        message = 'Give an object of settings, such as {"url": "https://example.com/images"}.'
+        raise Invalid("The destination has mistakes.", [Problem("config", message, str(config)[:100])])
+    return dict(config)
 
 
 def _ensure_valid(destination: Destination) -> None:
