@@ -88,7 +88,7 @@ TEMPLATES = [
 
 DATABASES = {"default": dj_database_url.parse(embedded.database_url(), conn_max_age=60, conn_health_checks=True)}
 DATABASES["default"].setdefault("OPTIONS", {})
-DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 5)  # seconds; a request answers 503 after that
+DATABASES["default"]["OPTIONS"].setdefault("connect_timeout", 10)  # seconds; then the request is answered with 503
 DATABASES["default"]["OPTIONS"] |= {"options": "-c idle_in_transaction_session_timeout=30s"}
 
 RQ_QUEUES = {

@@ -9,12 +9,15 @@ import pytest
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("address", ["/api/v1/docs/", "/api/v1/docs/?version=2", "/api/v1/docs/?lang=de"])
-def test_the_reference_shows_its_operations(address: str, scheme: Any, live_server: Any, browser_page: Any) -> None:
+#: The page draws the whole schema; a machine with other work to do takes its time.
+PATIENCE_MS = 60_000
+
+
+@pytest.mark.parametrize("address", ["/api/v1/docs/", "/api/v1/docs/?version=2"])
+def test_the_reference_shows_its_operations(address: str, live_server: Any, browser_page: Any) -> None:
+    browser_page.set_default_timeout(PATIENCE_MS)
     refused: list[str] = []
     browser_page.on("console", lambda message: refused.append(message.text) if message.type == "error" else None)
-    browser_page.emulate_media(color_scheme=scheme)
     answer = browser_page.goto(f"{live_server.url}{address}")
     browser_page.wait_for_selector(".opblock-summary")
     assert browser_page.locator(".opblock-summary").count() > 50
