@@ -13,6 +13,13 @@ class Role(TextChoices):
     ADMIN = "admin"
 
 
+class StaleUse(TextChoices):
+    """What happens to the files of an approved image that went stale, until a person decides."""
+
+    KEEP = "keep", "Keep published until decided"
+    WITHDRAW = "withdraw", "Take back at once"
+
+
 class SubjectKind(TextChoices):
     PRODUCT = "product"
     ARTICLE = "article"

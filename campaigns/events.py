@@ -138,6 +138,15 @@ class BrandBudgetSet(Happening):
 
 
 @declare
+class BrandStaleUseSet(Happening):
+    """A brand chose what happens to published images that go stale. payload: {"before", "after"}: "keep" or
+    "withdraw"."""
+
+    type = "campaigns.brand.stale_use_set"
+    object_type = "brand"
+
+
+@declare
 class MemberAdded(Happening):
     """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 
@@ -164,7 +173,8 @@ class GuideDrafted(Happening):
 
 @declare
 class GuidePublished(Happening):
-    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number"}."""
+    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number", "look_again": true if
+    the approved images are to be reviewed again}."""
 
     type = "campaigns.guide.published"
     object_type = "brand"

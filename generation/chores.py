@@ -19,6 +19,7 @@ from generation.services import (
     routing,
     runs,
     schedules,
+    staleness,
     standing,
     sweeper,
 )
@@ -78,6 +79,12 @@ def order_again_in_doubt() -> int:
 def look_at_standing_orders() -> int:
     """Begin runs of what is new or changed, where people ordered so."""
     return standing.look_at_all()
+
+
+@periodic(every_seconds=5)
+def make_approvals_stale() -> int:
+    """Assets of a large change, or of one whose process died after its commit."""
+    return staleness.go_on()
 
 
 @periodic(every_seconds=600)

@@ -1,5 +1,9 @@
 """The event types of the generation app. Past tense, dotted: "generation.object.happened"."""
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 from campaigns.events import Happening, declare
 
 
@@ -94,10 +98,45 @@ class CandidateAdded(Happening):
 
 @declare
 class AssetMoved(Happening):
-    """An asset changed its state. payload: {"from", "to", "version"}."""
+    """An asset changed its state. payload: {"from", "to", "version"}, and "causes" where it went stale."""
 
     type = "generation.asset.moved"
     object_type = "asset"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AssetsNoticed(Happening):
+    """Something about many assets at once. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
+
+    asset_ids: tuple[int, ...] = ()
+
+
+@declare
+class AssetsBecameStale(AssetsNoticed):
+    """Approved images rest on something that changed: an input, the guide, the checklist. object_id is the brand's."""
+
+    type = "generation.assets.became_stale"
+    object_type = "brand"
+    needs_subscriber = True
+
+
+@declare
+class InputsMovedInReview(AssetsNoticed):
+    """An input of images that are in review changed: approvals of their earlier stages count no more. object_id is the
+    brand's."""
+
+    type = "generation.assets.inputs_moved"
+    object_type = "brand"
+    needs_subscriber = True
+
+
+@declare
+class InputsReturned(AssetsNoticed):
+    """The inputs of stale images are again what was approved, as after undoing an import. object_id is the brand's."""
+
+    type = "generation.assets.inputs_returned"
+    object_type = "brand"
+    needs_subscriber = True
 
 
 @declare

@@ -34,10 +34,10 @@ ASSET = machine(
         "making": "in_review failed superseded",
         "failed": "making superseded",
         "in_review": "approved rejected revising superseded",
-        "revising": "in_review superseded failed",
+        "revising": "in_review stale superseded failed",  # stale: the decision about a stale image was undone
         "approved": "in_review stale revoked superseded",
-        "rejected": "in_review superseded",
-        "stale": "in_review superseded",
+        "rejected": "in_review stale superseded",
+        "stale": "approved rejected revising in_review revoked superseded",  # it has an open review task
         "revoked": "in_review superseded",
         "superseded": "",
     },

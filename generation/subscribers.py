@@ -9,13 +9,28 @@ from django.db import transaction
 from django.urls import reverse
 
 from campaigns.choices import Role
-from campaigns.events import FeedImported, Happening, PhotosRetried, doer, subscribe
+from campaigns.events import (
+    CutoutAccepted,
+    CutoutRefused,
+    FeedImported,
+    FeedUndone,
+    GuidePublished,
+    Happening,
+    PhotoRemoved,
+    PhotoRestored,
+    PhotosAttached,
+    PhotosRetried,
+    SubjectChanged,
+    doer,
+    subscribe,
+)
 from campaigns.models import Campaign, User
 from campaigns.services import notices
 from generation.choices import Lane, Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
-from generation.services import nudges, regenerations
+from generation.selectors import inputs
+from generation.services import nudges, regenerations, staleness
 
 #: A try-out shorter than this is still on its designer's screen.
 WORTH_TELLING = timedelta(minutes=2)
@@ -34,6 +49,40 @@ def try_another_seed(happening: ChecksFailed) -> None:
 def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
     """Photos by address may wait now; the housekeeping need not find out by itself."""
     nudges.wake(Lane.HOUSEKEEPING)
+
+
+@subscribe(FeedImported)
+@subscribe(FeedUndone)
+def look_at_what_an_import_changed(happening: FeedImported | FeedUndone) -> None:
+    """Approvals that rest on a value which the feed changed, or which its undoing changed back."""
+    staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": happening.object_id}, by=doer())
+
+
+@subscribe(SubjectChanged)
+def look_at_what_a_person_changed(happening: SubjectChanged) -> None:
+    staleness.look_at(subjects=staleness.LISTED, values={"subjects": [happening.object_id]}, by=doer())
+
+
+@subscribe(PhotosAttached)
+def look_at_what_rests_on_the_photos(happening: PhotosAttached) -> None:
+    subjects = sorted({photo["subject"] for photo in happening.payload["photos"]})
+    staleness.look_at(subjects=staleness.LISTED, values={"subjects": subjects}, by=doer())
+
+
+@subscribe(PhotoRemoved)
+@subscribe(PhotoRestored)
+@subscribe(CutoutAccepted)
+@subscribe(CutoutRefused)
+def look_at_what_rests_on_the_photo(happening: Happening) -> None:
+    staleness.look_at(subjects=staleness.OF_PHOTO, values={"photo": happening.object_id}, by=doer())
+
+
+@subscribe(GuidePublished)
+def look_again_by_the_new_guide(happening: GuidePublished) -> None:
+    """Only where its author asks for it; otherwise the guide counts for what is made from now on."""
+    if happening.payload.get("look_again"):
+        cause = {"kind": inputs.GUIDE, "number": happening.payload["number"], "name": ""}
+        staleness.look_at_all(brand_id=happening.brand_id, cause=cause, by=doer())
 
 
 @subscribe(RunFinished)

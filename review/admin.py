@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 from django import forms
 from django.contrib import admin
 from django.http import HttpRequest
+from django.utils.translation import ngettext
 
 from campaigns.desk import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
 from campaigns.fetching import shown_settings
 from campaigns.forms import SettingsArea
+from campaigns.models import User
+from generation.selectors import inputs
 from review.delivery import base as delivery
 from review.models import (
     Checklist,
@@ -26,6 +29,7 @@ from review.services import checklists, destinations, reasons
 
 
 class ChecklistForm(ServiceForm):
+    by: ClassVar[User | None] = None
     items = forms.JSONField(
         encoder=Lines,
         widget=forms.Textarea(attrs={"rows": 16, "cols": 90}),
@@ -33,8 +37,22 @@ class ChecklistForm(ServiceForm):
         "A change is published as the next version; open tasks keep theirs.",
     )
 
+    look_again = forms.ChoiceField(
+        required=False, widget=forms.RadioSelect, label="For which images a change counts", initial="no"
+    )
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        if self.instance.pk and "look_again" in self.fields:
+            count = inputs.approved(self.by, self.instance.brand) if self.by else 0
+            again = ngettext(
+                "Also have the %(count)s approved image looked at again",
+                "Also have the %(count)s approved images looked at again",
+                count,
+            ) % {"count": f"{count:,}"}
+            self.fields["look_again"].choices = [  # type: ignore[attr-defined]
+                ("no", "From now on; approved images stay approved"), ("yes", again)
+            ]  # fmt: skip
         if self.instance.pk and "items" in self.fields:
             newest = self.instance.versions.order_by("-number").first()
             self.initial["items"] = newest.items if newest else []
@@ -57,14 +75,23 @@ class ChecklistAdmin(ByService):
     autocomplete_fields = ["brand"]
     add_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours", "items")
     shown_fields: ClassVar = ("brand", "stage", "name", "position", "slots", "due_hours")
-    change_fields: ClassVar = ("items",)
+    change_fields: ClassVar = ("items", "look_again")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"by": operator(request)})
 
     def create(self, request: HttpRequest, form: Any) -> int:
         return checklists.create(by=operator(request), **form.cleaned_data).checklist_id
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         if "items" in form.changed_data:
-            checklists.new_version(checklist_id=obj.pk, by=operator(request), items=form.cleaned_data["items"])
+            checklists.new_version(
+                checklist_id=obj.pk,
+                by=operator(request),
+                items=form.cleaned_data["items"],
+                look_again=form.cleaned_data.get("look_again") == "yes",
+            )
 
 
 @admin.register(ChecklistVersion)

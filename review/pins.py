@@ -4,33 +4,37 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from generation.models import AssetVersion, Rendition
+from generation.selectors import inputs
 from review.models import ReviewTask
 
 
 @dataclass(frozen=True)
 class Pinned:
     """master and renditions: sha256 of the pixels and of each file by output spec; recipe: its version, 0 without
-    renditions; checklist: id of the checklist version; round: of the asset."""
+    renditions; checklist: id of the checklist version; round: of the asset; inputs: what has moved since the image was
+    made or last approved, as generation.selectors.inputs.moved says it."""
 
     master: str
     recipe: int
     renditions: Mapping[str, str]
     checklist: int
     round: int
+    inputs: Sequence[Mapping[str, Any]] = ()
 
     def to_json(self) -> dict[str, Any]:
-        return {
+        plain = {
             "master": self.master,
             "recipe": self.recipe,
             "renditions": dict(self.renditions),
             "checklist": self.checklist,
             "round": self.round,
         }
+        return {**plain, "inputs": [dict(one) for one in self.inputs]} if self.inputs else plain
 
     @property
     def token(self) -> str:
@@ -39,10 +43,19 @@ class Pinned:
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-def pinned(version: AssetVersion, task: ReviewTask, renditions: Iterable[Rendition] | None = None) -> Pinned:
-    """What is there now for one version under one task. `renditions` saves a query when they are loaded already."""
+def pinned(
+    version: AssetVersion,
+    task: ReviewTask,
+    renditions: Iterable[Rendition] | None = None,
+    moved: Sequence[Mapping[str, Any]] | None = None,
+) -> Pinned:
+    """What is there now for one version under one task. `renditions` and `moved` (inputs of its asset) each save a
+    query when they are loaded already."""
     if renditions is None:
         renditions = version.renditions.select_related("output_spec")
+    if moved is None:
+        cell_id = version.asset.cell_id
+        moved = inputs.moved([cell_id]).get(cell_id, [])
     newest = newest_by_spec(renditions)
     return Pinned(
         master=version.master.sha256,
@@ -50,6 +63,7 @@ def pinned(version: AssetVersion, task: ReviewTask, renditions: Iterable[Renditi
         renditions={slug: one.sha256 for slug, one in sorted(newest.items())},
         checklist=task.checklist_version_id,
         round=version.round,
+        inputs=moved,
     )
 
 

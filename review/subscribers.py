@@ -7,11 +7,11 @@ from django.urls import reverse
 from campaigns.choices import Role
 from campaigns.events import doer, subscribe
 from campaigns.services import notices
-from generation.events import VersionReady
+from generation.events import AssetsBecameStale, InputsMovedInReview, InputsReturned, VersionReady
 from generation.models import Asset
 from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
 from review.models import Destination, ReviewTask
-from review.services import queue
+from review.services import queue, stale_assets
 
 
 @subscribe(VersionReady)
@@ -20,6 +20,21 @@ def open_review_task(happening: VersionReady) -> None:
     asset = Asset.objects.get(pk=happening.object_id)
     if not asset.is_sandbox:
         queue.open_task(asset=asset)
+
+
+@subscribe(AssetsBecameStale)
+def review_stale_images_again(happening: AssetsBecameStale) -> None:
+    stale_assets.send_back(brand_id=happening.brand_id, asset_ids=happening.asset_ids)
+
+
+@subscribe(InputsMovedInReview)
+def void_approvals_of_earlier_stages(happening: InputsMovedInReview) -> None:
+    stale_assets.judge_again(brand_id=happening.brand_id, asset_ids=happening.asset_ids)
+
+
+@subscribe(InputsReturned)
+def approve_again_what_is_as_it_was(happening: InputsReturned) -> None:
+    stale_assets.give_back(asset_ids=happening.asset_ids)
 
 
 @subscribe(TaskEscalated)

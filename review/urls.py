@@ -17,6 +17,7 @@ urlpatterns = [
     path("brands/<slug:brand>/reports/runs/<int:run_id>/", reports.run, name="run_report"),
     path("brands/<slug:brand>/reports/campaigns/<slug:slug>/", reports.campaign, name="campaign_report"),
     path("brands/<slug:brand>/deliveries/", deliveries.index, name="deliveries"),
+    path("brands/<slug:brand>/deliveries/stale/", deliveries.stale_use, name="stale_use"),
     path("brands/<slug:brand>/review/", room.door, name="review"),
     path("brands/<slug:brand>/review/room/", room.page, name="room"),
     path("brands/<slug:brand>/review/more/", room.more, name="review_more"),

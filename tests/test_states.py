@@ -35,7 +35,8 @@ ALLOWED = {
     "quarantined>cancelled",
     "asset": "making>in_review making>failed making>superseded failed>making failed>superseded in_review>approved "
     "in_review>rejected in_review>revising in_review>superseded revising>in_review revising>superseded "
-    "revising>failed approved>in_review approved>stale approved>revoked approved>superseded rejected>in_review "
+    "revising>failed revising>stale rejected>stale stale>approved stale>rejected stale>revising stale>revoked "
+    "approved>in_review approved>stale approved>revoked approved>superseded rejected>in_review "
     "rejected>superseded stale>in_review stale>superseded revoked>in_review revoked>superseded",
     "review task": "open>awaiting_version open>decided open>withdrawn awaiting_version>open "
     "awaiting_version>withdrawn decided>open",

@@ -14,7 +14,7 @@ from rest_framework.views import APIView
 from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
 from campaigns.errors import Conflict
 from campaigns.models import Brand, GuidePicture, GuideVersion, User
-from campaigns.selectors import brands, guides
+from campaigns.selectors import approvals, brands, guides
 from campaigns.services import guides as services
 
 
@@ -67,6 +67,16 @@ class GuideSerializer(serializers.Serializer[Any]):
 
 class PublishSerializer(serializers.Serializer[Any]):
     note = serializers.CharField(required=False, allow_blank=True, max_length=2000)
+    look_again = serializers.BooleanField(
+        required=False, default=False, help_text="also send the brand's approved images back to review"
+    )
+
+
+class PublishingSerializer(serializers.Serializer[Any]):
+    """What publishing would do. draft: the number of the open draft, or null."""
+
+    draft = serializers.IntegerField(allow_null=True)
+    approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")
 
 
 class GuideView(APIView):
@@ -93,17 +103,28 @@ class GuideView(APIView):
 class PublishGuideView(APIView):
     """The moment from which a draft counts."""
 
+    @extend_schema(responses=PublishingSerializer)
+    def get(self, request: Request, slug: str) -> Response:
+        """The open draft, and how many approved images could be looked at again by it."""
+        brand = brands.get(caller(request), slug)
+        draft = guides.open_draft(guides.history(caller(request), brand))
+        count = approvals.count(caller(request), brand)
+        return Response({"draft": draft.number if draft else None, "approved_images": count})
+
     @extend_schema(request=PublishSerializer, responses=GuideSerializer)
     @idempotent
     def post(self, request: Request, slug: str) -> Response:
-        """Let the open draft count from now on; it is frozen then. 409 where no draft is open."""
+        """Let the open draft count from now on; it is frozen then. 409 where no draft is open.
+
+        Approved images stay approved unless `look_again` is true.
+        """
         brand = brands.get(caller(request), slug)
         asked = PublishSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         draft = guides.open_draft(guides.history(caller(request), brand))
         if draft is None:
             raise Conflict(f"The guide of {brand.name} has no open draft.")
-        services.publish(guide_id=draft.pk, by=caller(request), note=asked.validated_data.get("note", ""))
+        services.publish(guide_id=draft.pk, by=caller(request), **asked.validated_data)
         return tagged(_shown(caller(request), brand))
 
 

@@ -27,7 +27,8 @@ from campaigns.models import (
 class BrandSerializer(serializers.ModelSerializer[Brand]):
     class Meta:
         model = Brand
-        fields = ["id", "slug", "name", "currency"]
+        fields = ["id", "slug", "name", "currency", "stale_use"]
+        read_only_fields = ["id", "slug", "name", "currency"]
 
 
 class VariantSerializer(serializers.ModelSerializer[Variant]):

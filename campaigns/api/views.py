@@ -25,7 +25,7 @@ from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
 from campaigns.models import Brand, Campaign, PromptTemplate, PromptVersion, StylePreset, Subject, User
 from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import subjects as subject_rows
-from campaigns.services import archives, campaigns, prompts, tokens
+from campaigns.services import archives, brands, campaigns, prompts, tokens
 
 
 class Password(BasicAuthentication):
@@ -70,6 +70,21 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
 
     def get_queryset(self) -> QuerySet[Brand]:
         return brand_rows.visible(caller(self.request))
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return tagged(self.get_serializer(self.get_object()).data)
+
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Choose what happens to published images that go stale: "keep" or "withdraw". Needs If-Match."""
+        current = self.get_object()
+        asked = self.get_serializer(current, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        with transaction.atomic():
+            locked = Brand.objects.select_for_update().get(pk=current.pk)
+            ensure_match(request, self.get_serializer(locked).data)
+            stale_use = asked.validated_data.get("stale_use", locked.stale_use)
+            locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=caller(request))
+        return tagged(self.get_serializer(locked).data)
 
 
 class SubjectViewSet(viewsets.ReadOnlyModelViewSet[Subject]):

@@ -12,7 +12,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from campaigns.access import BrandOwned
-from campaigns.choices import GuideStatus, PictureUse, Role
+from campaigns.choices import GuideStatus, PictureUse, Role, StaleUse
 from campaigns.clock import MomentField
 
 
@@ -57,6 +57,12 @@ class Brand(models.Model):
     currency = models.CharField(max_length=3, default="EUR")
     monthly_budget = models.DecimalField(
         max_digits=12, decimal_places=2, null=True, blank=True, help_text="for all campaigns in a calendar month"
+    )
+    stale_use = models.CharField(
+        max_length=8,
+        choices=StaleUse.choices,
+        default=StaleUse.KEEP,
+        help_text="what happens to published images that went stale, until a person decides",
     )
 
     time_zone = models.CharField(

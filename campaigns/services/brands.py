@@ -11,7 +11,7 @@ from django.utils.text import slugify
 
 from campaigns import events
 from campaigns.access import Action, require
-from campaigns.choices import Role
+from campaigns.choices import Role, StaleUse
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from campaigns.models import Brand, Membership, User
 from campaigns.services import styles
@@ -87,6 +87,23 @@ def _time_zone_problems(time_zone: str) -> list[Problem]:
     if not time_zone or time_zone in zoneinfo.available_timezones():
         return []
     return [Problem("time_zone", "Use a name of the IANA list, such as Europe/Berlin, or leave it empty.", time_zone)]
+
+
+@transaction.atomic
+def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
+    """Choose what happens to published images that go stale from now on: "keep" them until a person decides, or
+    "withdraw" them at once. Raises NotAllowed and Invalid."""
+    brand = Brand.objects.select_for_update().get(pk=brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    if stale_use not in StaleUse.values:
+        problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
+        raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
+    before, brand.stale_use = brand.stale_use, stale_use
+    if before != stale_use:
+        brand.save(update_fields=["stale_use"])
+        payload = {"before": str(before), "after": str(stale_use)}
+        events.publish(events.BrandStaleUseSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
 
 
 def _text(amount: Decimal | None) -> str | None:

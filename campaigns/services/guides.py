@@ -56,11 +56,11 @@ def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVers
 
 
 @transaction.atomic
-def publish(*, guide_id: int, by: User, note: str = "") -> GuideVersion:
+def publish(*, guide_id: int, by: User, note: str = "", look_again: bool = False) -> GuideVersion:
     """Let a draft count from now on; frozen from then, its pictures too. Runs planned before keep theirs.
 
-    note: what changed and why, for the people who review by it. Raises NotFound, NotAllowed, Invalid, and Conflict
-    when it is published already.
+    note: what changed and why, for the people who review by it. look_again: also send the brand's approved images back
+    to review. Raises NotFound, NotAllowed, Invalid, and Conflict when it is published already.
     """
     guide = _lock(guide_id)
     require(by, Action.EDIT_BRAND, guide.brand)
@@ -73,7 +73,7 @@ def publish(*, guide_id: int, by: User, note: str = "") -> GuideVersion:
     if not moved:
         raise Conflict(f"{guide} is published already.", guide_status=guide.status)
     guide.refresh_from_db()
-    _tell(guide, events.GuidePublished, by)
+    _tell(guide, events.GuidePublished, by, look_again=look_again)
     return guide
 
 

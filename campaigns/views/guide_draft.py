@@ -9,6 +9,8 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.access import Action
@@ -17,6 +19,7 @@ from campaigns.errors import Invalid, NotFound, Problem
 from campaigns.models import GuidePicture, GuideVersion
 from campaigns.pages import BrandRequest, brand_page
 from campaigns.photos import colours, intake, palettes
+from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.selectors.guides import ShownLimit
 from campaigns.services import guide_fields, guides, pictures
@@ -160,8 +163,18 @@ def save(request: BrandRequest, part: str) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.EDIT_BRAND)
 def publish(request: BrandRequest) -> HttpResponseBase:
-    made = guides.publish(guide_id=_existing(request).pk, by=request.user, note=request.POST.get("note", ""))
-    messages.success(request, f"v{made.number} counts from now on. Runs planned before are still judged by theirs.")
+    look_again = request.POST.get("look_again", "") == "yes"
+    count = approvals.count(request.user, request.brand) if look_again else 0
+    made = guides.publish(
+        guide_id=_existing(request).pk, by=request.user, note=request.POST.get("note", ""), look_again=look_again
+    )
+    after = _("Runs planned before are still judged by theirs.")
+    if look_again:
+        after = ngettext(
+            "%(count)s approved image goes back to review.", "%(count)s approved images go back to review.", count
+        )
+        after %= {"count": f"{count:,}"}
+    messages.success(request, f"v{made.number} counts from now on. {after}")
     return redirect("guide", request.brand.slug)
 
 
@@ -259,6 +272,7 @@ def _page(request: BrandRequest, typed: Typed, status: int = 200, **more: Any) -
         "guide": draft,
         "current": current,
         "changes": selectors.compare(current, draft) if current and draft.pk else [],
+        "approved_images": approvals.count(request.user, request.brand),
         "typed": typed,
         "failed": typed.part,
         "problems": [one for one in typed.problems if "/" not in one.pointer],

@@ -3,6 +3,7 @@
 from generation.models.assets import Asset, AssetVersion, Finding, Master, Rendition
 from generation.models.comparisons import Comparison, ComparisonColumn, ComparisonVote
 from generation.models.endpoints import Endpoint, EndpointStanding
+from generation.models.inputs import PinnedInputs, StaleAsset, StaleCandidate
 from generation.models.jobs import Attempt, Job, JobMove, JobSpec, LaneShare, LedgerEntry, Worker
 from generation.models.runs import Cell, Run
 from generation.models.standing import StandingOrder, StandingSubject
@@ -26,8 +27,11 @@ __all__ = [
     "LedgerEntry",
     "LocalModel",
     "Master",
+    "PinnedInputs",
     "Rendition",
     "Run",
+    "StaleAsset",
+    "StaleCandidate",
     "StandingOrder",
     "StandingSubject",
     "Worker",

@@ -23,7 +23,8 @@ from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, scenes
-from generation.services import estimates, fingerprints
+from generation.selectors import inputs as input_selectors
+from generation.services import estimates, fingerprints, inputs
 from generation.services.orders import (
     GUIDE_PARAMETERS,
     PHOTO_AXIS,
@@ -46,6 +47,7 @@ class Pictures:
 
     photo: ImageRef
     cutout: ImageRef | None
+    photo_id: int | None = None
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ class Draft:
     cost: Decimal = Decimal(0)
     seconds: float = 0.0
     problems: tuple[tuple[str, str], ...] = ()
+    #: What its images rest on: values of the feed that the prompt reads, and the photo with the cut-out if it is used.
+    feed_values: Mapping[str, str] = field(default_factory=dict)
+    photo: tuple[int | None, str, str] = (None, "", "")
 
 
 @dataclass(frozen=True)
@@ -111,6 +116,7 @@ class Drafter:
         self.order = order
         self.unknown: list[tuple[str, str]] = []
         self._roles = order.image_roles
+        self._names = input_selectors.used_names(order.source, ())
         self._injected = order.injected
         self._indifferent = fingerprints.indifferent(order.capabilities)
         self._palette = guide_selectors.colours_of(order.guide) if order.guide else {}
@@ -234,7 +240,7 @@ class Drafter:
         found: dict[int, dict[str, Pictures]] = {}
         for pk, subject_id, role, sha256, key in photos:
             roles = found.setdefault(subject_id, {})
-            pictures = Pictures(ImageRef(sha256, key), cutouts.get(pk))
+            pictures = Pictures(ImageRef(sha256, key), cutouts.get(pk), pk)
             for label in (role, f"{PHOTO_MARK}{pk}", ""):
                 there = roles.get(label)
                 # A photo with a cut-out is worth more than an earlier one without.
@@ -288,6 +294,8 @@ class Drafter:
             cost=cost,
             seconds=seconds,
             problems=refusals,
+            feed_values=self._read(wish),
+            photo=self._photo(wish) if images else (None, "", ""),
         )
 
     def _cell_problems(self, wish: Wish, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
@@ -344,6 +352,20 @@ class Drafter:
             key=subject.key, name=subject.name, kind=subject.kind, attributes=dict(subject.attributes)
         )
         return {"brand": campaign.brand.name, "campaign": campaign.name, **own, **wish.values}
+
+    def _read(self, wish: Wish) -> dict[str, str]:
+        """The values of the subject that the prompt reads; those of axes come from no feed."""
+        subject = wish.subject
+        own = campaign_selectors.values_of(
+            key=subject.key, name=subject.name, kind=subject.kind, attributes=dict(subject.attributes)
+        )
+        return inputs.read_values(self._names - wish.values.keys(), own)
+
+    def _photo(self, wish: Wish) -> tuple[int | None, str, str]:
+        """The photo that a cell is made from: its id, its sha256, and that of its cut-out where it is used."""
+        pictures = wish.subject.pictures[str(wish.values.get(PHOTO_AXIS, ""))]
+        is_cut = bool({"cutout", "mask"} & set(self._roles)) and pictures.cutout is not None
+        return pictures.photo_id, pictures.photo.sha256, pictures.cutout.sha256 if is_cut and pictures.cutout else ""
 
     def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
         order = self.order

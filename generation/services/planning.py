@@ -18,7 +18,7 @@ from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
-from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run, StandingOrder
+from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, StandingOrder
 from generation.services import copying, names, orders, previews, routing, schedules
 from generation.services.drafts import Draft, Drafter
 from generation.services.orders import Asked, Order
@@ -300,6 +300,12 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
             (job_id, cell_id, job.candidate, job.fingerprint, draft.cost, job.spec)
             for job_id, (cell_id, draft, job) in jobs
         ),
+    )
+    copying.insert(
+        PinnedInputs,
+        same={},
+        fields=["cell_id", "subject_id", "feed_values", "photo_pk", "photo_sha256", "cutout_sha256"],
+        rows=((cell_id, draft.subject.id, dict(draft.feed_values), *draft.photo) for cell_id, draft in cells),
     )
     totals.cells += len(cells)
     totals.jobs += len(jobs)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from campaigns.api.fields import OwnSlug
 from campaigns.fetching import shown_settings
 from campaigns.models import Brand
 from review.choices import Verdict
-from review.models import Decision, Delivery, Destination, ReviewTask
+from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
 
 DECIDABLE = (Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION)
 
@@ -57,6 +58,47 @@ class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
             "due_at",
             "opened_at",
         ]
+
+
+class ChecklistSerializer(serializers.ModelSerializer[Checklist]):
+    """A stage with the newest version of its checklist."""
+
+    brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
+    number = serializers.SerializerMethodField()
+    items = serializers.SerializerMethodField()
+
+    class Meta:
+        model = Checklist
+        fields = ["id", "brand", "stage", "name", "position", "slots", "due_hours", "number", "items"]
+
+    def get_number(self, checklist: Checklist) -> int:
+        return self._newest(checklist).number
+
+    @extend_schema_field(serializers.ListField(child=serializers.DictField(child=serializers.CharField())))
+    def get_items(self, checklist: Checklist) -> list[dict[str, str]]:
+        items: list[dict[str, str]] = self._newest(checklist).items
+        return items
+
+    @staticmethod
+    def _newest(checklist: Checklist) -> ChecklistVersion:
+        newest: ChecklistVersion = checklist.versions.all()[0]
+        return newest
+
+
+class NewChecklistVersion(serializers.Serializer[Any]):
+    """`items`: [{"code", "sentence", "mode": "ask" or "by_exception"}]."""
+
+    items = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), allow_empty=True)
+    look_again = serializers.BooleanField(
+        required=False, default=False, help_text="also send the brand's approved images back to review"
+    )
+
+
+class PublishingChecklist(serializers.Serializer[Any]):
+    """What a new version would do."""
+
+    number = serializers.IntegerField(help_text="the number that the next version gets")
+    approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")
 
 
 class DecisionOrder(serializers.Serializer[Any]):

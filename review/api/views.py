@@ -27,12 +27,13 @@ from campaigns.services import audit
 from generation.api.serializers import AssetSerializer
 from generation.choices import AssetState
 from generation.models import Asset
+from generation.selectors import inputs
 from review import pins
 from review.api import serializers
 from review.choices import Verdict
-from review.models import Decision, Delivery, Destination, ReviewTask
+from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
 from review.selectors import changes, file_links, room
-from review.services import approved_zip, decisions, deliveries, destinations, queue
+from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
 SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
 BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
@@ -98,6 +99,36 @@ def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
     if asked["verdict"] == Verdict.REJECTED:
         return decisions.reject(reason=asked["reason"], **common)
     return decisions.request_revision(reason=asked["reason"], controls=asked.get("controls"), **common)
+
+
+class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
+    """What reviewers confirm, stage by stage."""
+
+    serializer_class = serializers.ChecklistSerializer
+    filterset_fields = ["brand__slug", "stage"]
+    queryset = Checklist.objects.all()
+
+    def get_queryset(self) -> QuerySet[Checklist]:
+        rows = Checklist.objects.visible_to(caller(self.request)).select_related("brand")
+        return rows.prefetch_related("versions")
+
+    @extend_schema(responses=serializers.PublishingChecklist)
+    @action(detail=True, methods=["get"])
+    def publish(self, request: Request, pk: str) -> Response:
+        """The next version's number, and how many approved images could be looked at again by it."""
+        checklist = self.get_object()
+        count = inputs.approved(caller(request), checklist.brand)
+        return Response({"number": checklist.versions.all()[0].number + 1, "approved_images": count})
+
+    @extend_schema(request=serializers.NewChecklistVersion, responses={201: serializers.ChecklistSerializer})
+    @publish.mapping.post
+    @idempotent
+    def publish_version(self, request: Request, pk: str) -> Response:
+        """Publish the next version. Approved images stay approved unless `look_again` is true."""
+        asked = serializers.NewChecklistVersion(data=request.data)
+        asked.is_valid(raise_exception=True)
+        checklists.new_version(checklist_id=self.get_object().pk, by=caller(request), **asked.validated_data)
+        return Response(self.get_serializer(self.get_object()).data, status=201)
 
 
 class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):

@@ -14,9 +14,10 @@ from campaigns.access import Action
 from campaigns.models import Brand, SealedEvent, User, Variant
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
+from generation.selectors import inputs
 from review.choices import Verdict
 from review.models import Decision
-from review.selectors import file_links
+from review.selectors import file_links, staleness
 
 #: Event types that integrations hear of, and how the entry is called there.
 KINDS = {
@@ -31,9 +32,10 @@ HEARD = Q(event__type__in=["review.asset.released", "review.asset.recalled"]) | 
 
 @dataclass(frozen=True)
 class Change:
-    """One entry. kind: approved, replaced, stale or recalled; the last two are tombstones. cursor: pass it as `since`.
+    """One entry. kind: approved, replaced, stale or recalled. cursor: pass it as `since`.
 
-    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for tombstones.
+    files: those of the approved version, [{"spec", "sha256", "url"}]; empty for the last two. because: why an image
+    went stale, in sentences. A stale image may be used until it is decided, unless a recall follows.
     """
 
     cursor: int
@@ -43,6 +45,7 @@ class Change:
     version_id: int | None
     at: datetime
     files: Sequence[dict[str, Any]]
+    because: Sequence[str] = ()
 
 
 def changes(*, user: User, brand: Brand, since: int = 0, limit: int = 100) -> tuple[list[Change], int]:
@@ -85,20 +88,23 @@ def _change(seal: SealedEvent, assets: dict[int, Asset], renditions: dict[tuple[
             pk = renditions.get((payload["version"], spec, sha256))
             if pk is not None:
                 files.append({"spec": spec, "sha256": sha256, "url": file_links.stable_url(pk)})
-    return Change(seal.seq, kind, asset.pk, asset.subject.key, payload.get("version"), event.at, files)
+    because = inputs.sentences(payload.get("causes", ())) if kind == "stale" else []
+    return Change(seal.seq, kind, asset.pk, asset.subject.key, payload.get("version"), event.at, files, because)
 
 
 def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QuerySet[Any]:
-    """Approved images whose approval has taken effect, with subject, version and the renditions to use.
+    """Approved images whose approval has taken effect, with subject, version and the renditions to use; also those
+    that went stale and stay published until a person decides.
 
     `asset.current_version.usable` lists the renditions, of one output spec when `spec` names it.
     """
     access.require(user, Action.PULL, brand)
     in_effect = Decision.objects.filter(
+        staleness.COUNTS,
         task__asset=OuterRef("pk"),
         version=OuterRef("current_version"),
         verdict=Verdict.APPROVED,
-        slot__isnull=False,
+        voided_by__isnull=True,
         consequences_at__isnull=False,
     )
     renditions = Rendition.objects.select_related("output_spec").order_by("output_spec_id", "-recipe_version")
@@ -106,7 +112,7 @@ def usable(*, user: User, brand: Brand, sku: str = "", spec: str = "") -> QueryS
         renditions = renditions.filter(output_spec__slug=spec)
     found = (
         Asset.objects.visible_to(user)
-        .filter(Exists(in_effect), brand=brand, state=AssetState.APPROVED)
+        .filter(staleness.PUBLISHED, Exists(in_effect), brand=brand)
         .select_related("subject", "campaign", "current_version__master", "current_version__job__endpoint")
         .prefetch_related(Prefetch("current_version__renditions", renditions, to_attr="usable"))
     )

@@ -11,8 +11,8 @@ from campaigns.models import User
 from campaigns.services import files
 from generation.choices import AssetState
 from generation.models import Rendition
-from review.choices import Verdict
 from review.models import Decision
+from review.selectors import staleness
 
 EXPIRES_SECONDS = 600
 
@@ -41,15 +41,12 @@ def _ensure_released(found: Rendition) -> None:
     asset = found.version.asset
     approval = (
         Decision.objects.filter(
-            task__asset=asset,
-            version=found.version_id,
-            verdict=Verdict.APPROVED,
-            slot__isnull=False,
-            consequences_at__isnull=False,
+            staleness.standing_approvals(asset.pk), version=found.version_id, consequences_at__isnull=False
         )
         .order_by("-id")
         .first()
     )
-    is_current = asset.state == AssetState.APPROVED and asset.current_version_id == found.version_id
+    is_approved = asset.state in {AssetState.APPROVED, AssetState.STALE}
+    is_current = is_approved and asset.current_version_id == found.version_id
     if not is_current or approval is None or found.sha256 not in approval.pinned.get("renditions", {}).values():
         raise NotFound(f"File {found.pk} is not released: its image is not approved, or no longer.")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,11 +19,13 @@ from campaigns.selectors import prompts as prompt_selectors
 from campaigns.templatetags.proofline import SWATCHES, picture, swatch
 from generation.engines import base as engines
 from generation.models import AssetVersion, Finding, JobSpec, Rendition
+from generation.selectors import inputs
 from review import pins
 from review.choices import TaskState
 from review.models import Decision, Reason, ReviewTask
-from review.selectors import guide_beside
+from review.selectors import guide_beside, staleness
 from review.selectors.guide_beside import GuideBeside
+from review.selectors.staleness import Staleness
 
 #: Long edge of the picture in the filmstrip and in the sheet, in device pixels.
 STRIP_PX = 192
@@ -70,6 +72,7 @@ class Story:
     dials: Sequence[Dial]
     history: Sequence[Decision]
     beside: GuideBeside | None = None
+    changed: Staleness | None = None
     items_asked: list[dict[str, str]] = field(default_factory=list)
     items_by_exception: list[dict[str, str]] = field(default_factory=list)
 
@@ -99,8 +102,9 @@ def cards(tasks: Sequence[ReviewTask]) -> list[dict[str, Any]]:
     versions = versions_of(tasks)
     photos = _first_photos(task.asset.subject_id for task in tasks)
     earlier = _earlier(tasks)
+    moved = inputs.moved(task.asset.cell_id for task in tasks)
     return [
-        _card(task, versions.get(task.asset_id, []))
+        _card(task, versions.get(task.asset_id, []), moved.get(task.asset.cell_id, []))
         | {"photo": photos.get(task.asset.subject_id), "earlier": earlier.get(task.asset_id, [])}
         for task in tasks
     ]
@@ -145,7 +149,7 @@ def _earlier(tasks: Iterable[ReviewTask]) -> dict[int, list[dict[str, Any]]]:
     return found
 
 
-def _card(task: ReviewTask, versions: Sequence[AssetVersion]) -> dict[str, Any]:
+def _card(task: ReviewTask, versions: Sequence[AssetVersion], moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     subject = task.asset.subject
     brand = task.brand.slug
     return {
@@ -157,19 +161,19 @@ def _card(task: ReviewTask, versions: Sequence[AssetVersion]) -> dict[str, Any]:
         "state": task.state,
         "current": task.asset.current_version_id,
         "ask": [item for item in task.checklist_version.items if item["mode"] == "ask"],
-        "versions": [_version(version, task) for version in versions],
+        "versions": [_version(version, task, moved) for version in versions],
         "rail": reverse("task_rail", args=[brand, task.pk]),
     }
 
 
-def _version(version: AssetVersion, task: ReviewTask) -> dict[str, Any]:
+def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     renditions = list(version.renditions.all())
     master = version.master
     shipped = files_of(version)
     return {
         "id": version.pk,
         "candidate": version.candidate,
-        "seen": pins.pinned(version, task, renditions).token,
+        "seen": pins.pinned(version, task, renditions, moved).token,
         "outcome": version.worst_outcome,
         "caution": version.caution,
         "strip": picture("master", master, STRIP_PX),
@@ -255,6 +259,7 @@ def story(*, task: ReviewTask, user: User) -> Story:
             prompt=spec.get("prompt", ""),
             backdrop=str(spec.get("parameters", {}).get("backdrop", "")),
         ),
+        changed=staleness.of(asset),
         items_asked=[item for item in items if item["mode"] == "ask"],
         items_by_exception=[item for item in items if item["mode"] != "ask"],
     )

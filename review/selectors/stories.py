@@ -16,7 +16,9 @@ from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Finding, Rendition
 from review.choices import Desired, Observed, Verdict
 from review.models import Decision, Delivery
+from review.selectors import staleness
 from review.selectors.lineage import lineage
+from review.selectors.staleness import Staleness
 from review.services import packages
 
 
@@ -32,6 +34,7 @@ class Story:
     deliveries: Sequence[Delivery]
     events: Sequence[Event]
     record: dict[str, Any]
+    changed: Staleness | None = None
 
 
 def story(*, user: User, asset_id: int) -> Story:
@@ -74,6 +77,7 @@ def story(*, user: User, asset_id: int) -> Story:
         deliveries=deliveries,
         events=list(timeline(user=user, object_type="asset", object_id=asset.pk)),
         record=lineage(version, approval) if version else {},
+        changed=staleness.of(asset),
     )
 
 
@@ -107,7 +111,7 @@ def sentence(asset: Asset, decisions: Sequence[Decision], deliveries: Sequence[D
         AssetState.MAKING: "Being made.",
         AssetState.FAILED: "Could not be made; the run says why.",
         AssetState.IN_REVIEW: f"Waits for review, round {asset.round}.",
-        AssetState.STALE: "Was approved, but what it was made from has changed; a lead can reopen it.",
+        AssetState.STALE: f"Was approved; waits for another look because something changed{_where(deliveries)}.",
         AssetState.SUPERSEDED: "Replaced by another image.",
     }
     return plain.get(state, f"{state.label}.")

@@ -12,6 +12,8 @@ from campaigns import access, events
 from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, User
+from generation.selectors import inputs
+from generation.services import staleness
 from review.choices import ItemMode
 from review.events import ChecklistPublished
 from review.models import Checklist, ChecklistVersion
@@ -54,14 +56,23 @@ def create(
 
 
 @transaction.atomic
-def new_version(*, checklist_id: int, by: User, items: Sequence[Mapping[str, str]]) -> ChecklistVersion:
-    """Publish the next numbered version; tasks opened before keep the one they were opened under."""
+def new_version(
+    *, checklist_id: int, by: User, items: Sequence[Mapping[str, str]], look_again: bool = False
+) -> ChecklistVersion:
+    """Publish the next numbered version; tasks opened before keep the one they were opened under.
+
+    look_again: also send the brand's approved images back to review.
+    """
     checklist = Checklist.objects.visible_to(by).select_for_update().filter(pk=checklist_id).first()
     if checklist is None:
         raise NotFound(f"There is no checklist {checklist_id}.")
     access.require(by, Action.EDIT_CHECKLIST, checklist.brand)
     _ensure_items(items)
-    return _add_version(checklist, items, by)
+    version = _add_version(checklist, items, by)
+    if look_again:
+        cause = {"kind": inputs.CHECKLIST, "number": version.number, "name": checklist.name}
+        staleness.look_at_all(brand_id=checklist.brand_id, cause=cause, by=by)
+    return version
 
 
 def current(*, brand_id: int, stage: str | None = None) -> ChecklistVersion:

@@ -11,7 +11,7 @@ from campaigns import clock, events
 from campaigns.errors import DomainError
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.services import assets, masters, rounds
+from generation.services import assets, masters, rounds, staleness
 from review.choices import Verdict
 from review.events import AssetReleased
 from review.models import Decision, Delivery
@@ -49,8 +49,11 @@ def _carry_out(decision_id: int, asset_id: int, verdict: str, now: datetime) -> 
     if not _still_stands(decision):
         return True
     if decision.verdict == Verdict.APPROVED and asset.state == AssetState.APPROVED:
+        staleness.end(asset.pk)
         _release(asset, decision)
-    elif decision.verdict == Verdict.REJECTED and asset.state == AssetState.REJECTED:
+        return True
+    _take_back_stale(asset, decision)
+    if decision.verdict == Verdict.REJECTED and asset.state == AssetState.REJECTED:
         masters.mark_rejected(decision.version.master_id)
     elif decision.verdict == Verdict.NEEDS_REVISION and asset.state == AssetState.REVISING:
         _revise(asset, decision)
@@ -62,6 +65,16 @@ def _still_stands(decision: Decision) -> bool:
     standing = Decision.objects.filter(slot__task__asset_id=decision.task.asset_id)
     newest = standing.order_by("-id").values_list("pk", flat=True).first()
     return newest == decision.pk
+
+
+def _take_back_stale(asset: Asset, decision: Decision) -> None:
+    """An image that had stayed published while it was stale was decided against."""
+    if decision.verdict == Verdict.APPROVED or asset.state not in {AssetState.REJECTED, AssetState.REVISING}:
+        return
+    was = staleness.end(asset.pk)
+    if was is not None and was.is_published:
+        verb = "rejected" if decision.verdict == Verdict.REJECTED else "sent back"
+        deliveries.withdraw_everywhere(asset=asset, by=None, cause=f"{verb} by {decision.decided_by.display_name}")
 
 
 def _release(asset: Asset, decision: Decision) -> None:

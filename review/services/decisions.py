@@ -20,7 +20,7 @@ from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem, S
 from campaigns.models import User
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
-from generation.services import assets, rounds, runs
+from generation.services import assets, inputs, rounds, runs
 from review.choices import TaskState, Verdict
 from review.events import RevisionRequested, VersionApproved, VersionRejected
 from review.models import Decision, DecisionSlot, Reason, ReviewTask
@@ -65,6 +65,8 @@ def approve(
     _ensure_same_candidate(scene)
     complete = checklists.ensure_complete(scene.task.checklist_version, answers or {})
     decision = _write(scene, Verdict.APPROVED, pins, answers=complete, note=note)
+    scene.asset.current_version = scene.version
+    inputs.accept(scene.asset)
     closes_stage = not DecisionSlot.objects.filter(task=scene.task, decision__isnull=True).exists()
     if closes_stage:
         queue.move(scene.task, TaskState.DECIDED)
@@ -159,7 +161,10 @@ def _ensure_decidable(scene: _Scene, seen: str) -> Pinned:
     queue.ensure_free(scene.task, scene.by)
     now = pinned(scene.version, scene.task)
     if scene.version.round != scene.asset.round or now.token != seen:
-        raise Stale("The image, its files or its checklist changed since you opened it; look at it again.", seen=seen)
+        raise Stale(
+            "The image, its files, its inputs or its checklist changed since you opened it; look at it again.",
+            seen=seen,
+        )
     return now
 
 
@@ -239,7 +244,6 @@ def _write(
 
 def _advance(scene: _Scene) -> None:
     """A stage is through: open the next one, or approve the asset."""
-    scene.asset.current_version = scene.version
     following = checklists.stage_after(brand_id=scene.asset.brand_id, stage=scene.task.stage)
     if following is None:
         assets.move(scene.asset, AssetState.APPROVED, by=scene.by)

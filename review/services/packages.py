@@ -9,10 +9,9 @@ from typing import Any
 from campaigns.services import files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
-from review.choices import Verdict
 from review.delivery.base import DeliveryError, DeliveryFile, Package
 from review.models import Decision, Delivery
-from review.selectors import file_links
+from review.selectors import file_links, staleness
 from review.selectors.lineage import lineage
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp"}
@@ -31,9 +30,7 @@ class Approved:
 def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
     """The newest approval of that version which still stands."""
     return (
-        Decision.objects.filter(
-            task__asset_id=asset_id, version_id=version_id, verdict=Verdict.APPROVED, slot__isnull=False
-        )
+        Decision.objects.filter(staleness.standing_approvals(asset_id), version_id=version_id)
         .select_related("decided_by", "task")
         .order_by("-id")
         .first()

@@ -9,12 +9,13 @@ from campaigns.access import Action
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from campaigns.models import User
 from generation.choices import AssetState
-from generation.models import Asset
-from generation.services import assets, masters
+from generation.models import Asset, StaleAsset
+from generation.services import assets, masters, staleness
 from review.choices import Desired, TaskState, Verdict
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask
-from review.services import deliveries, queue
+from review.selectors import staleness as stale_selectors
+from review.services import deliveries, queue, stale_assets
 
 
 @transaction.atomic
@@ -62,9 +63,10 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     if not note.strip():
         raise Invalid("Say why the approval is revoked.", [Problem("note", "must not be empty")])
     approval = _standing_approval(asset)
-    if asset.state != AssetState.APPROVED or approval is None:
+    if asset.state not in {AssetState.APPROVED, AssetState.STALE} or approval is None:
         raise Conflict(f"Only an approved image can be revoked; this one is {asset.get_state_display().lower()}.")
     voiding = _void(approval, Verdict.REVOKED, by, note)
+    stale_assets.close(asset)
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
     payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
@@ -74,16 +76,20 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
 
 @transaction.atomic
 def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
-    """Put an approved, rejected, revoked or stale image back into review, at the first stage. Leads only."""
+    """Put an approved, rejected or revoked image back into review, at the first stage. Leads only.
+
+    A stale image is in review already.
+    """
     asset = _enter(asset_id, by)
-    if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED, AssetState.STALE}:
+    if asset.state not in {AssetState.APPROVED, AssetState.REJECTED, AssetState.REVOKED}:
         raise Conflict(f"This image is {asset.get_state_display().lower()}; there is nothing to reopen.")
     before = asset.state
     for decision in Decision.objects.filter(slot__task__asset=asset, voided_by__isnull=True):
         _void(decision, Verdict.UNDONE, by, note)
         if decision.verdict == Verdict.REJECTED:
             masters.mark_rejected(decision.version.master_id, is_rejected=False)
-    if before == AssetState.APPROVED:
+    was = staleness.end(asset.pk)
+    if before == AssetState.APPROVED or (was is not None and was.is_published):
         deliveries.withdraw_everywhere(asset=asset, by=by, cause="reopened")
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
@@ -101,17 +107,15 @@ def _enter(asset_id: int, by: User) -> Asset:
 
 
 def _standing_approval(asset: Asset) -> Decision | None:
-    return (
-        Decision.objects.filter(task__asset=asset, verdict=Verdict.APPROVED, slot__isnull=False, voided_by__isnull=True)
-        .order_by("-id")
-        .first()
-    )
+    return Decision.objects.filter(stale_selectors.standing_approvals(asset.pk)).order_by("-id").first()
 
 
 def _ensure_last_word(asset: Asset, task: ReviewTask, decision: Decision) -> None:
     """Only what still stands can be undone, newest first."""
     if decision.verdict not in {Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION}:
         raise Conflict("This was an undo itself; decide anew instead.")
+    if asset.state == AssetState.STALE and not DecisionSlot.objects.filter(decision=decision).exists():
+        raise Conflict("What this image rests on has changed since; decide about it anew.")
     if not DecisionSlot.objects.filter(decision=decision).exists() or task.round != asset.round:
         raise Conflict("A newer round of this image is there; judge that one instead.")
     if asset.state == AssetState.REVOKED:
@@ -176,6 +180,7 @@ def _back_to_review(asset: Asset, task: ReviewTask, decision: Decision, by: User
         if decision.verdict == Verdict.APPROVED:
             for later in ReviewTask.objects.filter(asset=asset, state=TaskState.OPEN).exclude(pk=task.pk):
                 queue.move(later, TaskState.AWAITING_VERSION)
-    if asset.state != AssetState.IN_REVIEW:
-        assets.move(asset, AssetState.IN_REVIEW, by=by)
+    if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE}:
+        was_stale = StaleAsset.objects.filter(asset=asset).exists()
+        assets.move(asset, AssetState.STALE if was_stale else AssetState.IN_REVIEW, by=by)
     queue.hold(task, by)

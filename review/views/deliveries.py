@@ -6,12 +6,17 @@ import csv
 from collections.abc import Iterator
 from typing import Any
 
+from django.contrib import messages
 from django.db.models import Count
 from django.http import HttpResponseBase, StreamingHttpResponse
-from django.shortcuts import render
-from django.views.decorators.http import require_safe
+from django.shortcuts import redirect, render
+from django.utils.translation import gettext as _
+from django.views.decorators.http import require_POST, require_safe
 
+from campaigns.access import Action, can
+from campaigns.choices import StaleUse
 from campaigns.pages import BrandRequest, brand_page, number
+from campaigns.services import brands
 from review.choices import Desired, Observed
 from review.delivery.folder import harmless
 from review.models import Delivery, Destination
@@ -45,8 +50,19 @@ def index(request: BrandRequest) -> HttpResponseBase:
         "counts": _counts(counted),
         "state": request.GET.get("state", ""),
         "chosen": request.GET.get("destination", ""),
+        "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
     }
     return render(request, "review/deliveries.html", context)
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def stale_use(request: BrandRequest) -> HttpResponseBase:
+    """Save what happens to published images that go stale."""
+    chosen = request.POST.get("stale_use", "")
+    brand = brands.set_stale_use(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
+    messages.success(request, _("Stale images: %(choice)s.") % {"choice": brand.get_stale_use_display().lower()})
+    return redirect("deliveries", request.brand.slug)
 
 
 def _matching(request: BrandRequest) -> Any:

@@ -1,0 +1,176 @@
+"""How long it takes to make approvals stale in a brand of 100,000 approved images when a feed changes few of them.
+
+Measured through the service, in the transaction of the change: an import that touched every product and changed a
+value which the prompt used in 1 % of them; the rest of that work after the commit; and one product changed by hand.
+
+    make bench NAME=stale      ASSETS=1000000 changes the size
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+import time
+from typing import Any
+
+ASSETS = int(os.environ.get("ASSETS", "100000"))
+SHARE = 100
+"""One of so many products gets another colour."""
+
+_FILL = """
+WITH subjects AS (
+    INSERT INTO campaigns_subject (brand_id, kind, key, name, attributes, is_active, created_at, updated_at)
+    SELECT %(brand)s, 'product', 'MUG-' || n, 'Mug ' || n, '{"colour": "sage", "material": "stoneware", "price": "12"}',
+           true, now(), now()
+    FROM generate_series(1, %(assets)s) n
+    RETURNING id, key, name
+), photos AS (
+    INSERT INTO campaigns_referencephoto (subject_id, role, position, source, alt_text, status, notes, sha256,
+                                          storage_key, width, height, fetch_attempts, created_at)
+    SELECT id, 'front', 1, key || '.jpg', '', 'ready', '[]', lpad(id::text, 64, '0'), 'x', 1, 1, 0, now() FROM subjects
+    RETURNING id, subject_id, sha256
+), cells AS (
+    INSERT INTO generation_cell (run_id, subject_id, axis_values, values_key, aspect, position)
+    SELECT %(run)s, id, '{}', '{}', '1:1', id FROM subjects
+    RETURNING id, subject_id
+), pins AS (
+    INSERT INTO generation_pinnedinputs (cell_id, subject_id, feed_values, photo_pk, photo_sha256, cutout_sha256)
+    SELECT c.id, c.subject_id, jsonb_build_object('name', s.name, 'colour', 'sage'), p.id, p.sha256, ''
+    FROM cells c JOIN subjects s ON s.id = c.subject_id JOIN photos p ON p.subject_id = c.subject_id
+), assets AS (
+    INSERT INTO generation_asset (brand_id, campaign_id, subject_id, cell_id, state, round, is_sandbox, created_at,
+                                  changed_at)
+    SELECT %(brand)s, %(campaign)s, subject_id, id, 'approved', 1, false, now(), now() FROM cells
+    RETURNING id
+), versions AS (
+    INSERT INTO generation_assetversion (asset_id, round, candidate, master_id, source, worst_outcome, created_at)
+    SELECT id, 1, 1, %(master)s, 'generated', 'pass', now() FROM assets
+    RETURNING id, asset_id
+), tasks AS (
+    INSERT INTO review_reviewtask (brand_id, asset_id, checklist_version_id, stage, state, round, opened_at)
+    SELECT %(brand)s, id, %(checklist)s, 'brand', 'decided', 1, now() FROM assets
+    RETURNING id, asset_id
+), decisions AS (
+    INSERT INTO review_decision (task_id, version_id, verdict, decided_by_id, decided_at, effective_at, consequences_at,
+                                 note, answers, controls, pinned)
+    SELECT t.id, v.id, 'approved', %(user)s, now(), now(), now(), '', '{}', '{}', '{}'
+    FROM tasks t JOIN versions v ON v.asset_id = t.asset_id
+    RETURNING id, task_id
+)
+INSERT INTO review_decisionslot (task_id, slot, decision_id) SELECT task_id, 1, id FROM decisions
+"""
+
+
+def fill() -> tuple[Any, int]:
+    """A brand with ASSETS approved images, one per product, and an import that touched all of its products."""
+    from django.db import connection
+
+    from campaigns.models import FeedImport
+    from tests import factories
+
+    brand = factories.BrandFactory()
+    run = factories.RunFactory(campaign__brand=brand)
+    checklist = factories.ChecklistVersionFactory(checklist__brand=brand)
+    user = factories.UserFactory()
+    values = {"brand": brand.pk, "run": run.pk, "campaign": run.campaign_id, "assets": ASSETS, "user": user.pk}
+    values |= {"master": factories.MasterFactory(brand=brand).pk, "checklist": checklist.pk}
+    done = FeedImport.objects.create(brand=brand, file_name="feed.csv", file_bytes=1, requested_by=user)
+    with connection.cursor() as cursor:
+        cursor.execute(_FILL, values)
+        cursor.execute(
+            "UPDATE generation_asset a SET current_version_id = v.id FROM generation_assetversion v"
+            " WHERE v.asset_id = a.id"
+        )
+        cursor.execute(
+            "INSERT INTO campaigns_importchange (feed_import_id, subject_id, was, subject_updated_at)"
+            " SELECT %s, id, '{}', now() FROM campaigns_subject WHERE brand_id = %s",
+            [done.pk, brand.pk],
+        )
+        cursor.execute("VACUUM ANALYZE")
+    return brand, done.pk
+
+
+def trial() -> dict[str, float]:
+    import django
+
+    django.setup()
+    from django.core.management import call_command
+    from django.db import connection, transaction
+
+    from campaigns.models import Subject
+    from generation.models import Asset, StaleCandidate
+    from generation.services import staleness
+
+    call_command("migrate", verbosity=0, skip_checks=True)
+    started = time.perf_counter()
+    brand, import_id = fill()
+    print(f"{ASSETS:,} approved images in {time.perf_counter() - started:.0f} s", flush=True)
+    staleness.AFTER_COMMIT_SECONDS = 0.0  # what follows the commit is measured apart
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute(
+                'UPDATE campaigns_subject SET attributes = attributes || \'{"colour": "teal"}\''
+                " WHERE brand_id = %s AND id %% %s = 0",
+                [brand.pk, SHARE],
+            )
+        started = time.perf_counter()
+        moved = staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": import_id}, by=None)
+        in_transaction = time.perf_counter() - started
+    chunks = []
+    while batch := StaleCandidate.objects.values_list("batch", flat=True).first():
+        started = time.perf_counter()
+        staleness.settle(batch)
+        chunks.append(time.perf_counter() - started)
+    assert Asset.objects.filter(state="stale").count() == moved == ASSETS // SHARE
+    one = Subject.objects.exclude(attributes__colour="teal").first()
+    assert one is not None
+    Subject.objects.filter(pk=one.pk).update(attributes={"colour": "teal"})
+    started = time.perf_counter()
+    with transaction.atomic():
+        assert staleness.look_at(subjects=staleness.LISTED, values={"subjects": [one.pk]}, by=None) == 1
+    alone = time.perf_counter() - started
+    if os.environ.get("EXPLAIN"):
+        _explain(import_id)
+    return {
+        "assets": ASSETS,
+        "stale": moved,
+        "in_import_s": round(in_transaction, 2),
+        "chunks_after_commit": len(chunks),
+        "longest_chunk_s": round(max(chunks, default=0.0), 2),
+        "after_commit_s": round(sum(chunks), 2),
+        "one_product_ms": round(1000 * alone, 1),
+    }
+
+
+def _explain(import_id: int) -> None:
+    """Print how the database finds what an import moved."""
+    import uuid
+    from string import Template
+
+    from django.db import connection, transaction
+    from django.utils import timezone
+
+    from generation.services import staleness
+
+    statement = Template(staleness._OF_SUBJECTS).substitute(subjects=staleness.OF_IMPORT)
+    values = {"import": import_id, "batch": uuid.uuid4(), "by": None, "now": timezone.now()}
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (ANALYZE, BUFFERS OFF) {statement}", {**values, "states": staleness._LOOKED_AT})
+        print("\n".join(row[0] for row in cursor.fetchall()))
+        transaction.set_rollback(True)
+
+
+def main() -> None:
+    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    with tempfile.TemporaryDirectory(prefix="stale-") as var:
+        os.environ["PROOFLINE_VAR"] = var
+        from config import embedded
+
+        with embedded.services():
+            figures = trial()
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

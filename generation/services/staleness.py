@@ -1,0 +1,223 @@
+"""Making approvals stale: what rests on an input that moved goes back to review, a bounded number at a time.
+
+A change first writes down which assets to look at, in its own transaction (`look_at`, `look_at_all`). The first CHUNK
+of them are dealt with at once, in that transaction; the rest after its commit, CHUNK by CHUNK, each in a short
+transaction of its own; what a killed process leaves behind is housekeeping's.
+
+Each asset is locked before its inputs are compared, as every decision does: of an approval and a change that meet, the
+second one sees what the first has done. docs/adr/0020-stale.md has the argument.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from string import Template
+from typing import Any
+
+import structlog
+from django.db import connection, transaction
+
+from campaigns import clock
+from campaigns import events as spine
+from campaigns.models import User
+from generation import events
+from generation.choices import AssetState, Lane
+from generation.models import Asset, StaleAsset, StaleCandidate
+from generation.selectors import inputs
+from generation.services import assets, nudges
+
+log = structlog.get_logger(__name__)
+
+CHUNK = 2000
+"""Assets dealt with in one transaction: about one second on a small machine."""
+AFTER_COMMIT_SECONDS = 5.0
+"""For how long the process that made the change goes on with the rest; then housekeeping does."""
+LABEL = "inputs"
+
+# Every state in which an approval may stand, or be given while the change has not committed yet.
+_LOOKED_AT = ["in_review", "approved", "stale", "revising", "rejected", "revoked"]
+
+_OF_SUBJECTS = f"""
+INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
+SELECT %(batch)s, a.id, '{{}}', %(by)s, %(now)s
+FROM ($subjects) AS changed (subject_id)
+JOIN generation_pinnedinputs p ON p.subject_id = changed.subject_id
+JOIN campaigns_subject s ON s.id = p.subject_id
+JOIN generation_asset a ON a.cell_id = p.cell_id
+{inputs.JOINS}
+WHERE a.state = ANY(%(states)s) AND NOT a.is_sandbox AND (a.state = 'stale' OR {inputs.HAS_MOVED})
+"""  # noqa: S608 (our own text only)
+
+_OF_BRAND = """
+INSERT INTO generation_stalecandidate (batch, asset_id, cause, caused_by_id, created_at)
+SELECT %(batch)s, id, %(cause)s::jsonb, %(by)s, %(now)s FROM generation_asset
+WHERE brand_id = %(brand)s AND state IN ('approved', 'stale') AND NOT is_sandbox
+"""
+
+_TAKE = """
+DELETE FROM generation_stalecandidate WHERE id IN (
+    SELECT id FROM generation_stalecandidate WHERE batch = %s ORDER BY asset_id, id LIMIT %s FOR UPDATE SKIP LOCKED
+) RETURNING asset_id, cause::text, caused_by_id
+"""
+
+#: What `look_at` may be given as `subjects`, each a SELECT of subject ids.
+OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
+OF_PHOTO = "SELECT subject_id FROM campaigns_referencephoto WHERE id = %(photo)s"
+LISTED = "SELECT unnest(%(subjects)s::bigint[])"
+
+
+@dataclass
+class _Found:
+    """What one chunk asks for. causes: asset id -> why it is stale now."""
+
+    causes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
+    becoming: list[Asset] = field(default_factory=list)
+    staying: list[Asset] = field(default_factory=list)
+    returning: list[Asset] = field(default_factory=list)
+    in_review: list[Asset] = field(default_factory=list)
+
+
+def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
+    """Make stale what rests on these subjects and of which an input moved; returns how many images are affected.
+
+    `subjects` is OF_IMPORT, OF_PHOTO or LISTED, `values` its parameters. Must run in the transaction of the change.
+    """
+    statement = Template(_OF_SUBJECTS).substitute(subjects=subjects)
+    return _begin(statement, {**values, "states": _LOOKED_AT}, by)
+
+
+def look_at_all(*, brand_id: int, cause: Mapping[str, Any], by: User | None) -> int:
+    """Make every approved image of a brand stale for one cause, a new guide or checklist; returns how many."""
+    stamped = json.dumps({**cause, "at": clock.now().isoformat()})
+    return _begin(_OF_BRAND, {"brand": brand_id, "cause": stamped}, by)
+
+
+def go_on() -> int:
+    """Deal with what a process left behind, for some seconds; for housekeeping. Returns how many were looked at."""
+    end, done = time.monotonic() + AFTER_COMMIT_SECONDS, 0
+    while time.monotonic() < end:
+        batch = StaleCandidate.objects.order_by("id").values_list("batch", flat=True).first()
+        if batch is None or not (count := settle(batch)):
+            break
+        done += count
+    return done
+
+
+@transaction.atomic
+def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
+    """Deal with the next assets of one change: lock them, compare again, move them. Returns how many it took."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TAKE, [batch, limit])
+        taken = cursor.fetchall()
+    if not taken:
+        return 0
+    ids = sorted({row[0] for row in taken})
+    # Locked first, compared in a statement after it: an approval that ended a moment ago is seen with what it pinned.
+    locked = list(Asset.objects.select_for_update(of=("self",)).filter(pk__in=ids).order_by("pk"))
+    found = _compare(locked, {row[0]: json.loads(row[1]) for row in taken})
+    by = User.objects.filter(pk=taken[0][2]).first() if taken[0][2] else None
+    _write(found, by)
+    return len(taken)
+
+
+def restore(asset_ids: Sequence[int], *, label: str = LABEL) -> list[int]:
+    """Move stale assets back to approved, because their inputs are as they were; returns which. The caller holds their
+    locks, and knows that nobody has decided about them since."""
+    moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=label)
+    StaleAsset.objects.filter(asset__in=moved).delete()
+    return moved
+
+
+def withdraw(asset_ids: Sequence[int]) -> None:
+    """Note that these stale assets are no longer published. The caller holds their locks."""
+    StaleAsset.objects.filter(asset__in=asset_ids).update(is_published=False)
+
+
+def end(asset_id: int) -> StaleAsset | None:
+    """Forget that an asset was stale, because the decision about it took effect; returns what was known."""
+    found = StaleAsset.objects.filter(asset=asset_id).first()
+    if found is not None:
+        StaleAsset.objects.filter(asset=asset_id).delete()
+    return found
+
+
+def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
+    batch = uuid.uuid4()
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {**values, "batch": batch, "by": by.pk if by else None, "now": clock.now()})
+        count = cursor.rowcount
+    if count:
+        settle(batch)
+    if count > CHUNK:
+        transaction.on_commit(lambda: _go_on_with(batch))
+        nudges.wake(Lane.HOUSEKEEPING)
+    return count
+
+
+def _go_on_with(batch: uuid.UUID) -> None:
+    end = time.monotonic() + AFTER_COMMIT_SECONDS
+    while time.monotonic() < end and settle(batch):
+        pass
+
+
+def _compare(locked: Sequence[Asset], given: Mapping[int, dict[str, Any]]) -> _Found:
+    """Sort locked assets by what is to become of them."""
+    moved = inputs.moved(asset.cell_id for asset in locked)
+    known = StaleAsset.objects.in_bulk([asset.pk for asset in locked])
+    now, found = clock.now().isoformat(), _Found()
+    for asset in locked:
+        fresh = [{**cause, "at": now} for cause in moved.get(asset.cell_id, [])]
+        before = known[asset.pk].causes if asset.state == AssetState.STALE and asset.pk in known else []
+        causes = _merged(before, fresh, given.get(asset.pk) or {})
+        if asset.state == AssetState.IN_REVIEW and fresh:
+            found.in_review.append(asset)
+        elif asset.state == AssetState.APPROVED and causes and (fresh or given.get(asset.pk)):
+            found.becoming.append(asset)
+        elif asset.state == AssetState.STALE and causes:
+            found.staying.append(asset)
+        elif asset.state == AssetState.STALE:
+            found.returning.append(asset)
+        found.causes[asset.pk] = causes
+    return found
+
+
+def _merged(
+    before: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]], given: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """The causes that count now, each with the time at which it was first seen."""
+
+    def name(cause: Mapping[str, Any]) -> tuple[Any, ...]:
+        return tuple(sorted((key, value) for key, value in cause.items() if key != "at"))
+
+    first_seen = {name(cause): cause["at"] for cause in before}
+    rules = [cause for cause in before if cause["kind"] not in inputs.INPUTS]
+    rules += [given] if given and name(given) not in first_seen else []
+    return rules + [{**cause, "at": first_seen.get(name(cause), cause["at"])} for cause in fresh]
+
+
+def _write(found: _Found, by: User | None) -> None:
+    """Move and tell, in a fixed number of statements."""
+    brand_id = next((asset.brand_id for asset in (*found.becoming, *found.in_review, *found.returning)), 0)
+    if found.becoming:
+        told = {asset.pk: {"causes": found.causes[asset.pk]} for asset in found.becoming}
+        assets.move_many(list(told), AssetState.APPROVED, AssetState.STALE, payloads=told, by=by, label=LABEL)
+    rows = [
+        StaleAsset(asset=asset, causes=found.causes[asset.pk], began_at=clock.now())
+        for asset in (*found.becoming, *found.staying)
+    ]
+    StaleAsset.objects.bulk_create(rows, update_conflicts=True, unique_fields=["asset"], update_fields=["causes"])
+    kinds: list[tuple[type[events.AssetsNoticed], list[Asset]]] = [
+        (events.AssetsBecameStale, found.becoming),
+        (events.InputsMovedInReview, found.in_review),
+        (events.InputsReturned, found.returning),
+    ]
+    for kind, listed in kinds:
+        if listed:
+            ids = tuple(asset.pk for asset in listed)
+            payload = {"count": len(ids), "assets": list(ids[:100])}
+            told_of = kind(brand_id=brand_id, object_id=brand_id, payload=payload, asset_ids=ids)
+            spine.publish(told_of, by=by, label="" if by else LABEL)

@@ -1,0 +1,42 @@
+"""Why an image is to be looked at again, in sentences, and which approvals count meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from django.db.models import Q
+
+from generation.choices import AssetState
+from generation.models import Asset, StaleAsset
+from generation.selectors import inputs
+from review.choices import Verdict
+
+#: A decision of a published approval: it fills a slot, or its asset went stale and waits for the next one.
+COUNTS = Q(slot__isnull=False) | Q(task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True)
+#: An asset whose approved files may be used.
+PUBLISHED = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__is_published=True)
+
+
+@dataclass(frozen=True)
+class Staleness:
+    """What has moved under an image, as sentences. is_stale: it was approved before; is_published: its approved files
+    are still in use."""
+
+    sentences: Sequence[str]
+    is_stale: bool
+    is_published: bool
+
+
+def of(asset: Asset) -> Staleness | None:
+    """Why the image is stale, or what moved while it waits for its decision; None where nothing did."""
+    row = StaleAsset.objects.filter(asset=asset).first() if asset.state == AssetState.STALE else None
+    causes = row.causes if row else inputs.moved([asset.cell_id]).get(asset.cell_id, [])
+    if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE} or not causes:
+        return None
+    return Staleness(inputs.sentences(causes), row is not None, bool(row and row.is_published))
+
+
+def standing_approvals(asset_id: int) -> Q:
+    """Decisions by which an asset is approved and published, or was until it went stale."""
+    return Q(task__asset=asset_id, verdict=Verdict.APPROVED, voided_by__isnull=True) & COUNTS

@@ -1,0 +1,172 @@
+"""What the review app does with images whose approval went stale: back to the first stage, taken back where the brand
+wants it, and as before where their inputs are again what was approved. Set-based: any number in few statements.
+
+Whoever calls this holds the locks of the assets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+
+from django.db.models import Exists, F, OuterRef, Q
+
+from campaigns import clock, events
+from campaigns.choices import StaleUse
+from campaigns.models import Brand
+from generation.choices import Lane
+from generation.models import Asset, StaleAsset
+from generation.services import nudges, staleness
+from review.choices import Desired, Observed, TaskState, Verdict
+from review.events import AssetRecalled, DeliveryWanted, TaskOpened
+from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask
+from review.services import checklists, queue
+from review.states import TASK
+
+LABEL = "review"
+_CAUSE = "went stale"
+
+
+def send_back(*, brand_id: int, asset_ids: Sequence[int]) -> None:
+    """Have images that went stale judged again from the first stage on. Their approvals fill no slot any more; they
+    count for what is published until the next decision."""
+    unpublished = _not_in_effect(asset_ids)
+    if unpublished:
+        staleness.withdraw(unpublished)
+    _reopen(brand_id, asset_ids)
+    if Brand.objects.get(pk=brand_id).stale_use == StaleUse.WITHDRAW:
+        _take_back(brand_id, asset_ids)
+
+
+def judge_again(*, brand_id: int, asset_ids: Sequence[int]) -> None:
+    """Reset images in review that have approvals of earlier stages or slots, because an input moved since."""
+    begun = DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=False)
+    ids = list(begun.values_list("task__asset_id", flat=True).distinct())
+    if ids:
+        _reopen(brand_id, ids)
+
+
+def give_back(*, asset_ids: Sequence[int]) -> list[int]:
+    """Approve again what went stale and is now as it was, where nobody has decided since and it stayed published.
+    Returns which; the others wait for their decision."""
+    kept = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True).exclude(pk__in=_decided_since(asset_ids))
+    ids = list(kept.values_list("asset_id", flat=True))
+    if not ids:
+        return []
+    restored = staleness.restore(ids)
+    _fill_slots(restored)
+    TASK.ensure(TaskState.OPEN, TaskState.DECIDED)
+    open_tasks = ReviewTask.objects.filter(asset__in=restored, state=TaskState.OPEN)
+    open_tasks.update(state=TaskState.DECIDED, claimed_by=None, claimed_until=None)
+    return restored
+
+
+def close(asset: Asset) -> None:
+    """End a stale image's review without a decision about it, because its approval is revoked."""
+    if staleness.end(asset.pk) is not None:
+        for task in ReviewTask.objects.select_for_update().filter(asset=asset, state=TaskState.OPEN):
+            queue.move(task, TaskState.DECIDED)
+
+
+def _not_in_effect(asset_ids: Sequence[int]) -> list[int]:
+    """Those of the assets of which no approval has taken effect yet: nothing of them is published."""
+    in_effect = Decision.objects.filter(
+        task__asset=OuterRef("asset"), verdict=Verdict.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
+    )
+    rows = StaleAsset.objects.filter(~Exists(in_effect), asset__in=asset_ids)
+    return list(rows.values_list("asset_id", flat=True))
+
+
+def _decided_since(asset_ids: Sequence[int]) -> list[int]:
+    rows = StaleAsset.objects.filter(asset__in=asset_ids)
+    decided = rows.filter(asset__tasks__decisions__decided_at__gte=F("began_at"))
+    return list(decided.values_list("asset_id", flat=True).distinct())
+
+
+def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
+    version = checklists.current(brand_id=brand_id)
+    stage, slots = version.checklist.stage, version.checklist.slots
+    DecisionSlot.objects.filter(task__asset__in=asset_ids).update(decision=None)
+    tasks = ReviewTask.objects.filter(asset__in=asset_ids)
+    TASK.ensure(TaskState.DECIDED, TaskState.OPEN)
+    free = {"claimed_by": None, "claimed_until": None}
+    tasks.filter(state=TaskState.OPEN).exclude(stage=stage).update(state=TaskState.AWAITING_VERSION, **free)
+    fresh = {"checklist_version": version, "due_at": clock.now() + timedelta(hours=version.checklist.due_hours)}
+    tasks.filter(stage=stage).update(state=TaskState.OPEN, skipped_at=None, escalated_to=None, **free, **fresh)
+    _add_missing(brand_id, asset_ids, version)
+    opened = dict(tasks.filter(stage=stage).values_list("pk", "asset_id"))
+    DecisionSlot.objects.filter(task__in=opened, slot__gt=slots).delete()
+    wanted = [DecisionSlot(task_id=pk, slot=number) for pk in opened for number in range(1, slots + 1)]
+    DecisionSlot.objects.bulk_create(wanted, ignore_conflicts=True)
+    rounds = dict(Asset.objects.filter(pk__in=asset_ids).values_list("pk", "round"))
+    told = [
+        TaskOpened(
+            brand_id=brand_id,
+            object_id=asset_id,
+            payload={"task": pk, "stage": stage, "round": rounds[asset_id], "checklist_version": version.pk},
+        )
+        for pk, asset_id in sorted(opened.items())
+    ]
+    events.publish_all(told, label=LABEL)
+
+
+def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
+    """First-stage tasks of assets that have none, because the brand's stages were others when they were made."""
+    stage = version.checklist.stage
+    lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
+    due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
+    made = [
+        ReviewTask(
+            brand_id=brand_id, asset=asset, stage=stage, checklist_version=version, round=asset.round, due_at=due_at
+        )
+        for asset in lacking
+    ]
+    ReviewTask.objects.bulk_create(made)
+
+
+def _fill_slots(asset_ids: Sequence[int]) -> None:
+    """Put the approvals that were there before back into their tasks' slots, the newest ones."""
+    slots: dict[int, list[DecisionSlot]] = {}
+    for slot in DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=True).order_by("task", "-slot"):
+        slots.setdefault(slot.task_id, []).append(slot)
+    approvals = Decision.objects.filter(
+        task__in=slots, verdict=Verdict.APPROVED, voided_by__isnull=True, version=F("task__asset__current_version")
+    )
+    filled = []
+    for decision in approvals.order_by("-id"):
+        if slots[decision.task_id]:
+            slot = slots[decision.task_id].pop(0)
+            slot.decision = decision
+            filled.append(slot)
+    DecisionSlot.objects.bulk_update(filled, ["decision"], batch_size=500)
+
+
+def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
+    """Desire the absence of published stale images at every destination, as `deliveries.withdraw_everywhere` does for
+    one."""
+    rows = StaleAsset.objects.filter(asset__in=asset_ids, is_published=True)
+    published = dict(rows.values_list("asset_id", "asset__subject__key"))
+    versions = dict(Asset.objects.filter(pk__in=published).values_list("pk", "current_version_id"))
+    wanted = Delivery.objects.filter(asset__in=published, desired=Desired.PRESENT)
+    listed = list(wanted.values_list("pk", "asset_id", "version_id", "destination__slug"))
+    now, is_free = clock.now(), Q(lease_token__isnull=True) | Q(lease_expires_at__lt=clock.now())
+    there = Delivery.objects.filter(pk__in=[row[0] for row in listed])
+    there.update(desired=Desired.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
+    there.filter(is_free).exclude(observed=Observed.ABSENT).update(attempts=0, next_attempt_at=now)
+    there.filter(is_free, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=None)
+    told: list[events.Happening] = [
+        DeliveryWanted(
+            brand_id=brand_id,
+            object_id=asset_id,
+            payload={"delivery": pk, "destination": slug, "desired": "absent", "version": version, "cause": _CAUSE},
+        )
+        for pk, asset_id, version, slug in listed
+    ]
+    told += [
+        AssetRecalled(brand_id=brand_id, object_id=pk, payload={"version": versions[pk], "sku": key, "cause": _CAUSE})
+        for pk, key in sorted(published.items())
+    ]
+    staleness.withdraw(list(published))
+    events.publish_all(told, label=LABEL)
+    if listed:
+        nudges.wake(Lane.DELIVERY)
