@@ -114,12 +114,12 @@ def test_two_queries_for_any_number_of_subjects(brand: Any, square: Any) -> None
 def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: Any) -> None:
     """Two hundred random subjects: the SQL of lists and the sentences of pages never disagree."""
     chance = random.Random(5)
-    specs = [
-        factories.OutputSpecFactory(campaign__brand=brand, width=wide, height=high)
-        for wide, high in ((2000, 2000), (800, 1600))
-    ]
+    campaigns = [factories.CampaignFactory(brand=brand) for _ in range(3)]
+    for campaign, (wide, high) in zip(campaigns, ((2000, 2000), (800, 1600), (300, 300)), strict=True):
+        factories.OutputSpecFactory(campaign=campaign, width=wide, height=high)
     for _ in range(200):
         subject = factories.SubjectFactory(brand=brand)
+        subject.campaigns.set(chance.sample(campaigns, chance.randint(0, 3)))
         for position in range(chance.randint(0, 3)):
             photo = factories.ReferencePhotoFactory(
                 subject=subject,
@@ -137,11 +137,16 @@ def test_the_set_based_answer_is_the_same_as_the_single_one(brand: Any, lead: An
                     accepted_by=chance.choice([None, lead]),
                 )
     subjects = list(Subject.objects.filter(brand=brand))
+    specs = readiness.specs_by_subject([subject.pk for subject in subjects])
     single = {pk: one.state for pk, one in readiness.of(subjects, specs=specs).items()}
     told = {}
     for state in readiness.STATES:
-        rows = Subject.objects.filter(pk__in=readiness.ids(brand, "product", state, specs=specs))
+        rows = Subject.objects.filter(pk__in=readiness.ids(brand, "product", state))
         told |= dict.fromkeys(rows.values_list("pk", flat=True), state)
     assert told == single and len(set(single.values())) == 4
-    counts = readiness.counts(brand, "product", specs=specs)
+    counts = readiness.counts(brand, "product")
     assert counts == {state: list(single.values()).count(state) for state in readiness.STATES}
+    inside = list(campaigns[0].subjects.all())
+    of_one = readiness.of(inside, specs=readiness.specs_of(campaigns[0].pk))
+    counts = readiness.counts(brand, "product", campaign_id=campaigns[0].pk)
+    assert counts == {state: [one.state for one in of_one.values()].count(state) for state in readiness.STATES}

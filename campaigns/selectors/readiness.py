@@ -6,7 +6,7 @@ for lists that filter by it; a test holds both against each other.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
@@ -15,7 +15,7 @@ from django.db.models import Prefetch
 from django.db.models.expressions import RawSQL
 
 from campaigns.choices import PhotoRole, PhotoStatus
-from campaigns.models import Brand, Cutout, OutputSpec, ReferencePhoto
+from campaigns.models import Brand, Campaign, Cutout, OutputSpec, ReferencePhoto
 from campaigns.photos.cutout import DOUBTFUL
 from campaigns.selectors import brands
 
@@ -105,12 +105,13 @@ class Readiness:
 def of(
     subjects: Iterable[Any],
     *,
-    specs: Sequence[Wanted] = (),
+    specs: Sequence[Wanted] | Mapping[int, Sequence[Wanted]] = (),
     images_needed: Collection[str] = ("cutout",),
     fill: float = FILL,
 ) -> dict[int, Readiness]:
     """Readiness by subject id, for Subjects or ids of them; two queries. Rights are the caller's business.
 
+    specs: what is wanted of all of them, or by subject id what is wanted of each (`specs_by_subject`).
     images_needed: the input images of the engine ("photo", "cutout", "mask"); empty for one that needs none, and then
     every subject is ready. fill: the guide's share of the frame, for how large the product will be drawn.
     """
@@ -123,7 +124,10 @@ def of(
     for photo in rows.prefetch_related(cutouts).order_by("subject_id", "position", "id"):
         photos[photo.subject_id].append(photo)
     needs_cutout = bool({"cutout", "mask"} & set(images_needed))
-    return {pk: _judged(pk, rows, specs, fill, needs_cutout=needs_cutout) for pk, rows in photos.items()}
+    by_subject = specs if isinstance(specs, Mapping) else dict.fromkeys(ids, specs)
+    return {
+        pk: _judged(pk, rows, by_subject.get(pk, ()), fill, needs_cutout=needs_cutout) for pk, rows in photos.items()
+    }
 
 
 def used(photos: Sequence[ReferencePhoto]) -> ReferencePhoto | None:
@@ -147,30 +151,43 @@ def fill_of(brand: Brand) -> float:
     return guide.fill_ratio if guide else FILL
 
 
-def specs_of(brand: Brand, campaign_id: int | None = None) -> list[OutputSpec]:
-    """The output specs of one campaign, or the largest of each aspect over all campaigns of the brand."""
-    rows = OutputSpec.objects.filter(campaign__brand=brand)
-    if campaign_id is not None:
-        return list(rows.filter(campaign_id=campaign_id).order_by("id"))
-    largest: dict[str, OutputSpec] = {}
-    for spec in rows.filter(campaign__is_sandbox=False).order_by("-width", "-height", "id"):
-        largest.setdefault(spec.aspect, spec)
-    return list(largest.values())
+def specs_of(campaign_id: int) -> list[OutputSpec]:
+    """The output specs of one campaign."""
+    return list(OutputSpec.objects.filter(campaign_id=campaign_id).order_by("id"))
 
 
-def ids(brand: Brand, kind: str, state: str, *, specs: Sequence[Wanted], fill: float = FILL) -> RawSQL:
-    """The active subjects of one kind in this state, for `filter(pk__in=…)`; by cut-outs, as packshots need them."""
+def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
+    """What is wanted of each subject: of the campaigns that it is in, the largest output spec of each aspect.
+
+    One query. A campaign that it is not in wants nothing of it; nor does a sandbox.
+    """
+    member = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)
+    campaigns: dict[int, list[int]] = {}
+    for subject_id, campaign_id in member.values_list("subject_id", "campaign_id"):
+        campaigns.setdefault(campaign_id, []).append(subject_id)
+    found: dict[int, dict[str, OutputSpec]] = {pk: {} for pk in subject_ids}
+    for spec in OutputSpec.objects.filter(campaign__in=campaigns).order_by("-width", "-height", "id"):
+        for subject_id in campaigns[spec.campaign_id]:
+            found[subject_id].setdefault(spec.aspect, spec)
+    return {pk: list(by_aspect.values()) for pk, by_aspect in found.items()}
+
+
+def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, fill: float = FILL) -> RawSQL:
+    """The active subjects of one kind in this state, for `filter(pk__in=…)`; by cut-outs, as packshots need them.
+
+    campaign_id: only its subjects, by its output specs; None for all, each by those of the campaigns that it is in.
+    """
     return RawSQL(  # noqa: S611
-        f"SELECT subject_id FROM ({_states(specs)}) AS judged WHERE state = %s",  # noqa: S608 (our own text only)
-        [*_parameters(brand, kind, specs, fill), state],
+        f"SELECT subject_id FROM ({_STATES}) AS judged WHERE state = %s",  # noqa: S608 (our own text only)
+        [*_parameters(brand, kind, campaign_id, fill), state],
     )
 
 
-def counts(brand: Brand, kind: str, *, specs: Sequence[Wanted], fill: float = FILL) -> dict[str, int]:
-    """How many active subjects of one kind are in each state."""
-    text = f"SELECT state, count(*) FROM ({_states(specs)}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
+def counts(brand: Brand, kind: str, *, campaign_id: int | None = None, fill: float = FILL) -> dict[str, int]:
+    """How many active subjects of one kind are in each state; `campaign_id` as in `ids`."""
+    text = f"SELECT state, count(*) FROM ({_STATES}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
     with connection.cursor() as cursor:
-        cursor.execute(text, _parameters(brand, kind, specs, fill))
+        cursor.execute(text, _parameters(brand, kind, campaign_id, fill))
         return dict.fromkeys(STATES, 0) | dict(cursor.fetchall())
 
 
@@ -255,31 +272,37 @@ def _accepted(photo: ReferencePhoto) -> bool:
 
 # -- many subjects -------------------------------------------------------------------------------------------------
 
-_USED = """
+_STATES = f"""
+SELECT subject_id, CASE
+    WHEN photo_id IS NULL THEN '{MISSING}'
+    WHEN cutout_id IS NULL OR (confidence < %s AND accepted_by_id IS NULL) THEN '{LOOK}'
+    WHEN wide >= 1 AND high >= 1 AND EXISTS (
+        SELECT 1 FROM campaigns_outputspec o
+        JOIN campaigns_campaign_subjects m ON m.campaign_id = o.campaign_id
+        JOIN campaigns_campaign c ON c.id = o.campaign_id
+        WHERE m.subject_id = used.subject_id
+          AND CASE WHEN %s::bigint IS NULL THEN NOT c.is_sandbox ELSE c.id = %s END
+          AND least(%s * o.width / wide, %s * o.height / high) >= %s
+    ) THEN '{SMALL}'
+    ELSE '{READY}' END AS state
+FROM (
     SELECT DISTINCT ON (s.id) s.id AS subject_id, p.id AS photo_id, c.id AS cutout_id,
            c.confidence, c.accepted_by_id,
            (c.box->>2)::float - (c.box->>0)::float AS wide, (c.box->>3)::float - (c.box->>1)::float AS high
     FROM campaigns_subject s
     LEFT JOIN campaigns_referencephoto p ON p.subject_id = s.id AND p.status = 'ready'
     LEFT JOIN campaigns_cutout c ON c.photo_id = p.id AND c.is_accepted
-    WHERE s.brand_id = %s AND s.kind = %s AND s.is_active
+    WHERE s.brand_id = %s AND s.kind = %s AND s.is_active AND (
+        %s::bigint IS NULL OR EXISTS (
+            SELECT 1 FROM campaigns_campaign_subjects m WHERE m.campaign_id = %s AND m.subject_id = s.id
+        )
+    )
     ORDER BY s.id, (c.id IS NULL), (c.id IS NOT NULL AND p.role = 'front') DESC, p.position, p.id
-"""
+) AS used
+"""  # noqa: S608 (our own text only)
 
 
-def _states(specs: Sequence[Wanted]) -> str:
-    """SQL of (subject_id, state), of this module's own text alone; its parameters are `_parameters`."""
-    small = " OR ".join(["least(%s / nullif(wide, 0), %s / nullif(high, 0)) >= %s"] * len(specs)) or "false"
-    return f"""
-    SELECT subject_id, CASE
-        WHEN photo_id IS NULL THEN '{MISSING}'
-        WHEN cutout_id IS NULL OR (confidence < %s AND accepted_by_id IS NULL) THEN '{LOOK}'
-        WHEN wide >= 1 AND high >= 1 AND ({small}) THEN '{SMALL}'
-        ELSE '{READY}' END AS state
-    FROM ({_USED}) AS used
-    """  # noqa: S608
-
-
-def _parameters(brand: Brand, kind: str, specs: Sequence[Wanted], fill: float) -> list[Any]:
-    sizes = [value for spec in specs for value in (fill * spec.width, fill * spec.height, ENLARGED)]
-    return [DOUBTFUL, *sizes, brand.pk, kind]
+def _parameters(brand: Brand, kind: str, campaign_id: int | None, fill: float) -> list[Any]:
+    return [
+        DOUBTFUL, campaign_id, campaign_id, fill, fill, ENLARGED, brand.pk, kind, campaign_id, campaign_id
+    ]  # fmt: skip

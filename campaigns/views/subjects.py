@@ -35,7 +35,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
         return redirect("cutouts", request.brand.slug)
     asked = _asked(request)
     campaign = _campaign(request)
-    specs = readiness.specs_of(request.brand, campaign.pk if campaign else None)
+    campaign_id = campaign.pk if campaign else None
     fill = readiness.fill_of(request.brand)
     rows = selectors.visible(
         request.user, request.brand, kind=asked["kind"], is_active=not asked["retired"], words=asked["q"]
@@ -45,12 +45,14 @@ def index(request: BrandRequest) -> HttpResponseBase:
     is_product = asked["kind"] == SubjectKind.PRODUCT
     counts = {}
     if is_product and not asked["retired"]:
-        counts = readiness.counts(request.brand, asked["kind"], specs=specs, fill=fill)
+        counts = readiness.counts(request.brand, asked["kind"], campaign_id=campaign_id, fill=fill)
         if asked["ready"]:
-            ids = readiness.ids(request.brand, asked["kind"], asked["ready"], specs=specs, fill=fill)
+            ids = readiness.ids(request.brand, asked["kind"], asked["ready"], campaign_id=campaign_id, fill=fill)
             rows = rows.filter(pk__in=ids)
     page = selectors.page(rows, after=request.GET.get("after", ""), before=request.GET.get("before", ""))
     needed = ("cutout",) if is_product else ()
+    shown = [subject.pk for subject in page.subjects]
+    specs = readiness.specs_of(campaign_id) if campaign_id else readiness.specs_by_subject(shown)
     ready = readiness.of(page.subjects, specs=specs, images_needed=needed, fill=fill)
     context = {
         **asked,
@@ -79,7 +81,7 @@ def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
         sha256__in=[photo.sha256 for photo in shown if photo.sha256]
     )
     twins = twins.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).filter(subject__brand=request.brand)
-    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.specs_of(request.brand, campaign.pk)]
+    specs = [spec for campaign in subject.campaigns.all() for spec in readiness.specs_of(campaign.pk)]
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
     fill = readiness.fill_of(request.brand)
     ready = readiness.of([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]

@@ -28,7 +28,7 @@ class Side:
 
     @property
     def percent(self) -> float | None:
-        return 100.0 * self.funnel.assets["approved"] / self.funnel.decided if self.funnel.decided else None
+        return 100.0 * self.funnel.approved / self.funnel.decided if self.funnel.decided else None
 
 
 @dataclass(frozen=True)

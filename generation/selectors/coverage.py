@@ -75,6 +75,11 @@ class Summary:
         return {state: count for state, count in totals.items() if count}
 
     @property
+    def approved(self) -> int:
+        """Cells of which the image is approved, whether it is at a destination yet or not: what can be downloaded."""
+        return sum(count for state, count in self.states.items() if state in DONE)
+
+    @property
     def shares(self) -> tuple[float, float]:
         """Percent of the cells that are approved or live, and of those that are made or judged."""
         cells = max(1, self.subjects * len(self.specs))

@@ -62,7 +62,19 @@ class Funnel:
 
     @property
     def decided(self) -> int:
-        return self.assets[AssetState.APPROVED] + self.assets[AssetState.REJECTED] + self.assets[AssetState.REVISING]
+        """Images that a person has decided about; one that went stale or was revoked since was approved."""
+        negative = (AssetState.REJECTED, AssetState.REVISING, AssetState.REVOKED)
+        return self.approved + sum(self.assets[state] for state in negative)
+
+    @property
+    def approved(self) -> int:
+        """Images that were approved, also those that went stale since."""
+        return self.assets[AssetState.APPROVED] + self.assets[AssetState.STALE]
+
+    @property
+    def to_review(self) -> int:
+        """Images that wait for a decision: new ones and those that went stale."""
+        return self.assets[AssetState.IN_REVIEW] + self.assets[AssetState.STALE]
 
 
 @dataclass(frozen=True)

@@ -126,7 +126,7 @@ def unready(ids: Collection[int], order: StandingOrder, images: Collection[str])
     brand = order.campaign.brand
     judged = readiness.of(
         ids,
-        specs=readiness.specs_of(brand, order.campaign_id),
+        specs=readiness.specs_of(order.campaign_id),
         images_needed=images,
         fill=readiness.fill_of(brand),
     )
@@ -160,9 +160,10 @@ def shown(
     """Everything about one order. reasons: subject id -> why nothing of it can be made yet."""
     since: datetime = clock.now() - timedelta(days=RECENT_DAYS)
     runs = Run.objects.visible_to(user).filter(standing_order=order, created_at__gte=since).order_by("-pk")
+    waits = Q(cells__asset__state__in=(AssetState.IN_REVIEW, AssetState.STALE))
     recent = list(
         runs.annotate(
-            in_review=Count("cells__asset", filter=Q(cells__asset__state=AssetState.IN_REVIEW), distinct=True),
+            in_review=Count("cells__asset", filter=waits, distinct=True),
             approved_count=Count("cells__asset", filter=Q(cells__asset__state=AssetState.APPROVED), distinct=True),
         )[:30]
     )

@@ -103,7 +103,7 @@ SELECT
     (SELECT percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM e.decided_at - r.released_at))
      FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
      JOIN generation_cell c ON c.id = a.cell_id JOIN generation_run r ON r.id = c.run_id
-     WHERE c.run_id = ANY(%(runs)s) AND e.verdict = 'approved' AND a.state = 'approved')
+     WHERE c.run_id = ANY(%(runs)s) AND e.verdict = 'approved' AND a.state IN ('approved', 'stale'))
 """
 
 _PEOPLE = """

@@ -12,6 +12,8 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
 from campaigns.access import Action, can
@@ -22,9 +24,11 @@ from generation.models import Asset, Run
 from generation.selectors import cautions
 from review.choices import Observed
 from review.models import Delivery
-from review.selectors import queues
+from review.selectors import queues, room
 
 THUMBS = 4
+#: Asset states with an open review task.
+WAITING = (AssetState.IN_REVIEW, AssetState.STALE)
 MOST = 5
 
 
@@ -84,14 +88,29 @@ def _shown(request: BrandRequest, **which: Any) -> list[tuple[int, str]]:
 def _to_review(request: BrandRequest) -> list[Errand]:
     mine = next((one for one in queues.waiting(user=request.user) if one.brand_id == request.brand.pk), None)
     if mine is None or not mine.waiting:
-        return []
+        return _with_reviewers(request)
     overdue = f", {mine.overdue} overdue" if mine.overdue else ""
     sentence = f"{mine.waiting} {'picture waits' if mine.waiting == 1 else 'pictures wait'} for your verdict{overdue}."
     verb = "Go on reviewing" if mine.held else "Start reviewing"
-    shown = _shown(request, state=AssetState.IN_REVIEW)
+    shown = _shown(request, state__in=WAITING, is_sandbox=False)
     return [
         Errand(sentence, reverse("room", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue))
     ]
+
+
+def _with_reviewers(request: BrandRequest) -> list[Errand]:
+    """Images that wait for other people: somebody who may not decide about them still sees that they wait."""
+    tasks = room.waiting(user=request.user, brand_id=request.brand.pk)
+    count = tasks.count()
+    if not count:
+        return []
+    sentence = ngettext(
+        "%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count
+    )
+    oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
+    shown = _shown(request, state__in=WAITING, is_sandbox=False)
+    href = reverse("review", args=[request.brand.slug])
+    return [Errand(sentence % {"count": f"{count:,}"}, href, _("See them"), oldest, shown)]
 
 
 def _runs(request: BrandRequest) -> list[Errand]:

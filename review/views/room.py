@@ -28,7 +28,8 @@ HAND = 20  # tasks claimed at a time
 @brand_page()
 def door(request: BrandRequest) -> HttpResponse:
     """How much waits, for whom, since when; one button."""
-    waiting = room.waiting(user=request.user, brand_id=request.brand.pk)
+    every = room.waiting(user=request.user, brand_id=request.brand.pk)
+    waiting = every.exclude(slots__decision__decided_by=request.user)
     now = timezone.now()
     mine = waiting.filter(claimed_by=request.user, claimed_until__gt=now)
     others = waiting.filter(claimed_until__gt=now).exclude(claimed_by=request.user)
@@ -41,6 +42,7 @@ def door(request: BrandRequest) -> HttpResponse:
             "count": waiting.count() - others.count(),
             "held_by_me": mine.count(),
             "held_by_others": others.count(),
+            "left_to_others": every.count() - waiting.count(),
             "overdue": waiting.filter(due_at__lt=now).count(),
             "first": [(task, versions.get(task.asset_id, [])) for task in first],
             "lately": room.mine_lately(user=request.user, brand_id=request.brand.pk, count=12)[::-1],

@@ -137,7 +137,9 @@ export function showDone() {
   const decided = desk.cards.filter((card) => card.verdict && card.verdict !== "skipped" && card.verdict !== "failed").length;
   $("done-words").textContent = decided
     ? `You decided ${decided} ${decided === 1 ? "picture" : "pictures"} in this sitting.`
-    : "Nothing waits for you at the moment.";
+    : desk.waiting > 0
+      ? `${desk.waiting} ${desk.waiting === 1 ? "image waits" : "images wait"}, but none that you can take now: others hold them, or you skipped them.`
+      : "Nothing waits for you at the moment.";
 }
 
 export function go(id) {
