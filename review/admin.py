@@ -37,9 +37,7 @@ class ChecklistForm(ServiceForm):
         "A change is published as the next version; open tasks keep theirs.",
     )
 
-    look_again = forms.ChoiceField(
-        required=False, widget=forms.RadioSelect, label="For which images a change counts", initial="no"
-    )
+    look_again = forms.ChoiceField(required=False, label="For which images a change counts", initial="no")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

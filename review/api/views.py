@@ -32,7 +32,7 @@ from review import pins
 from review.api import serializers
 from review.choices import Verdict
 from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
-from review.selectors import changes, file_links, room
+from review.selectors import changes, file_links, room, staleness
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
 SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
@@ -58,14 +58,23 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         return rows.select_related("asset__subject", "claimed_by", "checklist_version")
 
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """The task with its checklist, and each candidate with the `seen` token that a decision must send back."""
+        """The task with its checklist, and each candidate with the `seen` token that a decision must send back.
+
+        `changed`: in sentences, what the image was made from that has changed since.
+        """
         task = self.get_object()
+        changed = staleness.of(task.asset)
         candidates = [
             {"version": version.pk, "candidate": version.candidate, "seen": pins.pinned(version, task).token}
             for version in room.versions_of([task]).get(task.asset_id, [])
         ]
         return Response(
-            {**self.get_serializer(task).data, "checklist": task.checklist_version.items, "candidates": candidates}
+            {
+                **self.get_serializer(task).data,
+                "checklist": task.checklist_version.items,
+                "candidates": candidates,
+                "changed": list(changed.sentences) if changed else [],
+            }
         )
 
     @extend_schema(parameters=[BRAND], request=None, responses=serializers.TaskSerializer(many=True))
