@@ -80,7 +80,8 @@ class ChecklistAdmin(ByService):
         return type(form.__name__, (form,), {"by": operator(request)})
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return checklists.create(by=operator(request), **form.cleaned_data).checklist_id
+        given = {name: form.cleaned_data[name] for name in self.add_fields}
+        return checklists.create(by=operator(request), **given).checklist_id
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         if "items" in form.changed_data:
