@@ -48,7 +48,7 @@ def pin(apps, schema_editor):
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0023_brand_stale_use"),
+        ("campaigns", "0024_brand_stale_use"),
         ("generation", "0021_found_rates"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]

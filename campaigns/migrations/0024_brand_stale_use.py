@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("campaigns", "0022_brand_time_zone")]
+    dependencies = [("campaigns", "0023_stored_response_rights")]
 
     operations = [
         migrations.AddField(
