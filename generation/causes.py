@@ -153,7 +153,7 @@ _ENDPOINT = re.compile(
     r"holds neither Stable Diffusion"
 )
 #: The same sentence about two pictures differs in names and numbers only.
-_VARYING = ((re.compile(r"“[^”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.compile(r"\b[0-9a-f]{12,}\b|\d+([.,]\d+)*"), "#"))
+_VARYING = ((re.compile(r"“[^“”]*”|\"[^\"]*\"|'[^']*'"), "…"), (re.compile(r"\b[0-9a-f]{12,}\b|\d+([.,]\d+)*"), "#"))
 
 
 def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> Cause:

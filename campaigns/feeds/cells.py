@@ -27,7 +27,10 @@ _FORMULA = re.compile(r"=(?![=\s]*$)|[+\-@]\s*(?:[A-Za-z_][\w.]*\s*\(|\w+\s*\|)"
 _SCIENTIFIC = re.compile(r"[+-]?(?:\d+[.,]\d+[eE][+-]?\d+|\d+[eE][+-]\d+)")
 _HEX = re.compile(r"#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})")
 _CURRENCIES = {"€": "EUR", "$": "USD", "£": "GBP", "¥": "JPY", "kr": "", "fr": "CHF", "fr.": "CHF", "zł": "PLN"}
-_AMOUNT = re.compile(r"(?P<before>[^\d\s.,+\-−]{0,4})\s*(?P<number>[+\-−]?[\d.,'’\s]*\d)\s*(?P<after>[^\d\s+\-−]{0,4})")
+_AMOUNT = re.compile(
+    r"(?P<before>[^\d\s.,+\-−]{0,4})\s*(?P<number>(?:[+\-−]\s*)?(?:[\d.,'’][\d.,'’\s]*)?\d)\s*"
+    r"(?P<after>[^\d\s+\-−]{0,4})"
+)
 _SPACED = re.compile(r"(?<=\d)[\s'’](?=\d{3}(?:\D|$))")
 _EITHER = re.compile(r"[1-9]\d{0,2}[.,]\d{3}")
 _NOTATIONS = [
@@ -38,7 +41,9 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _WEB = re.compile(r"https?://[^\s/]+", re.IGNORECASE)
 
 
-_TAG = re.compile(r"<[^>]*>")
+_TAG = re.compile(r"<[^<>]*>")
+# Python refuses to read a number of thousands of digits; no character has more than seven.
+_LONG_ENTITY = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}")
 _SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
 
 
@@ -194,7 +199,7 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
 def plain(markup: str) -> str:
     """The text of a description, without its HTML."""
     if "<" in markup or "&" in markup:
-        markup = html.unescape(_TAG.sub(" ", markup))
+        markup = html.unescape(_LONG_ENTITY.sub("\ufffd", _TAG.sub(" ", markup)))
     return _SPACES.sub(" ", markup).strip()
 
 

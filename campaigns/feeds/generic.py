@@ -15,7 +15,7 @@ from campaigns.feeds import cells, clean, columns, vocabulary
 from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalised, refused, register
 from campaigns.feeds.cells import Row
 
-_LAST_PART = re.compile(r"(?:\s+[-–/|]\s+|\s*[,(/|]\s*|\s+)(?P<end>[^\s,(/|]+(?: [^\s,(/|]+)?\)?)$")
+_LAST_PART = re.compile(r"(?:\s{1,9}[-–/|]\s{1,9}|\s{0,9}[,(/|]\s{0,9}|\s{1,9})(?P<end>[^\s,(/|]+(?: [^\s,(/|]+)?\)?)$")
 KINDS = ("product", "article", "concept")
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)

@@ -6,7 +6,7 @@ becomes a row of its own that names its item in a column `parent_sku`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -14,14 +14,22 @@ from campaigns.feeds import cells, vocabulary
 from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, normalised, refused
 
 Item = tuple[int, dict[str, str]]
+Texts = dict[str, list[str]]
+"""Heading -> the texts of its cell, put together at the end: a text that grows by each costs the square of the time."""
 Items = Callable[[], Iterator["Item | Issue"]]
 """Begins at the first item each time it is called; gives (number from 1, heading -> text) and what is wrong."""
 
 MAX_HEADINGS = 1000
 MAX_DEPTH = 12
+MAX_VALUES = 20_000
+"""Values within one item, empty lists and objects among them: a product has some hundreds."""
 VARIANTS = ("variants", "children")
 PARENT = "parent_sku"
 _SEPARATOR = "\n"
+
+
+class TooMuch(ValueError):
+    """An item is nested deeper, or holds more values, than a product does; the message says which."""
 
 
 def table(items: Items, *, place: str, what: str, limit: int | None = None) -> tuple[Header, Iterator[Record | Issue]]:
@@ -87,32 +95,51 @@ def _is_list_of_objects(value: Any) -> bool:
 
 
 def flat(value: Mapping[str, Any]) -> dict[str, str]:
-    """Heading -> text of one object. Raises RecursionError for one that is nested too deep."""
-    found: dict[str, str] = {}
-    for key, part in value.items():
-        _put(found, str(key), part, 0)
-    return found
+    """Heading -> text of one object. Raises TooMuch for one that is nested too deep or holds too many values."""
+    found: Texts = {}
+    _Walk().put_object(found, "", value, 0)
+    return joined(found)
 
 
-def _put(found: dict[str, str], heading: str, value: Any, depth: int) -> None:
-    if depth > MAX_DEPTH:
-        raise RecursionError
-    if isinstance(value, dict):
+class _Walk:
+    """Puts the values of one object under their headings, and counts them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def put_object(self, found: Texts, prefix: str, value: Mapping[str, Any], depth: int) -> None:
         for key, part in value.items():
-            _put(found, f"{heading}.{key}", part, depth + 1)
-    elif isinstance(value, list):
-        for part in value:
-            one: dict[str, str] = {}
-            _put(one, heading, part, depth + 1)
-            add(found, one.items())
-    else:
-        found[heading] = _text(value)
+            self.put(found, f"{prefix}{key}", part, depth)
+
+    def put(self, found: Texts, heading: str, value: Any, depth: int) -> None:
+        self.count += 1
+        if depth > MAX_DEPTH:
+            raise TooMuch(f"objects within objects more than {MAX_DEPTH} deep; expected less")
+        if self.count > MAX_VALUES:
+            raise TooMuch(f"more than {MAX_VALUES:,} values in one item; expected those of one product")
+        if isinstance(value, dict):
+            self.put_object(found, f"{heading}.", value, depth + 1)
+        elif isinstance(value, list):
+            for part in value:
+                inner: Texts = {}
+                self.put(inner, heading, part, depth + 1)
+                for name, text in joined(inner).items():
+                    add(found, name, text)
+        else:
+            found[heading] = [_text(value)]
 
 
-def add(found: dict[str, str], more: Iterable[tuple[str, str]]) -> None:
-    """Put texts under their headings, below what is there already."""
-    for heading, text in more:
-        found[heading] = f"{found[heading]}{_SEPARATOR}{text}" if found.get(heading) else text
+def add(found: Texts, heading: str, text: str) -> None:
+    """Put a text under its heading, below those that are there already."""
+    texts = found.setdefault(heading, [])
+    if texts == [""]:
+        texts.clear()
+    texts.append(text)
+
+
+def joined(found: Texts) -> dict[str, str]:
+    """Heading -> the text of the cell: one line per text."""
+    return {heading: texts[0] if len(texts) == 1 else _SEPARATOR.join(texts) for heading, texts in found.items()}
 
 
 def _text(value: Any) -> str:

@@ -63,9 +63,8 @@ def _item(number: int, value: Any, cell: str) -> Iterator[Item | Issue]:
         return
     try:
         yield from items.expanded(number, value)
-    except RecursionError:
-        message = f"{cell}: objects within objects more than {items.MAX_DEPTH} deep; expected less."
-        yield Issue(number, cell, "", "", "item_unusable", message)
+    except items.TooMuch as error:
+        yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
 
 
 def _kind(value: Any) -> str:
@@ -171,9 +170,9 @@ class _Array:
             if not self._more():
                 raise self._broken("the file ends here, before its end; it is cut off")
 
-    def _more(self) -> bool:
+    def _more(self, size: int = _CHUNK) -> bool:
         try:
-            piece = self._text.read(_CHUNK)
+            piece = self._text.read(size)
         except UnicodeDecodeError as error:
             raise self._broken(error.reason) from None
         self._is_end = not piece
@@ -181,7 +180,9 @@ class _Array:
         return bool(piece)
 
     def _drop(self) -> None:
-        """Forget what was read, and keep count of lines."""
+        """Forget what was read, and keep count of lines; a few short values at once, as the rest is copied."""
+        if self._at < _CHUNK:
+            return
         gone = self._buffer[: self._at]
         if newlines := gone.count("\n"):
             self._line += newlines
@@ -192,22 +193,30 @@ class _Array:
 
     def _value(self) -> Any:
         self._peek()
+        # Twice as much each time, because each time the value is decoded from its beginning.
+        size = _CHUNK
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos + _NEAR >= len(self._buffer)
-                if is_cut and len(self._buffer) - self._at < MAX_ITEM and self._more():
+                if is_cut and self._reads_on(size):
+                    size *= 2
                     continue
                 self._at = max(error.pos, self._at)
                 raise self._broken(error.msg) from None
             except RecursionError:
                 raise self._broken("nested too deep") from None
             # A number that ends where the buffer does may go on.
-            if end == len(self._buffer) and self._more():
+            if end == len(self._buffer) and self._reads_on(size):
+                size *= 2
                 continue
             self._at = end
             return value
+
+    def _reads_on(self, size: int) -> bool:
+        """Read more of a value that may be cut off; False at the end of the text, and for what is no product."""
+        return len(self._buffer) - self._at < MAX_ITEM and self._more(size)
 
     def _broken(self, reason: str) -> FeedRefused:
         before = self._buffer[: self._at]

@@ -21,7 +21,7 @@ HEADING = "What is wrong"
 LOOK_AHEAD = 10_000
 """Rows that a layout may read before it says what is wrong with the first of them: one product's, and more."""
 _RUNS = frozenset("=+-@\t\r")  # a spreadsheet runs a cell that begins so
-_HARMLESS = re.compile(r"[+-]?[\d.,\s]*\d[\d.,\s]*")
+_AMOUNT = re.compile(r"[+-]?[\d.,\s]+")
 
 
 @dataclass(frozen=True)
@@ -111,4 +111,9 @@ def as_workbook(stream: IO[bytes], header: Header, found: Iterable[Returned], *,
 def safe(cell: str) -> str:
     """The text with an apostrophe before what a spreadsheet would run; numbers are left as they are."""
     plain = visible(cell)
-    return f"'{plain}" if plain[:1] in _RUNS and not _HARMLESS.fullmatch(plain) else plain
+    return f"'{plain}" if plain[:1] in _RUNS and not _is_amount(plain) else plain
+
+
+def _is_amount(cell: str) -> bool:
+    """Return True for digits with signs, points and spaces, which no spreadsheet runs."""
+    return _AMOUNT.fullmatch(cell) is not None and any(map(str.isdecimal, cell))

@@ -35,7 +35,9 @@ _MAGIC = {
 _WEB_PAGE = re.compile(
     r"<(?:!doctype html|html|head|body|table|div|p|h1)\b|<\?xml[^>]*>\s*<!doctype html", re.IGNORECASE
 )
-_DRAWING = re.compile(r"(?:<\?xml[^>]*>\s*|<!--.*?-->\s*|<!doctype svg[^>]*>\s*)*<svg\b", re.IGNORECASE | re.DOTALL)
+_DRAWING = re.compile(r"<svg\b", re.IGNORECASE)
+# What may stand before the first element of an SVG file: how each part begins and how it ends.
+_BEFORE_A_DRAWING = (("<!--", "-->"), ("<?xml", ">"), ("<!doctype svg", ">"))
 _ELEMENT = re.compile(r"<(?:\?xml|!--|!doctype|[a-z_][\w:.-]*[\s/>])", re.IGNORECASE)
 _CONTAINERS = ("products", "items", "data", "entries", "rows", "results", "feed", "articles", "concepts")
 _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
@@ -77,7 +79,7 @@ def form(stream: IO[bytes]) -> str:
             f"this; {EXPECTED}. Open the address in a browser and see what it shows.",
             value=_printable(beginning.encode("ascii", "replace")),
         )
-    if _DRAWING.match(beginning):
+    if _is_drawing(beginning):
         raise refused("unreadable", f"This is an SVG drawing, not a table; {EXPECTED}.", value="<svg")
     if _ELEMENT.match(beginning):
         return "xml"
@@ -86,6 +88,23 @@ def form(stream: IO[bytes]) -> str:
     if _is_binary(head):
         raise refused("unreadable", f"This is not text; {EXPECTED}.", value=_printable(head))
     return "csv"
+
+
+def _is_drawing(beginning: str) -> bool:
+    """Return True for SVG, which may begin with a declaration, comments and a document type.
+
+    Each character is looked at a bounded number of times: one expression for all of this would backtrack.
+    """
+    at = 0
+    while not _DRAWING.match(beginning, at):
+        part = next((part for part in _BEFORE_A_DRAWING if beginning[at : at + 16].lower().startswith(part[0])), None)
+        end = beginning.find(part[1], at + len(part[0])) if part else -1
+        if part is None or end < 0:
+            return False
+        at = end + len(part[1])
+        while beginning[at : at + 1].isspace():
+            at += 1
+    return True
 
 
 def _is_locked(stream: IO[bytes]) -> bool:

@@ -27,7 +27,7 @@ ATTRIBUTES = {
     "gtin_upc_ean_or_isbn": "gtin",
 }
 STATES = {"1": "published", "0": "private", "-1": "draft"}
-_IMAGES = re.compile(r"\s*,\s+|,(?=https?://)|[|\n\r]+")
+_IMAGES = re.compile(r",\s+|,(?=https?://)|[|\n\r]+")
 _VALUES = re.compile(r"(?<!\\),\s*")
 _FIELD = re.compile(r"attribute_(\d+)_(name|value_s)")
 

@@ -17,6 +17,8 @@ from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 22
 MAX_DEPTH = 40
+MAX_NAME = 200
+"""Characters of an element's name; every path is put together from some of them."""
 _CHUNK = 1 << 16
 _LOOK_BYTES = 1 << 20
 """How much is read to find out which element is repeated."""
@@ -65,6 +67,11 @@ class _Parser:
             raise refused(
                 "unreadable", f"The XML has elements more than {MAX_DEPTH} deep; expected a list of products.",
                 row=self.expat.CurrentLineNumber,
+            )  # fmt: skip
+        if len(name) > MAX_NAME:
+            raise refused(
+                "unreadable", f"The XML has an element whose name is longer than {MAX_NAME} characters; expected less.",
+                row=self.expat.CurrentLineNumber, value=name[:60],
             )  # fmt: skip
         self.path.append(_local(name))
 
@@ -136,8 +143,8 @@ class _Items(_Parser):
         self._wanted = path.split("/")
         self._depth = len(self._wanted)
         self._number = self._size = 0
-        self._item: dict[str, str] | None = None
-        self._plain: dict[str, str] = {}
+        self._item: items.Texts | None = None
+        self._plain: items.Texts = {}
         self._texts: list[list[str]] = []
         self._done: list[Item] = []
         self.expat.CharacterDataHandler = self._text
@@ -189,10 +196,10 @@ class _Items(_Parser):
                 self._put(heading, text, is_prefixed=":" in name)
             if not heading:
                 # <title> beside <g:title>: the one of the product feed's own namespace counts.
-                self._done.append((self._number, self._plain | self._item or {"": ""}))
+                self._done.append((self._number, items.joined(self._plain | self._item) or {"": ""}))
                 self._item = None
         super()._end(name)
 
     def _put(self, heading: str, text: str, *, is_prefixed: bool) -> None:
         assert self._item is not None
-        items.add(self._item if is_prefixed else self._plain, [(heading, text)])
+        items.add(self._item if is_prefixed else self._plain, heading, text)

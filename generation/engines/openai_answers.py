@@ -24,7 +24,7 @@ EMPTY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "b
 UNANSWERED: Final = frozenset({502, 504, 520, 524})
 _KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
-_SPAN = re.compile(r"([\d.]+)(ms|d|h|m|s)")
+_SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 

@@ -292,8 +292,8 @@ def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
     if len(named) != 1:
         raise ValueError('The endpoint needs one of "version", "model" or "deployment", or "cog" with a "base_url".')
     name, value = named.popitem()
-    pattern, shown = (_VERSION, "a version's hash") if name == "version" else (_OWNER_NAME, "owner/name")
-    if not pattern.fullmatch(value):
+    if not (_VERSION if name == "version" else _OWNER_NAME).fullmatch(value):
+        shown = "a version's hash" if name == "version" else "owner/name"
         raise ValueError(f'"{name}" is {value!r}; expected {shown}.')
     if name == "version":
         return "predictions", {"version": value.rpartition(":")[2]}

@@ -31,7 +31,7 @@ _PASSING = re.compile(
     re.I,
 )
 _RESETS = re.compile(r"resets? in ~?\s*(\d+(?:\.\d+)?)\s*(ms|s|m)?", re.I)
-_STEPS = re.compile(r"\d+%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
+_STEPS = re.compile(r"\d%\|[^|\n\r]*\|\s*(\d+)/(\d+)")
 
 
 def standing(
