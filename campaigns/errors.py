@@ -82,3 +82,11 @@ class Unavailable(DomainError):
     status = 503
     title = "Not available at the moment"
     retry_after_seconds = 10
+
+
+class Busy(DomainError):
+    """The server has as much of this work as it can do at once; the same request succeeds a little later."""
+
+    status = 503
+    title = "Busy"
+    retry_after_seconds = 5

@@ -16,7 +16,7 @@ from PIL import Image
 from campaigns.choices import PhotoStatus, Role
 from campaigns.errors import Invalid, NotAllowed, NotFound
 from campaigns.models import Cutout, Event, ReferencePhoto
-from campaigns.photos import cutout
+from campaigns.photos import reading
 from campaigns.services import archives, files, photos
 from generation.services import sweeper
 from tests import factories, scenes
@@ -100,8 +100,8 @@ def test_two_products_with_one_photo_share_file_and_cut_out(brand, manager, tmp_
         pending(brand, "later.jpg"),
     ]
     computed = []
-    real = cutout.cut_out
-    monkeypatch.setattr(cutout, "cut_out", lambda pixels: computed.append(1) or real(pixels))
+    real = reading.cut_out
+    monkeypatch.setattr(reading, "cut_out", lambda data, **how: computed.append(1) or real(data, **how))
     (tmp_path / "same.jpg").write_bytes(jpeg())
     (tmp_path / "copy.jpg").write_bytes(jpeg())
     archives.attach_folder(brand=brand, folder=tmp_path, by=manager)

@@ -24,7 +24,8 @@ from PIL import (
     WebPImagePlugin,
 )
 
-from campaigns.photos import colour_profiles, metadata
+from campaigns.photos import colour_profiles, costs, metadata
+from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooLarge, TooSmall, Truncated
 
 MAX_BYTES: Final = 48 * 1024 * 1024
 MAX_PIXELS: Final = 64_000_000
@@ -59,30 +60,6 @@ _DECODER_ERRORS: Final = (
 )
 
 
-class Refused(ValueError):
-    """This file cannot become a reference photo; the message says why and what to do."""
-
-
-class NotAnImage(Refused):
-    """The bytes are no picture, or of a kind that is not accepted."""
-
-
-class Truncated(Refused):
-    """The file ends early or is damaged."""
-
-
-class TooLarge(Refused):
-    """More bytes or pixels than are accepted."""
-
-
-class TooSmall(Refused):
-    """So few pixels that nothing can be made of it."""
-
-
-class Animated(Refused):
-    """Several frames; a photo has one."""
-
-
 @dataclass(frozen=True)
 class Photo:
     """A photo fit for use.
@@ -112,9 +89,10 @@ class Photo:
 def admit(data: bytes) -> Photo:
     """Decide about one file. Raises a subclass of Refused."""
     if len(data) > MAX_BYTES:
-        raise TooLarge(f"The file has {len(data) / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted.")
+        raise TooLarge(too_many_bytes(len(data)))
     image = _opened(data)
     _check_header(image)
+    costs.check(image, data)
     _verify(data)
     notes: list[str] = []
     source_type, credentials = metadata.source_type(image), metadata.has_credentials(data)
@@ -143,6 +121,10 @@ def admit(data: bytes) -> Photo:
         has_credentials=credentials,
         is_reencoded=is_reencoded,
     )
+
+
+def too_many_bytes(size: int) -> str:
+    return f"The file has {size / 2**20:.0f} MB; at most {MAX_BYTES // 2**20} MB are accepted."
 
 
 def decode(data: bytes) -> NDArray[np.uint8]:

@@ -22,7 +22,7 @@ from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
 from campaigns.errors import Invalid
 from campaigns.models import Brand, ReferencePhoto, Subject, User
-from campaigns.photos import intake, names
+from campaigns.photos import intake, names, reading
 from campaigns.selectors import photos as selectors
 from campaigns.selectors.photos import Wanted
 from campaigns.services import photo_files
@@ -233,22 +233,23 @@ def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[
 
 
 def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
-    """What became of each file, in order. A few at a time on threads: at most WORKERS photos are in memory."""
+    """What became of each file, in order. A few at a time on threads: at most WORKERS files are in memory."""
     jobs: dict[str, Future[Taken]] = {}  # equal files are cut out once
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):
             group = offered[start : start + WORKERS]
             photos = list(pool.map(_admitted, group))
             for photo in photos:
-                if isinstance(photo, intake.Photo) and (digest := photo_files.sha256_of(photo)) not in jobs:
-                    jobs[digest] = pool.submit(photo_files.take, photo, photo_files.known_cut(brand, photo))
+                if isinstance(photo, reading.Admitted) and (digest := photo_files.sha256_of(photo)) not in jobs:
+                    known = photo_files.known_cut(brand, photo)
+                    jobs[digest] = pool.submit(photo_files.take, photo, known, is_patient=True)
             for photo in photos:
                 yield photo if isinstance(photo, Refusal) else jobs[photo_files.sha256_of(photo)].result()
 
 
-def _admitted(file: _File) -> intake.Photo | Refusal:
+def _admitted(file: _File) -> reading.Admitted | Refusal:
     try:
-        return intake.admit(file.read())
+        return reading.admit(file.read(), is_patient=True)
     except (intake.Refused, OSError, zipfile.BadZipFile, RuntimeError) as error:
         return Refusal(file.name, str(error) or "The file could not be read.")
     except Exception:  # of the decoders: one file of a stranger must not cost all others of the archive

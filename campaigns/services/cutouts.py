@@ -12,7 +12,7 @@ from campaigns.access import Action, require
 from campaigns.choices import CutoutMethod
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
 from campaigns.models import Brand, Cutout, ReferencePhoto, User
-from campaigns.photos import cutout, intake, masks
+from campaigns.photos import cutout, intake, reading
 from campaigns.selectors import photos as selectors
 from campaigns.services import files
 
@@ -109,7 +109,7 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
     if not photo.storage_key:
         raise Invalid("This photo has no file yet; add it first.")
     made = _masked(photo, mask)
-    stored = files.put(cutout.to_png(made.rgba), suffix="png")
+    stored = files.put(made.png, suffix="png")
     with transaction.atomic():
         ReferencePhoto.objects.select_for_update().get(pk=photo_id)
         before = _accepted([photo_id]).get(photo_id)
@@ -134,10 +134,9 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
     return row, step
 
 
-def _masked(photo: ReferencePhoto, mask: bytes) -> cutout.CutOut:
+def _masked(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
     try:
-        alpha = masks.read(mask, width=photo.width, height=photo.height)
-        return masks.apply(intake.decode(files.read(photo.storage_key)), alpha)
+        return reading.painted(files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("mask", str(error))]) from error
     except cutout.NoProduct as error:

@@ -10,18 +10,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
-import structlog
 from django.db.models import Max
 
 from campaigns import events
 from campaigns.choices import PhotoStatus
 from campaigns.models import Brand, Cutout, ReferencePhoto, User
-from campaigns.photos import cutout, intake
+from campaigns.photos import cutout, reading
 from campaigns.selectors import photos as selectors
 from campaigns.services import files
-
-log = structlog.get_logger(__name__)
-
 
 @dataclass(frozen=True)
 class Refusal:
@@ -54,35 +50,31 @@ class Taken:
     cut: Cut | None
 
 
-def take(photo: intake.Photo, known: Cut | None = None) -> Taken:
+def take(photo: reading.Admitted, known: Cut | None = None, *, is_patient: bool = False) -> Taken:
     """Store an admitted photo and its cut-out; `known` spares cutting out a file of which there is one already."""
     stored = files.put(photo.data, suffix=photo.suffix)
     notes = list(photo.notes)
     cut = known
     if cut is None:
         try:
-            made = cutout.cut_out(photo.pixels)
-            encoded = cutout.to_png(made.rgba)
+            made = reading.cut_out(photo.data, is_patient=is_patient)
         except cutout.NoProduct as error:
             notes.append(str(error))
-        except Exception:  # of the libraries: the photo itself is good, and the others of its batch wait
-            log.exception("cutout.failed")
-            notes.append("The product could not be cut out of this photo. Mark it by hand, or add another photo.")
         else:
-            png = files.put(encoded, suffix="png")
+            png = files.put(made.png, suffix="png")
             cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box), made.note)
     if cut is not None and cut.note:
         notes.append(cut.note)
     return Taken(stored, photo.width, photo.height, tuple(notes), cut)
 
 
-def known_cut(brand: Brand, photo: intake.Photo) -> Cut | None:
+def known_cut(brand: Brand, photo: reading.Admitted) -> Cut | None:
     """The cut-out that this brand already has of the same file."""
     row = selectors.cutout_of_same_file(brand=brand, sha256=sha256_of(photo))
     return Cut(row.storage_key, row.sha256, row.method, row.confidence, row.box, row.note) if row else None
 
 
-def sha256_of(photo: intake.Photo) -> str:
+def sha256_of(photo: reading.Admitted) -> str:
     return hashlib.sha256(photo.data).hexdigest()
 
 

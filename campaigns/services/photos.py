@@ -15,7 +15,7 @@ from campaigns.access import Action, require
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.errors import Invalid, NotFound, Problem
 from campaigns.models import ReferencePhoto, Subject, User
-from campaigns.photos import intake
+from campaigns.photos import intake, reading
 from campaigns.selectors import photos as selectors
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal
@@ -40,7 +40,7 @@ def attach(
     require(by, Action.EDIT_PHOTO, subject.brand)
     _check_role(role)
     try:
-        photo = intake.admit(data)
+        photo = reading.admit(data)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("file", str(error), file_name[:300])]) from error
     taken = photo_files.take(photo, photo_files.known_cut(subject.brand, photo))
@@ -67,11 +67,11 @@ def attach_fetched(*, photo_id: int, data: bytes, label: str) -> ReferencePhoto:
         return found
     brand = found.subject.brand
     try:
-        photo = intake.admit(data)
+        photo = reading.admit(data, is_patient=True)
     except intake.Refused as error:
         outcome: photo_files.Taken | Refusal = Refusal(found.shown_source[:300], str(error))
     else:
-        outcome = photo_files.take(photo, photo_files.known_cut(brand, photo))
+        outcome = photo_files.take(photo, photo_files.known_cut(brand, photo), is_patient=True)
     with transaction.atomic():
         row = ReferencePhoto.objects.select_for_update().get(pk=photo_id)
         if row.status not in WAITING:

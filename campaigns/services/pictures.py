@@ -13,7 +13,7 @@ from campaigns.access import Action, require
 from campaigns.choices import PictureUse
 from campaigns.errors import Invalid, NotFound, Problem
 from campaigns.models import BriefPicture, GuidePicture, GuideVersion, User
-from campaigns.photos import intake
+from campaigns.photos import intake, reading
 from campaigns.services import campaigns, files, guides
 
 MOST = 24
@@ -110,7 +110,7 @@ def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
     admitted, problems = [], []
     for name, data in given:
         try:
-            admitted.append(intake.admit(data))
+            admitted.append(reading.admit(data))
         except intake.Refused as error:
             problems.append(Problem("file", f"{name}: {error}", name[:100]))
     if problems:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import io
-
 from django.core.cache import cache
-from PIL import Image
 
 from campaigns.errors import Invalid
-from campaigns.photos import colour_profiles
+from campaigns.photos import intake, reading
 from campaigns.services import files
 
 EDGES = (96, 192, 384, 768)
-_QUALITY = 82
 
 
 def small(key: str, edge: int) -> str:
@@ -31,18 +27,8 @@ def small(key: str, edge: int) -> str:
 
 
 def _make(key: str, edge: int) -> str:
-    with files.open(key) as file:
-        try:
-            data = file.read()
-            image: Image.Image = Image.open(io.BytesIO(data))
-            image.draft("RGB", (edge * 2, edge * 2))  # JPEG only: decode no more than is needed
-            if max(image.size) <= edge:
-                return key
-            image.load()
-            image = colour_profiles.to_srgb(image, data).image
-        except OSError as error:
-            raise Invalid(f"The stored file {key} is not a readable picture.") from error
-    image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
-    return files.put(buffer.getvalue(), suffix="webp", durable=False).key
+    try:
+        copy = reading.small_copy(files.read(key), edge)
+    except intake.Refused as error:
+        raise Invalid(f"The stored file {key} is not a readable picture.") from error
+    return files.put(copy, suffix="webp", durable=False).key if copy else key

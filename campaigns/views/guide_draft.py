@@ -18,7 +18,7 @@ from campaigns.choices import Light, PictureUse
 from campaigns.errors import Invalid, NotFound, Problem
 from campaigns.models import GuidePicture, GuideVersion
 from campaigns.pages import BrandRequest, brand_page
-from campaigns.photos import colours, intake, palettes
+from campaigns.photos import colours, intake, palettes, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.selectors.guides import ShownLimit
@@ -222,7 +222,7 @@ def find_colours(request: BrandRequest) -> HttpResponseBase:
     try:
         if file is None:
             raise Invalid("Choose a picture first.")
-        found = palettes.of_picture(intake.admit(file.read()).pixels)
+        found = reading.palette(file.read())
         if not found:
             raise Invalid("Everything in this picture is transparent; it has no colours.")
     except (Invalid, intake.Refused) as refusal:

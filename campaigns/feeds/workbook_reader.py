@@ -1,0 +1,211 @@
+"""Reads the first visible sheet of an XLSX workbook, after making sure that opening it is harmless.
+
+Runs in a parsing child (campaigns/parsing), because the XLSX reader is native code that reads the sheet into memory as
+a full rectangle. What the workbook unpacks to and its farthest cell are measured first, from the packed bytes
+themselves and not from what they declare: whoever sent it learns the reason, and not only that memory ran out.
+"""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import io
+import re
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+import python_calamine
+
+from campaigns.feeds.base import FeedRefused, refused
+from campaigns.parsing.messages import Message
+
+ROWS_AT_ONCE = 200
+# Every repetition has a bound: a sheet may consist of beginnings that lead nowhere. A row's place has no letters.
+_PLACE = re.compile(rb"""\br\s{0,9}=\s{0,9}["']([A-Za-z]{0,4})([0-9]{1,19})["']""")
+_CHUNK = 1 << 20
+_BOMB = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV."
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What a workbook may be: bytes that it unpacks to, how many times its packed size (counted from so many bytes on),
+    its parts, and the cells of the rectangle up to the farthest."""
+
+    unpacked_bytes: int
+    ratio: int
+    ratio_counts_from_bytes: int
+    members: int
+    cells: int
+
+
+def read(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
+    """The task: {"sheet": name}, then lists of rows; or {"refused": sentence}.
+
+    Text cells are strings, numbers ["n", text], dates ["d", text].
+    """
+    data = parts.pop()
+    try:
+        guard(data, Measures(**arguments))
+        sheet = first_sheet(data)
+    except FeedRefused as refusal:
+        yield Message({"refused": str(refusal)})
+        return
+    except python_calamine.PasswordError:
+        yield Message({"refused": _unreadable("it is protected by a password; save it without one")})
+        return
+    except (python_calamine.CalamineError, OSError, ValueError, LookupError) as error:
+        yield Message({"refused": _unreadable(str(error)[:200] or type(error).__name__)})
+        return
+    yield Message({"sheet": sheet.name})
+    offset = [""] * (sheet.start[1] if sheet.start else 0)
+    rows = []
+    for cells in sheet.iter_rows():
+        rows.append(offset + [plain(cell) for cell in cells])
+        if len(rows) == ROWS_AT_ONCE:
+            yield Message(rows)
+            rows = []
+    yield Message(rows)
+
+
+def _unreadable(reason: str) -> str:
+    return f"The workbook cannot be read: {reason}. Save it again, or as CSV."
+
+
+def guard(data: bytes, most: Measures) -> None:
+    """Refuse archives that are no workbook, unpack to too much, or hold a cell far out."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            members = archive.infolist()
+            names = {member.filename for member in members}
+            if "xl/workbook.xml" not in names:
+                raise _not_a_workbook(names)
+            if len(members) > most.members:
+                raise refused("unreadable", f"The workbook has {len(members):,} parts; {_BOMB}")
+            _refuse_declared(members, most)
+            _refuse_actual(archive, members, most)
+    except (zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+        raise refused("unreadable", f"The file is a damaged or protected workbook ({error}); {_BOMB}") from None
+    except zlib.error as error:
+        raise refused("unreadable", f"The file is a damaged workbook ({error}); {_BOMB}") from None
+
+
+def _not_a_workbook(names: set[str]) -> FeedRefused:
+    if "mimetype" in names and "content.xml" in names:
+        what = "an OpenDocument file"
+    elif "xl/workbook.bin" in names:
+        what = "a binary workbook (.xlsb)"
+    elif any(name.startswith("word/") for name in names):
+        what = "a Word document"
+    else:
+        what = "a ZIP archive"
+    return refused("unreadable", f"This is {what}, not an XLSX workbook; save the table as XLSX or CSV.")
+
+
+def _refuse_declared(members: list[zipfile.ZipInfo], most: Measures) -> None:
+    total = sum(member.file_size for member in members)
+    if total > most.unpacked_bytes:
+        raise _bomb(total, most)
+    for member in members:
+        _refuse_ratio(member, member.file_size, most)
+
+
+def _bomb(total: int, most: Measures) -> FeedRefused:
+    return refused(
+        "unreadable",
+        f"The workbook unpacks to {total / 1e6:,.0f} MB or more; expected at most {most.unpacked_bytes / 1e6:,.0f} MB. "
+        "Save large feeds as CSV.",
+    )
+
+
+def _refuse_ratio(member: zipfile.ZipInfo, size: int, most: Measures) -> None:
+    if size > most.ratio_counts_from_bytes and size > most.ratio * max(1, member.compress_size):
+        raise refused(
+            "unreadable",
+            f"The workbook's part {member.filename[:80]} unpacks to {size // max(1, member.compress_size):,} times "
+            f"its size, as only a zip bomb does; {_BOMB}",
+        )
+
+
+def _refuse_actual(archive: zipfile.ZipFile, members: list[zipfile.ZipInfo], most: Measures) -> None:
+    """Unpack every part once, counting: a declared size may be a lie."""
+    total = 0
+    for member in members:
+        if member.is_dir():
+            continue
+        # zipfile stops at the declared size; the reader behind us might not.
+        honest = copy.copy(member)
+        honest.file_size = most.unpacked_bytes + 2 * _CHUNK
+        farthest = _Farthest(most.cells) if member.filename.startswith("xl/worksheets/") else None
+        size = 0
+        with archive.open(honest) as part:
+            while chunk := part.read(_CHUNK):
+                size += len(chunk)
+                if total + size > most.unpacked_bytes:
+                    raise _bomb(total + size, most)
+                _refuse_ratio(member, size, most)
+                if farthest:
+                    farthest.look(chunk)
+        total += size
+
+
+class _Farthest:
+    """Follows the outermost row and column that a sheet's XML names, over chunk borders."""
+
+    def __init__(self, most_cells: int) -> None:
+        self.most_cells = most_cells
+        self.rest = b""
+        self.row = self.column = 0
+
+    def look(self, chunk: bytes) -> None:
+        piece = self.rest + chunk
+        self.rest = piece[-64:]
+        places = [match.groups() for match in _PLACE.finditer(piece)]
+        for letters in {letters.upper() for letters, _ in places}:
+            index = 0
+            for character in letters:
+                index = index * 26 + character - 64
+            self.column = max(self.column, index)
+        # Rows come in order, but nothing forces a hostile file to.
+        self.row = max(self.row, max((int(number) for _, number in places), default=0))
+        if self.row * self.column > self.most_cells:
+            raise refused(
+                "unreadable",
+                f"The sheet reaches to row {self.row:,} and column {self.column:,}, which are more than "
+                f"{self.most_cells:,} cells; expected no cells far out. Delete what is beyond the table, or save it as "
+                "CSV.",
+            )
+
+
+def first_sheet(data: bytes) -> python_calamine.CalamineSheet:
+    """The first visible worksheet; LookupError if there is none."""
+    workbook = python_calamine.CalamineWorkbook.from_filelike(io.BytesIO(data))
+    for meta in workbook.sheets_metadata:
+        is_worksheet = meta.typ == python_calamine.SheetTypeEnum.WorkSheet
+        if is_worksheet and meta.visible == python_calamine.SheetVisibleEnum.Visible:
+            return workbook.get_sheet_by_name(meta.name)
+    raise LookupError("it has no visible sheet")
+
+
+def plain(value: Any) -> str | list[str]:
+    """One cell. Whole numbers below 10¹⁵ have no point; larger ones show that a spreadsheet has rounded them."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return ["n", number(value)]
+    if isinstance(value, datetime.datetime):
+        return ["d", value.date().isoformat() if value.time() == datetime.time() else value.isoformat(" ")]
+    if isinstance(value, (datetime.date, datetime.time)):
+        return ["d", value.isoformat()]
+    return str(value)
+
+
+def number(value: int | float) -> str:
+    if value != value or abs(value) >= 1e15:
+        return f"{Decimal(repr(value)).normalize():E}"
+    return str(int(value)) if value == int(value) else format(Decimal(repr(value)), "f")

@@ -1,0 +1,232 @@
+"""Starts parsing children, gives them work, and kills one that exceeds its limits. A few at once per process.
+
+Children are kept for a while, because starting one takes as long as decoding a photo. A request that a child did not
+survive is never repeated.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from campaigns.errors import Busy
+from campaigns.parsing import messages
+from campaigns.parsing.messages import Message
+
+AT_ONCE = max(2, min(4, os.cpu_count() or 1))
+"""Children that work at the same time for one process, and so images that are decoded at once."""
+MOST_WAITING = 2 * AT_ONCE
+"""Callers that may wait for a free child; more are sent away, so that the threads of a web server stay free."""
+WAIT_SECONDS = 20.0
+KEPT_SECONDS = 20.0
+"""How long an idle child is kept."""
+MOST_REQUESTS = 200
+"""Requests after which a child is replaced, so that nothing that leaks adds up."""
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take. seconds: on the clock, from one answer to the next; processor time is counted apart,
+    so that a busy machine kills nothing."""
+
+    memory_bytes: int
+    cpu_seconds: int
+    seconds: float
+
+
+class Exceeded(Exception):
+    """The child was killed, or crashed: the file takes more memory or time than it may."""
+
+
+class Broken(Exception):
+    """The task failed in a way that nobody foresaw; the message is for the log."""
+
+
+def ask(
+    task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits,
+    is_patient: bool = False,
+) -> Message:  # fmt: skip
+    """The only answer of a task, "module:function". Raises Exceeded and Broken.
+
+    Raises Busy when too many wait already. `is_patient`: the caller waits as long as it takes, as a worker may.
+    """
+    with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
+        found = list(answers)  # up to the end, so that the child can be used again
+    if len(found) != 1:
+        raise Broken(f"{task} gave {len(found)} answers")
+    return found[0]
+
+
+def stream(
+    task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
+) -> Iterator[Message]:
+    """The answers of a task, as they come; the child works for the caller until they are read, or closed.
+
+    Raises Exceeded, Broken, and Busy when other streams last too long. They take no places from `ask`.
+    """
+    return _streamed.answers(task, arguments, parts, limits)
+
+
+class _Child:
+    """One process. It serves one caller at a time."""
+
+    def __init__(self) -> None:
+        # Nothing of our own environment: the addresses and passwords of the database are in it.
+        environment = {
+            "PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT),
+            # Threads of the native libraries would count as memory, and as time.
+            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "campaigns.parsing.child"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        self.used_at = time.monotonic()
+        self.requests = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        is_young = time.monotonic() - self.used_at < KEPT_SECONDS
+        return is_young and self.requests < MOST_REQUESTS and self._process.poll() is None
+
+    def answers(
+        self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits
+    ) -> Iterator[Message]:
+        assert self._process.stdin and self._process.stdout
+        self.requests += 1
+        request = {
+            "task": task, "arguments": dict(arguments),
+            "memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds,
+        }  # fmt: skip
+        with self._killed_after(limits.seconds), contextlib.suppress(BrokenPipeError):
+            messages.write(self._process.stdin, request, parts)
+        while True:
+            with self._killed_after(limits.seconds):
+                answer = messages.read(self._process.stdout)
+            if answer is None:
+                raise Exceeded("it takes too much memory or time")
+            if isinstance(answer.value, dict) and "end" in answer.value:
+                self.used_at = time.monotonic()
+                return
+            if isinstance(answer.value, dict) and "broken" in answer.value:
+                raise Broken(answer.value["broken"])
+            yield answer
+
+    @contextlib.contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe:
+                    pipe.close()
+        self._process.wait()
+
+
+class _Pool:
+    """The children of this process, and the places in which they may work."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._waiting = 0
+
+    def answers(
+        self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits, *,
+        is_patient: bool = False,
+    ) -> Iterator[Message]:  # fmt: skip
+        """The answers of a free child. One that is not read to the end, or fails, is killed."""
+        with self._place(is_patient=is_patient):
+            child = self._take()
+            is_done = False
+            try:
+                yield from child.answers(task, arguments, parts, limits)
+                is_done = True
+            finally:
+                if is_done:
+                    self._give_back(child)
+                else:
+                    child.end()
+
+    @contextlib.contextmanager
+    def _place(self, *, is_patient: bool) -> Iterator[None]:
+        """One of the places. Raises Busy when too many wait for one, or for too long."""
+        if not self._places.acquire(blocking=False):
+            self._wait(is_patient=is_patient)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _wait(self, *, is_patient: bool) -> None:
+        if is_patient:
+            self._places.acquire()
+            return
+        with self._lock:
+            if self._waiting >= MOST_WAITING:
+                raise Busy("Too many files are being opened just now. Try again in a few seconds.")
+            self._waiting += 1
+        try:
+            if not self._places.acquire(timeout=WAIT_SECONDS):
+                raise Busy("Other files take long to open just now. Try again in a minute.")
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _take(self) -> _Child:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            fresh = [child for child in idle if child.is_fresh]
+            old = [child for child in idle if child not in fresh]
+            child = fresh.pop() if fresh else None
+            self._idle = fresh
+        for one in old:
+            one.end()
+        return child or _Child()
+
+    def _give_back(self, child: _Child) -> None:
+        with self._lock:
+            self._idle.append(child)
+
+    def end_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.end()
+
+
+_asked, _streamed = _Pool(), _Pool()
+
+
+def _start_anew() -> None:
+    """In a forked process: the children are those of the parent, which goes on talking to them."""
+    global _asked, _streamed
+    _asked, _streamed = _Pool(), _Pool()
+
+
+def _end_idle() -> None:
+    _asked.end_idle()
+    _streamed.end_idle()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+atexit.register(_end_idle)

@@ -1,0 +1,112 @@
+"""Photos of strangers, opened in a process with limits (campaigns/parsing) and never in this one.
+
+The same as `intake`, `cutout`, `masks` and `palettes`, but for files and not for pixels: pixels stay in that process.
+`tasks.py` is what runs there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+
+from campaigns import parsing
+from campaigns.photos import intake
+from campaigns.photos.cutout import NoProduct
+from campaigns.photos.palettes import Swatch
+from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooCostly, TooLarge, TooSmall, Truncated
+
+LIMITS = parsing.Limits(memory_bytes=1536 << 20, cpu_seconds=60, seconds=180)
+TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."
+_BROKEN = "The picture is damaged and cannot be opened; export it again."
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A photo fit for use, as `intake.Photo` without its pixels. data: the file to store, upright, without a GPS
+    position."""
+
+    data: bytes
+    suffix: str
+    width: int
+    height: int
+    notes: tuple[str, ...]
+    digital_source_type: str
+    has_credentials: bool
+    is_reencoded: bool
+
+
+@dataclass(frozen=True)
+class CutOutFile:
+    """A cut-out as a PNG file; the rest is as in `cutout.CutOut`."""
+
+    png: bytes
+    method: str
+    confidence: float
+    box: tuple[int, int, int, int]
+    note: str
+
+
+def admit(data: bytes, *, is_patient: bool = False) -> Admitted:
+    """Decide about one file. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
+    answer = _asked("admit", {}, [data], is_patient=is_patient)
+    found = dict(answer.value)
+    found["notes"] = tuple(found["notes"])
+    return Admitted(data=answer.parts[0] if answer.parts else data, **found)
+
+
+def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
+    """Cut the product out of an admitted photo. Raises NoProduct, also where that cannot be done for another reason:
+    the photo itself is good."""
+    try:
+        return _cut_out(_asked("cut_out", {}, [data], is_patient=is_patient))
+    except TooLarge:
+        reason = "The photo is too large for its product to be cut out; use a smaller one, or your own cut-out."
+    except Refused:
+        reason = "The product could not be cut out of this photo. Mark it by hand, or add another photo."
+    raise NoProduct(reason)
+
+
+def painted(photo: bytes, mask: bytes, *, width: int, height: int) -> CutOutFile:
+    """The admitted photo, of this size, with the alpha that a mask file means. Raises intake.Refused and NoProduct."""
+    return _cut_out(_asked("painted", {"width": width, "height": height}, [photo, mask]))
+
+
+def palette(data: bytes) -> list[Swatch]:
+    """The main colours of one file. Raises intake.Refused."""
+    return [Swatch(**one) for one in _asked("palette", {}, [data]).value]
+
+
+def small_copy(data: bytes, edge: int) -> bytes:
+    """A WebP whose long edge has at most so many pixels; b"" for a picture that is no larger. Raises intake.Refused."""
+    parts = _asked("small_copy", {"edge": edge}, [data]).parts
+    return parts[0] if parts else b""
+
+
+def _cut_out(answer: parsing.Message) -> CutOutFile:
+    found = answer.value
+    return CutOutFile(answer.parts[0], found["method"], found["confidence"], tuple(found["box"]), found["note"])
+
+
+def _asked(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_patient: bool = False) -> parsing.Message:
+    """The answer of a task, or the refusal that it names."""
+    if (largest := max(map(len, parts))) > intake.MAX_BYTES:  # it would only be refused there
+        raise TooLarge(intake.too_many_bytes(largest))
+    try:
+        answer = parsing.ask(f"campaigns.photos.tasks:{task}", arguments, parts, limits=LIMITS, is_patient=is_patient)
+    except parsing.Exceeded:
+        raise TooCostly(TOO_MUCH) from None
+    except parsing.Broken as error:
+        log.warning("photo.broken", task=task, error=str(error))
+        raise Truncated(_BROKEN) from error
+    if isinstance(answer.value, dict) and "refused" in answer.value:
+        raise _REFUSALS[answer.value["refused"]](answer.value["message"])
+    return answer
+
+
+_REFUSALS: dict[str, Callable[[str], Exception]] = {
+    kind.__name__: kind for kind in (NoProduct, Refused, NotAnImage, Truncated, TooLarge, TooCostly, TooSmall, Animated)
+}

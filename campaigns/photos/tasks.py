@@ -1,0 +1,86 @@
+"""What runs in a parsing child for `reading.py`: files in, files and plain data out."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from functools import wraps
+from typing import Any, Final
+
+from PIL import Image
+
+from campaigns.parsing.messages import Message
+from campaigns.photos import colour_profiles, cutout, intake, masks, palettes
+
+_QUALITY: Final = 82  # of small copies
+Task = Callable[[dict[str, Any], list[bytes]], Message]
+
+
+def _task(work: Task) -> Callable[[dict[str, Any], list[bytes]], Iterator[Message]]:
+    """The work's only message, or the name and sentence of its refusal."""
+
+    @wraps(work)
+    def run(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
+        try:
+            yield work(arguments, parts)
+        except (intake.Refused, cutout.NoProduct) as refusal:
+            yield Message({"refused": type(refusal).__name__, "message": str(refusal)})
+
+    return run
+
+
+@_task
+def admit(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+    photo = intake.admit(parts[0])
+    value = {
+        "suffix": photo.suffix,
+        "width": photo.width,
+        "height": photo.height,
+        "notes": photo.notes,
+        "digital_source_type": photo.digital_source_type,
+        "has_credentials": photo.has_credentials,
+        "is_reencoded": photo.is_reencoded,
+    }
+    return Message(value, [] if photo.data == parts[0] else [photo.data])
+
+
+@_task
+def cut_out(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+    return _file(cutout.cut_out(intake.decode(parts[0])))
+
+
+@_task
+def painted(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+    photo, mask = parts
+    alpha = masks.read(mask, **arguments)
+    return _file(masks.apply(intake.decode(photo), alpha))
+
+
+def _file(cut: cutout.CutOut) -> Message:
+    value = {"method": cut.method, "confidence": float(cut.confidence), "box": cut.box, "note": cut.note}
+    return Message(value, [cutout.to_png(cut.rgba)])
+
+
+@_task
+def palette(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+    found = palettes.of_picture(intake.admit(parts[0]).pixels)
+    return Message([asdict(one) | {"share": float(one.share)} for one in found])
+
+
+@_task
+def small_copy(arguments: dict[str, Any], parts: list[bytes]) -> Message:
+    edge = arguments["edge"]
+    try:
+        image: Image.Image = Image.open(io.BytesIO(parts[0]))
+        image.draft("RGB", (edge * 2, edge * 2))  # JPEG only: decode no more than is needed
+        if max(image.size) <= edge:
+            return Message(None)
+        image.load()
+        image = colour_profiles.to_srgb(image, parts[0]).image
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise intake.Truncated(f"The picture cannot be read ({error}).") from error
+    image.thumbnail((edge, edge), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    buffer = io.BytesIO()
+    image.save(buffer, "WEBP", quality=_QUALITY, method=2)
+    return Message(None, [buffer.getvalue()])
