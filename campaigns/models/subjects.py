@@ -86,6 +86,9 @@ class ReferencePhoto(models.Model):
     width = models.PositiveIntegerField(default=0)
     height = models.PositiveIntegerField(default=0)
     fetch_attempts = models.PositiveSmallIntegerField(default=0)
+    fetch_deaths = models.PositiveSmallIntegerField(
+        default=0, db_default=0, help_text="fetches whose end nobody wrote down; after three it is set aside"
+    )
     next_fetch_at = models.DateTimeField(null=True, blank=True, help_text="for addresses: not before")
     created_at = MomentField(auto_now_add=True)
 

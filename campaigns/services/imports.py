@@ -6,7 +6,7 @@ How a file is read lives in services/feed_reading.py; how its columns are rememb
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import IO, Any
@@ -18,7 +18,7 @@ from django.utils import timezone
 from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
+from campaigns.errors import Busy, Conflict, Invalid, NotFound, Problem
 from campaigns.feeds import FeedRefused, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.mapping import Peek
@@ -34,6 +34,10 @@ MAX_ATTEMPTS = 3
 KEPT_FOR = timedelta(days=30)
 _OPEN = (ImportStatus.CHECKED, ImportStatus.REFUSED)
 _GONE = "The file is no longer kept. Drop it again."
+_SET_ASIDE = (
+    f"Reading the file failed {MAX_ATTEMPTS} times, so it is set aside: it stopped the worker that read it, or was not "
+    "read to its end. Save it again, as CSV in UTF-8, and import that."
+)
 
 
 def import_feed(
@@ -61,8 +65,17 @@ def import_feed(
     offered.is_to_apply = not dry_run
     if not offered.storage_key:
         return feed_reading.refuse(offered, _too_large(offered.file_bytes))
-    with files.open(offered.storage_key) as stream:
-        return feed_reading.read(stream, offered)
+    if dry_run:
+        with files.open(offered.storage_key) as stream:
+            return feed_reading.read(stream, offered)
+    with ExitStack() as held:
+        # Its row comes first and is locked with it: when reading it ends this process, the next one counts that.
+        with transaction.atomic(durable=True):
+            offered.status = ImportStatus.WAITING
+            offered.save()
+            held.enter_context(_reading(offered.pk))
+        _read_waiting(offered.pk)
+    return FeedImport.objects.select_related("brand", "requested_by", "source").get(pk=offered.pk)
 
 
 def offer(
@@ -193,23 +206,32 @@ def take(import_id: int) -> bool:
     """Read (or take back) a waiting import unless somebody is at it just now; True if it was done.
 
     The lock dies with its reader, so that a killed worker's import is taken up again by the next, from the beginning:
-    nothing of it was written. One that killed several readers is refused.
+    nothing of it was written. One that killed several readers is set aside: refused, with words.
     """
     with _reading(import_id) as is_mine:
-        waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
-        if not is_mine or not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
-            return False
-        related = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by")
-        offered = related.get(pk=import_id)
-        if offered.undone_by is not None:
-            _undo_or_give_up(offered, offered.undone_by)
-        elif offered.attempts > MAX_ATTEMPTS:
-            feed_reading.refuse(offered, f"Reading the file failed {MAX_ATTEMPTS} times. Save it as CSV in UTF-8.")
-        elif not is_kept(offered):
-            feed_reading.refuse(offered, _GONE)
-        else:
+        return is_mine and _read_waiting(import_id)
+
+
+def _read_waiting(import_id: int) -> bool:
+    """Read (or take back) a waiting import that is the caller's; False if it waits no more."""
+    waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
+    if not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
+        return False
+    related = FeedImport.objects.select_related("brand", "requested_by", "source", "undone_by")
+    offered = related.get(pk=import_id)
+    if offered.undone_by is not None:
+        _undo_or_give_up(offered, offered.undone_by)
+    elif offered.attempts > MAX_ATTEMPTS:
+        feed_reading.refuse(offered, _SET_ASIDE)
+    elif not is_kept(offered):
+        feed_reading.refuse(offered, _GONE)
+    else:
+        try:
             with files.open(offered.storage_key) as stream:
                 feed_reading.read(stream, offered)
+        except Busy:
+            waiting.update(attempts=F("attempts") - 1)  # the file is not to blame
+            raise
     return True
 
 

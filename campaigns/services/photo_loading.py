@@ -1,7 +1,8 @@
 """Photos that a feed names by address get their files: a few at a time, tried again after a while, given up with words.
 
 Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. A photo being
-fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then.
+fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then. A photo whose fetch
+ended or outlasted its process three times is set aside, as a job is (generation/services/outcomes.py).
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from campaigns.services import outside, photo_files, photos
 
 LABEL = "photo loader"
 MAX_ATTEMPTS = 5
+MAX_DEATHS = 3
+"""Fetches of one photo that may end without a word: their process died, or they took longer than LEASE."""
 WAITS_SECONDS = (60, 600, 3600, 6 * 3600)
 """Before the second, third … attempt, a little more or less, unless the server names a time."""
 TIMEOUT_SECONDS = 45.0
@@ -46,7 +49,8 @@ _crew = Crew("photos", THREADS)
 
 # The first two conditions are those of the index photo_to_fetch.
 _CLAIM = """
-UPDATE campaigns_referencephoto SET fetch_attempts = fetch_attempts + 1, next_fetch_at = %(until)s
+UPDATE campaigns_referencephoto
+SET fetch_attempts = fetch_attempts + 1, fetch_deaths = fetch_deaths + 1, next_fetch_at = %(until)s
 WHERE id IN (
     SELECT id FROM campaigns_referencephoto
     WHERE status = 'pending' AND UPPER(source::text) LIKE UPPER('http%%')
@@ -54,17 +58,19 @@ WHERE id IN (
       AND LOWER(substring(source from '^[A-Za-z]+://([^/?#:]*)')) <> ALL(%(busy)s)
     ORDER BY next_fetch_at NULLS FIRST, id LIMIT 1 FOR UPDATE SKIP LOCKED
 )
-RETURNING id, source, fetch_attempts
+RETURNING id, source, fetch_attempts, fetch_deaths - 1
 """
 
 
 @dataclass(frozen=True)
 class Claimed:
-    """A photo that is this process's to fetch. attempt: the how-manieth, from 1."""
+    """A photo that is this process's to fetch. attempt: the how-manieth, from 1. deaths: earlier ones without an
+    end."""
 
     photo_id: int
     source: str
     attempt: int
+    deaths: int = 0
 
     @property
     def host(self) -> str:
@@ -121,6 +127,9 @@ def claim(*, busy: list[str] | None = None) -> Claimed | None:
 
 def load(claimed: Claimed) -> None:
     """Fetch one photo and attach it; put it off or refuse it when that fails. Not to be called in a transaction."""
+    if claimed.deaths >= MAX_DEATHS:
+        _set_aside(claimed)
+        return
     try:
         with fetching.fetch(
             claimed.source,
@@ -157,21 +166,42 @@ def _wait_for_storage(claimed: Claimed, error: StorageFailed) -> None:
 
 
 @transaction.atomic
+def _set_aside(claimed: Claimed) -> None:
+    """Refuse a photo that may be what stops its process; a person can have it fetched again."""
+    row = _still_claimed(claimed)
+    if row is not None:
+        message = (
+            f"Opening this photo stopped its process, or took too long, {claimed.deaths} times, so it is set aside. "
+            "Replace the file at its address and have it fetched again, or upload another."
+        )
+        _give_up(row, photo_files.Refusal(claimed.source[:300], message))
+
+
+def _still_claimed(claimed: Claimed) -> ReferencePhoto | None:
+    """The photo's row, locked; None if it got a file meanwhile, or somebody asked to begin anew."""
+    row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
+    return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
+
+
+def _give_up(row: ReferencePhoto, refusal: photo_files.Refusal) -> None:
+    photo_files.refuse([(row, refusal)])
+    photo_files.publish(row.subject.brand, [], [refusal], label=LABEL)
+
+
+@transaction.atomic
 def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
     """Another try later, or the end: refused, with the reason in the photo's notes."""
-    row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
-    if row.status != PhotoStatus.PENDING or row.fetch_attempts != claimed.attempt:
-        return  # it got a file meanwhile, or somebody asked to begin anew
+    row = _still_claimed(claimed)
+    if row is None:
+        return
     if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
         tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-        given_up = photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried)
-        photo_files.refuse([(row, given_up)])
-        photo_files.publish(row.subject.brand, [], [given_up], label=LABEL)
+            _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried))
         return
     wait = WAITS_SECONDS[min(claimed.attempt, len(WAITS_SECONDS)) - 1] * random.uniform(0.8, 1.2)
     row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
-    row.notes = [refusal.message]
-    row.save(update_fields=["next_fetch_at", "notes"])
+    row.notes, row.fetch_deaths = [refusal.message], claimed.deaths
+    row.save(update_fields=["next_fetch_at", "notes", "fetch_deaths"])
 
 
 @transaction.atomic
@@ -186,7 +216,7 @@ def try_again(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
     ).exclude(status=PhotoStatus.PENDING, fetch_attempts=0)
     if photo_id is not None:
         rows = rows.filter(pk=photo_id)
-    fresh = {"status": PhotoStatus.PENDING, "fetch_attempts": 0, "next_fetch_at": None, "notes": []}
+    fresh = {"status": PhotoStatus.PENDING, "fetch_attempts": 0, "fetch_deaths": 0, "next_fetch_at": None, "notes": []}
     ids = [row.pk for row in rows.select_for_update(of=("self",)).only("pk", "source") if _ADDRESS.match(row.source)]
     if not ids:
         raise Conflict("No photo of this brand waits to be fetched again.")
