@@ -84,7 +84,7 @@ class Unavailable(DomainError):
     retry_after_seconds = 10
 
 
-class Busy(DomainError):
+class Busy(Unavailable):
     """The server has as much of this work as it can do at once; the same request succeeds a little later."""
 
     status = 503

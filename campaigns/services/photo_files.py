@@ -19,6 +19,7 @@ from campaigns.photos import cutout, reading
 from campaigns.selectors import photos as selectors
 from campaigns.services import files
 
+
 @dataclass(frozen=True)
 class Refusal:
     """One file that could not be taken, and why."""

@@ -160,6 +160,7 @@ def _wait_for_storage(claimed: Claimed, error: StorageFailed) -> None:
         pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
     ).update(
         fetch_attempts=claimed.attempt - 1,
+        fetch_deaths=claimed.deaths,
         next_fetch_at=timezone.now() + timedelta(seconds=STORAGE_WAIT_SECONDS),
         notes=[error.message],
     )
