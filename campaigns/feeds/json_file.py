@@ -14,7 +14,7 @@ from campaigns.feeds import csv_file, items, sniffing
 from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, refused
 from campaigns.feeds.items import Item
 
-MAX_ITEM = 1 << 22
+MAX_ITEM = 1 << 20
 """Characters of one item: what is longer is no product, and must not fill the memory."""
 _CHUNK = 1 << 16
 _NEAR = 12
@@ -203,6 +203,8 @@ class _Array:
                 if is_cut and self._reads_on(size):
                     size *= 2
                     continue
+                if is_cut and len(self._buffer) - self._at >= MAX_ITEM:
+                    raise self._broken(f"one value of more than {MAX_ITEM:,} characters") from None
                 self._at = max(error.pos, self._at)
                 raise self._broken(error.msg) from None
             except RecursionError:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import IO, Any
 
+MAX_BYTES = 1 << 30
+"""Of all byte strings of one message: what says that it has more is not believed."""
 _CHUNK = 1 << 20
 
 
@@ -45,6 +47,8 @@ def read(stream: IO[bytes]) -> Message | None:
     if not line.endswith(b"\n"):
         return None
     head = json.loads(line)
+    if sum(head["sizes"]) > MAX_BYTES:
+        return None
     parts = []
     for size in head["sizes"]:
         part = stream.read(size)
