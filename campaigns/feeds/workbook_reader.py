@@ -61,8 +61,8 @@ def read(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
         yield Message({"refused": _unreadable(str(error)[:200] or type(error).__name__)})
         return
     yield Message({"sheet": sheet.name})
-    offset = [""] * (sheet.start[1] if sheet.start else 0)
-    rows = []
+    offset: list[str | list[str]] = [""] * (sheet.start[1] if sheet.start else 0)
+    rows: list[list[str | list[str]]] = []
     for cells in sheet.iter_rows():
         rows.append(offset + [plain(cell) for cell in cells])
         if len(rows) == ROWS_AT_ONCE:

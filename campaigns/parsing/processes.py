@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -153,7 +153,7 @@ class _Pool:
     def answers(
         self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits, *,
         is_patient: bool = False,
-    ) -> Iterator[Message]:  # fmt: skip
+    ) -> Generator[Message, None, None]:  # fmt: skip
         """The answers of a free child. One that is not read to the end, or fails, is killed."""
         with self._place(is_patient=is_patient):
             child = self._take()
