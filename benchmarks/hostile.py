@@ -1,6 +1,6 @@
 """What files that are meant to cost a lot do to a running installation: time, memory, and whether it goes on answering.
 
-    make bench NAME=hostile         the table, as in docs/threat-model.md
+    make bench NAME=hostile         prints a table
 
 Starts the web server, the workers and the clock as `make up` does, with a database and files of its own below var/.
 Each file of tests/hostile_files.py is sent over HTTP: feeds to the API, the file with mistakes is downloaded, photos go
