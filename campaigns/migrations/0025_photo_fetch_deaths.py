@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("campaigns", "0022_brand_time_zone"),
+        ("campaigns", "0024_brand_stale_use"),
     ]
 
     operations = [
