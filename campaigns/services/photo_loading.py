@@ -175,7 +175,7 @@ def _set_aside(claimed: Claimed) -> None:
             f"Opening this photo stopped its process, or took too long, {claimed.deaths} times, so it is set aside. "
             "Replace the file at its address and have it fetched again, or upload another."
         )
-        _give_up(row, photo_files.Refusal(claimed.source[:300], message))
+        _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], message))
 
 
 def _still_claimed(claimed: Claimed) -> ReferencePhoto | None:
@@ -197,7 +197,7 @@ def _put_off(claimed: Claimed, refusal: fetching.Refused) -> None:
         return
     if refusal.is_final or claimed.attempt >= MAX_ATTEMPTS:
         tried = "" if refusal.is_final else f" Tried {claimed.attempt} times."
-            _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried))
+        _give_up(row, photo_files.Refusal(fetching.shown(claimed.source)[:300], refusal.message + tried))
         return
     wait = WAITS_SECONDS[min(claimed.attempt, len(WAITS_SECONDS)) - 1] * random.uniform(0.8, 1.2)
     row.next_fetch_at = timezone.now() + timedelta(seconds=max(wait, refusal.retry_after_seconds or 0.0))
