@@ -15,6 +15,7 @@ from generation.engines.base import ErrorKind
 class Mend(StrEnum):
     """What a person can do about a cause. Each is one button on the run's page."""
 
+    PLAN_ANEW = "plan_anew"  # plan these jobs for what the engine is now
     AGAIN = "again"  # queue these jobs once more
     ONE_AGAIN = "one_again"  # queue one of them, and see
     CUTOUTS = "cutouts"  # the sheet of cut-outs of these products
@@ -130,6 +131,14 @@ _ALL = (
         Mend.AGAIN,
     ),
     Cause(
+        "changed",
+        "engine changed",
+        "warn",
+        "The engine was changed after these images were planned, so it would make other images than the plan says. "
+        "Plan them again with what it is now, or put back what it was and try them again. Nothing was paid for them.",
+        Mend.PLAN_ANEW,
+    ),
+    Cause(
         "rejected_before",
         "seen before",
         "undo",
@@ -160,6 +169,8 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
     """The cause of one job that stands still or ended badly."""
     if status == JobState.QUARANTINED:
         return CAUSES["quarantined"]
+    if hold_reason == HoldReason.CHANGED:
+        return CAUSES["changed"]
     if hold_reason == HoldReason.IN_DOUBT:
         return CAUSES["doubt"]
     if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:

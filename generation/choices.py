@@ -44,12 +44,13 @@ class JobState(TextChoices):
 
 
 class HoldReason(TextChoices):
-    """Why a job waits without being queued."""
+    """Why a job waits without being queued. changed: its engine is no longer what it was planned for."""
 
     NOT_RELEASED = "not_released"
     PAUSED = "paused"
     QUOTA = "quota"
     IN_DOUBT = "in_doubt"
+    CHANGED = "changed"
 
 
 class Breaker(TextChoices):

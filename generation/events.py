@@ -70,6 +70,24 @@ class RunRerouted(Happening):
 
 
 @declare
+class RunEngineChanged(Happening):
+    """Jobs of a run are held because the endpoint is no longer what they were planned for. payload: {"jobs",
+    "endpoint", "planned", "now"}, the last two in words."""
+
+    type = "generation.run.engine_changed"
+    object_type = "run"
+
+
+@declare
+class RunPlannedAnew(Happening):
+    """A person had such jobs planned anew, for what their endpoints are now. payload: {"jobs", "left", "reserved",
+    "now"}; left: how many cannot be made so and stay held."""
+
+    type = "generation.run.planned_anew"
+    object_type = "run"
+
+
+@declare
 class DoubtTakenBack(Happening):
     """A person found that a run's orders in doubt were not charged. payload: {"amount"}, freed again."""
 

@@ -122,6 +122,12 @@ def _scale_by(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tu
     return ([cv2.resize(one, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC) for one in given["image"]],), None
 
 
+def _flat(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    colour = [int(given["color"]) >> shift & 255 for shift in (16, 8, 0)]
+    shape = (int(given["height"]), int(given["width"]), 3)
+    return ([np.full(shape, colour, dtype=np.uint8)] * int(given["batch_size"]),), None
+
+
 def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
     stream, carried = io.BytesIO(), PngInfo()
     if graph is not None:
@@ -185,6 +191,16 @@ def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict
                 (Latent(int(given["width"]), int(given["height"]), int(given["batch_size"])),),
                 None,
             ),
+        ),
+        "EmptyImage": Node(
+            ("IMAGE",),
+            {
+                "width": _number("INT", 512, 1, 16384),
+                "height": _number("INT", 512, 1, 16384),
+                "batch_size": _number("INT", 1, 1, 4096),
+                "color": _number("INT", 0, 0, 0xFFFFFF),
+            },
+            _flat,
         ),
         "KSampler": Node(
             ("LATENT",),

@@ -24,7 +24,7 @@ from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import explaining
 from generation.selectors import runs as run_rows
-from generation.services import doubts, planning, retries, routing, runs, schedules
+from generation.services import doubts, engine_changes, planning, retries, routing, runs, schedules
 
 
 class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
@@ -143,6 +143,14 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         retries.retry_failed(run_id=run.pk, by=caller(request))
         run.refresh_from_db()
         return Response(self._shown(run))
+
+    @extend_schema(request=None)
+    @action(detail=True, methods=["post"], url_path="plan-anew")
+    def plan_anew(self, request: Request, pk: str) -> Response:
+        """Plan the images that are held because their engine was changed, for what it is now."""
+        run = self.get_object()
+        engine_changes.plan_anew(run_id=run.pk, by=caller(request))
+        return Response(self._shown(self.get_object()))
 
     @extend_schema(request=None)
     @action(detail=True, methods=["post"], url_path="not-charged")

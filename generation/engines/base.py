@@ -45,6 +45,7 @@ class ErrorKind(StrEnum):
     INPUT = "input"  # to a person
     QUOTA = "quota"  # account empty or credentials refused: hold the endpoint, tell the operator
     STORAGE = "storage"  # made, and the disk or bucket refuses it: the run pauses until somebody has made room
+    CHANGED = "changed"  # the engine is not what the job was planned for: held until it is planned anew
     CANCELLED = "cancelled"
 
 
@@ -117,11 +118,12 @@ class Task:
 class Result:
     """One finished image, or why there is none (`error` set, `pixels` None).
 
-    seconds: wall time of this image's share of the batch. facts: device, batch size, steps, scheduler: whatever
-    making it again needs. usage: what a remote service counted for this image, by unit ("images", "seconds",
-    "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices make money of it. outputs: of a
-    remote result, where its pixels are, for `fetch`. arriving: of a local result that was yielded while its pixels are
-    still on their way from the card; `arrived` waits for them.
+    model, revision: what really made it, as `Engine.model_identity` writes them; "" where the engine knows no more than
+    it said there when the task was handed over. seconds: wall time of this image's share of the batch. facts: device,
+    batch size, steps, scheduler: whatever making it again needs. usage: what a remote service counted for this image,
+    by unit ("images", "seconds", "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices
+    make money of it. outputs: of a remote result, where its pixels are, for `fetch`. arriving: of a local result that
+    was yielded while its pixels are still on their way from the card; `arrived` waits for them.
     """
 
     task_id: int
@@ -260,7 +262,11 @@ class Engine(Protocol):
         """Specs with equal keys may share one `generate` call (same size, steps, scheduler, LoRAs)."""
 
     def model_identity(self) -> tuple[str, str]:
-        """(model, revision) as far as known without loading it: part of the fingerprint."""
+        """(model, revision) as it is now, as far as known without loading it: part of the fingerprint.
+
+        revision: the model's version, and behind a "+" a digest of the endpoint's settings that decide pixels. It is
+        asked for before every batch and order, so what is kept of it has to notice when files were changed.
+        """
 
     def quote(self, spec: Spec) -> Quote: ...
 

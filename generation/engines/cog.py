@@ -82,7 +82,8 @@ class Cog:
         return hashlib.sha256(json.dumps(["cog", self.config["base_url"]]).encode()).hexdigest()[:16]
 
     def model_identity(self) -> tuple[str, str]:
-        return (str(self.config.get("model") or "cog"), str(self.config.get("version") or ""))
+        version = str(self.config.get("version") or "")
+        return (str(self.config.get("model") or "cog"), version + self.inputs.suffix())
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -132,6 +133,8 @@ class Cog:
         if standing.error is not None:
             raise standing.error
         model, revision = self.model_identity()
+        if standing.revision and standing.revision != revision.partition("+")[0]:  # another container than was set up
+            revision = standing.revision + self.inputs.suffix()
         facts = {**standing.facts, **self.inputs.asked(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
         named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)

@@ -347,7 +347,8 @@ class ComfyUI:
             return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
         picture, made = found
         seconds = answers.seconds(job)
-        facts = {"server": server.name, "prompt_id": prompt_id, "models": self.workflow.models}
+        models = answers.models_in(job, self.workflow)
+        facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
         if made > 1:
             facts["left_out"] = f"{made - 1} further pictures of the workflow's batch"
         return replace(

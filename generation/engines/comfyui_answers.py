@@ -6,6 +6,7 @@ entries are brought into the form of /api/jobs first.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -13,7 +14,7 @@ from typing import Any, Final
 import httpx
 
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.comfyui_graph import FOLDER, Graph, NotAWorkflow, Workflow, is_link, parse, title
+from generation.engines.comfyui_graph import FOLDER, Graph, NotAWorkflow, Workflow, is_link, models_of, parse, title
 from generation.engines.service import refusal
 
 #: Refusals that say what this one server lacks; another server of the endpoint may have it.
@@ -24,6 +25,9 @@ PASSING: Final = (
     "connect", "timeout", "timedout", "httperror", "oserror", "ioerror", "brokenpipe", "acceleratorerror",
     "cudaerror", "deferredcudacallerror", "clientoserror", "serverdisconnected", "temporarily",
 )  # fmt: skip
+_RESULT: Final = re.compile(r"\d+-[0-9a-f]{8}_\d")
+"""How the files of the node begin whose image counts: the order's stem, then a number. Those of other nodes have the
+node's id behind the stem (comfyui_graph.Workflow.filled)."""
 PASSING_WORDS: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
 FINAL_WORDS: Final = ("filenotfounderror", "isadirectoryerror", "permissionerror")
 
@@ -211,12 +215,14 @@ def as_job(prompt_id: str, entry: Mapping[str, Any]) -> dict[str, Any]:
 def picture(job: Mapping[str, Any], workflow: Workflow) -> tuple[Picture, int] | None:
     """(the picture that was asked for, how many the job made); None if there is none.
 
-    Of several the first one of the marked node: a batch in the workflow makes more than was ordered.
+    Of several the first one of the marked node: a batch in the workflow makes more than was ordered. Its files bear the
+    order's name; the node's id counts only where they do not, because the workflow may be another one by now.
     """
     found = job.get("outputs")
     outputs: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     there = [(str(node_id), one) for node_id, node in outputs.items() for one in _images(node)]
-    ours = [one for node_id, one in there if node_id == workflow.saves_at]
+    ours = [one for _, one in there if one.subfolder.split("/")[0] == FOLDER and _RESULT.match(one.filename)]
+    ours = ours or [one for node_id, one in there if node_id == workflow.saves_at]
     # Nodes inside of subgraphs save under ids of their own, but below our folder.
     ours = ours or [one for _, one in there if one.folder == "output" and one.subfolder.split("/")[0] == FOLDER]
     return (ours[0], len(ours)) if ours else None
@@ -242,6 +248,14 @@ def graph_of(job: Mapping[str, Any]) -> Graph:
     kept = job.get("workflow")
     found = kept.get("prompt") if isinstance(kept, Mapping) else None
     return dict(found) if isinstance(found, Mapping) else {}
+
+
+def models_in(job: Mapping[str, Any], workflow: Workflow) -> dict[str, str]:
+    """The model files of the graph that was run; the workflow's where the server does not tell."""
+    try:
+        return models_of(graph_of(job)) or workflow.models
+    except (AttributeError, KeyError, TypeError):  # a server of another make keeps it in another form
+        return workflow.models
 
 
 def seed_of(job: Mapping[str, Any], workflow: Workflow) -> int | None:

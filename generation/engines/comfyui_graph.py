@@ -34,6 +34,7 @@ LOADED_FROM: Final = (
 )  # fmt: skip
 """Inputs by which nodes that load images say which one, the most usual first."""
 FOLDERS: Final = (" [input]", " [output]", " [temp]")
+MAX_SEED: Final = 2**63 - 1
 MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
 
 EXPORT: Final = (
@@ -213,6 +214,16 @@ def _is_image_file(value: str) -> bool:
     return "\n" not in text and text.partition("?")[0].lower().endswith(IMAGE_FILES)
 
 
+def models_of(graph: Mapping[str, Any]) -> dict[str, str]:
+    """The model files that a graph names: {"4 ckpt_name": "sd_xl_base_1.0.safetensors"}."""
+    return {
+        f"{node_id} {name}": value
+        for node_id, node in graph.items()
+        for name, value in node["inputs"].items()
+        if isinstance(value, str) and value.lower().endswith(MODEL_FILES)
+    }
+
+
 def saving_nodes(graph: Graph) -> list[str]:
     """Nodes that write files under a prefix; only these can be told from what an earlier, equal order left behind."""
     return [node_id for node_id, node in graph.items() if PREFIX in node["inputs"]]
@@ -272,26 +283,24 @@ class Workflow:
 
     @property
     def models(self) -> dict[str, str]:
-        """The model files that the workflow names: {"4 ckpt_name": "sd_xl_base_1.0.safetensors"}."""
-        return {
-            f"{node_id} {name}": value
-            for node_id, node in self.graph.items()
-            for name, value in node["inputs"].items()
-            if isinstance(value, str) and value.lower().endswith(MODEL_FILES)
-        }
+        """The model files that the workflow names."""
+        return models_of(self.graph)
 
     def title(self, node_id: str) -> str:
         return title(self.graph, node_id)
 
     def digest(self) -> str:
-        """sha256, hex, of what decides the pixels: nodes, values and marks, without titles."""
+        """sha256, hex, of what decides the pixels: nodes, values and marks, without titles; behind a "+" the greatest
+        seed, where seeds of jobs have to be folded into its range."""
         nodes = {
             node_id: {"class_type": node["class_type"], "inputs": node["inputs"]}
             for node_id, node in self.graph.items()
         }
         marks = {mark.name: [list(place) for place in mark.places] for mark in self.marks.values()}
         plain = json.dumps([nodes, marks, self.saves_at], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-        return hashlib.sha256(plain.encode()).hexdigest()
+        most = self.ranges.get("seed", Range()).maximum
+        folded = f"+{int(most)}" if most is not None and most < MAX_SEED else ""
+        return hashlib.sha256(plain.encode()).hexdigest() + folded
 
     def standard(self, name: str) -> Any:
         """What the workflow itself has at a mark; None where it is connected to another node."""

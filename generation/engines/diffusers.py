@@ -45,10 +45,13 @@ from generation.engines.families import FAMILIES, Family
 from generation.engines.pipelines import Loaded
 from generation.engines.residents import reserve_bytes, residents, weights_bytes
 from generation.engines.sources import Source
-from generation.engines.weights import digest, family_of
+from generation.engines.weights import Signature, digest, family_of, signature
 
 MOST_SIDE = 2048
 WARM_UP_STEPS = 2
+DECISIVE = ("dtype", "safety_checker", "fp8")
+"""Settings that decide pixels beside the files, the tier and what a job says."""
+CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tried again with what is there then."
 
 
 class Diffusers:
@@ -83,6 +86,8 @@ class Diffusers:
         self._loaded: Loaded | None = None
         self._embeddings = EmbeddingCache()
         self._family: Family | None = None
+        self._seen: Signature = ()
+        self._loaded_from: Signature = ()
         self._identity: tuple[str, str] | None = None
 
     # -- what planning asks ----------------------------------------------------------------------------------------
@@ -128,11 +133,42 @@ class Diffusers:
             return FAMILIES["sd"]
 
     def model_identity(self) -> tuple[str, str]:
-        """(file or folder name, digest of it and of what is laid beside it)."""
+        """(file or folder name, digest of it and of what is laid beside it), computed anew when files were changed."""
+        self._look()
         if self._identity is None:
-            beside = self.equipment.digest() + self.acceleration.digest()
+            beside = self.equipment.digest() + self.acceleration.digest() + self._settings_digest()
             self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
         return self._identity
+
+    def _look(self) -> Signature:
+        """What the model's files are now. What was read of others is forgotten. Asked before every batch, and not for
+        every spec: it looks at each file."""
+        paths = [self.path, *self.equipment.paths().values()]
+        if self.acceleration.draft.lora:
+            paths.append(Path(self.acceleration.draft.lora))
+        if self._completion is not None:
+            paths.append(self._completion)
+        seen = signature(paths)
+        if seen != self._seen:
+            self._seen, self._family, self._identity = seen, None, None
+        return seen
+
+    @property
+    def _completion(self) -> Path | None:
+        """The folder with what a single file lacks."""
+        folder = str(self.config.get("model_config") or "")
+        return Path(folder) if folder and not self.path.is_dir() else None
+
+    def _settings_digest(self) -> str:
+        """Hex, of what else decides pixels; "" of an endpoint that sets none of it."""
+        chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
+        folder = self._completion
+        completed = digest(folder) if folder is not None and folder.exists() else ""
+        return (
+            hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
+            if (chosen or completed)
+            else ""
+        )
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -223,6 +259,8 @@ class Diffusers:
         seconds = (time.perf_counter() - started) / len(part)
         cancelled = context.cancelled()
         model, revision = self.model_identity()
+        if self._seen != self._loaded_from:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
         cost = float(self.config.get("cost_per_image", 0.0))
         for place, task in enumerate(part):
             if task.id not in cancelled:
@@ -243,7 +281,12 @@ class Diffusers:
             pipelines.free_memory(device)
 
     def _load(self) -> Loaded:
-        """The pipeline, loaded on first use. Raises EngineError of kind INPUT when the files are not a known model."""
+        """The pipeline, loaded on first use and when its files were changed. Raises EngineError: INPUT when the files
+        are not a known model, TRANSIENT when they are being written."""
+        seen = self._look()
+        if self._loaded is not None and seen != self._loaded_from:
+            self.unload()
+            self._embeddings = EmbeddingCache()
         if self._loaded is None:
             device, dtype = pipelines.place(self.config)
             residents.admit(
@@ -259,6 +302,10 @@ class Diffusers:
             except BaseException:
                 residents.gone(self)
                 raise
+            self._loaded_from = seen
+            if self._look() != seen:
+                self.unload()
+                raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
         residents.used(self)
         return self._loaded
 

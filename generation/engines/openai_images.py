@@ -15,6 +15,7 @@ import hashlib
 import json
 import time
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final
@@ -126,6 +127,8 @@ class OpenAIImages:
         """The model's id, and a digest of what else in the endpoint decides the pixels: server, defaults, profile."""
         decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.get("output_format")]
         kept = [self.profile.negative, self.profile.seed, self.config.get("keep_outside", True)]
+        if self.config.get("profile"):  # another one would ask for other sizes and send other images
+            kept.append({**asdict(self.profile), "seconds": 0})
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
 
@@ -216,10 +219,12 @@ class OpenAIImages:
         facts = self._facts(spec, asked, sent, answer, entries)
         facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
         facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
+        model, revision = self.model_identity()
         result = Result(
             task.id,
             pixels,
-            *self.model_identity(),
+            str(answer.get("model") or model),  # some servers say which model they took
+            revision,
             seed=spec.seed,
             seconds=round(time.perf_counter() - started, 3),
             facts={name: value for name, value in facts.items() if value not in ("", None, {}, [])},

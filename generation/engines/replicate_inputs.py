@@ -6,6 +6,8 @@ what they mean. Nothing here touches the network.
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -105,6 +107,19 @@ class Inputs:
     @property
     def has_size(self) -> bool:
         return "width" in self.texts and "height" in self.texts
+
+    def suffix(self) -> str:
+        """What a revision ends in: "+" and a digest of what decides pixels; "" of an endpoint that says nothing."""
+        if self == read({}):
+            return ""
+        parameters = {
+            name: [one.input, one.default, dict(one.choices)] for name, one in sorted(self.parameters.items())
+        }
+        pictures = {role: [one.input, one.is_list] for role, one in sorted(self.pictures.items())}
+        others = [self.texts, self.seed, self.greatest_seed, self.ratio_input, self.ratios, self.fixed]
+        sizes = [self.max_side, self.multiple]
+        plain = json.dumps([parameters, pictures, *others, *sizes], sort_keys=True, default=str)
+        return f"+{hashlib.sha256(plain.encode()).hexdigest()[:12]}"
 
     def capabilities(self) -> Capabilities:
         obeys = {name for name in ("prompt", "negative") if name in self.texts} | set(self.parameters)

@@ -91,8 +91,10 @@ class Job(models.Model):
 class JobSpec(models.Model):
     """Everything that decides the pixels of one job, frozen at planning.
 
-    spec: the keyword arguments of engines.base.Spec as plain JSON. fingerprint: sha256 over brand, engine, model
-    revision, quality tier and spec, candidate number included.
+    spec: the keyword arguments of engines.base.Spec as plain JSON. fingerprint: sha256 over brand, maker and spec,
+    candidate number included. maker: what the engine was when this was planned (services/fingerprints.Maker as JSON);
+    {} of jobs from before this was recorded. Where a service names another version of its model with the image,
+    fingerprint and maker become those of what made it.
     """
 
     job = models.OneToOneField(Job, on_delete=models.CASCADE, primary_key=True, related_name="frozen")
@@ -103,6 +105,9 @@ class JobSpec(models.Model):
     fingerprint = models.CharField(max_length=64)
     quoted_cost = models.DecimalField(max_digits=10, decimal_places=6, default=0, help_text="what the budget reserves")
     spec = models.JSONField()
+    maker = models.JSONField(
+        default=dict, db_default={}, help_text="engine, model, revision and tier it is planned for"
+    )
 
     objects = BrandOwned.as_manager()
 

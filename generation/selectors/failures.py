@@ -13,7 +13,7 @@ from django.db import connection
 from campaigns.models import ReferencePhoto
 from generation import causes
 from generation.causes import CAUSES, Cause, Mend
-from generation.choices import JobState
+from generation.choices import HoldReason, JobState
 from generation.models import Run
 from generation.services import budget, doubts
 
@@ -28,7 +28,7 @@ SELECT j.status, j.hold_reason, j.error_kind, j.error, count(*), (array_agg(j.id
        coalesce(sum(f.quoted_cost), 0)
 FROM generation_job j JOIN generation_cell c ON c.id = j.cell_id LEFT JOIN generation_jobspec f ON f.job_id = j.id
 WHERE j.run_id = %(run)s AND (
-    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason IN ('quota', 'in_doubt'))
+    j.status IN ('failed', 'quarantined') OR (j.status = 'held' AND j.hold_reason IN ('quota', 'in_doubt', 'changed'))
     OR (j.status = 'cancelled' AND j.error_kind = 'rejected_before')
 )
 GROUP BY j.status, j.hold_reason, j.error_kind, j.error
@@ -125,7 +125,7 @@ def _failed(run: Run, *, jobs: int = _MOST_SUBJECTS) -> dict[str, _Found]:
     for status, hold_reason, kind, error, count, job_ids, cells, subjects, cost in _rows(_JOBS, run, jobs):
         cause = causes.of(status=status, error_kind=kind, message=error, hold_reason=hold_reason)
         # What waits for one empty account is one thing, whatever each job said last.
-        words = "" if status == JobState.HELD else error
+        words = "" if status == JobState.HELD and hold_reason != HoldReason.CHANGED else error
         key = key_of(cause, words)
         one = found.setdefault(key, _Found(Group(key, cause, words or error)))
         one.group.count += count

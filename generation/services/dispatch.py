@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from django.conf import settings
@@ -73,7 +73,7 @@ WITH share AS (
     FROM share WHERE s.id = share.id AND EXISTS (SELECT 1 FROM claimed)
 )
 SELECT c.id, c.endpoint_id, c.campaign_id, c.run_id, c.cell_id, c.batch_key, f.spec, f.round, f.candidate,
-       f.fingerprint, f.brand_id
+       f.fingerprint, f.brand_id, f.maker
 FROM claimed c JOIN generation_jobspec f ON f.job_id = c.id
 ORDER BY c.id
 """
@@ -124,7 +124,7 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a worker needs of one claimed job."""
+    """What a worker needs of one claimed job. maker: what it was planned for, {} where that was not recorded."""
 
     id: int
     endpoint_id: int
@@ -137,6 +137,7 @@ class ClaimedJob:
     candidate: int
     fingerprint: str
     brand_id: int
+    maker: dict[str, Any] = field(default_factory=dict)
 
 
 _COLUMNS = [column.name for column in fields(ClaimedJob)]
@@ -190,8 +191,8 @@ def claim(
 def job_of(row: Sequence[Any]) -> ClaimedJob:
     """A row of the columns of ClaimedJob, in its order."""
     plain = dict(zip(_COLUMNS, row, strict=True))
-    spec = plain["spec"]
-    return ClaimedJob(**{**plain, "spec": spec if isinstance(spec, dict) else json.loads(spec)})
+    read = {name: json.loads(plain[name]) for name in ("spec", "maker") if isinstance(plain[name], str)}
+    return ClaimedJob(**{**plain, **read})
 
 
 def has_work(lane: str) -> bool:

@@ -118,6 +118,7 @@ class Drafter:
         self._roles = order.image_roles
         self._names = input_selectors.used_names(order.source, ())
         self._injected = order.injected
+        self._prefix = order.fingerprint_prefix
         self._indifferent = fingerprints.indifferent(order.capabilities)
         self._palette = guide_selectors.colours_of(order.guide) if order.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
@@ -407,9 +408,7 @@ class Drafter:
             plain |= {"seed": seed, "candidate": candidate}
             text = fingerprints.canonical(plain)
             decisive = fingerprints.canonical({**plain, **self._indifferent}) if self._indifferent else text
-            made.append(
-                DraftJob(candidate, seed, text, fingerprints.fingerprint(self.order.fingerprint_prefix, decisive))
-            )
+            made.append(DraftJob(candidate, seed, text, fingerprints.fingerprint(self._prefix, decisive)))
         return tuple(made)
 
     def _quote(self, batch_key: str, spec: Spec) -> tuple[Decimal, float]:

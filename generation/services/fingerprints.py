@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from generation.engines.base import Capabilities, Engine
@@ -13,19 +14,68 @@ from generation.models import Endpoint
 BATCH_KEY_LENGTH = 32
 
 
+@dataclass(frozen=True)
+class Maker:
+    """What makes an image, beside its spec. model, revision: as `Engine.model_identity` gives them.
+
+    tier: the endpoint's quality tier (`config["tier"]`, "final" if it says nothing; docs/adr/0013): a draft made on a
+    quick setting is never taken for a final image of the same words, nor a fast one for an exact one.
+    """
+
+    engine: str
+    model: str
+    revision: str
+    tier: str = "final"
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Maker | None:
+        """The maker that `to_json` wrote; None where nothing was recorded."""
+        return cls(**plain) if plain else None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        """The model and its revision in a few characters, for people."""
+        parts = [part[:8] for part in self.revision.split("+") if part]
+        words = f"{self.model} (revision {'+'.join(parts)})" if parts else self.model
+        return words if self.tier == "final" else f"{words}, tier {self.tier}"
+
+
+def maker(endpoint: Endpoint, engine: Engine) -> Maker:
+    """What the endpoint's engine is at this moment. Reads files where the model lies in files: not in a transaction."""
+    model, revision = engine.model_identity()
+    return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
+
+
+def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
+    """What made an image that was handed over as `submitted` and whose result says `model` and `revision`.
+
+    now: what the engine is when the result is read. A result that repeats this, or says nothing, says only how the
+    endpoint is set up now: the image is of what it was submitted to. Of any other revision the part before "+" is what
+    the service said; the rest is the endpoint's settings, which for a submission are those of its moment.
+    """
+    if (model, revision) in ((now.model, now.revision), ("", "")):
+        return submitted
+    if submitted != now:
+        settings = submitted.revision.partition("+")[1:]
+        revision = "".join((revision.partition("+")[0], *settings))
+    return Maker(submitted.engine, model or submitted.model, revision, submitted.tier)
+
+
 def canonical(plain: Any) -> str:
     """JSON with sorted keys and without spaces: equal text for equal values."""
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 def prefix(*, brand_id: int, endpoint: Endpoint, engine: Engine) -> str:
-    """The part of a fingerprint's text that all jobs of one run share.
+    """The part of a fingerprint's text that all jobs of one run share."""
+    return prefix_of(brand_id=brand_id, maker=maker(endpoint, engine))
 
-    The quality tier is the endpoint's (`config["tier"]`, "final" if it says nothing; docs/adr/0013): a draft made on a
-    quick setting is never taken for a final picture of the same words, nor a fast one for an exact one.
-    """
-    model, revision = engine.model_identity()
-    return canonical([brand_id, endpoint.engine, model, revision, endpoint.config.get("tier", "final")])
+
+def prefix_of(*, brand_id: int, maker: Maker) -> str:
+    """`prefix` of what makes the image, where that is known already."""
+    return canonical([brand_id, maker.engine, maker.model, maker.revision, maker.tier])
 
 
 def fingerprint(shared: str, spec: str) -> str:
@@ -35,8 +85,13 @@ def fingerprint(shared: str, spec: str) -> str:
 
 def of_spec(*, brand_id: int, endpoint: Endpoint, engine: Engine, spec: Mapping[str, Any]) -> str:
     """The fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included."""
+    return of_maker(brand_id=brand_id, maker=maker(endpoint, engine), engine=engine, spec=spec)
+
+
+def of_maker(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
+    """`of_spec` of what makes the image, where that is known already. engine: says what of the spec it obeys."""
     decisive = canonical({**spec, **indifferent(engine.capabilities())})
-    return fingerprint(prefix(brand_id=brand_id, endpoint=endpoint, engine=engine), decisive)
+    return fingerprint(prefix_of(brand_id=brand_id, maker=maker), decisive)
 
 
 def short_key(batch_key: str) -> str:

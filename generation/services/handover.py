@@ -8,6 +8,7 @@ Each write is guarded by the lease, or by the state and remote id. The call itse
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -24,11 +25,14 @@ from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
 from generation.services import dispatch
 from generation.services.dispatch import Claim
+from generation.services.fingerprints import Maker
 from generation.states import JOB
 
 POLL_LEASE_SHARE = 0.25
 """For which part of a lease whoever took due jobs has them to itself; then another may ask."""
 ANSWERED = "answered"
+SUBMITTED = "submitted_to"
+"""The detail of an attempt that says what its order was sent to."""
 SLACK_SECONDS = 600.0
 """By how much a service's clock and ours, or two orders on their way, may be apart."""
 
@@ -60,12 +64,12 @@ WITH resumed AS (
     FROM resumed WHERE a.job_id = resumed.id AND a.number = resumed.attempts
 )
 SELECT j.id, j.endpoint_id, j.campaign_id, j.run_id, j.cell_id, j.batch_key, f.spec, f.round, f.candidate,
-       f.fingerprint, f.brand_id
+       f.fingerprint, f.brand_id, f.maker
 FROM resumed j JOIN generation_jobspec f ON f.job_id = j.id
 """
 
 _INTEND = """
-UPDATE generation_attempt a SET sent_at = %(sent)s, marker = %(marker)s
+UPDATE generation_attempt a SET sent_at = %(sent)s, marker = %(marker)s, details = %(details)s
 FROM generation_job j
 WHERE j.id = %(job)s AND j.lease_token = %(token)s AND j.status = 'running' AND NOT j.is_cancel_requested
   AND a.job_id = j.id AND a.lease_token = %(token)s
@@ -93,12 +97,24 @@ class Due:
     sent_at: datetime
 
 
-def intend(*, job_id: int, token: uuid.UUID) -> uuid.UUID | None:
-    """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted."""
+def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid.UUID | None:
+    """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted.
+
+    maker: what the order is sent to. The image that comes back is of this, whatever the endpoint is set to by then.
+    """
     marker = uuid.uuid4()
+    details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
+    values = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker, "details": details}
     with connection.cursor() as cursor:
-        cursor.execute(_INTEND, {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker})
+        cursor.execute(_INTEND, values)
         return marker if cursor.rowcount else None
+
+
+def submitted_to(job_id: int) -> Maker | None:
+    """What the job's latest order was sent to; None where that was not recorded."""
+    attempts = Attempt.objects.filter(job_id=job_id, number=F("job__attempts"))
+    details = attempts.values_list("details", flat=True).first() or {}
+    return Maker.of(details.get(SUBMITTED, {}))
 
 
 @transaction.atomic

@@ -20,6 +20,7 @@ from generation.finishing import names as file_names
 from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
 from generation.services import fingerprints, store
+from generation.services.fingerprints import Maker
 
 #: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
 PHOTO_AXIS = "photo"
@@ -85,7 +86,8 @@ class Order:
     sample: int | None
     #: The scenes and maps that it names, as far as the engine takes them, looked up once for all pictures.
     named: tuple[concepts.Known, ...]
-    fingerprint_prefix: str
+    #: What the engine is now: its images are planned, and kept, under this.
+    maker: Maker
     notes: tuple[str, ...]
     #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
     aspects: tuple[str, ...] | None = None
@@ -106,6 +108,10 @@ class Order:
     def injected(self) -> frozenset[str]:
         """Axis and row names that become parameters of their own, because the engine obeys them under that name."""
         return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
+
+    @property
+    def fingerprint_prefix(self) -> str:
+        return fingerprints.prefix_of(brand_id=self.campaign.brand_id, maker=self.maker)
 
     @property
     def candidates(self) -> int:
@@ -192,7 +198,7 @@ def load(
             concepts.known(use, campaign.brand, concepts.named(use, source, used_axes, listed))
             for use in concepts.taken(capabilities)
         ),
-        fingerprint_prefix=_prefix(campaign, endpoint, engine),
+        maker=maker_of(endpoint, engine),
         notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
         aspects=None if aspects is None else tuple(aspects),
         covered=coverage.covered(campaign.pk) if missing_only else None,
@@ -227,9 +233,10 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error
 
 
-def _prefix(campaign: Campaign, endpoint: Endpoint, engine: engines.Engine) -> str:
+def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
+    """What the endpoint's engine is now. Raises Invalid, with the reason, where it cannot say."""
     try:
-        return fingerprints.prefix(brand_id=campaign.brand_id, endpoint=endpoint, engine=engine)
+        return fingerprints.maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:
         message = f"The endpoint {endpoint.name} cannot say which model it has: {error}"
         raise Invalid(message, [Problem("endpoint", message, endpoint.slug)]) from error

@@ -21,10 +21,11 @@ from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Run
+from generation.models import Asset, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services import assets, duplicates, nudges, store
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
+from generation.services.fingerprints import Maker
 from generation.states import JOB
 
 MAX_DEATHS = 3
@@ -39,7 +40,10 @@ are never retried."""
 
 @dataclass(frozen=True)
 class Made:
-    """Everything that one attempt brought, its files already in storage."""
+    """Everything that one attempt brought, its files already in storage.
+
+    fingerprint, maker: of what really made it, where that is not what the job was planned for.
+    """
 
     master: StoredMaster
     verdicts: tuple[Verdict, ...] = ()
@@ -48,6 +52,16 @@ class Made:
     usage: Mapping[str, float] = field(default_factory=dict)
     details: Mapping[str, Any] = field(default_factory=dict)
     is_reused: bool = False
+    fingerprint: str = ""
+    maker: Maker | None = None
+
+
+class MadeMeanwhile(Exception):
+    """Other pixels are kept under the fingerprint already: the version and its files have to be of that master."""
+
+    def __init__(self, master: Master) -> None:
+        super().__init__(f"There is another master under the fingerprint {master.fingerprint}.")
+        self.master = master
 
 
 def _hold(job_id: int, token: uuid.UUID) -> Job | None:
@@ -73,7 +87,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
     """Keep what was made: master, version, findings, renditions, attempt, ledger and event, in one transaction.
 
     False if the lease was lost meanwhile: then nothing is written, and the sweeper removes the files. A job that people
-    cancelled in the meantime ends as cancelled.
+    cancelled in the meantime ends as cancelled. Raises MadeMeanwhile, and then nothing is written.
     """
     with transaction.atomic():
         held = _hold(job.id, token)
@@ -85,7 +99,12 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             _settle(job, _cost(held, made) if made.usage else Decimal(0))
             return True
         asset = assets.lock_of_cell(job.cell_id)
-        master = assets.keep_master(brand_id=job.brand_id, fingerprint=job.fingerprint, stored=made.master)
+        fingerprint = made.fingerprint or job.fingerprint
+        master = assets.keep_master(brand_id=job.brand_id, fingerprint=fingerprint, stored=made.master)
+        if master.sha256 != made.master.sha256:
+            raise MadeMeanwhile(master)
+        if made.maker is not None:
+            JobSpec.objects.filter(pk=job.id).update(fingerprint=fingerprint, maker=made.maker.to_json())
         verdicts, twins = _with_twin(asset, made)
         version = assets.add_version(
             asset=asset,
@@ -208,12 +227,15 @@ def backoff_seconds(attempt: int) -> float:
 
 
 def _close_attempt(job: Job, token: uuid.UUID, outcome: str, error: EngineError) -> None:
-    Attempt.objects.filter(job=job, lease_token=token).update(
+    attempt = Attempt.objects.filter(job=job, lease_token=token)
+    log = {"log": error.log[-4000:]} if error.log else {}
+    details = attempt.values_list("details", flat=True).first() or {}
+    attempt.update(
         outcome=outcome,
         ended_at=clock.now(),
         error_kind=error.kind,
         message=error.message,
-        details={"log": error.log[-4000:]} if error.log else {},
+        details={**details, **log},
     )
 
 

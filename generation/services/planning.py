@@ -294,7 +294,7 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
     )
     copying.insert(
         JobSpec,
-        same={"brand_id": brand_id, "round": 1},
+        same={"brand_id": brand_id, "round": 1, "maker": order.maker.to_json()},
         fields=["job_id", "cell_id", "candidate", "fingerprint", "quoted_cost", "spec"],
         rows=(
             (job_id, cell_id, job.candidate, job.fingerprint, draft.cost, job.spec)

@@ -102,5 +102,7 @@ def _stuck(run: Run, job_ids: list[int] | None) -> Any:
     ended = rows.filter(status__in=(JobState.FAILED, JobState.QUARANTINED))
     if job_ids is None:
         return ended
-    held = rows.filter(status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.IN_DOUBT))
+    held = rows.filter(
+        status=JobState.HELD, hold_reason__in=(HoldReason.QUOTA, HoldReason.IN_DOUBT, HoldReason.CHANGED)
+    )
     return (ended | held).filter(pk__in=job_ids)

@@ -23,6 +23,7 @@ from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
 from generation.selectors import concepts
 from generation.selectors.concepts import Use
 from generation.services import assets, budget, dispatch, fingerprints, nudges
+from generation.services.fingerprints import Maker
 from generation.states import RUN
 
 #: What somebody asked for goes before what a batch asked for.
@@ -40,6 +41,7 @@ class Change:
     endpoint: Endpoint
     engine: Engine
     spec: dict[str, Any]
+    maker: Maker
     fingerprint: str
 
 
@@ -85,10 +87,13 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
         problems += [Problem("controls", sentence) for sentence in engine.validate(Spec.from_json(spec))]
     if problems:
         raise Invalid("The change cannot be made as it is.", problems)
-    fingerprint = fingerprints.of_spec(brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=spec)
-    if fingerprint == fingerprints.of_spec(
-        brand_id=parent.brand_id, endpoint=endpoint, engine=engine, spec=parent.spec
-    ):
+    maker = fingerprints.maker(endpoint, engine)
+    before, after = (
+        fingerprints.of_maker(brand_id=parent.brand_id, maker=maker, engine=engine, spec=one)
+        for one in (parent.spec, spec)
+    )
+    # Another model makes another image of the same controls.
+    if before == after and Maker.of(parent.maker) in (None, maker):
         raise Invalid(
             "This would give the same picture again.",
             [
@@ -97,7 +102,7 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
                 )
             ],
         )
-    return Change(parent, endpoint, engine, spec, fingerprint)
+    return Change(parent, endpoint, engine, spec, maker, after)
 
 
 def read(control: Control, value: Any) -> Any:
@@ -220,6 +225,7 @@ def _insert(asset: Asset, run: Run, change: Change, status: str, hold_reason: st
         round=asset.round,
         candidate=parent.candidate,
         fingerprint=change.fingerprint,
+        maker=change.maker.to_json(),
         quoted_cost=parent.quoted_cost,
         spec=change.spec,
     )

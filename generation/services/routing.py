@@ -25,6 +25,7 @@ from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
 from generation.selectors.waits import Wait
 from generation.services import budget, dispatch, estimates, fingerprints, nudges, orders, runs
+from generation.services.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
@@ -189,12 +190,12 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
         waiting = waiting.filter(_DID_NOT_FIT).exclude(moves__to_endpoint=there).exclude(moves__from_endpoint=there)
     jobs = list(waiting.order_by("priority", "-id")[:count])
     frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
-    prefix = fingerprints.prefix(brand_id=campaign.brand_id, endpoint=there, engine=engine)
-    gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, prefix)]
+    maker = fingerprints.maker(there, engine)
+    gone = [job for job in jobs if _refreeze(job, frozen[job.pk], there, engine, maker)]
     if not gone:
         return 0
     Job.objects.bulk_update(gone, _MOVED_COLUMNS)
-    JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "quoted_cost"])
+    JobSpec.objects.bulk_update([frozen[job.pk] for job in gone], ["spec", "fingerprint", "maker", "quoted_cost"])
     JobMove.objects.bulk_create(
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
     )
@@ -206,14 +207,13 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
     return len(gone)
 
 
-def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, prefix: str) -> bool:
+def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker: Maker) -> bool:
     """Make the job one of the other endpoint's; False if its engine cannot make this picture."""
     taken = adapted(frozen.spec, engine)
     if taken.problems:
         return False
-    frozen.spec = taken.spec.to_json()
-    decisive = {**frozen.spec, **fingerprints.indifferent(engine.capabilities())}
-    frozen.fingerprint = fingerprints.fingerprint(prefix, fingerprints.canonical(decisive))
+    frozen.spec, frozen.maker = taken.spec.to_json(), maker.to_json()
+    frozen.fingerprint = fingerprints.of_maker(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
     frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""

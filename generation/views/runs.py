@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db.models import Exists, OuterRef
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.errors import NotFound
@@ -17,7 +18,7 @@ from generation.choices import JobState, RunState, Stage
 from generation.models import Run
 from generation.selectors import endpoints, explaining, failures
 from generation.selectors import runs as selectors
-from generation.services import doubts, gates, retries, routing
+from generation.services import doubts, engine_changes, gates, retries, routing
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -73,8 +74,8 @@ def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
-    """Release, pause, resume, cancel, retry what failed, tell the operator, free what was not charged, change the
-    priority or the alternates."""
+    """Release, pause, resume, cancel, retry what failed, plan anew what an engine was changed under, tell the operator,
+    free what was not charged, change the priority or the alternates."""
     run = _run(request, run_id)
     if verb == "release":
         services.release(
@@ -89,6 +90,8 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     elif verb == "retry":
         count = _retry(request, run)
         messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
+    elif verb == "plan-anew":
+        messages.success(request, _told(engine_changes.plan_anew(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
         amount = doubts.take_back(run_id=run.pk, by=request.user)
         messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
@@ -104,6 +107,12 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     else:
         raise NotFound(f"A run cannot be told to {verb!r}.")
     return redirect("run", request.brand.slug, run.pk)
+
+
+def _told(anew: engine_changes.Anew) -> str:
+    planned = ngettext("%(n)d image is planned again.", "%(n)d images are planned again.", anew.jobs) % {"n": anew.jobs}
+    left = ngettext("%(n)d still waits.", "%(n)d still wait.", anew.left) % {"n": anew.left} if anew.left else ""
+    return f"{planned} {left}".strip()
 
 
 def _retry(request: BrandRequest, run: Run) -> int:

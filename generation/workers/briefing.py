@@ -4,29 +4,37 @@ picture."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from campaigns.choices import PhotoStatus
 from campaigns.models import OutputSpec, ReferencePhoto
+from generation.choices import VersionSource
 from generation.finishing.base import Target
-from generation.models import Asset, Cell, Master
+from generation.models import Asset, Attempt, Cell, Master
 from generation.services.dispatch import ClaimedJob
+
+_OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request_id", "client_request_id", "limits"})
 
 
 @dataclass(frozen=True)
 class Brief:
-    """One job's surroundings. targets: (output spec id, target) of its aspect group, largest first."""
+    """One job's surroundings. targets: (output spec id, target) of its aspect group, largest first.
+
+    master: the image that is there already under the job's fingerprint; master_facts: what made it.
+    """
 
     asset_id: int
     subject_id: int
     facts: dict[str, Any]
     targets: tuple[tuple[int, Target], ...]
     master: Master | None
+    master_facts: dict[str, Any] = field(default_factory=dict)
 
 
 def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -> dict[int, Brief]:
-    """Job id -> Brief, in four queries for the whole batch. is_remote: a service makes the images, in its own sizes."""
+    """Job id -> Brief, in four queries for the whole batch, five where something of it is there already. is_remote: a
+    service makes the images, in its own sizes."""
     cells = {
         cell.pk: cell
         for cell in Cell.objects.filter(pk__in={job.cell_id for job in jobs}).select_related("run__guide_version")
@@ -40,8 +48,10 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -
             brand_id__in={job.brand_id for job in jobs}, fingerprint__in={job.fingerprint for job in jobs}
         )
     }
+    facts = facts_of_masters([master.pk for master in masters.values()])
     briefs = {}
     for job in jobs:
+        master = masters.get((job.brand_id, job.fingerprint))
         cell = cells[job.cell_id]
         wanted = [spec for spec in specs if spec.campaign_id == job.campaign_id and spec.aspect == cell.aspect]
         briefs[job.id] = Brief(
@@ -56,9 +66,30 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -
                 "limits": guide.thresholds if (guide := cell.run.guide_version) else {},
             },
             targets=tuple((spec.pk, _target(spec)) for spec in wanted),
-            master=masters.get((job.brand_id, job.fingerprint)),
+            master=master,
+            master_facts=_planned(job) | facts.get(master.pk, {}) if master else {},
         )
     return briefs
+
+
+def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+    """Master id -> what the attempt recorded that made it, without what counts for that attempt alone. One query."""
+    if not master_ids:
+        return {}
+    made = Attempt.objects.filter(
+        job__version__master_id__in=master_ids, job__version__source=VersionSource.GENERATED, outcome="succeeded"
+    ).order_by("-pk")  # the first one is put in last
+    rows = made.values_list("job__version__master_id", "job_id", "details")
+    return {
+        master_id: {name: value for name, value in details.items() if name not in _OF_ONE_ATTEMPT}
+        | {"made_by_job": job}
+        for master_id, job, details in rows
+    }
+
+
+def _planned(job: ClaimedJob) -> dict[str, Any]:
+    """Equal fingerprints are of equal makers."""
+    return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
 
 
 def _front_photos(subject_ids: set[int]) -> dict[int, list[int]]:

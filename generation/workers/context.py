@@ -115,7 +115,7 @@ class Engines:
 def _unload(engine: engines.Engine) -> None:
     if isinstance(engine, Resident):
         engine.unload()
-        log.info("model.unloaded", model=engine.model_identity()[0])
+        log.info("model.unloaded", engine=engine.name)
 
 
 def _build(endpoint: Endpoint) -> engines.Engine:

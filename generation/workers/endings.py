@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 import structlog
 from django.conf import settings
@@ -17,10 +18,13 @@ from django.db import InterfaceError, OperationalError, connection
 from campaigns import faults
 from campaigns.errors import StorageFailed
 from campaigns.services import files
+from generation.checks.base import Verdict
 from generation.choices import Outcome
-from generation.engines.base import EngineError, ErrorKind, Result
-from generation.services import outcomes, runs
+from generation.engines.base import Engine, EngineError, ErrorKind, Result
+from generation.models import Endpoint
+from generation.services import engine_changes, fingerprints, outcomes, runs
 from generation.services.dispatch import Claim, ClaimedJob
+from generation.services.fingerprints import Maker
 from generation.workers import product
 from generation.workers.briefing import Brief
 from generation.workers.leases import Leases
@@ -29,6 +33,9 @@ log = structlog.get_logger(__name__)
 
 STORAGE_PAUSE_SECONDS = 2.0
 """How long to wait before a file that could not be stored is stored again."""
+
+MADE_BY_ANOTHER: Final = "made_by_another"
+"""The check that says that a service made an image with another version than was planned."""
 
 
 class Endings:
@@ -39,10 +46,25 @@ class Endings:
         self._leases = leases
         self._is_stopping = is_stopping
 
-    def complete(self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result) -> None:
-        made = product.develop_result(brief, result.arrived(), put=self._put_for(job))
+    def complete(
+        self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result, engine: Engine, maker: Maker
+    ) -> None:
+        """Keep what `engine` made. maker: what it was at that moment."""
+        named = replace(result.arrived(), model=maker.model, revision=maker.revision)
+        made = _under_its_own_name(product.develop_result(brief, named, put=self._put_for(job)), job, engine, maker)
         faults.point("stored")
-        self._end(job, claim, made)
+        try:
+            self._end(job, claim, made)
+        except outcomes.MadeMeanwhile as error:
+            kept = product.develop_master(replace(brief, master=error.master), put=self._put_for(job))
+            told = tuple(verdict for verdict in made.verdicts if verdict.check == MADE_BY_ANOTHER)
+            details = {**made.details, "kept_master": error.master.sha256}
+            stored: dict[str, Any] = {
+                "master": kept.master,
+                "renditions": kept.renditions,
+                "verdicts": (*kept.verdicts, *told),
+            }
+            self._end(job, claim, replace(made, details=details, **stored))
 
     def reuse(self, job: ClaimedJob, claim: Claim, brief: Brief) -> None:
         self._end(job, claim, product.develop_master(brief, put=self._put_for(job)))
@@ -84,6 +106,19 @@ class Endings:
             self.drop(claim, [job])  # what could not be written is found by the reaper
         self.persist(lambda: runs.finish_if_done(job.run_id))
 
+    def hold(self, jobs: Sequence[ClaimedJob], claim: Claim, endpoint: Endpoint, now: Maker) -> None:
+        """Keep nothing of these jobs, which were planned for something else than the engine is `now`."""
+        held: set[int] = set()
+
+        def write() -> None:
+            held.update(engine_changes.hold(jobs=jobs, token=claim.token, endpoint=endpoint, now=now, worker=self.name))
+
+        self.persist(write)
+        self.drop(claim, [job for job in jobs if job.id in held])
+        for job in jobs:
+            if job.id not in held:
+                self.fail(job, claim, EngineError(ErrorKind.CANCELLED, "Given up before it was started."))
+
     def persist(self, write: Callable[[], object]) -> None:
         """Do a guarded write, waiting out a database that is away for as long as the lease could still be ours."""
         give_up_at = time.monotonic() + settings.PROOFLINE["lease_seconds"]
@@ -116,6 +151,22 @@ class Endings:
         """These are no longer held by this process."""
         for job in jobs:
             self._leases.drop(claim.token, job.id)
+
+
+def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, maker: Maker) -> outcomes.Made:
+    """What a service made with another version than was planned: it is paid for, so it is kept, under the fingerprint
+    of what made it. Where the plan named a version, reviewers are told. So is what was planned before makers were
+    recorded."""
+    planned = Maker.of(job.maker)
+    if planned == maker:
+        return made
+    fingerprint = fingerprints.of_maker(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
+    if planned is None:
+        return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
+    before, after = (one.revision.partition("+")[0] for one in (planned, maker))
+    words = f"It was planned for {planned}; the service made it with {maker}."
+    told = () if before in ("", after) else (Verdict(MADE_BY_ANOTHER, Outcome.FLAG, words),)
+    return replace(made, fingerprint=fingerprint, maker=maker, verdicts=(*made.verdicts, *told))
 
 
 def _is_outage(error: DatabaseError) -> bool:

@@ -16,7 +16,7 @@ from django.db import connection
 from campaigns import faults
 from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, Task
 from generation.models import Endpoint
-from generation.services import dispatch, nudges
+from generation.services import dispatch, engine_changes, fingerprints, nudges
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.workers import warmth
 from generation.workers.briefing import Brief, brief
@@ -188,20 +188,28 @@ class LaneWorker:
         pending: list[Future[None]],
     ) -> None:
         """Have the engine make `todo`, taking each job out of it as its result is handed on."""
-        batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
         engine = self._engines.of(endpoint)
         if engine.capabilities().is_remote:
             message = (
                 f"Endpoint {endpoint.slug} cannot be used: it is a remote service, which belongs on the lane cloud."
             )
             raise EngineError(ErrorKind.INPUT, message)
-        for result in cast(LocalEngine, engine).generate(batch, self._context):
+        now = fingerprints.maker(endpoint, engine)
+        if stale := [job for job in todo.values() if engine_changes.is_changed(job, now)]:
+            self.endings.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
+        batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
+        for result in cast(LocalEngine, engine).generate(batch, self._context) if batch else ():
             job = todo.pop(result.task_id)
+            is_told = result.model or result.revision
+            then = now if is_told or result.error else fingerprints.maker(endpoint, engine)
+            maker = fingerprints.made_by(then, then, result.model, result.revision)
             if result.error is not None:
                 self.endings.fail(job, claim, result.error)
+            elif engine_changes.is_changed(job, maker):  # while the batch was made
+                self.endings.hold([job], claim, endpoint, maker)
             else:
                 faults.point("generated")
-                self._submit(pending, self.endings.complete, job, claim, briefs[job.id], result)
+                self._submit(pending, self.endings.complete, job, claim, briefs[job.id], result, engine, maker)
 
     def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:
         self._places.acquire()

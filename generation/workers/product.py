@@ -62,7 +62,8 @@ def develop_master(brief: Brief, *, put: Put = files.put) -> Made:
     assert brief.master is not None
     pixels = read_pixels(brief.master)
     developed = develop(pixels, brief.facts, [target for _, target in brief.targets])
-    made = _store(brief, developed, put=put, cost=0.0, details={"reused_master": brief.master.sha256})
+    details = {**brief.master_facts, "reused_master": brief.master.sha256}
+    made = _store(brief, developed, put=put, cost=0.0, details=details)
     if brief.master.was_rejected:
         earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
         made = replace(made, verdicts=(*made.verdicts, earlier))

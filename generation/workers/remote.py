@@ -30,8 +30,9 @@ from generation.choices import Lane
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
 from generation.models import Endpoint
-from generation.services import dispatch, handover, nudges, pacing, throttle
+from generation.services import dispatch, engine_changes, fingerprints, handover, nudges, pacing, throttle
 from generation.services.dispatch import Claim, ClaimedJob
+from generation.services.fingerprints import Maker
 from generation.services.handover import Due
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect, reported
@@ -220,7 +221,11 @@ class RemoteLane:
                 self.endings.reuse(job, claim, brief)
                 return
             engine = self._engine(endpoint)
-            submitted = self._submit(engine, job, claim, endpoint)
+            maker = fingerprints.maker(endpoint, engine)
+            if engine_changes.is_changed(job, maker):
+                self.endings.hold([job], claim, endpoint, maker)
+                return
+            submitted = self._submit(engine, job, claim, endpoint, maker)
             if submitted is None:
                 return
             if submitted.result is None:
@@ -231,7 +236,9 @@ class RemoteLane:
                     handover.answered(job_id=job.id, token=claim.token)
                     self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
                 self._fill(endpoint)
-                self._bring_home(engine, job, claim, brief, submitted.result, partial(_kept_or_in_doubt, engine))
+                made_by = fingerprints.made_by(maker, maker, submitted.result.model, submitted.result.revision)
+                trip = partial(_kept_or_in_doubt, engine)
+                self._bring_home(engine, job, claim, brief, submitted.result, made_by, trip)
 
     def _fill(self, endpoint: Endpoint) -> None:
         """The service has a place free: that is filled before this thread works on what it made."""
@@ -243,13 +250,15 @@ class RemoteLane:
             log.warning("remote.not_filled", error=str(error))
             connection.close()
 
-    def _submit(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint) -> Submitted | None:
+    def _submit(
+        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, endpoint: Endpoint, maker: Maker
+    ) -> Submitted | None:
         """The order, its intent written before. None if there is nothing more to do with it here."""
         turn = throttle.wait(endpoint)
         if turn is None:
             self._give_back(job, claim)
             return None
-        marker = handover.intend(job_id=job.id, token=claim.token)
+        marker = handover.intend(job_id=job.id, token=claim.token, maker=maker)
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
         sent_at = timezone.now()
@@ -348,7 +357,8 @@ class RemoteLane:
                     raise result.error
                 self._fill(endpoint)
                 trip = partial(self._trip, engine, job, claim, one.remote_id)
-                self._bring_home(engine, job, claim, briefs[job.id], result, trip)
+                maker, attributed = _attributed(engine, endpoint, job, result)
+                self._bring_home(engine, job, claim, briefs[job.id], attributed, maker, trip)
 
         self._spawn(work)
 
@@ -382,9 +392,11 @@ class RemoteLane:
         claim: Claim,
         brief: Brief,
         result: Result,
+        maker: Maker,
         trip: Callable[[], AbstractContextManager[None]],
     ) -> None:
-        """Fetch the picture and have it finished. What goes wrong with either is raised or dealt with by `trip`."""
+        """Fetch the picture and have it finished. What goes wrong with either is raised or dealt with by `trip`. maker:
+        what made it."""
         arrived: Result | None = None
         with trip():
             arrived = result if result.pixels is not None else engine.fetch(result, self._context)
@@ -395,7 +407,7 @@ class RemoteLane:
 
         def finish() -> None:
             with self.endings.guarding(job, claim), trip():
-                self.endings.complete(job, claim, brief, made)
+                self.endings.complete(job, claim, brief, made, engine, maker)
                 self._failed_trips.pop(job.id, None)
 
         self._finishing.take(made, finish)
@@ -426,6 +438,16 @@ class RemoteLane:
         else:
             handover.never_arrived(job_id=one.job_id)
         log.info("remote.looked_up", job=one.job_id, found=remote_id is not None)
+
+
+def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, result: Result) -> tuple[Maker, Result]:
+    """(what made a result that was waited for, the result). The engine that reads the answer may be set up otherwise
+    than the one that sent the order: then the seed, too, is the order's."""
+    now = fingerprints.maker(endpoint, engine)
+    submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now
+    if submitted != now:
+        result = replace(result, seed=job.spec["seed"])
+    return fingerprints.made_by(submitted, now, result.model, result.revision), result
 
 
 @contextlib.contextmanager

@@ -1,0 +1,226 @@
+"""Jobs whose endpoint is no longer what they were planned for: held before anything is made, and planned anew when
+somebody asks for it (docs/adr/0021)."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db import connection, transaction
+
+from campaigns import clock
+from campaigns import events as spine
+from campaigns.errors import Conflict, Invalid, NotFound
+from campaigns.models import Campaign, User
+from generation import events
+from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
+from generation.engines.base import Engine, ErrorKind, Spec
+from generation.models import Attempt, Endpoint, Job, JobSpec, Run
+from generation.services import budget, dispatch, estimates, fingerprints, nudges, orders, runs
+from generation.services.fingerprints import Maker
+from generation.states import JOB
+
+ROWS_AT_ONCE = 1000
+
+# Jobs that others are writing at this moment are left out: they are compared when they are claimed.
+_HOLD_QUEUED = """
+WITH stale AS MATERIALIZED (
+    SELECT j.id FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+    WHERE j.endpoint_id = %(endpoint)s AND j.status = 'queued' AND f.maker = %(planned)s::jsonb
+    ORDER BY j.id
+    FOR UPDATE OF j SKIP LOCKED
+)
+UPDATE generation_job SET status = 'held', hold_reason = 'changed', error_kind = 'changed', error = %(error)s,
+    not_before = NULL
+WHERE id = ANY(ARRAY(SELECT id FROM stale))
+RETURNING run_id
+"""
+
+
+def is_changed(job: dispatch.ClaimedJob, now: Maker) -> bool:
+    """True if the job was planned for something else than the engine is now."""
+    return Maker.of(job.maker) not in (None, now)
+
+
+def sentence(planned: Maker, now: Maker) -> str:
+    """What was planned and what is there, for a person."""
+    return f"Planned for {planned}; the endpoint now has {now}."
+
+
+@transaction.atomic
+def hold(
+    *, jobs: Sequence[dispatch.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: Maker, worker: str
+) -> set[int]:
+    """Hold these claimed jobs, and with them all that are queued for the endpoint and were planned alike.
+
+    Nothing is kept of what may have been made of them, their money stays reserved, and their runs wait. Returns the ids
+    of the claimed jobs that are held; the others are no longer ours, or somebody has given them up.
+    """
+    held = Job.objects.select_for_update(of=("self",)).filter(
+        pk__in=[job.id for job in jobs], lease_token=token, status=JobState.RUNNING, is_cancel_requested=False
+    )
+    ours = set(held.values_list("pk", flat=True))
+    counts: Counter[tuple[Maker, int]] = Counter()
+    for planned in {Maker(**job.maker) for job in jobs if job.id in ours}:
+        words = sentence(planned, now)
+        alike = [job for job in jobs if job.id in ours and Maker(**job.maker) == planned]
+        _hold_claimed([job.id for job in alike], token, words)
+        counts.update((planned, job.run_id) for job in alike)
+        counts.update((planned, run_id) for run_id in _hold_queued(endpoint, planned, words))
+    brands = dict(Run.objects.filter(pk__in={run for _, run in counts}).values_list("pk", "campaign__brand_id"))
+    for (planned, run_id), count in counts.items():
+        payload = {"jobs": count, "endpoint": endpoint.slug, "planned": str(planned), "now": str(now)}
+        happened = events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload)
+        spine.publish(happened, label=worker)
+    return ours
+
+
+def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, words: str) -> None:
+    JOB.ensure(JobState.RUNNING, JobState.HELD)
+    Attempt.objects.filter(job_id__in=job_ids, lease_token=token).update(
+        outcome=AttemptOutcome.FAILED, ended_at=clock.now(), error_kind=ErrorKind.CHANGED, message=words
+    )
+    changes = {"lease_token": None, "lease_expires_at": None, "error_kind": ErrorKind.CHANGED, "error": words[:500]}
+    Job.objects.filter(pk__in=job_ids).update(status=JobState.HELD, hold_reason=HoldReason.CHANGED, **changes)
+
+
+def _hold_queued(endpoint: Endpoint, planned: Maker, words: str) -> list[int]:
+    JOB.ensure(JobState.QUEUED, JobState.HELD)
+    values = {"endpoint": endpoint.pk, "planned": fingerprints.canonical(planned.to_json()), "error": words[:500]}
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLD_QUEUED, values)
+        return [row[0] for row in cursor.fetchall()]
+
+
+# -- planned anew ------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Anew:
+    """What became of the jobs. left: how many stay held, because the engine as it is now cannot make them."""
+
+    jobs: int
+    left: int
+
+
+@dataclass(frozen=True)
+class _Place:
+    """An endpoint as it is now."""
+
+    endpoint: Endpoint
+    engine: Engine
+    maker: Maker
+
+
+def plan_anew(*, run_id: int, by: User) -> Anew:
+    """Plan the run's jobs that wait because their engine was changed, for what their endpoints are now.
+
+    Words, seeds and images stay, and with them cells, rounds and candidates; price, size limits and fingerprint are
+    those of now. What the engine cannot make as it was planned, or would make equal to another of them, stays held and
+    says why. Raises NotFound, NotAllowed, Invalid where an endpoint cannot be used or nothing can be planned anew, and
+    Conflict where nothing waits for it or the budget cannot bear it.
+    """
+    run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
+    if run is None:
+        raise NotFound(f"There is no run {run_id}.")
+    runs.require_run(by, run, run.campaign)
+    endpoints = Endpoint.objects.filter(pk__in=_waiting(run_id).values("endpoint")).order_by("pk")
+    places = {endpoint.pk: _look(endpoint) for endpoint in endpoints}  # reads files, so before the transaction
+    return _plan_anew(run_id, by, places)
+
+
+def _waiting(run_id: int) -> Any:
+    return Job.objects.filter(run_id=run_id, status=JobState.HELD, hold_reason=HoldReason.CHANGED)
+
+
+def _look(endpoint: Endpoint) -> _Place:
+    engine = orders.open_engine(endpoint)
+    return _Place(endpoint, engine, orders.maker_of(endpoint, engine))
+
+
+@transaction.atomic
+def _plan_anew(run_id: int, by: User, places: dict[int, _Place]) -> Anew:
+    run, campaign = runs.lock(run_id)
+    runs.require_run(by, run, campaign)
+    jobs = list(_waiting(run_id).filter(endpoint_id__in=places).select_for_update(of=("self",)).order_by("pk"))
+    if not jobs:
+        raise Conflict(f"{run.name} has no image that waits for this any more; load the page again.", state=run.state)
+    frozen = JobSpec.objects.in_bulk([job.pk for job in jobs])
+    refused: dict[int, str] = {}
+    _freeze_anew(jobs, frozen, places, refused)
+    ready = [job for job in jobs if job.pk not in refused]
+    if not ready:
+        raise Invalid(f"None of these images can be planned again. {next(iter(refused.values()))}")
+    is_paused = run.state == RunState.PAUSED
+    for job in jobs:
+        _set_state(job, refused.get(job.pk, ""), is_paused=is_paused)
+    columns = ["batch_key", "lane", "status", "hold_reason", "error_kind", "error", "tries", "not_before"]
+    Job.objects.bulk_update(jobs, columns, batch_size=ROWS_AT_ONCE)
+    JobSpec.objects.bulk_update(
+        [frozen[job.pk] for job in ready], ["spec", "fingerprint", "maker", "quoted_cost"], batch_size=ROWS_AT_ONCE
+    )
+    return _settle(run, campaign, by, ready, len(refused), places)
+
+
+def _freeze_anew(
+    jobs: Sequence[Job], frozen: dict[int, JobSpec], places: dict[int, _Place], refused: dict[int, str]
+) -> None:
+    """Give each spec what its endpoint is now, or a reason in `refused`."""
+    planned_before = {pk: one.fingerprint for pk, one in frozen.items()}
+    taken: dict[str, str] = {}
+    for job in jobs:
+        place, one = places[job.endpoint_id], frozen[job.pk]
+        spec = _sized(one.spec, place.engine)
+        problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
+        plain = spec.to_json()
+        fingerprint = fingerprints.of_maker(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
+        if not problems and taken.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
+            problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
+        if problems:
+            refused[job.pk] = f"{place.maker} cannot make it as it was planned. {' '.join(problems)}"
+            continue
+        one.spec, one.fingerprint, one.maker = plain, fingerprint, place.maker.to_json()
+        one.quoted_cost, _ = estimates.quote(place.endpoint, place.engine.quote(spec))
+        job.batch_key, job.lane = fingerprints.short_key(place.engine.batch_key(spec)), place.endpoint.lane
+
+
+def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
+    """The spec in a size that the engine makes now."""
+    spec = Spec.from_json(plain)
+    width, height = orders.master_size(spec.width, spec.height, engine.capabilities())
+    return Spec.from_json({**plain, "width": width, "height": height})
+
+
+def _image_problems(spec: Spec, engine: Engine) -> list[str]:
+    """What is wrong with the images that the spec was frozen with."""
+    there = engine.capabilities()
+    lost = sorted(set(spec.images) - there.needs_images - there.optional_images)
+    lacking = sorted(there.needs_images - set(spec.images))
+    return [f"It takes no image “{role}”." for role in lost] + [f"It needs an image “{role}”." for role in lacking]
+
+
+def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
+    if problem:
+        job.error = problem[:500]
+        return
+    JOB.ensure(job.status, JobState.QUEUED)
+    job.status = JobState.HELD if is_paused else JobState.QUEUED
+    job.hold_reason = HoldReason.PAUSED if is_paused else ""
+    job.error_kind, job.error, job.tries, job.not_before = "", "", 0, None
+
+
+def _settle(run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, _Place]) -> Anew:
+    """Reserve the money, say so, and wake the workers."""
+    reserved = budget.cover(run=run, campaign=campaign)
+    lanes = sorted({job.lane for job in ready})
+    for lane in lanes:
+        dispatch.activate(lane=lane, campaign_id=campaign.pk)
+    now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
+    payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
+    runs.publish(events.RunPlannedAnew, run, campaign, payload, by)
+    for lane in lanes:
+        nudges.wake(lane)
+    return Anew(len(ready), left)
