@@ -55,6 +55,7 @@ class ComfyServer(Remote):
         token: str = "",
         base: str = "",
         renames: bool = False,
+        lists_models: bool = False,
         **limits: Any,
     ) -> None:
         super().__init__(**limits)
@@ -62,6 +63,8 @@ class ComfyServer(Remote):
         self.has_jobs, self.keeps_ids = has_jobs, keeps_ids
         self.checkpoints, self.loras, self.without = list(checkpoints), list(loras), without
         self.vram_pixels, self.token, self.base, self.renames = vram_pixels, token, base, renames
+        self.lists_models = lists_models
+        self.sizes: dict[str, int] = {}
         self.files: dict[str, bytes] = {}
         self.orders: list[dict[str, Any]] = []
         self.made: list[str] = []
@@ -249,6 +252,16 @@ class ComfyServer(Remote):
     def _get_system_stats(self, request: Request, rest: list[str]) -> Response:
         device = {"name": "cuda:0 H100", "type": "cuda", "index": 0, "vram_total": 85 * 10**9, "vram_free": 80 * 10**9}
         return plain({"system": {"os": "linux", "comfyui_version": "0.38.1"}, "devices": [device]})
+
+    def _get_experiment(self, request: Request, rest: list[str]) -> Response:
+        """The lists of model files, as newer servers have them."""
+        folders = {"checkpoints": self.checkpoints, "loras": self.loras}
+        if not self.lists_models or rest[0] != "models":
+            return NOT_FOUND
+        if len(rest) == 1:
+            return plain([{"name": name, "folders": [f"/models/{name}"]} for name in folders])
+        files = folders.get(rest[1], [])
+        return plain([{"name": one, "pathIndex": 0, "modified": 1.5, "size": self.sizes.get(one, 9)} for one in files])
 
     def _get_object_info(self, request: Request, rest: list[str]) -> Response:
         told = {name: node.info(name) for name, node in self._classes().items() if not rest or name == rest[0]}

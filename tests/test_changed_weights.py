@@ -109,6 +109,14 @@ def test_what_is_put_back_is_drawn_with_again(folder: Path):
     assert np.array_equal(pixels(warm, [task(1)])[1], before) and warm.model_identity() == identity
 
 
+def test_texts_are_read_anew_by_a_model_that_was_unloaded_when_its_files_were_written(folder: Path):
+    warm = an_engine(folder)
+    pixels(warm, [task(1)])
+    warm.unload()
+    another_text_encoder(folder)
+    assert np.array_equal(pixels(warm, [task(1)])[1], pixels(an_engine(folder), [task(1)])[1])
+
+
 def test_files_that_only_people_read_load_nothing_again(folder: Path):
     warm = an_engine(folder)
     pixels(warm, [task(1)])
@@ -192,27 +200,21 @@ def work(worker: LaneWorker) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(
-    "write", [rewritten, put_in_its_place, written_in_part, another_scheduler, another_text_encoder]
-)
-def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(
-    write: Callable[[Path], None], folder: Path, worker: LaneWorker
-):
+def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(folder: Path, worker: LaneWorker):
     endpoint = queued.endpoint(engine="diffusers", lane=Lane.GPU, model=str(folder), device="cpu")
     painted.release(painted.plan(painted.a_campaign(1), endpoint))
     work(worker)
-    run = painted.plan(painted.a_campaign(1), endpoint)
-    write(folder)
-    painted.release(run)
-    work(worker)
-    assert Master.objects.count() == 1
-    assert set(Job.objects.filter(run=run).values_list("hold_reason", flat=True)) == {HoldReason.CHANGED}
-    engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
-    work(worker)
-    fresh = an_engine(folder)
-    spec = JobSpec.objects.get(job__run=run)
-    attempt = Attempt.objects.get(job__run=run, outcome="succeeded")
-    assert spec.maker["revision"] == attempt.details["revision"] == fresh.model_identity()[1]
-    version = spec.job.version
-    drawn = next(fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], Desk())).arrived()
-    assert np.array_equal(product.read_pixels(version.master), drawn.pixels)
+    for made, write in enumerate(WRITES, start=1):
+        run = painted.plan(painted.a_campaign(1), endpoint)
+        write(folder)
+        painted.release(run)
+        work(worker)
+        assert Master.objects.count() == made, write
+        assert Job.objects.get(run=run).hold_reason == HoldReason.CHANGED, write
+        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        work(worker)
+        fresh, spec = an_engine(folder), JobSpec.objects.get(job__run=run)
+        attempt = Attempt.objects.get(job__run=run, outcome="succeeded")
+        assert spec.maker["revision"] == attempt.details["revision"] == fresh.model_identity()[1], write
+        (drawn,) = [one.arrived() for one in fresh.generate([base.Task(1, base.Spec.from_json(spec.spec))], Desk())]
+        assert np.array_equal(product.read_pixels(spec.job.version.master), drawn.pixels), write

@@ -13,12 +13,12 @@ from generation.choices import HoldReason, JobState, Lane
 from generation.engines.base import Result, build, register
 from generation.engines.replicate import HIDDEN, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
-from generation.services import engine_changes, fingerprints, outcomes
+from generation.services import engine_changes, fingerprints, outcomes, workflow_checks
 from generation.services.fingerprints import Maker
 from generation.workers import product
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
-from tests import comfy_workflows, painted, processes, queued
+from tests import comfy_workflows, factories, painted, processes, queued
 from tests.comfy_server import ComfyServer
 from tests.openai_server import KEY, OpenAIServer
 from tests.painted import change, plan, release
@@ -46,7 +46,14 @@ def working() -> Iterator[RemoteLane]:
 def work() -> None:
     """Until nothing is queued, made or waited for."""
     with working():
-        processes.wait_until(is_done, seconds=60, what="the jobs end")
+        try:
+            processes.wait_until(is_done, seconds=60, what="the jobs end")
+        except AssertionError as error:
+            raise AssertionError(f"{error}: {states()}") from None
+
+
+def states() -> list[Any]:
+    return list(Job.objects.values_list("endpoint__config__workflow_name", "status", "hold_reason", "error"))
 
 
 def is_done() -> bool:
@@ -128,13 +135,12 @@ WORKFLOWS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("name", WORKFLOWS)
-def test_another_workflow_than_was_planned_is_not_asked_for_anything(name: str, comfy: ComfyServer):
-    first, second = WORKFLOWS[name]
-    endpoint = comfy_endpoint(comfy, **first)
-    run = plan(painted.a_campaign(1), endpoint)
-    change(endpoint, **second)
-    release(run)
+def test_another_workflow_than_was_planned_is_not_asked_for_anything(comfy: ComfyServer):
+    for first, second in WORKFLOWS.values():
+        endpoint = comfy_endpoint(comfy, **first)
+        run = plan(painted.a_campaign(1), endpoint)
+        change(endpoint, **second)
+        release(run)
     work()
     assert comfy.orders == [] and Master.objects.count() == 0 and are_held()
 
@@ -156,41 +162,69 @@ def test_red_is_never_kept_or_reused_as_grey(comfy: ComfyServer):
     assert made_by(run) != made_by(again)
 
 
-@pytest.mark.parametrize(
-    ("first", "second"),
-    [
-        (flat(GREY), flat(RED)),
-        (flat(GREY), flat(RED, saves_at="7")),
-        (text_to_image(), text_to_image(steps=4)),
-        (text_to_image(), with_checkpoint("other.safetensors")),
-        (text_to_image(), without_mark("seed")),
-        (two_savers("9"), two_savers("21")),
-    ],
-    ids=["flat", "other node", "steps", "checkpoint", "no seed", "two savers"],
-)
-def test_what_was_submitted_before_the_change_is_kept_as_what_was_submitted(
-    first: dict[str, Any], second: dict[str, Any], comfy: ComfyServer
-):
-    endpoint, campaign = comfy_endpoint(comfy, **first), painted.a_campaign(1)
-    submitted = fingerprints.maker(endpoint, build("comfyui", endpoint.config))
+SUBMITTED = {
+    "flat": (flat(GREY), flat(RED)),
+    "another node saves": (flat(GREY), flat(RED, saves_at="7")),
+    "other steps": (text_to_image(), text_to_image(steps=4)),
+    "another checkpoint": (text_to_image(), with_checkpoint("other.safetensors")),
+    "no seed": (text_to_image(), without_mark("seed")),
+    "another saver counts": (two_savers("9"), two_savers("21")),
+}
+
+
+def test_what_was_submitted_before_the_change_is_kept_as_what_was_submitted(comfy: ComfyServer):
     comfy.is_paused = True
-    run = release(plan(campaign, endpoint))
+    runs: dict[str, tuple[Run, Maker]] = {}
+    for name, (first, _) in SUBMITTED.items():
+        endpoint = comfy_endpoint(comfy, **first)
+        maker = fingerprints.maker(endpoint, build("comfyui", endpoint.config))
+        runs[name] = (release(plan(painted.a_campaign(1), endpoint)), maker)
     with working():
-        processes.wait_until(lambda: Job.objects.filter(status="waiting").exists(), seconds=60, what="it is submitted")
-    change(endpoint, **second)
-    comfy.is_paused = False
+        processes.wait_until(lambda: waiting() == len(runs), seconds=60, what="all are submitted")
+    for name, (_, second) in SUBMITTED.items():
+        change(runs[name][0].endpoint, **second)
+    comfy.resume()
     work()
-    version = AssetVersion.objects.get()
-    spec = version.job.frozen
-    assert made_by(run) == {submitted.revision} and Maker(**spec.maker) == submitted
-    assert version.master.fingerprint == spec.fingerprint
-    details = Attempt.objects.get().details
-    assert details["seed"] == spec.spec["seed"] and "other.safetensors" not in str(details["models"])
-    if "20" in first["workflow"]:
-        assert colours(run) != {(255, 0, 0)}, "the image of the node that counted when it was submitted"
-    later = release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk)))
+    for name, (run, maker) in runs.items():
+        version = AssetVersion.objects.get(job__run=run)
+        spec, attempt = version.job.frozen, Attempt.objects.get(job__run=run)
+        assert made_by(run) == {maker.revision} and Maker(**spec.maker) == maker, name
+        assert version.master.fingerprint == spec.fingerprint, name
+        assert attempt.details["seed"] == spec.spec["seed"], name
+        assert "other.safetensors" not in str(attempt.details["models"]), name
+        assert colours(run) != {(255, 0, 0)}, f"{name}: the image of the node that counted when it was submitted"
+    later = [release(plan(run.campaign, Endpoint.objects.get(pk=run.endpoint_id))) for run, _ in runs.values()]
     work()
-    assert made_by(later) & made_by(run) == set() and len(comfy.made) == 2 and Master.objects.count() == 2
+    for run, (earlier, _) in zip(later, runs.values(), strict=True):
+        assert made_by(run) and not made_by(run) & made_by(earlier)
+    assert len(comfy.made) == Master.objects.count() == 2 * len(runs)
+
+
+def waiting() -> int:
+    return Job.objects.filter(status=JobState.WAITING).count()
+
+
+def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_the_one_that_was_planned(
+    clean_redis: Any,
+):
+    with serving(ComfyServer(lists_models=True)) as server:
+        endpoint, operator = comfy_endpoint(server, **text_to_image()), factories.UserFactory(is_superuser=True)
+        workflow_checks.look(endpoint=endpoint, by=operator)
+        endpoint.refresh_from_db()
+        assert list(endpoint.config["model_files"].values()) == [{"sd15.safetensors": "9 bytes, 1.5"}]
+        run = plan(painted.a_campaign(1), endpoint)
+        server.sizes["sd15.safetensors"] = 10
+        release(run)
+        work()
+        assert server.orders == [] and are_held() and Master.objects.count() == 0
+        assert "another file under the name sd15.safetensors" in Job.objects.get().error
+        assert Attempt.objects.get().sent_at is None, "nothing was submitted"
+        workflow_checks.look(endpoint=endpoint, by=operator)
+        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        work()
+        assert len(server.made) == 1 and made_by(run) == {JobSpec.objects.get().maker["revision"]}
+        server.lists_models = False
+        assert plan(run.campaign, Endpoint.objects.get(pk=endpoint.pk)), "planning asks no server"
 
 
 def test_what_a_server_lost_after_the_change_is_not_made_by_another_workflow(comfy: ComfyServer):
@@ -198,10 +232,10 @@ def test_what_a_server_lost_after_the_change_is_not_made_by_another_workflow(com
     comfy.is_paused = True
     release(plan(painted.a_campaign(1), endpoint))
     with working():
-        processes.wait_until(lambda: Job.objects.filter(status="waiting").exists(), seconds=60, what="it is submitted")
+        processes.wait_until(waiting, seconds=60, what="it is submitted")
     change(endpoint, **flat(RED))
     comfy.restart()
-    comfy.is_paused = False
+    comfy.resume()
     Job.objects.update(not_before=None)
     with working():
         processes.wait_until(lambda: bool(Job.objects.update(not_before=None)) and are_held(), seconds=60, what="held")
@@ -217,36 +251,39 @@ def openai(clean_redis: Any) -> Iterator[OpenAIServer]:
         yield server
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
-        {"model": "another-image"},
-        {"output_format": "webp"},
-        {"keep_outside": False},
-        {"profile": {"base": "compatible", "sizes": [[512, 512]]}},
-        {"profile": {"base": "compatible", "seed": "seed"}},
-        {"tier": "draft"},
-    ],
-    ids=lambda changed: "-".join(changed),
-)
-def test_another_model_or_setting_than_was_planned_is_not_ordered_from(changed: dict[str, Any], openai: OpenAIServer):
-    endpoint = queued.endpoint(
-        engine="openai", lane=Lane.CLOUD, base_url=f"{openai.url}/v1", model="qwen-image", profile="compatible"
-    )
-    endpoint.secret = KEY
-    endpoint.save()
-    run = plan(painted.a_campaign(1), endpoint)
-    change(endpoint, **changed)
-    release(run)
+SETTINGS: list[dict[str, Any]] = [
+    {"model": "another-image"},
+    {"output_format": "webp"},
+    {"keep_outside": False},
+    {"profile": {"base": "compatible", "sizes": ["512x512"]}},
+    {"profile": {"base": "compatible", "seed": "seed"}},
+    {"tier": "draft"},
+]
+
+
+def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: OpenAIServer):
+    planned: list[Run] = []
+    for changed in SETTINGS:
+        settings = {"base_url": f"{openai.url}/v1", "model": "qwen-image", "profile": "compatible"}
+        endpoint = queued.endpoint(engine="openai", lane=Lane.CLOUD, **settings)
+        endpoint.secret = KEY
+        endpoint.save()
+        planned.append(plan(painted.a_campaign(1), endpoint))
+        change(endpoint, **changed)
+        release(planned[-1])
     work()
-    assert openai.made == [] and Master.objects.count() == 0 and are_held()
-    engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+    assert are_held(), states()
+    assert openai.made == [] and Master.objects.count() == 0
+    for run in planned:
+        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
     work()
-    now = Endpoint.objects.get(pk=endpoint.pk)
-    maker = fingerprints.maker(now, build("openai", now.config))
-    assert len(openai.made) == 1 and Maker(**JobSpec.objects.get().maker) == maker
-    details = Attempt.objects.get(outcome="succeeded").details
-    assert (details["model"], details["revision"]) == (maker.model, maker.revision)
+    assert len(openai.made) == len(planned)
+    for run in planned:
+        now = Endpoint.objects.get(pk=run.endpoint_id)
+        maker = fingerprints.maker(now, build("openai", now.config))
+        details = Attempt.objects.get(job__run=run, outcome="succeeded").details
+        assert Maker(**JobSpec.objects.get(job__run=run).maker) == maker, now.config
+        assert (details["model"], details["revision"]) == (maker.model, maker.revision), now.config
 
 
 # -- a service that says which version it took -------------------------------------------------------------------------
@@ -323,25 +360,28 @@ def test_a_pinned_version_that_the_service_took_is_reused(versioned: Callable[..
 
 
 @pytest.mark.parametrize(
-    ("config", "told", "made"),
+    ("config", "told", "revision"),
     [
-        ({"version": "studio/mugs:" + "a" * 64}, ("studio/mugs", "a" * 64), ("studio/mugs", "a" * 64)),
-        ({"version": "a" * 16}, ("studio/mugs", "a" * 64), ("replicate", "a" * 16)),
-        ({"version": "a" * 64}, ("studio/mugs", "b" * 64), ("replicate", "b" * 64)),
-        ({"model": "studio/mugs"}, ("studio/mugs", HIDDEN), ("studio/mugs", "")),
-        ({"model": "studio/mugs"}, ("studio/mugs", "c" * 64), ("studio/mugs", "c" * 64)),
-        ({"deployment": "studio/house"}, ("studio/mugs", "d" * 64), ("studio/house", "d" * 64)),
-        ({"deployment": "studio/house"}, ("", ""), ("studio/house", "")),
+        ({"version": "studio/mugs:" + "a" * 64}, ("studio/mugs", "a" * 64), "a" * 64),
+        ({"version": "a" * 16}, ("studio/mugs", "a" * 64), "a" * 16),
+        ({"version": "a" * 64}, ("studio/mugs", "b" * 64), "b" * 64),
+        ({"model": "studio/mugs"}, ("studio/mugs", HIDDEN), ""),
+        ({"model": "studio/mugs"}, ("studio/mugs", "c" * 64), "c" * 64),
+        ({"deployment": "studio/house"}, ("studio/mugs", "d" * 64), "d" * 64),
+        ({"deployment": "studio/house"}, ("", ""), ""),
     ],
 )
-def test_of_replicate_what_the_service_names_counts_where_the_endpoint_names_less(
-    config: dict[str, Any], told: tuple[str, str], made: tuple[str, str]
+def test_of_replicate_the_version_that_the_service_names_counts_where_the_endpoint_names_none_or_another(
+    config: dict[str, Any], told: tuple[str, str], revision: str
 ):
-    engine = Replicate(config)
-    result = engine._made_by(Result(0, None, *told))
-    assert (result.model, result.revision) == made
-    if config.get("version") and ":" not in config["version"]:
-        assert result.facts["model"] == "studio/mugs", "the record names the model that the version is of"
+    for inputs in ({}, {"inputs": {"prompt": "text"}}):
+        engine = Replicate({**config, **inputs})
+        submitted = Maker("replicate", *engine.model_identity())
+        prediction = {"status": "succeeded", "output": "https://a.example/1.png", "model": told[0], "version": told[1]}
+        result = engine._standing(prediction)
+        assert isinstance(result, Result) and result.model == told[0]
+        made = fingerprints.made_by(submitted, submitted, result.model, result.revision)
+        assert (made.model, made.revision) == (submitted.model, revision + engine.inputs.suffix())
 
 
 # -- settings that decide pixels ---------------------------------------------------------------------------------------

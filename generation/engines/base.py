@@ -118,8 +118,9 @@ class Task:
 class Result:
     """One finished image, or why there is none (`error` set, `pixels` None).
 
-    model, revision: what really made it, as `Engine.model_identity` writes them; "" where the engine knows no more than
-    it said there when the task was handed over. seconds: wall time of this image's share of the batch. facts: device,
+    model, revision: what really made it, as `Engine.model_identity` writes them, or a service's own name and version of
+    its model; "" where the engine knows no more than it said there when the task was handed over.
+    seconds: wall time of this image's share of the batch. facts: device,
     batch size, steps, scheduler: whatever making it again needs. usage: what a remote service counted for this image,
     by unit ("images", "seconds", "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices
     make money of it. outputs: of a remote result, where its pixels are, for `fetch`. arriving: of a local result that

@@ -133,8 +133,7 @@ class Cog:
         if standing.error is not None:
             raise standing.error
         model, revision = self.model_identity()
-        if standing.revision and standing.revision != revision.partition("+")[0]:  # another container than was set up
-            revision = standing.revision + self.inputs.suffix()
+        revision = standing.revision or revision.partition("+")[0]  # the container's own word, where it has one
         facts = {**standing.facts, **self.inputs.asked(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
         named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)

@@ -8,6 +8,8 @@ an equal graph ComfyUI runs nothing again. Polling is the truth; the websocket o
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import uuid
 from collections import OrderedDict
 from collections.abc import Collection, Mapping, Sequence
@@ -55,6 +57,8 @@ class ComfyUI:
     inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], …]}: which inputs a job fills. prompt, negative, seed,
     width and height are the job's own; what loads an image is an image role; any other name is a parameter.
     ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
+    model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: what lay under the names that the
+    workflow has, as far as the servers say; filled by the page's check.
     output_node: of several nodes that save pictures the one whose picture counts.
     meant_as_is: unmarked images and prompts that a person said are meant; written by the page.
     allow_partial: take a picture although the server left other outputs of the workflow out.
@@ -137,7 +141,10 @@ class ComfyUI:
         return f"{self.workflow.digest()[:16]} {spec.width}x{spec.height}"[:32]
 
     def model_identity(self) -> tuple[str, str]:
-        return f"comfyui workflow {self.workflow.name or 'without a name'}", self.workflow.digest()
+        revision = self.workflow.digest()
+        if known := self.config.get("model_files"):  # kept by the check; docs/engines.md
+            revision += f"+{hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]}"
+        return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -191,7 +198,11 @@ class ComfyUI:
             return {"is_ok": False, "problems": [error.message], "ranges": {}}
         found = problems_of(self.workflow, schema)
         ranges = {name: one.to_json() for name, one in ranges_of(self.workflow, schema).items()}
-        return {"is_ok": not found, "problems": found, "ranges": ranges, **_machine(stats)}
+        try:
+            models = server.model_states(set(self.workflow.models.values()))
+        except EngineError:
+            models = {}
+        return {"is_ok": not found, "problems": found, "ranges": ranges, "models": models, **_machine(stats)}
 
     # -- orders ----------------------------------------------------------------------------------------------------
 
@@ -234,7 +245,16 @@ class ComfyUI:
             server.forget_inputs()
             return self._order(server, task, marker, context)
 
+    def _ensure_same_models(self, server: Server) -> None:
+        """Raise EngineError of kind CHANGED where a model file is no longer what it was at the workflow's check."""
+        known: dict[str, str] = dict(self.config.get("model_files") or {}).get(server.name) or {}
+        told = server.model_states(known) if known else {}
+        if changed := sorted(name for name in told if told[name] != known[name]):
+            message = f"{server.name} has another file under the name {', '.join(changed)} than when this was planned."
+            raise EngineError(ErrorKind.CHANGED, f"{message} Check the workflow again, then plan these again.")
+
     def _order(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
+        self._ensure_same_models(server)
         values = self._values(task.spec)
         for mark in self.workflow.images:
             values[mark.name] = server.input_name(task.spec.images[mark.name], context.load)

@@ -40,6 +40,9 @@ EXTENSIONS: Final = (
 )
 INPUTS_KEPT: Final = 4096
 
+LISTED_SECONDS: Final = 30.0
+"""How long what a server says of its model files is taken for granted."""
+
 
 @dataclass(frozen=True)
 class Order:
@@ -86,6 +89,8 @@ class Server:
         self._leave_until = 0.0
         self.lacks = ""
         self._inputs: OrderedDict[str, str] = OrderedDict()
+        self._listed: dict[str, str] = {}
+        self._listed_at = -LISTED_SECONDS
 
     # -- how it is -------------------------------------------------------------------------------------------------
 
@@ -288,6 +293,33 @@ class Server:
 
     def facts(self) -> Mapping[str, Any]:
         return self._json("system_stats")
+
+    def model_states(self, names: Collection[str]) -> dict[str, str]:
+        """File name -> size and time of change of these model files; {} where the server does not tell.
+
+        ComfyUI lists its model folders below /experiment/models since 0.3.40. Asked at most every LISTED_SECONDS.
+        """
+        now = monotonic()
+        if now - self._listed_at >= LISTED_SECONDS:
+            listed = self._list_models(set(names))
+            with self.guard:
+                self._listed, self._listed_at = listed, now
+        return {name: state for name, state in self._listed.items() if name in names}
+
+    def _list_models(self, names: set[str]) -> dict[str, str]:
+        found: dict[str, str] = {}
+        for folder in self._listed_at_path("experiment/models"):
+            if names <= found.keys():
+                break
+            for one in self._listed_at_path(f"experiment/models/{quote(str(folder.get('name')), safe='')}"):
+                if one.get("name") in names:
+                    found[str(one["name"])] = f"{one.get('size')} bytes, {one.get('modified')}"
+        return found
+
+    def _listed_at_path(self, path: str) -> list[Mapping[str, Any]]:
+        response = self.ask("GET", path)
+        told = json_of(response, self.name) if response.status_code == 200 else None
+        return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
 
     def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
         """What the server says of these node classes; those that it does not have are absent."""

@@ -284,9 +284,9 @@ class Diffusers:
         """The pipeline, loaded on first use and when its files were changed. Raises EngineError: INPUT when the files
         are not a known model, TRANSIENT when they are being written."""
         seen = self._look()
-        if self._loaded is not None and seen != self._loaded_from:
+        if seen != self._loaded_from:
             self.unload()
-            self._embeddings = EmbeddingCache()
+            self._embeddings = EmbeddingCache()  # another text encoder reads the same words otherwise
         if self._loaded is None:
             device, dtype = pipelines.place(self.config)
             residents.admit(

@@ -220,10 +220,13 @@ class OpenAIImages:
         facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
         facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
         model, revision = self.model_identity()
+        taken = str(answer.get("model") or model)
+        if taken != model:  # some servers say which model is behind a name
+            revision = revision.replace("+", f"/{taken}+", 1)
         result = Result(
             task.id,
             pixels,
-            str(answer.get("model") or model),  # some servers say which model they took
+            model,
             revision,
             seed=spec.seed,
             seconds=round(time.perf_counter() - started, 3),

@@ -47,8 +47,6 @@ TARGETS: Final = ("version", "model", "deployment")
 POLL_CALL_SECONDS = 40.0
 POLL, POLL_HOOKED = 2.0, 10.0
 """Seconds between two looks; where a webhook says when it is time, fewer are needed."""
-UNNAMED: Final = "replicate"
-"""What a model is called of which the endpoint knows the version's hash alone."""
 HIDDEN: Final = "hidden"
 """The version that the service gives for an official model."""
 LIST_FROM = 6
@@ -110,18 +108,8 @@ class Replicate:
         known before the service names it with an image."""
         if version := str(self.config.get("version") or ""):
             model, _, revision = version.rpartition(":")
-            return (model or UNNAMED, revision + self.inputs.suffix())
+            return (model or "replicate", revision + self.inputs.suffix())
         return (str(self.config.get("model") or self.config["deployment"]), self.inputs.suffix())
-
-    def _made_by(self, told: Result) -> Result:
-        """The result with what made it: where the service names another version than the endpoint, that one."""
-        model, revision = self.model_identity()
-        version, plus, settings = revision.partition("+")
-        is_told = told.revision not in ("", HIDDEN) and not (version and told.revision.startswith(version))
-        named = {"model": told.model} if told.model and model == UNNAMED else {}
-        if is_told:
-            revision = f"{told.revision}{plus}{settings}"
-        return replace(told, model=model, revision=revision, facts={**told.facts, **named})
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(
@@ -259,8 +247,8 @@ class Replicate:
         )
         if isinstance(found, Pending):
             return found
-        named = self._made_by(found)
-        return replace(named, facts={**named.facts, **self.inputs.asked(prediction.get("input"))})
+        version = "" if found.revision == HIDDEN else found.revision
+        return replace(found, revision=version, facts={**found.facts, **self.inputs.asked(prediction.get("input"))})
 
     def _at_once(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
         """The picture that an answer already holds; None sends the id to the poller, which loses nothing.

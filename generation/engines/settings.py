@@ -251,7 +251,9 @@ TABLES: Final[Mapping[str, tuple[Setting, ...]]] = {
 """By engine, in the order of the form."""
 
 ELSEWHERE: Final[Mapping[str, frozenset[str]]] = {
-    "comfyui": frozenset({"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is"}),
+    "comfyui": frozenset(
+        {"workflow", "workflow_name", "inputs", "output_node", "ranges", "meant_as_is", "model_files"}
+    ),
 }
 """What a page of its own writes."""
 _QUOTES: Final = (

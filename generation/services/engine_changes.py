@@ -89,7 +89,8 @@ def _hold_claimed(job_ids: Sequence[int], token: uuid.UUID, words: str) -> None:
 
 def _hold_queued(endpoint: Endpoint, planned: Maker, words: str) -> list[int]:
     JOB.ensure(JobState.QUEUED, JobState.HELD)
-    values = {"endpoint": endpoint.pk, "planned": fingerprints.canonical(planned.to_json()), "error": words[:500]}
+    plain = fingerprints.canonical(planned.to_json())
+    values: dict[str, Any] = {"endpoint": endpoint.pk, "planned": plain, "error": words[:500]}
     with connection.cursor() as cursor:
         cursor.execute(_HOLD_QUEUED, values)
         return [row[0] for row in cursor.fetchall()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from generation.engines.base import Capabilities, Engine
 from generation.models import Endpoint
 
 BATCH_KEY_LENGTH = 32
+SHORT_HASH = 12
+"""So many characters of a hash name a version."""
 
 
 @dataclass(frozen=True)
@@ -48,19 +50,24 @@ def maker(endpoint: Endpoint, engine: Engine) -> Maker:
     return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
 
 
-def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
-    """What made an image that was handed over as `submitted` and whose result says `model` and `revision`.
+def reported(now: Maker, model: str, revision: str) -> Maker:
+    """What made an image by its local engine's own report; what the report leaves out is as it is `now`."""
+    return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
 
-    now: what the engine is when the result is read. A result that repeats this, or says nothing, says only how the
-    endpoint is set up now: the image is of what it was submitted to. Of any other revision the part before "+" is what
-    the service said; the rest is the endpoint's settings, which for a submission are those of its moment.
+
+def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
+    """What made an image of a service that was submitted to `submitted` and whose result says `model` and `revision`.
+
+    now: what the engine is when the result is read. A result that repeats this says only how the endpoint is set up
+    now: the image is of what it was submitted to. Else the revision begins with the version that the service took, in
+    full where the endpoint has the beginning of its hash; settings are those of the submission.
     """
-    if (model, revision) in ((now.model, now.revision), ("", "")):
+    if (model, revision) == (now.model, now.revision):
         return submitted
-    if submitted != now:
-        settings = submitted.revision.partition("+")[1:]
-        revision = "".join((revision.partition("+")[0], *settings))
-    return Maker(submitted.engine, model or submitted.model, revision, submitted.tier)
+    version, (planned, plus, settings) = revision.partition("+")[0], submitted.revision.partition("+")
+    if not version or (len(planned) >= SHORT_HASH and version.startswith(planned)):
+        version = planned
+    return replace(submitted, revision=f"{version}{plus}{settings}")
 
 
 def canonical(plain: Any) -> str:

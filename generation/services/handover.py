@@ -104,9 +104,9 @@ def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid
     """
     marker = uuid.uuid4()
     details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})
-    values = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker, "details": details}
+    values: dict[str, Any] = {"job": job_id, "token": token, "sent": timezone.now(), "marker": marker}
     with connection.cursor() as cursor:
-        cursor.execute(_INTEND, values)
+        cursor.execute(_INTEND, {**values, "details": details})
         return marker if cursor.rowcount else None
 
 

@@ -191,6 +191,8 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
         elif error.kind == ErrorKind.STORAGE and _is_paused(held.run_id):
             _close_attempt(held, token, AttemptOutcome.FAILED, error)
             _end(held, JobState.QUEUED, error_kind=error.kind, error=error.message[:500])
+        elif error.kind == ErrorKind.CHANGED:
+            _hold_changed(held, token, error, worker)
         elif error.kind == ErrorKind.DOUBT:
             _hold_in_doubt(held, error, worker)
         else:
@@ -205,6 +207,15 @@ def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:
     Job.objects.filter(endpoint_id=job.endpoint_id, status=JobState.QUEUED).update(
         status=JobState.HELD, hold_reason=HoldReason.QUOTA
     )
+
+
+def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -> None:
+    """The engine found that it is not what was planned: hold this job until somebody plans it anew."""
+    _close_attempt(job, token, AttemptOutcome.FAILED, error)
+    _end(job, JobState.HELD, hold_reason=HoldReason.CHANGED, error_kind=error.kind, error=error.message[:500])
+    brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
+    payload = {"jobs": 1, "endpoint": job.endpoint.slug, "planned": "", "now": error.message}
+    spine.publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
 
 
 def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:

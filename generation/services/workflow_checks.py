@@ -114,7 +114,8 @@ def look(*, endpoint: Endpoint, by: User) -> dict[str, Any]:
     ranges = next((one["ranges"] for one in told.values() if one["is_ok"]), None)
     if ranges is not None:
         try:
-            workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges)
+            models = {name: one["models"] for name, one in told.items() if one.get("models")}
+            workflows.keep_ranges(endpoint_id=endpoint.pk, by=by, seen=digest, ranges=ranges, models=models)
         except Invalid as refusal:
             words = " ".join(problem.message for problem in refusal.problems)
             health = replace(health, message=f"{health.message} The limits of its inputs cannot be kept: {words}")

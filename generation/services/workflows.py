@@ -92,12 +92,17 @@ def mark(
 
 
 @transaction.atomic
-def keep_ranges(*, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any]) -> None:
-    """Keep what a server allows for the marked inputs, for limits and choices in forms; nothing happens if the workflow
-    is another one by now."""
+def keep_ranges(
+    *, endpoint_id: int, by: User, seen: str, ranges: Mapping[str, Any], models: Mapping[str, Any] | None = None
+) -> None:
+    """Keep what a server allows for the marked inputs, for limits and choices in forms, and what each server says of
+    the model files; nothing happens if the workflow is another one by now."""
     endpoint = _lock(endpoint_id, by)
-    if Workflow.of(endpoint.config).digest() == seen and endpoint.config.get("ranges") != ranges:
-        endpoints.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, "ranges": dict(ranges)})
+    if Workflow.of(endpoint.config).digest() != seen:
+        return
+    kept = {**endpoint.config, "ranges": dict(ranges)} | ({"model_files": dict(models)} if models else {})
+    if kept != endpoint.config:
+        endpoints.update(endpoint_id=endpoint.pk, by=by, config=kept)
 
 
 def editable(*, endpoint_id: int, by: User) -> Endpoint:

@@ -50,7 +50,7 @@ class Endings:
         self, job: ClaimedJob, claim: Claim, brief: Brief, result: Result, engine: Engine, maker: Maker
     ) -> None:
         """Keep what `engine` made. maker: what it was at that moment."""
-        named = replace(result.arrived(), model=maker.model, revision=maker.revision)
+        named = replace(result.arrived(), model=result.model or maker.model, revision=maker.revision)
         made = _under_its_own_name(product.develop_result(brief, named, put=self._put_for(job)), job, engine, maker)
         faults.point("stored")
         try:
@@ -165,7 +165,7 @@ def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, ma
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
     before, after = (one.revision.partition("+")[0] for one in (planned, maker))
     words = f"It was planned for {planned}; the service made it with {maker}."
-    told = () if before in ("", after) else (Verdict(MADE_BY_ANOTHER, Outcome.FLAG, words),)
+    told = () if before in ("", after, after.partition("/")[0]) else (Verdict(MADE_BY_ANOTHER, Outcome.FLAG, words),)
     return replace(made, fingerprint=fingerprint, maker=maker, verdicts=(*made.verdicts, *told))
 
 

@@ -202,7 +202,7 @@ class LaneWorker:
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.maker(endpoint, engine)
-            maker = fingerprints.made_by(then, then, result.model, result.revision)
+            maker = fingerprints.reported(then, result.model, result.revision)
             if result.error is not None:
                 self.endings.fail(job, claim, result.error)
             elif engine_changes.is_changed(job, maker):  # while the batch was made

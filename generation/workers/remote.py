@@ -222,6 +222,10 @@ class RemoteLane:
                 return
             engine = self._engine(endpoint)
             maker = fingerprints.maker(endpoint, engine)
+            if engine_changes.is_changed(job, maker):  # or planned since this round has read the endpoint
+                endpoint = Endpoint.objects.get(pk=endpoint.pk)
+                engine = self._engine(endpoint)
+                maker = fingerprints.maker(endpoint, engine)
             if engine_changes.is_changed(job, maker):
                 self.endings.hold([job], claim, endpoint, maker)
                 return
@@ -271,9 +275,10 @@ class RemoteLane:
                 self._give_back(job, claim)
                 return None
             refusal, wait = error, engine.settle_seconds
-            if error.kind == ErrorKind.RATE:
+            if error.kind in (ErrorKind.RATE, ErrorKind.CHANGED):
                 self.endings.persist(lambda: handover.refused(job_id=job.id, token=claim.token))
-            self.endings.persist(lambda: pacing.failed(endpoint, refusal, sent_at=sent_at))
+            if error.kind != ErrorKind.CHANGED:
+                self.endings.persist(lambda: pacing.failed(endpoint, refusal, sent_at=sent_at))
             if error.kind != ErrorKind.DOUBT or not engine.looks_up:
                 raise
             self.endings.persist(
@@ -445,9 +450,10 @@ def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, resul
     than the one that sent the order: then the seed, too, is the order's."""
     now = fingerprints.maker(endpoint, engine)
     submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now
+    maker = fingerprints.made_by(submitted, now, result.model, result.revision)
     if submitted != now:
-        result = replace(result, seed=job.spec["seed"])
-    return fingerprints.made_by(submitted, now, result.model, result.revision), result
+        result = replace(result, model=maker.model, seed=job.spec["seed"])
+    return maker, result
 
 
 @contextlib.contextmanager
