@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("generation", "0021_found_rates"),
+        ("generation", "0022_pinned_inputs"),
     ]
 
     operations = [
