@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from decimal import Decimal
@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import ProtectedError
 from django.utils.text import slugify
 
-from campaigns import events
+from campaigns import events, name_patterns
 from campaigns.access import Action, require
 from campaigns.choices import ImageFormat
 from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
@@ -123,9 +123,9 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     campaign = lock(campaign_id)
     require(by, Action.EDIT_CAMPAIGN, campaign.brand)
     wanted = {spec.slug: spec for spec in specs}
-    _ensure_specs(list(wanted.values()))
     there = {spec.slug: spec for spec in campaign.output_specs.all()}
     changed = [slug for slug, spec in wanted.items() if slug in there and _as_input(there[slug]) != spec]
+    _ensure_specs(list(wanted.values()), kept=wanted.keys() & there.keys() - set(changed))
     removed = [slug for slug in there if slug not in wanted]
     added = [slug for slug in wanted if slug not in there]
     for slug in [*removed, *changed]:
@@ -211,7 +211,11 @@ def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
         raise Invalid("The brief has mistakes.", problems)
 
 
-def _ensure_specs(specs: list[SpecInput]) -> None:
+def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
+    """Raise Invalid for what is wrong.
+
+    kept: slugs of specs that stay as they are. Their name patterns may be older than this check.
+    """
     problems = []
     for index, spec in enumerate(specs):
         if slugify(spec.slug) != spec.slug or not spec.slug:
@@ -225,6 +229,8 @@ def _ensure_specs(specs: list[SpecInput]) -> None:
         if spec.background and not HEX.fullmatch(spec.background.lower()):
             message = "Write a colour as # and six hexadecimal digits, such as #ffffff, or leave it empty."
             problems.append(Problem(f"specs/{index}/background", message, spec.background))
+        for sentence in name_patterns.lint(spec.name_pattern) if spec.slug not in kept else ():
+            problems.append(Problem(f"specs/{index}/name_pattern", sentence, spec.name_pattern))
         if spec.max_bytes is not None and spec.max_bytes < 1000:
             problems.append(
                 Problem(f"specs/{index}/max_bytes", "No image fits; give 1000 or more.", str(spec.max_bytes))

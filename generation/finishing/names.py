@@ -11,9 +11,10 @@ from hashlib import sha256
 from string import Formatter
 from typing import TypeVar
 
+from campaigns.name_patterns import lint
+
 Key = TypeVar("Key", bound=Hashable)
 
-PLACEHOLDERS = ("brand", "campaign", "sku", "asset_type", "date", "variation", "status", "spec")
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 MAX_LENGTH = 120
 """Characters of each part between slashes, so that name, extension and a sidecar's suffix fit into 255 bytes."""
@@ -28,25 +29,6 @@ _LETTERS = str.maketrans({
     "ß": "ss", "æ": "ae", "Æ": "AE", "ø": "o", "Ø": "O", "œ": "oe", "Œ": "OE", "ł": "l", "Ł": "L", "đ": "d", "Đ": "D",
     "þ": "th", "Þ": "Th", "ð": "d", "Ð": "D", "×": "x",
 })  # fmt: skip
-
-
-def lint(pattern: str) -> list[str]:
-    """Sentences about what is wrong with a name pattern; empty if nothing is."""
-    try:
-        fields = [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
-    except ValueError:
-        return ["A brace is missing its partner; write {sku}, and {{ for a brace of its own."]
-    unknown = sorted({field or "{}" for field in fields} - set(PLACEHOLDERS))
-    problems = [f"There is no {{{field}}}; known are {_listed(PLACEHOLDERS)}." for field in unknown]
-    if not pattern.strip():
-        problems.append("The name pattern is empty.")
-    elif not unknown and not {"sku", "variation"} & set(fields):
-        problems.append("Every picture would get the same name: add {sku} or {variation}.")
-    if any(spec or conversion for _, _, spec, conversion in Formatter().parse(pattern)):
-        problems.append("Placeholders take no format: write {sku}, not {sku:>8}.")
-    if pattern.startswith("/") or ".." in pattern.split("/"):
-        problems.append("The name must stay inside its folder: no leading slash and no '..'.")
-    return problems
 
 
 def name_for(pattern: str, values: Mapping[str, object], *, image_format: str = "") -> str:
@@ -122,7 +104,3 @@ def _part(text: str) -> str:
     text = re.sub(r"([_-])[_-]+", r"\1", re.sub(r"\.{2,}", ".", text)).strip("-_.")
     text = text[:MAX_LENGTH].rstrip("-_.")
     return f"_{text}" if _RESERVED.match(text) else text
-
-
-def _listed(words: tuple[str, ...]) -> str:
-    return ", ".join(f"{{{word}}}" for word in words)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
-from campaigns import prompts
+from campaigns import name_patterns, prompts
 from campaigns.access import Action, require
 from campaigns.choices import PhotoRole, PromptStatus
 from campaigns.errors import Invalid, Problem
@@ -16,7 +16,6 @@ from campaigns.selectors import brands as brand_selectors
 from campaigns.selectors import prompts as prompt_selectors
 from generation.choices import RunShape, Stage
 from generation.engines import base as engines
-from generation.finishing import names as file_names
 from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
 from generation.services import fingerprints, store
@@ -336,7 +335,7 @@ def _bad_names(specs: list[OutputSpec]) -> list[Problem]:
     return [
         Problem(f"output_specs/{spec.slug}/name_pattern", sentence, spec.name_pattern)
         for spec in specs
-        for sentence in file_names.lint(spec.name_pattern)
+        for sentence in name_patterns.lint(spec.name_pattern)
     ]
 
 
