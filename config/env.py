@@ -61,6 +61,25 @@ def ports(name: str) -> list[int]:
     return [int(part) for part in found]
 
 
+def tls(site_url: str) -> dict[str, Any]:
+    """Django's settings for https: secure cookies where `site_url` begins with it, and all that a proxy in front
+    allows (PROOFLINE_TLS_PROXY), which ends TLS and says so in X-Forwarded-Proto. Raises ValueError."""
+    is_https = site_url.startswith("https://")
+    found: dict[str, Any] = {"SESSION_COOKIE_SECURE": is_https, "CSRF_COOKIE_SECURE": is_https}
+    if not flag("PROOFLINE_TLS_PROXY"):
+        return found
+    if not is_https:
+        raise ValueError(f"PROOFLINE_TLS_PROXY is on, but SITE_URL={site_url!r} does not begin with https://")
+    return found | {
+        "SECURE_PROXY_SSL_HEADER": ("HTTP_X_FORWARDED_PROTO", "https"),
+        "SECURE_SSL_REDIRECT": True,
+        "SECURE_HSTS_SECONDS": number("PROOFLINE_HSTS_SECONDS", 31_536_000),
+        "SECURE_HSTS_INCLUDE_SUBDOMAINS": True,
+        # The preload list of browsers covers a whole domain, so its owner decides about it, not this site.
+        "SILENCED_SYSTEM_CHECKS": ["security.W021"],
+    }
+
+
 def mail(url: str) -> dict[str, Any]:
     """Django's EMAIL_ settings out of one address: smtp://user:password@host:25 in the clear, smtp+tls:// with STARTTLS
     (587), smtps:// encrypted from the start (465), console:// for the log; "" sends nothing. Raises ValueError."""

@@ -51,6 +51,8 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "csp.middleware.CSPMiddleware",
+    "django.middleware.http.ConditionalGetMiddleware",
+    "config.caching.PrivateAnswersMiddleware",
     "config.middleware.StorableInputMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -140,7 +142,7 @@ LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
 SESSION_COOKIE_HTTPONLY = True
-SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SITE_URL.startswith("https")
+globals().update(env.tls(SITE_URL))
 CSRF_FAILURE_VIEW = "config.errors.csrf_failure"
 SECURE_CONTENT_TYPE_NOSNIFF = True
 X_FRAME_OPTIONS = "DENY"
@@ -183,8 +185,16 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "From a product feed to approved, delivered images.",
     "SERVE_INCLUDE_SCHEMA": False,
     "SCHEMA_PATH_PREFIX": "/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,  # what is sent differs from what is shown: files, secrets, read-only fields
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "campaigns.api.refusals_in_schema.add_refusals",
+    ],
     "ENUM_NAME_OVERRIDES": {
         "Outcome": "generation.choices.Outcome",
+        "RunState": "generation.choices.RunState",
+        "AssetState": "generation.choices.AssetState",
+        "TaskState": "review.choices.TaskState",
         "SubjectKind": "campaigns.choices.SubjectKind",
         "ImportStatus": "campaigns.choices.ImportStatus",
     },

@@ -57,7 +57,7 @@ class SubjectSerializer(serializers.ModelSerializer[Subject]):
 
 class ImportSerializer(serializers.ModelSerializer[FeedImport]):
     brand = serializers.SlugRelatedField[Brand](slug_field="slug", read_only=True)
-    source: Any = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True)
+    source: Any = serializers.SlugRelatedField[FeedSource](slug_field="slug", read_only=True, allow_null=True)
     mapping: Any = serializers.DictField(child=serializers.CharField(), read_only=True)
     issue_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)
     undone_counts: Any = serializers.DictField(child=serializers.IntegerField(), read_only=True)

@@ -85,7 +85,7 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
     def get_queryset(self) -> QuerySet[FeedSource]:
         return FeedSource.objects.visible_to(caller(self.request)).select_related("brand")
 
-    @extend_schema(request=FeedSourceOrder)
+    @extend_schema(request=FeedSourceOrder, responses={201: FeedSourceSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
         asked = FeedSourceOrder(data=request.data)
@@ -96,7 +96,7 @@ class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewse
         address = reverse("api:source-detail", args=[made.pk])
         return Response(self.get_serializer(made).data, status=201, headers={"Location": address})
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses={202: FeedSourceSerializer})
     @action(detail=True, methods=["post"])
     def fetch(self, request: Request, pk: str) -> Response:
         """Have it fetched now; 202, the source says how it went."""

@@ -119,6 +119,23 @@ class RunSerializer(serializers.ModelSerializer[Run]):
         ]
 
 
+class ProgressSerializer(serializers.Serializer[Any]):
+    funnel = serializers.DictField(
+        child=serializers.DictField(child=serializers.IntegerField()), help_text="how many images are in which state"
+    )
+    rate = serializers.FloatField(allow_null=True, help_text="images per second, null while unknown")
+    eta = serializers.DateTimeField(allow_null=True, help_text="likely end, null while unknown")
+
+
+class RunDetailSerializer(RunSerializer):
+    """A run with its progress."""
+
+    progress = ProgressSerializer(read_only=True)
+
+    class Meta(RunSerializer.Meta):
+        fields = [*RunSerializer.Meta.fields, "progress"]
+
+
 class ReleaseOrder(serializers.Serializer[Any]):
     override_reason = serializers.CharField(
         required=False, default="", allow_blank=True, help_text="why a lead releases a full run before its pilot"

@@ -49,6 +49,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     def get_queryset(self) -> QuerySet[Run]:
         return Run.objects.visible_to(caller(self.request)).select_related("endpoint").prefetch_related("alternates")
 
+    @extend_schema(responses=serializers.RunDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The run with its progress: counts by state, rate and time left."""
         return tagged(self._shown(self.get_object()))
@@ -79,7 +80,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
             {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
         )
 
-    @extend_schema(request=serializers.RunPlan)
+    @extend_schema(request=serializers.RunPlan, responses={201: serializers.RunDetailSerializer})
     @idempotent
     def create(self, request: Request) -> Response:
         """Plan a run: every cell and job is written, nothing is made before `release`."""
@@ -87,7 +88,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         address = reverse("api:run-detail", args=[run.pk])
         return tagged(self._shown(run), status=201, headers={"Location": address})
 
-    @extend_schema(request=serializers.RunAgain, responses={201: serializers.RunSerializer})
+    @extend_schema(request=serializers.RunAgain, responses={201: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     @idempotent
     def clone(self, request: Request, pk: str) -> Response:
@@ -100,7 +101,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         run = planning.plan_again(run_id=earlier.pk, by=user, **order)
         return tagged(self._shown(run), status=201, headers={"Location": reverse("api:run-detail", args=[run.pk])})
 
-    @extend_schema(request=serializers.ScheduleOrder, responses={200: serializers.RunSerializer})
+    @extend_schema(request=serializers.ScheduleOrder, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def schedule(self, request: Request, pk: str) -> Response:
         """Have a planned run released at a time, in your name; null takes the time away."""
@@ -111,7 +112,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
             return Response(self._shown(schedules.unschedule(run_id=run.pk, by=user)))
         return Response(self._shown(schedules.schedule(run_id=run.pk, by=user, at=at)))
 
-    @extend_schema(request=serializers.ReleaseOrder, responses={202: serializers.RunSerializer})
+    @extend_schema(request=serializers.ReleaseOrder, responses={202: serializers.RunDetailSerializer})
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
         """Let the workers begin. 202: follow the run at its own address."""
@@ -121,22 +122,22 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         address = reverse("api:run-detail", args=[run.pk])
         return Response(self._shown(run), status=202, headers={"Location": address})
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         return Response(self._shown(runs.pause(run_id=self.get_object().pk, by=caller(request))))
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         return Response(self._shown(runs.resume(run_id=self.get_object().pk, by=caller(request))))
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def cancel(self, request: Request, pk: str) -> Response:
         return Response(self._shown(runs.cancel(run_id=self.get_object().pk, by=caller(request))))
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="retry-failed")
     def retry_failed(self, request: Request, pk: str) -> Response:
         run = self.get_object()
@@ -144,7 +145,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         run.refresh_from_db()
         return Response(self._shown(run))
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="plan-anew")
     def plan_anew(self, request: Request, pk: str) -> Response:
         """Plan the images that are held because their engine was changed, for what it is now."""
@@ -152,7 +153,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         engine_changes.plan_anew(run_id=run.pk, by=caller(request))
         return Response(self._shown(self.get_object()))
 
-    @extend_schema(request=None)
+    @extend_schema(request=None, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"], url_path="not-charged")
     def not_charged(self, request: Request, pk: str) -> Response:
         """The service's account shows that orders in doubt were not charged: what they count as spent is freed."""
@@ -160,7 +161,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         doubts.take_back(run_id=run.pk, by=caller(request))
         return Response(self._shown(self.get_object()))
 
-    @extend_schema(request=serializers.AlternatesOrder, responses={200: serializers.RunSerializer})
+    @extend_schema(request=serializers.AlternatesOrder, responses={200: serializers.RunDetailSerializer})
     @action(detail=True, methods=["put"])
     def alternates(self, request: Request, pk: str) -> Response:
         """Say where the run's jobs may go when its endpoint is slow or down; an empty list: nowhere."""
@@ -170,7 +171,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         routing.set_alternates(run_id=self.get_object().pk, endpoints=endpoints, by=caller(request))
         return Response(self._shown(self.get_object()))
 
-    @extend_schema(request=serializers.PriorityOrder)
+    @extend_schema(request=serializers.PriorityOrder, responses=serializers.RunDetailSerializer)
     @action(detail=True, methods=["post"])
     def priority(self, request: Request, pk: str) -> Response:
         asked = serializers.PriorityOrder(data=request.data)

@@ -13,6 +13,7 @@ from django.core.paginator import Paginator
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.crypto import salted_hmac
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
@@ -107,7 +108,8 @@ def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> Htt
     key = made[min(made)] if made else previews.small(master.storage_key, edge)
     # files.response would name the file by its content, which the picture's own page names too.
     answer = HttpResponse(files.read(key), content_type=files.media_type(key))
-    answer["Cache-Control"] = "private, max-age=3600"
+    # A tag that tells nothing of the content: the image's own page names that too.
+    answer["ETag"] = f'"{salted_hmac("comparison image", key).hexdigest()[:32]}"'
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
 

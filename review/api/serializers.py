@@ -18,7 +18,7 @@ DECIDABLE = (Verdict.APPROVED, Verdict.REJECTED, Verdict.NEEDS_REVISION)
 
 class DecisionSerializer(serializers.ModelSerializer[Decision]):
     decided_by = serializers.CharField(source="decided_by.display_name", read_only=True)
-    reason = serializers.CharField(source="reason.code", default=None, read_only=True)
+    reason = serializers.CharField(source="reason.code", default=None, read_only=True, allow_null=True)
 
     class Meta:
         model = Decision
@@ -41,7 +41,7 @@ class DecisionSerializer(serializers.ModelSerializer[Decision]):
 
 class TaskSerializer(serializers.ModelSerializer[ReviewTask]):
     sku = serializers.CharField(source="asset.subject.key", read_only=True)
-    claimed_by = serializers.CharField(source="claimed_by.display_name", default=None, read_only=True)
+    claimed_by = serializers.CharField(source="claimed_by.display_name", default=None, read_only=True, allow_null=True)
 
     class Meta:
         model = ReviewTask
@@ -101,6 +101,22 @@ class PublishingChecklist(serializers.Serializer[Any]):
     approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")
 
 
+class CandidateSerializer(serializers.Serializer[Any]):
+    version = serializers.IntegerField()
+    candidate = serializers.IntegerField()
+    seen = serializers.CharField(help_text="send it back with a decision about this version")
+
+
+class TaskDetailSerializer(TaskSerializer):
+    """A task with its checklist, and the versions that can be decided."""
+
+    checklist = serializers.ListField(child=serializers.DictField(), source="checklist_version.items", read_only=True)
+    candidates: Any = CandidateSerializer(many=True, read_only=True)
+
+    class Meta(TaskSerializer.Meta):
+        fields = [*TaskSerializer.Meta.fields, "checklist", "candidates"]
+
+
 class DecisionOrder(serializers.Serializer[Any]):
     """`seen` is the token that the task's candidate carried when you looked at it."""
 
@@ -113,7 +129,7 @@ class DecisionOrder(serializers.Serializer[Any]):
     controls = serializers.DictField(required=False)
 
 
-class ShownSettings(serializers.JSONField):
+class ShownSettings(serializers.DictField):
     """Settings whose addresses are answered without their queries."""
 
     def to_representation(self, value: Any) -> Any:

@@ -35,6 +35,8 @@ from review.models import Checklist, Decision, Delivery, Destination, ReviewTask
 from review.selectors import changes, file_links, room, staleness
 from review.services import approved_zip, checklists, decisions, deliveries, destinations, queue
 
+WITHDRAWS = OpenApiParameter("withdraws", bool, description="Undo although consequences have begun.")
+LIMIT = OpenApiParameter("limit", int, description="How many at most, up to 1000.")
 SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
 BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
 
@@ -57,6 +59,7 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         rows = ReviewTask.objects.visible_to(caller(self.request))
         return rows.select_related("asset__subject", "claimed_by", "checklist_version")
 
+    @extend_schema(responses=serializers.TaskDetailSerializer)
     def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """The task with its checklist, and each candidate with the `seen` token that a decision must send back.
 
@@ -78,7 +81,7 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         )
 
     @extend_schema(parameters=[BRAND], request=None, responses=serializers.TaskSerializer(many=True))
-    @action(detail=False, methods=["post"])
+    @action(detail=False, methods=["post"], pagination_class=None, filter_backends=[])
     def start(self, request: Request) -> Response:
         """Claim the next twenty for ten minutes."""
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
@@ -150,7 +153,7 @@ class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
     def get_queryset(self) -> QuerySet[Decision]:
         return Decision.objects.visible_to(caller(self.request)).select_related("decided_by", "reason")
 
-    @extend_schema(request=None, responses={201: serializers.DecisionSerializer})
+    @extend_schema(parameters=[WITHDRAWS], request=None, responses={201: serializers.DecisionSerializer})
     @action(detail=True, methods=["post"])
     def undo(self, request: Request, pk: str) -> Response:
         """Take it back by a new decision. After its consequences began, `?withdraws=true` says that you mean it."""
@@ -201,7 +204,7 @@ class ChangesView(APIView):
     """What became usable or stopped being so, in the order of the sealed audit trail: nothing skipped, nothing
     twice."""
 
-    @extend_schema(parameters=[BRAND, SINCE], responses={200: OpenApiTypes.OBJECT})
+    @extend_schema(parameters=[BRAND, SINCE, LIMIT], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
         since = _number(request, "since", 0, most=10**18)
@@ -248,14 +251,18 @@ class FileView(APIView):
     @extend_schema(responses={302: None})
     def get(self, request: Request, pk: int) -> HttpResponse:
         target = file_links.expiring_url(user=caller(request), rendition_id=pk)
-        return HttpResponse(status=302, headers={"Location": target, "Cache-Control": "private, max-age=300"})
+        return HttpResponse(status=302, headers={"Location": target})
 
 
 class ApprovedView(APIView):
     """A campaign's approved images: `?as=zip` streams them with a manifest, otherwise they are listed."""
 
     @extend_schema(
-        parameters=[OpenApiParameter("as", str, enum=["json", "zip"])], responses={200: AssetSerializer(many=True)}
+        parameters=[OpenApiParameter("as", str, enum=["json", "zip"])],
+        responses={
+            (200, "application/json"): AssetSerializer(many=True),
+            (200, "application/zip"): OpenApiTypes.BINARY,
+        },
     )
     def get(self, request: Request, pk: int) -> Any:
         campaign = campaign_rows.get(caller(request), pk)

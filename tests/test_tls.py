@@ -1,0 +1,64 @@
+"""Behind a proxy that ends TLS, one variable makes the installation pass Django's own deployment checks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.test import Client, override_settings
+
+from config import env
+
+SITE = "https://proofline.example.com"
+PAGE = "/accounts/login/"
+
+
+@pytest.fixture
+def behind_tls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """`behind_tls()` makes the settings of an installation behind a proxy that ends TLS; variables may differ."""
+
+    def changed(**variables: str) -> Any:
+        for name, value in ({"PROOFLINE_TLS_PROXY": "1"} | variables).items():
+            monkeypatch.setenv(name, value)
+        return override_settings(**env.tls(SITE))
+
+    return changed
+
+
+def test_the_deployment_checks_find_nothing(behind_tls: Callable[..., Any]) -> None:
+    with behind_tls(), override_settings(SECRET_KEY="0123456789abcdefghij" * 3, DEBUG=False):
+        call_command("check", "--deploy", "--fail-level", "WARNING")
+
+
+@pytest.mark.parametrize("proto", [None, "http", "HTTPS, http", "ftp"])
+def test_what_did_not_come_over_https_is_redirected(proto: str | None, behind_tls: Callable[..., Any]) -> None:
+    with behind_tls():
+        answer = Client(headers={"X-Forwarded-Proto": proto} if proto else {}).get(PAGE)
+    assert (answer.status_code, answer["Location"]) == (301, f"https://testserver{PAGE}")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    ("variables", "header"),
+    [
+        ({}, "max-age=31536000; includeSubDomains"),
+        ({"PROOFLINE_HSTS_SECONDS": "60"}, "max-age=60; includeSubDomains"),
+        ({"PROOFLINE_HSTS_SECONDS": "0"}, None),
+        ({"PROOFLINE_TLS_PROXY": "0"}, None),
+    ],
+)
+def test_browsers_are_told_to_stay_with_https(
+    variables: dict[str, str], header: str | None, behind_tls: Callable[..., Any]
+) -> None:
+    with behind_tls(**variables):
+        answer = Client(headers={"X-Forwarded-Proto": "https"}).get(PAGE)
+    assert (answer.status_code, answer.get("Strict-Transport-Security")) == (200, header)
+    assert all(cookie["secure"] for cookie in answer.cookies.values())
+
+
+def test_a_site_without_https_cannot_be_behind_a_tls_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROOFLINE_TLS_PROXY", "1")
+    with pytest.raises(ValueError, match=r"SITE_URL='http://proofline.example.com' does not begin with https://"):
+        env.tls("http://proofline.example.com")
