@@ -2,7 +2,7 @@
 # Paths are relative on purpose: make splits names at spaces, and a checkout may lie below a folder that has one.
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-tamper up migrate test lint format types docs bench model engines clean
+.PHONY: help demo demo-tamper up migrate test fuzz lint format types docs bench model engines clean
 SHELL := /bin/sh
 PY := .venv/bin/python
 ARGS ?=
@@ -27,6 +27,9 @@ engines: .venv/.engines ## install what the diffusers engine needs (torch, diffu
 test: .venv/.engines .venv/.test ## every test, in two processes; ARGS="tests/test_states.py -q" for some, in one
 	@tests/chromium.sh
 	@$(PY) -m pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
+
+fuzz: .venv/.engines .venv/.test ## hostile values in every request; the tests send a sample, this sends all and counts
+	@FUZZ=whole $(PY) -m pytest $(or $(ARGS),tests/fuzz) -q
 
 lint: .venv/.test ## style, format and the direction of imports
 	@$(PY) -m ruff check .

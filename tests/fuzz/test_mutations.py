@@ -1,0 +1,147 @@
+"""Whatever stands in a body, an address or a form: the answer is never a 500, and the API's refusals are problem+json.
+
+Every valid request is derived: those of the API from its OpenAPI schema, those of pages from their links and forms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pytest
+
+from tests.fuzz import api_requests, crawling, mutations, scripted
+from tests.fuzz.conftest import IS_WHOLE
+from tests.fuzz.sending import Browser, Request, faults_of
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+#: Cases per request in the tests of every change; the choice is the same each time.
+SAMPLE_OF_API = None if IS_WHOLE else 4
+SAMPLE_OF_PAGES = None if IS_WHOLE else 1
+
+#: Pages that the short crawl of the tests does not reach by a valid request. They need a row in another state than the
+#: first one of its kind has, or a signature. Their paths, queries and fields are fuzzed all the same.
+NOT_REACHED = {
+    "brands/<slug:brand>/assets/<int:asset_id>/<slug:verb>/",
+    "brands/<slug:brand>/campaigns/<slug:slug>/pictures/<int:pk>/",
+    "brands/<slug:brand>/campaigns/<slug:slug>/runs/new/outputs/",
+    "brands/<slug:brand>/compare/<int:pk>/<int:row_number>/",
+    "brands/<slug:brand>/compare/<int:pk>/reveal/",
+    "brands/<slug:brand>/cutouts/undo/",
+    "brands/<slug:brand>/endpoints/<slug:slug>/<slug:verb>/",
+    "brands/<slug:brand>/endpoints/<slug:slug>/answer/",
+    "brands/<slug:brand>/endpoints/<slug:slug>/secret/",
+    "brands/<slug:brand>/endpoints/<slug:slug>/suggested/",
+    "brands/<slug:brand>/endpoints/<slug:slug>/workflow/",
+    "brands/<slug:brand>/guide/draft/begin/",
+    "brands/<slug:brand>/guide/draft/colours/take/",
+    "brands/<slug:brand>/import/<int:import_id>/columns/",
+    "brands/<slug:brand>/import/<int:import_id>/columns/preview/",
+    "brands/<slug:brand>/import/<int:import_id>/file/",
+    "brands/<slug:brand>/import/<int:import_id>/fix/",
+    "brands/<slug:brand>/import/<int:import_id>/mistakes.csv",
+    "brands/<slug:brand>/import/<int:import_id>/progress/",
+    "brands/<slug:brand>/notices/<int:notice_id>/",
+    "brands/<slug:brand>/notices/<slug:verb>/",
+    "brands/<slug:brand>/photos/<int:photo_id>/",
+    "brands/<slug:brand>/photos/<int:photo_id>/move/",
+    "brands/<slug:brand>/photos/<int:photo_id>/remove/",
+    "brands/<slug:brand>/photos/<int:photo_id>/restore/",
+    "brands/<slug:brand>/products/<int:pk>/return/",
+    "brands/<slug:brand>/products/new/",
+    "brands/<slug:brand>/products/photos/again/",
+    "brands/<slug:brand>/products/photos/fetching/",
+    "brands/<slug:brand>/prompts/<slug:slug>/try/",
+    "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/ask/",
+    "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/back/",
+    "brands/<slug:brand>/prompts/<slug:slug>/v<int:number>/pictures/",
+    "brands/<slug:brand>/reports/campaigns/<slug:slug>/",
+    "brands/<slug:brand>/reports/runs/<int:run_id>/",
+    "brands/<slug:brand>/review/tasks/<int:task_id>/revise/",
+    "brands/<slug:brand>/runs/<int:run_id>/compare/<int:other_id>/",
+    "brands/<slug:brand>/runs/<int:run_id>/rows/",
+    "brands/<slug:brand>/runs/<int:run_id>/schedule/",
+    "brands/<slug:brand>/sources/<slug:slug>/state/",
+    "brands/<slug:brand>/studio/<int:run_id>/",
+    "brands/<slug:brand>/studio/<int:run_id>/again/",
+    "brands/<slug:brand>/studio/<int:run_id>/cancel/",
+    "brands/<slug:brand>/studio/<int:run_id>/keep/",
+    "brands/<slug:brand>/studio/pictures/",
+    "brands/<slug:brand>/tasks/<int:task_id>/<slug:verb>/",
+    "files/<str:token>",
+    "hooks/replicate/<slug:endpoint>/<uuid:marker>",
+}
+
+
+@pytest.fixture(scope="module")
+def api(browser: Browser) -> api_requests.Maker:
+    maker = api_requests.Maker(browser)
+    maker.make_all()
+    return maker
+
+
+#: A crawl takes about half a minute, so the tests of every change leave it to `make fuzz`.
+of_pages = pytest.mark.skipif(not IS_WHOLE, reason="pages are fuzzed by `make fuzz`")
+
+
+@pytest.fixture(scope="module")
+def pages(browser: Browser) -> crawling.Found:
+    """What a crawl finds; Django's own admin pages only when all is sent."""
+    roles = [role for role in crawling.STARTS if IS_WHOLE or role != "operator"]
+    return crawling.Crawler(browser, most_per_route=3 if IS_WHOLE else 1).crawl(roles, scripted.requests())
+
+
+def send_all(browser: Browser, run: str, requests: Iterable[Iterable[Request]], most: int | None) -> None:
+    cases = [case for group in requests for case in mutations.sample(group, most)]
+    faults = faults_of(browser, run, cases)
+    assert not faults, f"{len(faults)} of {len(cases)} cases:\n" + "\n".join(faults)
+
+
+def test_every_operation_of_the_api_can_be_reached(api: api_requests.Maker) -> None:
+    missing = [
+        f"{one.name}: {api.refusals.get(one.name, 'no rows to ask for')}"
+        for one in api.operations
+        if one.name not in api.valid
+    ]
+    assert not missing, "\n".join(missing)
+
+
+@of_pages
+def test_every_page_can_be_reached(pages: crawling.Found) -> None:
+    missing = set(crawling.ours()) - pages.reached - NOT_REACHED
+    assert not missing, "\n".join(sorted(missing))
+
+
+def test_no_leaf_of_a_json_body_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+    bodies = (mutations.of_json(one) for one in api.valid.values() if one.json is not None)
+    send_all(browser, "JSON leaves", bodies, SAMPLE_OF_API)
+
+
+def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+    cases = ([*mutations.of_query(one, api.read[name]), *mutations.of_path(one)] for name, one in api.valid.items())
+    send_all(browser, "query and path values of the API", cases, SAMPLE_OF_API)
+
+
+@of_pages
+def test_no_query_or_path_value_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
+    requests = [*pages.valid(), *pages.guesses()]
+    cases = ([*mutations.of_query(one, pages.read_of(one, "query")), *mutations.of_path(one)] for one in requests)
+    send_all(browser, "query and path values of pages", cases, SAMPLE_OF_PAGES)
+
+
+@of_pages
+def test_no_form_field_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
+    forms = [one for one in [*pages.valid(), *pages.guesses()] if one.form is not None]
+    cases = (mutations.of_form(one, pages.read_of(one, "form")) for one in forms)
+    send_all(browser, "form fields of pages", cases, SAMPLE_OF_PAGES)
+
+
+@of_pages
+def test_no_json_of_a_script_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
+    bodies = (mutations.of_json(one) for one in pages.valid() if one.json is not None)
+    send_all(browser, "JSON leaves of pages", bodies, SAMPLE_OF_API)
+
+
+def test_no_form_field_brings_the_api_down(api: api_requests.Maker, browser: Browser) -> None:
+    cases = (mutations.of_form(one, ()) for one in api.valid.values() if one.form is not None)
+    send_all(browser, "form fields of the API", cases, SAMPLE_OF_API)

@@ -1,0 +1,103 @@
+"""schemathesis against the API as every role: answers are what the OpenAPI schema says, and never a 500."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.handlers.wsgi import WSGIHandler
+from django.db import transaction
+from hypothesis import HealthCheck, Phase, given, settings
+from knox.models import AuthToken
+from schemathesis import Case, GenerationMode
+from schemathesis.core.failures import Failure, FailureGroup
+
+from tests.fuzz.conftest import IS_WHOLE
+from tests.fuzz.sending import TALLY, Browser
+from tests.fuzz.world import ROLES
+
+pytestmark = [pytest.mark.django_db, pytest.mark.slow]
+
+#: Cases per operation, role and mode. The tests of every change send a few, as the lead.
+EXAMPLES = 20 if IS_WHOLE else 1
+CAST = [*ROLES, "nobody"] if IS_WHOLE else ["lead"]
+
+#: Statuses that valid data may get, because a schema cannot say which rows there are and in which state.
+REFUSALS = [400, 401, 403, 404, 409, 412, 415, 422, 428, 429]
+
+
+@pytest.fixture(scope="module")
+def api(browser: Browser) -> Any:
+    config = schemathesis.Config.from_dict(
+        {"checks": {"positive_data_acceptance": {"expected-statuses": ["2xx", "3xx", *map(str, REFUSALS)]}}}
+    )
+    return schemathesis.openapi.from_wsgi("/api/v1/schema/?format=json", WSGIHandler(), config=config)
+
+
+@pytest.fixture(scope="module")
+def tokens(browser: Browser) -> dict[str, dict[str, str]]:
+    """The header that says who asks, by role."""
+    made = {role: AuthToken.objects.create(person)[1] for role, person in browser.people.items()}
+    return {"nobody": {}} | {role: {"Authorization": f"Token {token}"} for role, token in made.items()}
+
+
+def excluded() -> Iterator[Any]:
+    """Checks that do not fit, each with its reason."""
+    names = schemathesis.checks.CHECKS
+    # Unknown fields and parameters are ignored, as everywhere in DRF; the check takes them for mistakes.
+    yield names.get_one("negative_data_rejection")
+
+
+@pytest.mark.skipif(not IS_WHOLE, reason="schemathesis runs in `make fuzz`")
+@pytest.mark.parametrize("role", CAST)
+@pytest.mark.parametrize("mode", [GenerationMode.POSITIVE, GenerationMode.NEGATIVE])
+def test_answers_are_what_the_schema_says(role: str, mode: GenerationMode, api: Any, tokens: Any) -> None:
+    counted = TALLY.setdefault("schemathesis", [0, 0])
+    faults: dict[str, str] = {}
+    for result in api.get_all_operations():
+        operation = result.ok()
+        for case in _cases(operation, mode):
+            counted[0] += 1
+            for fault in _faults(case, tokens[role]):
+                counted[1] += "Server error" in fault
+                faults.setdefault(f"{operation.label} {fault[:60]}", f"{operation.label} as {role}: {fault}")
+    assert not faults, f"{len(faults)} faults:\n" + "\n".join(faults.values())
+
+
+def _cases(operation: Any, mode: GenerationMode) -> list[Case]:
+    """The same cases each time."""
+    made: list[Case] = []
+
+    @settings(
+        max_examples=EXAMPLES,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        phases=[Phase.generate],
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(operation.as_strategy(generation_mode=mode))
+    def collect(case: Case) -> None:
+        made.append(case)
+
+    with contextlib.suppress(schemathesis.errors.SchemathesisError):  # it takes no input, so none can be wrong
+        collect()
+    return made
+
+
+def _faults(case: Case, headers: dict[str, str]) -> list[str]:
+    """Send one case in a savepoint that is rolled back, and have the answer checked."""
+    block = transaction.atomic()
+    block._from_testcase = True
+    with block:
+        try:
+            response = case.call(headers={**headers, "If-Match": "*"})
+            case.validate_response(response, excluded_checks=list(excluded()))
+        except FailureGroup as group:
+            return [f"{one.title}: {one.message}"[:700] for one in group.exceptions if isinstance(one, Failure)]
+        finally:
+            transaction.set_rollback(True)
+    return []

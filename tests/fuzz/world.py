@@ -1,0 +1,199 @@
+"""One brand with a row of every kind, and one person per role: what fuzzed requests are about."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+from django.utils import timezone
+from PIL import Image
+
+from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User
+from campaigns.services import audit, files, guides, imports, pictures, prompts, sources
+from generation.models import Attempt, Job, LedgerEntry, Run
+from generation.services import comparisons, planning, standing, studio
+from generation.services.comparisons import Side
+from review.services import consequences, decisions, destinations, reasons
+from tests import factories, test_contact_sheets, test_studio_pages, test_workflows
+from tests.in_review import image_in_review, seen
+from tests.test_studio import wish
+
+#: Every role of the product, an operator (superuser), somebody of another brand, and somebody who is not signed in.
+ROLES: dict[str, tuple[str, ...]] = {
+    "operator": (),
+    "lead": ("lead", "admin"),
+    "manager": ("campaign_manager", "designer"),
+    "reviewer": ("reviewer",),
+    "integrator": ("integrator",),
+    "viewer": ("viewer",),
+    "stranger": (),
+}
+WRONG_FEED = b"sku;name;price\nM-1;Mug;cheap\nM-2;Bowl;12,90\nM-3;Jar;dear\n;Lid;5\n"
+ODD_FEED = b"Art.;Was;Glasur;VK\nM-1;Becher;salbei;12,90\nM-2;Schale;ton;19,90\n"
+FEED = b"sku,name\nM-1,Mug\n"
+
+
+def image_bytes(image_format: str = "JPEG", colour: str = "teal", size: int = 256) -> bytes:
+    """A dark jar on white, which the cut-out service accepts."""
+    image = Image.new("RGB", (size, size), "white")
+    image.paste(colour, (size // 4, size // 5, 3 * size // 4, 4 * size // 5))  # type: ignore[arg-type]
+    buffer = io.BytesIO()
+    image.save(buffer, image_format)
+    return buffer.getvalue()
+
+
+def zip_bytes() -> bytes:
+    """An archive with one photo, named as a feed names it."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as packed:
+        packed.writestr("mug.jpg", image_bytes())
+    return buffer.getvalue()
+
+
+def build(folder: Path) -> dict[str, User]:
+    """Write the rows and return the people by role. `folder` is where files may be delivered to."""
+    brand = factories.BrandFactory(slug="north", name="North", monthly_budget="20")
+    other = factories.BrandFactory(slug="south", name="South")
+    people = {role: factories.UserFactory(username=role) for role in ROLES}
+    for role, memberships in ROLES.items():
+        for name in memberships:
+            factories.MembershipFactory(brand=brand, user=people[role], role=name)
+    factories.MembershipFactory(brand=other, user=people["stranger"], role="lead")
+    User.objects.filter(username="operator").update(is_superuser=True, is_staff=True)
+    people["operator"].refresh_from_db()
+    reasons.add_defaults(brand=brand, by=people["lead"])
+    mugs = [_product(brand, number) for number in (1, 2)]
+    factories.SubjectFactory(brand=brand, kind="concept", key="tea-time", name="Tea time")
+    factories.StylePresetFactory(brand=brand)
+    _guide(brand, people["lead"])
+    _feeds(brand, people["lead"])
+    destinations.create(
+        brand=brand,
+        by=people["lead"],
+        slug="shop",
+        name="Shop",
+        kind="folder",
+        config={"path": str(folder / "north" / "shop")},
+    )
+    _run_in_review(brand, mugs[0], people)
+    _planned_run(brand, mugs, people)
+    _tries_and_sheets(brand, people["manager"])
+    _endpoints(brand, people["lead"])
+    audit.seal()
+    return people
+
+
+def _stored(image_format: str, colour: str) -> dict[str, str]:
+    stored = files.put(image_bytes(image_format, colour), suffix=image_format.lower())
+    return {"storage_key": stored.key, "sha256": stored.sha256}
+
+
+def _product(brand: Brand, number: int) -> Subject:
+    mug: Subject = factories.SubjectFactory(brand=brand, key=f"MUG-{number}")
+    factories.VariantFactory(subject=mug)
+    cutout: Cutout = factories.CutoutFactory(
+        photo__subject=mug, photo__width=256, photo__height=256, confidence=0.4, box=[64, 51, 192, 205],
+        **_stored("PNG", "olive"),
+    )  # fmt: skip
+    ReferencePhoto.objects.filter(pk=cutout.photo_id).update(**_stored("JPEG", "tan"))
+    return mug
+
+
+def _guide(brand: Brand, lead: User) -> None:
+    fields: dict[str, Any] = {"palette": [{"name": "Clay", "hex": "#b5651d"}], "banned_wording": ["luxury"]}
+    guides.publish(guide_id=guides.draft(brand=brand, by=lead, **fields).pk, by=lead, note="The beginning")
+    draft = guides.draft(brand=brand, by=lead, **(fields | {"banned_wording": ["cheap"]}))
+    given = [("mood.jpg", image_bytes(colour="navy"))]
+    pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
+
+
+def _feeds(brand: Brand, lead: User) -> None:
+    sources.create(brand=brand, by=lead, name="Shop feed", kind="url", url="https://shop.example/feed.csv")
+    sources.create(brand=brand, by=lead, name="PIM", kind="push")
+    for name, data, dry_run in (
+        ("wrong", WRONG_FEED, True),
+        ("odd", ODD_FEED, True),
+        ("clean", b"sku,name\nM-9,Mug\n", True),
+        ("applied", FEED, False),
+    ):
+        imports.import_feed(brand=brand, by=lead, file=io.BytesIO(data), file_name=f"{name}.csv", dry_run=dry_run)
+
+
+def _run_in_review(brand: Brand, mug: Subject, people: dict[str, User]) -> None:
+    """A running run: one image to review, one approved and delivered, one just approved, one failed job."""
+    campaign = factories.CampaignFactory(
+        brand=brand, subjects=[mug], slug="autumn", owner=people["manager"], budget=Decimal(100)
+    )
+    spec = factories.OutputSpecFactory(campaign=campaign, width=512, height=512)
+    given = [("mood.jpg", image_bytes(colour="navy"))]
+    pictures.add_to_brief(campaign_id=campaign.pk, files_given=given, by=people["manager"])
+    run = factories.RunFactory(campaign=campaign, requested_by=people["manager"], endpoint__slug="packshot")
+    tasks = [image_in_review(brand, run=run, specs=[spec], subject=mug, candidates=2) for _ in range(4)]
+    for task in tasks:
+        for version in task.asset.versions.all():
+            stored = _stored("WEBP", "peru")
+            type(version.master).objects.filter(pk=version.master_id).update(**stored)
+            version.renditions.update(**stored)
+    decisions.approve(**seen(tasks[0]), by=people["reviewer"])
+    consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+    decisions.approve(**seen(tasks[1]), by=people["reviewer"])
+    decisions.reject(**seen(tasks[2]), by=people["reviewer"], reason="composition")
+    cell = tasks[3].asset.cell
+    failed = factories.JobFactory(run=run, cell=cell, status="failed", error_kind="moderation", error="Refused.")
+    factories.JobSpecFactory(job=failed, candidate=7)
+    uncertain = factories.JobFactory(run=run, cell=cell, status="held", hold_reason="in_doubt", error_kind="doubt")
+    factories.JobSpecFactory(job=uncertain, candidate=8)
+    LedgerEntry.objects.create(campaign=campaign, run=run, job=uncertain, kind="doubt", amount="0.24")
+
+
+def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> None:
+    """A campaign whose run is planned, one whose run is paused, and a standing order."""
+    manager = people["manager"]
+    campaign = factories.CampaignFactory(brand=brand, subjects=mugs, slug="winter", owner=manager)
+    factories.OutputSpecFactory(campaign=campaign, slug="shop", width=128, height=128)
+    endpoint = factories.EndpointFactory(engine="ready", slug="ready", lane="cpu", price_per_image=Decimal("0.10"))
+    version = factories.PromptVersionFactory(
+        template__brand=brand, template__slug="table", text="{name} on a {backdrop} table", parameters={}, needs={},
+        created_by=manager,
+    )  # fmt: skip
+    prompts.add_version(template_id=version.template_id, by=manager, text="{name} on oak")
+    order = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "by": manager}
+    for _ in range(2):
+        run = planning.plan(stage="pilot", **order)
+    Run.objects.filter(pk=run.pk).update(state="paused", released_at=timezone.now())
+    standing.create(**order, name="New mugs", daily_budget=Decimal(5))
+    cell = run.cells.first()
+    job = Job.objects.filter(cell=cell).first()
+    assert job is not None
+    Job.objects.filter(pk=job.pk).update(status="held", hold_reason="changed")
+    Attempt.objects.create(
+        job=job, number=1, lease_token="0" * 32, endpoint=endpoint, worker="w", outcome="failed",
+        message="No answer.", error_kind="transient", started_at=timezone.now(), ended_at=timezone.now(),
+    )  # fmt: skip
+
+
+def _tries_and_sheets(brand: Brand, manager: User) -> None:
+    """A studio run with an image, one that goes on, and a comparison to vote on."""
+    painter = factories.EndpointFactory(engine="painter", slug="painter", lane="cpu", prices={"second": "0.001"})
+    for is_made in (True, False):
+        run = studio.start(brand=brand, wish=wish(count=2), endpoint=painter, by=manager)
+        for job in Job.objects.filter(run=run) if is_made else []:
+            version = test_studio_pages.made(job)
+            type(version.master).objects.filter(pk=version.master.pk).update(**_stored("WEBP", "teal"))
+            test_studio_pages.ended(run)
+    ready = factories.EndpointFactory(engine="ready", slug="ready-too", lane="cpu", config={"n": 2})
+    sides = [Side(painter), Side(ready)]
+    sheet = comparisons.start(brand=brand, name="Jars", sides=sides, by=manager, words=("a jar", "a mug"))
+    test_contact_sheets.finished(sheet)
+
+
+def _endpoints(brand: Brand, lead: User) -> None:
+    """Endpoints of the brand's own: one per kind of engine that has a page of its own."""
+    test_workflows.uploaded(brand, lead)
+    factories.EndpointFactory(
+        brand=brand, slug="overflow", engine="replicate", lane="cloud", config={"model": "a/b"}, secret="hush"
+    )
