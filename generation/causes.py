@@ -65,7 +65,8 @@ _ALL = (
         "endpoint",
         "engine set-up",
         "warn",
-        "The engine is not set up as it should be, so trying again cannot help. The operator has to look at it.",
+        "The endpoint lacks something or is not set up as it should be; the images are not to blame. When its operator "
+        "has mended it, try them again.",
         Mend.OPERATOR,
     ),
     Cause(
@@ -175,11 +176,19 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
         return CAUSES["doubt"]
     if hold_reason == HoldReason.QUOTA or error_kind == ErrorKind.QUOTA:
         return CAUSES["quota"]
+    if error_kind == ErrorKind.ENDPOINT:
+        return CAUSES["endpoint"]
     if error_kind == ErrorKind.INPUT and _CUTOUT.search(message):
         return CAUSES["cutout"]
     if error_kind == ErrorKind.INPUT and _ENDPOINT.search(message):
         return CAUSES["endpoint"]
     return CAUSES.get(error_kind, CAUSES["unknown"])
+
+
+def same_words(cause: Cause, message: str) -> str:
+    """What two messages of one cause have in common if they are one problem. Of an endpoint every name counts: a
+    missing model and a missing node are two things to mend."""
+    return message if cause.code == "endpoint" else normalised(message)
 
 
 def normalised(message: str) -> str:

@@ -65,6 +65,8 @@ class Darkroom(Remote):
         route = self.route(request)
         if route in self.limited:
             return self._take(request, at_once=route == "POST /develop")
+        if route == "GET /health":
+            return plain({})
         if route == "POST /cancel":
             self.orders[request.json["id"]].is_cancelled = True
             return plain({})
@@ -136,7 +138,10 @@ class Wire:
         return Quote(cost=self.cost, seconds=0.1)
 
     def health(self) -> Health:
-        return Health(True, "wire")
+        try:
+            return Health(self._service.ask("GET", "health").status_code == 200, "wire")
+        except EngineError as error:
+            return Health(False, error.message)
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
         order = {"marker": marker, "job": task.id, "prompt": task.spec.prompt, "seed": task.spec.seed}

@@ -203,14 +203,33 @@ def refused(server: ComfyServer, change: dict[tuple[str, str], Any], **more: Any
 )  # fmt: skip
 def test_a_node_error_is_said_with_the_nodes_title(server, change, sentence):
     error = refused(server, change)
-    assert error.kind is ErrorKind.INPUT
+    assert error.kind is ErrorKind.ENDPOINT, "the workflow or the server is to blame, not the job"
     assert error.message == sentence.format(host=server.url.removeprefix("http://"))
+
+
+@pytest.mark.parametrize(
+    ("place", "kind"),
+    [
+        (("5", "width"), ErrorKind.INPUT),
+        (("3", "seed"), ErrorKind.INPUT),
+        (("6", "text"), ErrorKind.INPUT),
+        (("3", "cfg"), ErrorKind.ENDPOINT),
+        (("4", "ckpt_name"), ErrorKind.ENDPOINT),
+        (("3", "sampler_name"), ErrorKind.ENDPOINT),
+    ],
+)
+def test_only_a_value_that_the_job_fills_in_is_the_jobs_fault(server, place, kind):
+    node_id, name = place
+    error = {"type": "value_bigger_than_max", "extra_info": {"input_name": name, "received_value": 9}}
+    answer = {"error": {"type": "prompt_outputs_failed_validation"}, "node_errors": {node_id: {"errors": [error]}}}
+    server.fail_next("POST /prompt", Fault(response=plain(answer, 400)))
+    assert failed(ComfyUI(workflows.config(server))).kind is kind
 
 
 def test_a_node_that_is_not_installed_is_named():
     with serving(ComfyServer(without=frozenset({"VAEDecode"}))) as server:
         error = refused(server, {})
-        assert error.kind is ErrorKind.INPUT
+        assert error.kind is ErrorKind.ENDPOINT
         assert "has no node of the type VAEDecode, which “VAE Decode” (node 8) is" in error.message
 
 
@@ -220,7 +239,7 @@ def test_a_workflow_of_which_the_server_would_run_only_a_part_is_a_failure_and_i
     config["workflow"]["30"] = {"class_type": "ImageScale", "inputs": {"image": ["8", 0], "width": -5, "height": 8}}
     config["workflow"]["31"] = {"class_type": "PreviewImage", "inputs": {"images": ["30", 0]}}
     error = failed(ComfyUI(config))
-    assert error.kind is ErrorKind.INPUT and "only a part of the workflow" in error.message
+    assert error.kind is ErrorKind.ENDPOINT and "only a part of the workflow" in error.message
     assert "width is -5" in error.message
     assert not server.waiting, "the part would have been made for nobody"
     server.resume()
@@ -270,6 +289,10 @@ def failing(server: ComfyServer, kind: str, message: str) -> EngineError:
     ("raised", "message", "kind"),
     [
         ("ValueError", "mat1 and mat2 shapes cannot be multiplied", ErrorKind.INPUT),
+        ("RuntimeError", "ERROR: clip input is invalid: None", ErrorKind.ENDPOINT),
+        ("RuntimeError", "Could not detect model type of: /models/checkpoints/old.ckpt", ErrorKind.ENDPOINT),
+        ("RuntimeError", "ERROR: VAE is invalid: None", ErrorKind.ENDPOINT),
+        ("SafetensorError", "Error while deserializing header: the safetensors file is cut off", ErrorKind.ENDPOINT),
         ("FileNotFoundError", "no such file", ErrorKind.INPUT),
         ("OutOfMemoryError", "Allocation on device", ErrorKind.MEMORY),
         ("RuntimeError", "CUDA out of memory. Tried to allocate", ErrorKind.MEMORY),

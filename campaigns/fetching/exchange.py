@@ -19,6 +19,7 @@ import httpx
 
 from campaigns.fetching.policy import Policy, Refused
 from campaigns.fetching.urls import Target
+from campaigns.fetching.words import words_of
 
 MAX_ADDRESSES_TRIED = 3
 HEADER_BYTES = 256 * 1024
@@ -151,20 +152,15 @@ def exchange(
         waited = f"{deadline.seconds:g} s" if deadline.is_over else f"{policy.idle_seconds:g} s after its last byte"
         raise Refused(f"No answer within {waited} from {target.shown}.", is_final=False) from None
     except httpcore.ConnectError as error:
-        raise Refused(f"{target.host} cannot be connected to: {_reason(error)}.", is_final=False) from None
+        raise Refused(f"{target.host} cannot be connected to: {words_of(error)}.", is_final=False) from None
     except httpcore.ProtocolError as error:
-        message = f"{target.shown} ended early or does not speak proper HTTP: {_reason(error)}."
+        message = f"{target.shown} ended early or does not speak proper HTTP: {words_of(error)}."
         raise Refused(message, is_final=False) from None
     except httpcore.NetworkError as error:
-        raise Refused(f"{target.shown} broke off: {_reason(error)}.", is_final=False) from None
+        raise Refused(f"{target.shown} broke off: {words_of(error)}.", is_final=False) from None
 
 
 @lru_cache(maxsize=4)
 def _trusted(certificate_file: str, certificate_folder: str) -> ssl.SSLContext:
     """The authorities that are trusted: certifi's, or those of the environment. Loading them takes a while."""
     return httpx.create_ssl_context()
-
-
-def _reason(error: BaseException) -> str:
-    text = str(error) or type(error).__name__
-    return text.rstrip(".")[:300]

@@ -57,8 +57,7 @@ def _looked_up(target: Target, policy: Policy, seconds: float) -> list[str]:
         waited = time.monotonic() - started
         raise Refused(f"The host {target.host} was not found within {waited:.0f} s.", is_final=False)
     if isinstance(outcome[0], Exception):
-        reason = getattr(outcome[0], "strerror", None) or str(outcome[0])
-        raise Refused(f"The host {target.host} cannot be found: {reason}.", is_final=False)
+        raise Refused(f"The host {target.host} cannot be found.", is_final=False)
     if not outcome[0]:
         raise Refused(f"The host {target.host} has no address.", is_final=False)
     return outcome[0]

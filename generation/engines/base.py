@@ -43,6 +43,7 @@ class ErrorKind(StrEnum):
     DOUBT = "doubt"  # handed over without an answer: looked up, or held where nobody can be asked
     MODERATION = "moderation"  # to a person
     INPUT = "input"  # to a person
+    ENDPOINT = "endpoint"  # the endpoint lacks something or is set up wrongly: to its operator, the job is not to blame
     QUOTA = "quota"  # account empty or credentials refused: hold the endpoint, tell the operator
     STORAGE = "storage"  # made, and the disk or bucket refuses it: the run pauses until somebody has made room
     CHANGED = "changed"  # the engine is not what the job was planned for: held until it is planned anew
@@ -50,16 +51,26 @@ class ErrorKind(StrEnum):
 
 
 class EngineError(Exception):
-    """An attempt failed. `message` is for a person; `log` is the engine's own words."""
+    """An attempt failed. `message` is for a person; `log` is the engine's own words.
+
+    is_unsent: the service could not be reached, so that the job was never sent there and this is no failure of it.
+    """
 
     def __init__(
-        self, kind: ErrorKind, message: str, *, retry_after_seconds: float | None = None, log: str = ""
+        self,
+        kind: ErrorKind,
+        message: str,
+        *,
+        retry_after_seconds: float | None = None,
+        log: str = "",
+        is_unsent: bool = False,
     ) -> None:
         self.message = without_secrets(message)
         super().__init__(self.message)
         self.kind = kind
         self.retry_after_seconds = retry_after_seconds
         self.log = without_secrets(log)
+        self.is_unsent = is_unsent
 
 
 @dataclass(frozen=True)

@@ -231,8 +231,10 @@ class ComfyUI:
         told = " ".join([*lacking, *(error.message for error in away)])
         if away:
             kinds = {error.kind for error in away}
-            return EngineError(ErrorKind.QUOTA if kinds == {ErrorKind.QUOTA} else ErrorKind.TRANSIENT, told)
-        return EngineError(ErrorKind.INPUT if lacking else ErrorKind.TRANSIENT, told or "No server is ready yet.")
+            kind = ErrorKind.QUOTA if kinds == {ErrorKind.QUOTA} else ErrorKind.TRANSIENT
+            return EngineError(kind, told, is_unsent=True)
+        kind = ErrorKind.ENDPOINT if lacking else ErrorKind.TRANSIENT
+        return EngineError(kind, told or "No server is ready yet.", is_unsent=not lacking)
 
     def _submit(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
         try:

@@ -29,6 +29,11 @@ _RESULT: Final = re.compile(r"\d+-[0-9a-f]{8}_\d")
 """How the files of the node begin whose image counts: the order's stem, then a number. Those of other nodes have the
 node's id behind the stem (comfyui_graph.Workflow.filled)."""
 PASSING_WORDS: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
+#: What nodes say of a model file that is damaged, of another family, or incomplete.
+MODEL_WORDS: Final = (
+    "checkpoint", "safetensors", "state_dict", "could not detect model type", "clip input is invalid",
+    "vae is invalid", "invalid vae", "model file",
+)  # fmt: skip
 FINAL_WORDS: Final = ("filenotfounderror", "isadirectoryerror", "permissionerror")
 
 
@@ -71,7 +76,7 @@ def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineEr
         answer = None
     if response.status_code != 400 or not isinstance(answer, Mapping) or "error" not in answer:
         return refusal(response, host, is_order=True)
-    return _refused(answer, workflow.graph, host, response.text[:4000])
+    return _refused(answer, workflow, host, response.text[:4000])
 
 
 def dropped(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> Refused:
@@ -79,7 +84,7 @@ def dropped(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> Re
     sentences = list(_node_sentences(node_errors, workflow.graph, host))
     message = f"{host} would run only a part of the workflow. {' '.join(sentences)}"
     return Refused(
-        ErrorKind.INPUT,
+        _kind(node_errors, workflow),
         message,
         types=_types(node_errors),
         node_ids=frozenset(node_errors),
@@ -94,11 +99,12 @@ def reaches(node_errors: Mapping[str, Any], node_id: str) -> bool:
     )
 
 
-def _refused(answer: Mapping[str, Any], graph: Graph, host: str, log: str) -> Refused:
+def _refused(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str) -> Refused:
+    graph = workflow.graph
     error, found = answer["error"], answer.get("node_errors")
     node_errors: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
     kind = str(error.get("type", "")) if isinstance(error, Mapping) else ""
-    types, node_ids = _types(node_errors), frozenset(node_errors)
+    types, node_ids, fault = _types(node_errors), frozenset(node_errors), _kind(node_errors, workflow)
     if kind == "missing_node_type":
         extra = error.get("extra_info") or {}
         node_id = str(extra.get("node_id", ""))
@@ -106,7 +112,7 @@ def _refused(answer: Mapping[str, Any], graph: Graph, host: str, log: str) -> Re
         message = (
             f"{host} has no node of the type {named}, which {title(graph, node_id)} is: install its custom node there."
         )
-        types, node_ids = frozenset({kind}), frozenset({node_id})
+        types, node_ids, fault = frozenset({kind}), frozenset({node_id}), ErrorKind.ENDPOINT
     elif node_errors:
         message = " ".join(_node_sentences(node_errors, graph, host))
     else:
@@ -114,7 +120,18 @@ def _refused(answer: Mapping[str, Any], graph: Graph, host: str, log: str) -> Re
         details = str(error.get("details") or "") if isinstance(error, Mapping) else ""
         message = f"{host} refused the workflow: {said}{f' ({details})' if details else ''}."
         types = frozenset({kind})
-    return Refused(ErrorKind.INPUT, message, types=types, node_ids=node_ids, log=log)
+    return Refused(fault, message, types=types, node_ids=node_ids, log=log)
+
+
+def _kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
+    """Whose fault a refusal is: the job's if it is about a value that the job fills in, else the endpoint's."""
+    filled_in = {tuple(place) for mark in workflow.marks.values() for place in mark.places}
+    for node_id, error in _errors(node_errors):
+        extra = error.get("extra_info")
+        name = extra.get("input_name") if isinstance(extra, Mapping) else None
+        if (node_id, name) in filled_in:
+            return ErrorKind.INPUT
+    return ErrorKind.ENDPOINT if any(_errors(node_errors)) else ErrorKind.INPUT
 
 
 def _types(node_errors: Mapping[str, Any]) -> frozenset[str]:
@@ -184,6 +201,9 @@ def failure(error: Any, graph: Graph, host: str) -> EngineError:
     passes = any(one in plain for one in PASSING) or any(one in words for one in PASSING_WORDS)
     passes = passes and not any(one in plain for one in FINAL_WORDS)
     kind = ErrorKind.TRANSIENT if passes else ErrorKind.INPUT
+    node_type = str(graph.get(node_id, {}).get("class_type") or error.get("node_type") or "")
+    if kind == ErrorKind.INPUT and ("Loader" in node_type or any(one in words for one in MODEL_WORDS)):
+        kind = ErrorKind.ENDPOINT
     return EngineError(kind, f"{where} failed on {host}: {first}", log=log or said[:4000])
 
 

@@ -17,6 +17,7 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 
 from campaigns import fetching
+from campaigns.fetching.words import words_of
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.finishing.decode import Undecodable, decode
 
@@ -95,7 +96,9 @@ class Service:
         try:
             return self._whole(method, self.address(path), **options)
         except httpx.HTTPError as error:
-            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} did not answer: {_words(error)}") from error
+            message = f"{self.host} did not answer: {words_of(error)}."
+            is_unsent = isinstance(error, _UNSENT)
+            raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=is_unsent) from error
 
     def order(self, method: str, path: str, **options: Any) -> httpx.Response:
         """A call that makes the service work. Any status comes back; without an answer EngineError of kind TRANSIENT
@@ -104,9 +107,10 @@ class Service:
         try:
             return self._whole(method, self.address(path), extensions=extensions, **options)
         except _UNSENT as error:
-            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} cannot be reached: {_words(error)}") from error
+            message = f"{self.host} cannot be reached: {words_of(error)}."
+            raise EngineError(ErrorKind.TRANSIENT, message, log=repr(error), is_unsent=True) from error
         except httpx.HTTPError as error:
-            message = f"{self.host} was sent the order and did not answer: {_words(error)}"
+            message = f"{self.host} was sent the order and did not answer: {words_of(error)}."
             raise EngineError(ErrorKind.DOUBT, message) from error
 
     def download(self, url: str) -> bytes:
@@ -168,7 +172,7 @@ class Service:
                         raise EngineError(ErrorKind.TRANSIENT, message)
                 return bytes(data)
         except httpx.HTTPError as error:
-            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} broke off: {_words(error)}") from error
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} broke off: {words_of(error)}.") from error
 
     def _is_output_host(self, host: str) -> bool:
         return any(host == one or host.endswith(f".{one}") for one in self._output_hosts)
@@ -180,7 +184,7 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: b
     is_order: it answers an order, so that a gateway's "no answer from behind" is DOUBT.
     """
     status = response.status_code
-    said = words or response.text[:300].strip() or response.reason_phrase
+    said = words or _plain_text(response) or response.reason_phrase or "no reason given"
     message, log = f"{name}: {said} (HTTP {status})", response.text[:4000]
     if status == 429:
         return EngineError(ErrorKind.RATE, message, retry_after_seconds=retry_after(response), log=log)
@@ -191,6 +195,13 @@ def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: b
     if status >= 500 or status in {408, 409, 425}:
         return EngineError(ErrorKind.TRANSIENT, message, retry_after_seconds=retry_after(response), log=log)
     return EngineError(ErrorKind.INPUT, message, log=log)
+
+
+def _plain_text(response: httpx.Response) -> str:
+    """The beginning of an answer that people can read; "" for a page of a proxy, whose HTML says nothing to them."""
+    text = response.text[:300].strip()
+    is_page = "html" in response.headers.get("content-type", "") or text.startswith("<")
+    return "" if is_page else text
 
 
 def retry_after(response: httpx.Response) -> float | None:
@@ -233,7 +244,3 @@ def _trust(ca: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     context.load_verify_locations(ca)
     return context
-
-
-def _words(error: httpx.HTTPError) -> str:
-    return str(error) or type(error).__name__

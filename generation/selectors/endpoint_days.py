@@ -14,8 +14,9 @@ from campaigns import clock
 from campaigns.models import Brand
 from generation import causes
 from generation.causes import Cause
+from generation.choices import JobState
 from generation.engines.base import ErrorKind
-from generation.models import Endpoint
+from generation.models import Endpoint, Job
 
 HOURS: Final = 24
 SHOWN: Final = 8
@@ -27,7 +28,7 @@ HEIGHT: Final = 100
 
 #: What happens after a failed attempt, in dispatch's own words (docs/errors.md).
 FOLLOWS: Final = {
-    ErrorKind.TRANSIENT: "It is tried again by itself, up to five times.",
+    ErrorKind.TRANSIENT: "It is tried again by itself: five times, or for as long as the service is away.",
     ErrorKind.RATE: "It is tried again when the service has room.",
     ErrorKind.MEMORY: "It is tried again, where there is room for it.",
     ErrorKind.LOST: "It is ordered again.",
@@ -35,6 +36,7 @@ FOLLOWS: Final = {
     ErrorKind.MODERATION: "The wording or the picture has to change; it goes to a person.",
     ErrorKind.INPUT: "The order cannot be carried out as it is; it goes to a person.",
     ErrorKind.STORAGE: "It goes on when somebody has made room for files and resumed the run.",
+    ErrorKind.ENDPOINT: "The endpoint has to be mended; then the images can be tried again.",
     ErrorKind.QUOTA: "Everything for this endpoint waits until the account is filled or the key is right.",
 }
 
@@ -135,12 +137,18 @@ def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
     found: dict[tuple[str, str], Trouble] = {}
     for kind, message, ended_at, run_id, run_name in _rows(_ERRORS, values):
         cause = causes.of(status="failed", error_kind=kind, message=message)
-        key = (cause.code, causes.normalised(message))
+        key = (cause.code, causes.same_words(cause, message))
         if key in found:
             found[key].count += 1
         else:
             found[key] = Trouble(cause, FOLLOWS.get(kind, ""), message, ended_at, run_id, run_name)
     return list(found.values())[:SHOWN]
+
+
+def failed_by_it(brand: Brand, endpoint: Endpoint) -> int:
+    """How many images of the brand failed because the endpoint was not set up as it should be, and were not retried."""
+    failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
+    return failed.filter(error_kind=ErrorKind.ENDPOINT).count()
 
 
 def _rows(statement: str, values: dict[str, Any]) -> list[tuple[Any, ...]]:

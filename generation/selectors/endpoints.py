@@ -9,6 +9,7 @@ from django.db.models import Q, QuerySet
 
 from campaigns.models import Brand
 from campaigns.prompts.tokens import Encoder
+from generation.choices import Breaker
 from generation.engines import base as engines
 from generation.engines.encoders import encoder_of
 from generation.models import Endpoint
@@ -29,9 +30,24 @@ def usable(brand: Brand) -> QuerySet[Any]:
     return Endpoint.objects.filter(Q(brand=None) | Q(brand=brand), is_enabled=True).order_by("name")
 
 
+def offered(brand: Brand, *, chosen: str = "") -> list[Endpoint]:
+    """Usable endpoints that people are offered to make something now: all but those that rest after failures.
+
+    `chosen`, the id of one that was chosen before, stays; where all rest, all are offered.
+    """
+    listed = list(usable(brand).select_related("standing"))
+    awake = [one for one in listed if not _rests(one) or str(one.pk) == chosen]
+    return awake if any(not _rests(one) for one in awake) else listed
+
+
+def _rests(endpoint: Endpoint) -> bool:
+    standing = getattr(endpoint, "standing", None)
+    return standing is not None and standing.breaker != Breaker.CLOSED
+
+
 def offers(brand: Brand) -> list[Offer]:
-    """Every usable endpoint as its engine describes it; one query."""
-    return [offer(endpoint) for endpoint in usable(brand)]
+    """Every endpoint that is offered, as its engine describes it; one query."""
+    return [offer(endpoint) for endpoint in offered(brand)]
 
 
 def offer(endpoint: Endpoint) -> Offer:

@@ -116,7 +116,7 @@ def jobs_of(run: Run, key: str) -> list[int]:
 
 
 def key_of(cause: Cause, message: str) -> str:
-    words = f"{cause.code}/{causes.normalised(message)}"
+    words = f"{cause.code}/{causes.same_words(cause, message)}"
     return hashlib.sha256(words.encode()).hexdigest()[:12]
 
 

@@ -8,22 +8,26 @@ from typing import Any
 
 from django.db.models import Count, QuerySet
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from generation.choices import Breaker, HoldReason, JobState, Lane
-from generation.models import Endpoint, Job
+from generation.models import Endpoint, Job, Run
 from generation.selectors import lanes
 from generation.services import pacing, throttle
+
+NOTICED_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Wait:
     """queued: jobs that wait for the endpoint. per_second: how many it ends, about. down: why it makes nothing now, in
-    words; "" while it works."""
+    words; "" while it works. way_out: what happens then, or has to be done."""
 
     endpoint: Endpoint
     queued: int
     per_second: float
     down: str = ""
+    way_out: str = ""
 
     @property
     def seconds(self) -> float:
@@ -43,9 +47,29 @@ def waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
     unpaid = _counted(jobs.filter(status=JobState.HELD, hold_reason=HoldReason.QUOTA))
     alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
     return {
-        one.pk: Wait(one, queued.get(one.pk, 0), _per_second(one, alive[one.lane]), _down(one, alive, unpaid))
+        one.pk: Wait(one, queued.get(one.pk, 0), _per_second(one, alive[one.lane]), *_down(one, alive, unpaid))
         for one in endpoints
     }
+
+
+def reasons(run: Run) -> list[str]:
+    """Why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now.
+
+    Two queries and one per lane; one if nothing is queued.
+    """
+    queued = _counted(Job.objects.filter(run=run, status=JobState.QUEUED))
+    if not queued:
+        return []
+    endpoints = list(Endpoint.objects.select_related("standing").filter(pk__in=queued).order_by("name"))
+    alive = {lane: lanes.live_workers(lane) for lane in {one.lane for one in endpoints}}
+    sentences = []
+    for endpoint in endpoints:
+        why, way_out = _down(endpoint, alive, {})  # what waits for an empty account is held, not queued
+        if why := why or _pause(endpoint):
+            waiting = queued[endpoint.pk]
+            count = ngettext("%(count)d image waits", "%(count)d images wait", waiting) % {"count": waiting}
+            sentences.append(f"{count} for {endpoint.name}, which {why}. {way_out}".strip())
+    return sentences
 
 
 def _counted(jobs: QuerySet[Any]) -> dict[int, int]:
@@ -62,15 +86,27 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
     return max(min(rates), 1e-6)
 
 
-def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> str:
+def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> tuple[str, str]:
+    """(why the endpoint makes nothing now, what happens then); two empty texts while it works."""
     standing = getattr(endpoint, "standing", None)
+    now = timezone.now()
     if not endpoint.is_enabled:
-        return "is switched off"
+        return "is switched off", "Somebody has to switch it on."
     if not alive[endpoint.lane]:
-        return f"has no worker on its lane {endpoint.lane}"
+        return f"has no worker on its lane {endpoint.lane}", "The operator has to start one."
     if unpaid.get(endpoint.pk):
-        return "has an empty account, or its credentials were refused"
+        return "has an empty account, or its credentials were refused", "The operator has to see to it."
     if standing is not None and standing.breaker != Breaker.CLOSED:
-        rests = standing.open_until is not None and standing.open_until > timezone.now()
-        return f"rests after {standing.failures} failures in a row" if rests else "is only just tried again"
-    return ""
+        if standing.open_until is not None and standing.open_until > now:
+            words = f"rests after {standing.failures} failures in a row"
+            return words, "It is asked every few seconds and goes on by itself when it answers."
+        return "is only just tried again", "It goes on by itself when that works."
+    return "", ""
+
+
+def _pause(endpoint: Endpoint) -> str:
+    """What an endpoint that asked to slow down for longer than people would notice is doing; "" for others."""
+    resume_at = getattr(getattr(endpoint, "standing", None), "resume_at", None)
+    if resume_at is None or (resume_at - timezone.now()).total_seconds() < NOTICED_SECONDS:
+        return ""
+    return f"asked to slow down until {timezone.localtime(resume_at):%H:%M:%S}"

@@ -136,6 +136,11 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
     }
 
 
+def is_well(endpoint: Endpoint) -> bool:
+    """Whether the engine says that it can work, asked by the worker that wants to know. May take long."""
+    return _health(endpoint).is_ok
+
+
 @transaction.atomic
 def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
     """Change an endpoint's settings to what fits what its service said. Raises what `endpoints.update` raises, and

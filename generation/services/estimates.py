@@ -56,7 +56,7 @@ FROM pace LEFT JOIN price ON price.batch_key IS NOT DISTINCT FROM pace.batch_key
 
 _AHEAD = """
 SELECT count(*) FROM (
-    SELECT 1 FROM generation_job WHERE lane = %s AND status = 'queued' LIMIT %s
+    SELECT 1 FROM generation_job WHERE endpoint_id = %s AND status = 'queued' LIMIT %s
 ) waiting
 """
 
@@ -73,7 +73,7 @@ class Work:
 class Interval:
     """Eight of ten pictures lay between low and high; all are None without history.
 
-    measured: how many pictures it rests on. workers: those alive now, at least 1. ahead: pictures queued in the lane
+    measured: how many images it rests on. workers: those alive now, at least 1. ahead: images queued for this endpoint
     before this run; `seconds_high` waits for them all, `seconds_low` for none.
     """
 
@@ -107,7 +107,7 @@ def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
     A size that the endpoint made often enough counts for itself, else all its sizes do.
     """
     workers = max(1, lanes.live_workers(endpoint.lane))
-    ahead = _ahead(endpoint.lane)
+    ahead = _ahead(endpoint)
     history = _history(endpoint)
     overall = history.get(None)
     if overall is None:
@@ -165,7 +165,7 @@ def _history(endpoint: Endpoint) -> dict[str | None, _Pace]:
     }
 
 
-def _ahead(lane: str) -> int:
+def _ahead(endpoint: Endpoint) -> int:
     with connection.cursor() as cursor:
-        cursor.execute(_AHEAD, [lane, MOST_WAITING])
+        cursor.execute(_AHEAD, [endpoint.pk, MOST_WAITING])
         return int(cursor.fetchone()[0])

@@ -18,10 +18,20 @@ from campaigns import clock, faults
 from campaigns import events as spine
 from generation import events, prices
 from generation.checks.base import Verdict
-from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, RunState, VersionSource
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Asset, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run
+from generation.models import (
+    Asset,
+    Attempt,
+    Endpoint,
+    EndpointStanding,
+    Job,
+    JobSpec,
+    LedgerEntry,
+    Master,
+    Run,
+)
 from generation.services import assets, duplicates, nudges, store
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
@@ -33,6 +43,8 @@ LOOK_UP_SECONDS = 1.0
 """How long after its lease ran out an order is looked up: it was sent at least a lease ago."""
 MEMORY_REST_SECONDS = 12.0
 """What did not fit is tried again when others have left the card; until then routing may take it elsewhere."""
+OUTAGE_PAUSE_SECONDS = 1.0
+"""How soon a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
 are never retried."""
@@ -174,6 +186,8 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
             return False
         if held.is_cancel_requested or error.kind == ErrorKind.CANCELLED:
             _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
+        elif error.kind == ErrorKind.TRANSIENT and (error.is_unsent or _is_resting(held.endpoint_id)):
+            _wait_out(held, token, error)
         elif held.tries < MAX_TRIES.get(error.kind, 0):
             wait = error.retry_after_seconds or backoff_seconds(held.tries)
             if error.kind == ErrorKind.MEMORY:
@@ -198,6 +212,20 @@ def fail(*, job: ClaimedJob, token: uuid.UUID, error: EngineError, worker: str) 
         else:
             _give_up(held, token, JobState.FAILED, error.kind, error.message, worker, log=error.log)
     return True
+
+
+def _is_resting(endpoint_id: int) -> bool:
+    return EndpointStanding.objects.filter(pk=endpoint_id).exclude(breaker=Breaker.CLOSED).exists()
+
+
+def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
+    """The service is away for everybody: the job is queued again and the try does not count, however long it lasts.
+
+    How soon the endpoint gets another order is its breaker's business, not the job's."""
+    _close_attempt(job, token, AttemptOutcome.FAILED, error)
+    later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
+    message = error.message[:500]
+    _end(job, JobState.QUEUED, tries=job.tries - 1, not_before=later, error_kind=error.kind, error=message)
 
 
 def _hold_endpoint(job: Job, token: uuid.UUID, error: EngineError) -> None:

@@ -144,6 +144,10 @@ class Load:
     wait_seconds: float
 
     @property
+    def is_resting(self) -> bool:
+        return self.standing is not None and self.standing.breaker == Breaker.OPEN
+
+    @property
     def in_use(self) -> int:
         return self.running + self.waiting
 
@@ -270,6 +274,12 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
     elif error.kind == ErrorKind.QUOTA:
         _execute(_NOTED, values)
+
+
+def answers_again(endpoint_id: int) -> bool:
+    """A resting endpoint that was away answers again: its next order goes out now. True if it rested."""
+    resting = EndpointStanding.objects.filter(pk=endpoint_id, breaker=Breaker.OPEN)
+    return bool(resting.update(open_until=timezone.now()))
 
 
 def _knows_limits(endpoint: Endpoint) -> bool:

@@ -11,11 +11,12 @@ from django.urls import reverse
 from campaigns import clock
 from campaigns.choices import Role
 from campaigns.errors import Conflict
-from campaigns.models import User
+from campaigns.models import Brand, User
 from campaigns.services import notices
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
-from generation.models import Asset, Job, Run
+from generation.engines.base import ErrorKind
+from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import failures
 from generation.services import budget, dispatch, nudges, runs
 
@@ -34,6 +35,28 @@ def retry_group(*, run_id: int, by: User, group: str, at_most: int | None = None
 def retry_jobs(*, run_id: int, by: User, job_ids: Sequence[int]) -> int:
     """Queue these jobs again, as far as they are of this run and have failed; returns how many."""
     return _retry(run_id, by, None, list(job_ids))
+
+
+def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
+    """Queue the brand's images again that failed because this endpoint was not set up rightly; returns how many.
+
+    Each run is a transaction of its own: a used-up budget of one does not keep the others back. Raises NotAllowed, and
+    Conflict, with the reasons, where no run could be tried again.
+    """
+    failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
+    failed = failed.filter(error_kind=ErrorKind.ENDPOINT)
+    by_run: dict[int, list[int]] = {}
+    for run_id, job_id in failed.order_by("run_id", "pk").values_list("run_id", "pk"):
+        by_run.setdefault(run_id, []).append(job_id)
+    queued, refusals = 0, []
+    for run_id, job_ids in by_run.items():
+        try:
+            queued += retry_jobs(run_id=run_id, by=by, job_ids=job_ids)
+        except Conflict as refusal:
+            refusals.append(refusal.message)
+    if not queued:
+        raise Conflict(" ".join(dict.fromkeys(refusals)) or f"No image failed because of {endpoint.name}.")
+    return queued
 
 
 @transaction.atomic

@@ -9,6 +9,7 @@ from django.contrib import messages
 from django.db import transaction
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
+from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import access
@@ -22,7 +23,7 @@ from generation.engines.settings import LOCAL
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
-from generation.services import asking
+from generation.services import asking, retries
 from generation.services import endpoints as services
 from generation.views.endpoint_form import (
     SETTING,
@@ -114,7 +115,7 @@ def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
-    """on, off, again (after trouble)."""
+    """on, off, again (after trouble), retry (the images that failed because of it)."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if verb in ("on", "off"):
         services.set_enabled(endpoint_id=endpoint.pk, by=request.user, is_enabled=verb == "on")
@@ -123,6 +124,12 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
         queued = services.try_again(endpoint_id=endpoint.pk, by=request.user)
         words = f" {queued:,} picture{'' if queued == 1 else 's'} that waited for its account go on." if queued else ""
         messages.success(request, f"{endpoint.name} gets its next order now.{words}")
+    elif verb == "retry":
+        count = retries.retry_endpoint(brand=request.brand, endpoint=endpoint, by=request.user)
+        messages.success(
+            request,
+            ngettext("%(count)d image is tried again.", "%(count)d images are tried again.", count) % {"count": count},
+        )
     else:
         raise NotFound(f"There is nothing called {verb!r} to do with an endpoint.")
     return redirect("endpoint", request.brand.slug, slug)
@@ -206,6 +213,7 @@ def _page(
         "endpoint": endpoint,
         "day": endpoint_days.day(request.brand, endpoint),
         "troubles": endpoint_days.troubles(request.brand, endpoint),
+        "failed_by_it": endpoint_days.failed_by_it(request.brand, endpoint),
         "may_edit": may_edit,
         "form": form if may_edit else None,
         "secret_form": secret_form or SecretForm(),

@@ -171,9 +171,9 @@ def _asked(request: BrandRequest, campaign: Campaign, form: Form) -> Any:
 def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, Any]:
     versions = list(_versions(request).order_by("template__name", "-number"))
     chosen = _version(request, form.prompt) or rollout.latest_version(request.user, campaign)
-    usable = list(endpoints.usable(request.brand))
     likely = needs.likely_endpoint(campaign, chosen) if chosen else None
     endpoint = form.endpoint or str(likely.pk if likely else "")
+    usable = endpoints.offered(request.brand, chosen=endpoint)
     specs = list(campaign.output_specs.order_by("id"))
     template = job_templates.BY_SLUG.get(form.template)
     return {

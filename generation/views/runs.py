@@ -16,7 +16,7 @@ from campaigns.errors import NotFound
 from campaigns.pages import BrandRequest, brand_page, number
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
-from generation.selectors import endpoints, explaining, failures
+from generation.selectors import endpoints, explaining, failures, waits
 from generation.selectors import runs as selectors
 from generation.services import doubts, engine_changes, gates, retries, routing
 from generation.services import runs as services
@@ -150,7 +150,8 @@ def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     funnel = progress.funnel
     said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), pilot)
     moved = explaining.moves(run)
-    text = repr((said, sorted(funnel.assets.items()), moved))
+    waiting_for = waits.reasons(run) if run.state == RunState.RUNNING else []
+    text = repr((said, sorted(funnel.assets.items()), moved, waiting_for))
     in_flight = funnel.jobs[JobState.RUNNING] + funnel.jobs[JobState.WAITING]
     poll = POLL_SECONDS.get(RunState(run.state), 0)
     return {
@@ -158,6 +159,7 @@ def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
         "progress": progress,
         "pilot": pilot,
         "moved": moved,
+        "waiting_for": waiting_for,
         "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],
         "priorities": PRIORITIES,
         "poll": POLL_SECONDS[RunState.RUNNING] if in_flight else poll,

@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import cast
 
 import structlog
@@ -30,7 +31,7 @@ from generation.choices import Lane
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
 from generation.models import Endpoint
-from generation.services import dispatch, engine_changes, fingerprints, handover, nudges, pacing, throttle
+from generation.services import asking, dispatch, engine_changes, fingerprints, handover, nudges, pacing, throttle
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.services.fingerprints import Maker
 from generation.services.handover import Due
@@ -50,6 +51,8 @@ SHORTEST_PAUSE_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
 """How soon a thread lets others in: an order that is due has only a word to say and must not wait behind all pictures
 that are being decoded, five milliseconds each."""
+PROBE_SECONDS = 3.0
+"""How often a resting endpoint for which jobs wait is asked whether it is back."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
@@ -75,6 +78,8 @@ class RemoteLane:
         self._finishing = Finishing()
         self._asking: set[int] = set()
         self._failed_trips: Counter[int] = Counter()
+        self._probe_at: dict[int, float] = {}
+        self._seen_away: set[int] = set()
         self._filling = OneAtATime()
         self._awake = threading.Event()
         self._thread = threading.Thread(target=self._plan, name="remote lane")
@@ -121,6 +126,8 @@ class RemoteLane:
         pauses, loads = [IDLE_SECONDS], pacing.loads()
         hungry = sum(load.has_queued and load.orders > 0 for load in loads)
         for load in loads:
+            if load.is_resting and load.has_queued:
+                self._probe(load.endpoint)
             if load.waiting:
                 pauses.append(self._ask(load.endpoint))
             if load.has_queued and load.orders:
@@ -129,6 +136,26 @@ class RemoteLane:
             elif load.has_queued:
                 pauses.append(load.wait_seconds)
         return min(pauses)
+
+    def _probe(self, endpoint: Endpoint) -> None:
+        """Ask a resting endpoint how it is, every PROBE_SECONDS: one that was away and is back gets an order at once.
+
+        One that answers all the time and yet fails its orders rests for its full time.
+        """
+        now = monotonic()
+        if now < self._probe_at.get(endpoint.pk, 0.0) or not self._idle_threads():
+            return
+        self._probe_at[endpoint.pk] = now + PROBE_SECONDS
+
+        def look() -> None:
+            if not asking.is_well(endpoint):
+                self._seen_away.add(endpoint.pk)
+            elif endpoint.pk in self._seen_away:
+                self._seen_away.discard(endpoint.pk)
+                pacing.answers_again(endpoint.pk)
+                self._awake.set()
+
+        self._spawn(look)
 
     def _order(self, endpoint: Endpoint, *, most: int) -> float:
         """Claim as many jobs as the endpoint may have now, at most so many, and have them handed over; seconds until
@@ -376,6 +403,8 @@ class RemoteLane:
         except Exception as error:
             connection.close()
             if not self._may_come_again(job, error):
+                if isinstance(error, EngineError):
+                    error.is_unsent = False  # it was sent, and made
                 raise
             log.warning("remote.not_brought_home", job=job.id, error=str(error))
             pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[job.id]
