@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import html
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
 
+from campaigns.feeds import markup
 from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
 from campaigns.fetching import shown
 
@@ -41,10 +41,12 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
 _WEB = re.compile(r"https?://[^\s/]+", re.IGNORECASE)
 
 
-_TAG = re.compile(r"<[^<>]*>")
-# Python refuses to read a number of thousands of digits; no character has more than seven.
-_LONG_ENTITY = re.compile(r"&#[xX]?[0-9a-fA-F]{9,}")
-_SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
+ERRORS = frozenset(
+    ("#N/A", "#REF!", "#NAME?", "#DIV/0!", "#VALUE!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#GETTING_DATA", "#NV",
+     "#BEZUG!", "#WERT!", "#ZAHL!", "#ERROR!", "#N/D", "#N/B")
+)  # fmt: skip
+"""What a spreadsheet shows for a cell that it could not compute; German, French and Dutch ones too."""
+_CODE = re.compile(r"[0-9][0-9 .,:/x+-]*")
 
 
 class Unreadable(ValueError):
@@ -131,6 +133,7 @@ def sound(header: Header, records: Iterable[Record | Issue]) -> Iterator[Record 
                 continue
             cells = cells[:width]
         found = False
+        cells = without_errors(cells)
         for issue in _unsound(header, unnamed, row, cells):
             found = True
             yield issue
@@ -186,21 +189,40 @@ def is_formula(text: str) -> bool:
     return text[:1] in "=+-@" and bool(text) and _FORMULA.match(text) is not None
 
 
+def without_errors(cells: Cells) -> Cells:
+    """The cells, those empty that hold no value but a spreadsheet's error, as the XLSX reader gives them."""
+    if not any("#" in cell and cell.strip().upper() in ERRORS for cell in cells):
+        return cells
+    return ["" if cell.strip().upper() in ERRORS else cell for cell in cells]
+
+
+def without_apostrophe(value: str) -> str:
+    """The text without the apostrophe by which spreadsheets and shops mark numbers and dashes as text."""
+    rest = value[1:]
+    if value[:1] != "'" or not rest:
+        return value
+    is_dash = rest[0] in "+-@−–" and (not is_formula(rest) or (rest[1:2] == " " and "|" not in rest))
+    return rest if is_dash or _CODE.fullmatch(rest) else value
+
+
 def text(cell: str, limit: int = MAX_CELL) -> str:
-    """The trimmed text; Unreadable for formulas and for more than `limit` characters."""
+    """The text as a browser shows it, without tags and entities; Unreadable for formulas and for more than `limit`
+    characters."""
     value = cell.strip()
-    if value[:1] in ("=", "+", "-", "@") and is_formula(value):
+    if value[:1] == "'":
+        value = without_apostrophe(value)
+        is_marked = value[:1] != "'"
+    else:
+        is_marked = False
+    value = markup.readable(value)
+    if value[:1] in ("=", "+", "-", "@") and is_formula(value) and not is_marked:
         raise Unreadable("formula", "the cell is a formula; expected text. Paste the value instead of the formula.")
     if len(value) > limit:
         raise Unreadable("too_long", f"{len(value):,} characters; expected at most {limit:,}.")
     return value
 
 
-def plain(markup: str) -> str:
-    """The text of a description, without its HTML."""
-    if "<" in markup or "&" in markup:
-        markup = html.unescape(_LONG_ENTITY.sub("\ufffd", _TAG.sub(" ", markup)))
-    return _SPACES.sub(" ", markup).strip()
+plain = markup.plain
 
 
 def described(cell: str) -> str:
@@ -211,6 +233,8 @@ def described(cell: str) -> str:
 def key(cell: str, limit: int = MAX_KEY) -> str:
     """A SKU or handle, trimmed and otherwise as written, leading zeros included; "" for an empty cell."""
     value = cell.strip()
+    if value[:1] == "'" and value[1:2].isalnum():
+        value = value[1:]
     if not value:
         return ""
     if _SCIENTIFIC.fullmatch(value):
@@ -243,7 +267,7 @@ def price(cell: str) -> tuple[str, str]:
 
     `12,90 €`, `1.234,56`, `1'234.50 CHF`, `EUR 12.9` are read; `1,234` alone may be either and is refused.
     """
-    return _price(cell.strip(), isinstance(cell, Number))
+    return _price(without_apostrophe(cell.strip()), isinstance(cell, Number))
 
 
 # A feed repeats its prices, and reading one costs as much as the rest of the row.

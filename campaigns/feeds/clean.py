@@ -14,8 +14,9 @@ from campaigns.feeds.base import Cells, FeedRow
 
 Read = Callable[[int, Cells], FeedRow | None]
 
-# Anything that some reader refuses or changes: control characters, lone surrogates, a line that begins as a formula.
-_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|(?:^\\s*|\n[^\\S\n]*)[=+\\-@]")
+# Anything that some reader refuses or changes: control characters, lone surrogates, tags, entities, and a line that
+# begins as a formula, with an apostrophe or as a spreadsheet's error.
+_ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|<[/!?A-Za-z]|&[#A-Za-z]|(?:^\\s*|\n[^\\S\n]*)[=+\\-@'#]")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,119}")
 _FILE = re.compile(r"[\w-](?:[\w -]|\.(?!\.)|/(?!\.))*(?<! )")
 _ADDRESS = re.compile(r"https?://[^\s/|,;][^\s|,;]*")

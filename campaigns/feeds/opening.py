@@ -55,7 +55,7 @@ class Feed:
             elif (record[1] and record[1][0].strip()) or any(map(str.strip, record[1])):
                 self.count += 1
                 if self.mend:
-                    record = self.mend(self.header, record)
+                    record = self.mend(self.header, (record[0], cells.without_errors(record[1])))
             yield record
 
 

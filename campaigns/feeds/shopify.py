@@ -171,8 +171,9 @@ class Products:
         if self.at["title"] is not None and row.has(self.title) and not product.name:
             product.name = row.take(self.title, _title, "")
         for index, name in self.of_product.items():
-            if name not in product.attributes and (value := row.take(index, cells.text, "")):
-                product.attributes[name] = cells.plain(value) if name == "description" else value
+            reader = cells.described if name == "description" else cells.text
+            if name not in product.attributes and (value := row.take(index, reader, "")):
+                product.attributes[name] = value
         self._add_photos(product, row)
         self._add_variant(product, row)
 

@@ -1,0 +1,127 @@
+"""Reads the text of a description: tags and entities become what a browser shows, everything else stays as written.
+
+Each character is looked at a bounded number of times, whatever the text is.
+"""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator
+from html.entities import html5
+
+# Elements after or before which a browser begins a new line or cell; other known ones stand within a word.
+_BLOCKS = frozenset(
+    "address article aside blockquote body br caption center dd details dialog div dl dt fieldset figcaption figure "
+    "footer form h1 h2 h3 h4 h5 h6 head header hr html iframe img legend li link main menu meta nav noscript ol "
+    "option p picture pre section select source summary table tbody td template textarea tfoot th thead title tr ul "
+    "video audio canvas embed object param track input button".split()
+)
+_INLINE = frozenset(
+    "a abbr acronym area b bdi bdo big cite code col colgroup data del dfn em font i ins kbd label map mark meter "
+    "nobr o:p output progress q rp rt ruby s samp small span strike strong sub sup svg path time tt u var wbr".split()
+)
+_UNSEEN = frozenset(("script", "style"))
+_ENDS = {end: re.compile(end, re.IGNORECASE) for end in ("-->", ">", "</script", "</style")}
+_ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
+_SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
+_NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9:]{0,19})")
+_LAYERS = 2
+"""How often a text may be escaped: shops write `&amp;amp;`, and whole descriptions as `&lt;p&gt;`."""
+
+
+def plain(text: str) -> str:
+    """Return the text of a description in one line, without its HTML."""
+    return _SPACES.sub(" ", _shown(text)).strip()
+
+
+def readable(text: str) -> str:
+    """Return a name or value as a browser would show it; what has no tags keeps its lines."""
+    if "<" not in text and "&" not in text:
+        return text
+    return _shown(text).strip() if without_tags(text) == text else plain(text)
+
+
+def _shown(text: str) -> str:
+    for _ in range(_LAYERS):
+        text = without_entities(without_tags(text))
+    return text
+
+
+def without_entities(text: str) -> str:
+    """Replace entities that end with a semicolon; unknown ones stay as they are."""
+    return _ENTITY.sub(_character, text) if "&" in text else text
+
+
+def _character(entity: re.Match[str]) -> str:
+    written = entity.group()
+    found = html.unescape(written) if written[1] == "#" else html5.get(written[1:], written)
+    return " " if found == "\xa0" else found
+
+
+def without_tags(text: str) -> str:
+    """Take out tags, comments and what stands in scripts and styles; other angle brackets are text: “<5 cl”."""
+    if "<" not in text:
+        return text
+    return "".join(_Tags(text).pieces())
+
+
+class _Tags:
+    """One walk over a text. `missing` remembers what does not occur any more, so that it is looked for only once."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.missing: set[str] = set()
+
+    def pieces(self) -> Iterator[str]:
+        at = 0
+        while (start := self.text.find("<", at)) >= 0:
+            yield self.text[at:start]
+            end, instead = self._markup(start)
+            yield instead if end > start else "<"
+            at = max(end, start + 1)
+        yield self.text[at:]
+
+    def _markup(self, start: int) -> tuple[int, str]:
+        """(where the markup that begins here ends, what stands for it); the beginning itself if there is none."""
+        if self.text.startswith("<!--", start):
+            return self._after("-->", start + 4, otherwise=start), " "
+        if self.text[start + 1 : start + 2] in ("!", "?") and self.text[start + 2 : start + 3].isalpha():
+            return self._after(">", start, otherwise=start), " "
+        name = _NAME.match(self.text, start + 1)
+        element = name[1].lower() if name else ""
+        if name is None or element not in _BLOCKS | _INLINE | _UNSEEN:
+            return start, ""
+        end = self._tag_end(name.end())
+        if end < 0:
+            return start, ""
+        if element in _UNSEEN and not name.group().startswith("/"):
+            closing = self._after(f"</{element}", end, otherwise=len(self.text))
+            end = self._after(">", closing, otherwise=len(self.text))
+        return end, "" if element in _INLINE else " "
+
+    def _tag_end(self, at: int) -> int:
+        """Where the tag ends whose name ends here; -1 if it is no tag but text, such as “<b and c>”."""
+        opening = self.text.find("<", at)
+        limit = opening if opening >= 0 else len(self.text)
+        end = self.text.find(">", at, limit)
+        inside = self.text[at:end]
+        if end < 0 or (inside.strip(" \t\r\n/") and (inside[0] not in " \t\r\n/" or "=" not in inside)):
+            return -1
+        quotes, further = inside.count('"'), end
+        # A quoted value may hold the sign that ends a tag.
+        while quotes % 2:
+            following = self.text.find(">", further + 1, limit)
+            if following < 0:
+                return end + 1
+            quotes += self.text.count('"', further + 1, following)
+            further = following
+        return further + 1
+
+    def _after(self, what: str, at: int, *, otherwise: int) -> int:
+        """The place behind the next `what`, in letters of either case."""
+        found = None if what in self.missing else _ENDS[what].search(self.text, at)
+        if found is None:
+            self.missing.add(what)
+            return otherwise
+        return found.end()
