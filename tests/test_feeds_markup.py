@@ -47,8 +47,9 @@ def test_entities_in_names_and_values_are_shown_as_characters(written: str, show
 
 def test_entities_are_read_in_every_format() -> None:
     google = (
-        '<rss xmlns:g="http://base.google.com/ns/1.0" version="2.0"><channel><item><g:id>1</g:id><g:title>Mug &amp;amp; '
-        "Saucer</g:title><g:image_link>https://a.example/1.jpg</g:image_link><g:availability>in stock</g:availability>"
+        '<rss xmlns:g="http://base.google.com/ns/1.0" version="2.0"><channel><item><g:id>1</g:id>'
+        "<g:title>Mug &amp;amp; Saucer</g:title>"
+        "<g:image_link>https://a.example/1.jpg</g:image_link><g:availability>in stock</g:availability>"
         "</item></channel></rss>"
     )
     woo = table(WOO, ["1", "simple", "P-1", "Mug &amp; Saucer", "1", "x", "9.50", "1", "taxable"])
@@ -115,9 +116,9 @@ def test_text_without_tags_keeps_its_lines() -> None:
 )
 def test_hostile_markup_is_read_in_linear_time(part: str) -> None:
     def seconds(size: int) -> float:
-        started = time.perf_counter()
+        started = time.process_time()
         markup.plain(part * (size // len(part)))
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     small = min(seconds(8_000) for _ in range(3))
     assert min(seconds(32_000) for _ in range(3)) < 10 * small + 0.02
@@ -174,7 +175,7 @@ def test_a_spreadsheet_error_is_an_empty_cell(error: str) -> None:
 
 @pytest.mark.parametrize("error", ["#N/A", "#REF!", "#NAME?", "#DIV/0!", "#VALUE!"])
 def test_a_spreadsheet_error_in_place_of_key_or_name_is_named(error: str) -> None:
-    rows, issues = parsed(table(["sku", "name"], [error, "Mug"], ["2", error], ["3", "Cup"]))
+    _, issues = parsed(table(["sku", "name"], [error, "Mug"], ["2", error], ["3", "Cup"]))
     assert [(issue.cell, issue.cause) for issue in issues] == [("A2", "key_missing"), ("B3", "name_missing")]
 
 

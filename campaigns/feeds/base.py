@@ -154,6 +154,7 @@ class Header:
 
     place: how cells are named where the file is no sheet, with {row}, {item} (counted from 0) and {heading}.
     ignored: indices of columns that are there and not read; their `names` are empty.
+    images: indices of columns whose values are addresses of images, whatever their headings say.
     """
 
     row: int
@@ -161,6 +162,7 @@ class Header:
     names: tuple[str, ...]
     place: str = ""
     ignored: frozenset[int] = frozenset()
+    images: frozenset[int] = frozenset()
 
     @classmethod
     def of(cls, record: Record) -> Header:

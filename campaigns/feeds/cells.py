@@ -8,7 +8,7 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import TypeVar
 
-from campaigns.feeds import markup
+from campaigns.feeds import addresses, markup
 from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
 from campaigns.fetching import shown
 
@@ -38,7 +38,6 @@ _NOTATIONS = [
     for thousands, point in ((",", "."), (".", ","))
 ]
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-_WEB = re.compile(r"https?://[^\s/]+", re.IGNORECASE)
 
 
 ERRORS = frozenset(
@@ -331,11 +330,15 @@ def hex_colour(cell: str) -> str:
 
 
 def photo(value: str) -> str:
-    """A web address, or a file name relative to where the pictures lie, with forward slashes and never upwards."""
-    name = value.strip()
+    """A web address, or a file name relative to where the pictures lie, with forward slashes and never upwards.
+
+    An address may hold blanks, and may lack its scheme: `//host/mug.jpg` and `www.host.com/mug.jpg` are read as https.
+    """
+    name = markup.without_entities(without_apostrophe(value.strip())).strip()
     if len(name) > MAX_SOURCE:
         raise Unreadable("too_long", f"{len(name):,} characters; expected an address of at most {MAX_SOURCE:,}.")
-    if _WEB.match(name) and not any(character.isspace() for character in name):
+    name = addresses.with_scheme(name)
+    if addresses.is_web(name):
         return name
     name = name.replace("\\", "/").lstrip("/")
     if not name or _SCHEME.match(name) or ".." in name.split("/") or is_formula(name):
@@ -346,15 +349,21 @@ def photo(value: str) -> str:
     return name
 
 
-_BETWEEN_PHOTOS = re.compile(r"[|\n\r]|[,;](?=\s{0,9}https?://)", re.IGNORECASE)
-
-
 NO_PHOTOS: tuple[str, ...] = ()
 
 
 def photos(cell: str) -> tuple[str, ...]:
-    """The pictures of a cell: separated by line breaks or |, web addresses also by commas."""
-    return tuple(photo(part) for part in _BETWEEN_PHOTOS.split(cell.strip()) if part.strip())
+    """The pictures of a cell, see addresses.split."""
+    return tuple(photo(part) for part in addresses.split(cell))
+
+
+def alts(text: str, count: int) -> list[str]:
+    """An alt text for each of `count` pictures: one each where the cell lists as many, else one for the first."""
+    for separator in (";", "|", "\n"):
+        parts = [part.strip() for part in text.split(separator)]
+        if count > 1 and len(parts) == count:
+            return parts
+    return [text, *[""] * (count - 1)]
 
 
 def position(cell: str) -> int:

@@ -22,6 +22,12 @@ _FILE = re.compile(r"[\w-](?:[\w -]|\.(?!\.)|/(?!\.))*(?<! )")
 _ADDRESS = re.compile(r"https?://[^\s/|,;][^\s|,;]*")
 
 
+def _is_file(source: str) -> bool:
+    """Return True for a plain file name, whose first folder cannot be a host."""
+    folder, slash, _ = source.partition("/")
+    return _FILE.fullmatch(source) is not None and "." in source and not (slash and "." in folder)
+
+
 def reader(
     *, kind: str, width: int, key: int, name: int, alt: int | None, attributes: Mapping[int, str],
     photos: Sequence[tuple[int, str]],
@@ -73,7 +79,7 @@ def reader(
             source = row[index]
             if not source:
                 continue
-            if len(source) > cells.MAX_SOURCE or not (_FILE.fullmatch(source) or _ADDRESS.fullmatch(source)):
+            if len(source) > cells.MAX_SOURCE or not (_is_file(source) or _ADDRESS.fullmatch(source)):
                 return None
             if any(photo["source"] == source for photo in shown):
                 continue

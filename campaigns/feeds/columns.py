@@ -76,7 +76,11 @@ def suggest(header: Header) -> dict[int, str]:
     taken: set[str] = set()
     for index, name in enumerate(header.names):
         if name and index not in found:
-            found[index] = _photo(name, PHOTO in found.values()) or _detail(name, taken, has_variants=has_variants)
+            has_front = PHOTO in found.values()
+            photo = _photo(name, has_front)
+            if not photo and index in header.images:
+                photo = PHOTOS_MORE if has_front else PHOTO
+            found[index] = photo or _detail(name, taken, has_variants=has_variants)
     return found
 
 

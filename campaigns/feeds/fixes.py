@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from campaigns.feeds import cells, vocabulary
+from campaigns.feeds import addresses, cells, vocabulary
 from campaigns.feeds.base import CAUSES, Header, Number, Record
 
 NO_CELLS: tuple[str, ...] = ()
@@ -20,7 +20,6 @@ _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
 _NOT_TEXT = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 _LOST_BYTES = re.compile("[\udc80-\udcff]+")
-_BETWEEN_PHOTOS = re.compile(r"[|\n\r]|[,;](?=\s{0,9}https?://)", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -107,7 +106,7 @@ def _limit(column: str) -> int:
 
 def _is_long(cell: str, column: str) -> bool:
     if column.startswith("photo"):
-        return any(len(part.strip()) > cells.MAX_SOURCE for part in _BETWEEN_PHOTOS.split(cell))
+        return any(len(part.strip()) > cells.MAX_SOURCE for part in addresses.split(cell))
     return len(cell.strip()) > _limit(column)
 
 
@@ -170,7 +169,7 @@ def _without_sign(cell: str, _: str) -> str:
 
 def _usable_photos(cell: str, _: str) -> str:
     kept = []
-    for part in _BETWEEN_PHOTOS.split(cell):
+    for part in addresses.split(cell):
         try:
             kept += [cells.photo(part)] if part.strip() else []
         except cells.Unreadable:
@@ -182,7 +181,7 @@ def _cut(cell: str, column: str) -> str:
     if column == "key":
         return cell
     if column.startswith("photo"):
-        return "|".join(part for part in _BETWEEN_PHOTOS.split(cell) if len(part.strip()) <= cells.MAX_SOURCE)
+        return "|".join(part for part in addresses.split(cell) if len(part.strip()) <= cells.MAX_SOURCE)
     return cell.strip()[: _limit(column)].rstrip()
 
 

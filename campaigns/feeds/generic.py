@@ -5,7 +5,6 @@ Rows of kind article or concept need no key: without one it is made of the title
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
@@ -15,7 +14,7 @@ from campaigns.feeds import cells, clean, columns, vocabulary
 from campaigns.feeds.base import FeedRefused, FeedRow, Header, Issue, Record, normalised, refused, register
 from campaigns.feeds.cells import Row
 
-_LAST_PART = re.compile(r"(?:\s{1,9}[-–/|]\s{1,9}|\s{0,9}[,(/|]\s{0,9}|\s{1,9})(?P<end>[^\s,(/|]+(?: [^\s,(/|]+)?\)?)$")
+_LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
 KINDS = ("product", "article", "concept")
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)
@@ -32,12 +31,34 @@ def attribute(option: str) -> str:
     return vocabulary.ATTRIBUTES.get(normalised(option), normalised(option))
 
 
-def without_options(name: str, options: Iterable[str]) -> str:
-    """A product's name, made of a variant's: `Mug, sage / M` of a variant with sage and M is `Mug`."""
-    ends = {option.casefold() for option in options}
-    while ends and (match := _LAST_PART.search(name)) and match["end"].strip(" ()").casefold() in ends:
-        name = name[: match.start()].rstrip()
+def without_options(name: str, options: Mapping[str, str]) -> str:
+    """A product's name, made of a variant's: `Mug, sage / M` and `Mug - Colour: Sage - Size M` are `Mug`."""
+    while shorter := _without_last(name, options):
+        name = shorter
     return name
+
+
+def _without_last(name: str, options: Mapping[str, str]) -> str:
+    """The name without the option at its end, with or without its label; "" where it ends in none."""
+    bare = name.rstrip(" )")
+    for option, value in options.items():
+        before = _before(bare, value)
+        if before is None:
+            continue
+        labels = (_before(before.rstrip(" :="), label) for label in (option, *_LABELS))
+        before = next((shorter for shorter in labels if shorter is not None), before)
+        shorter = before.rstrip(" \t\xa0-–—/|,;:(")
+        if shorter and any(part.isspace() or part in ",;:/|(" for part in before[len(shorter) :]):
+            return shorter
+    return ""
+
+
+def _before(text: str, end: str) -> str | None:
+    """What stands before `end`, in letters of either case, as a word of its own; None if the text does not end so."""
+    at = len(text) - len(end)
+    if not end or at < 0 or text[at:].casefold() != end.casefold() or text[:at][-1:].isalnum():
+        return None
+    return text[:at]
 
 
 def missing_column(header: Header, column: str, aliases: Iterable[str], hint: str = "") -> FeedRefused:
@@ -153,7 +174,7 @@ class Plain:
 
     def variant(self, row: Row, kind: str, parent: str, key: str, name: str) -> FeedRow:
         attributes, options = self.attributes(row, self.found.attributes), self.options(row)
-        name = without_options(name, options.values())
+        name = without_options(name, options)
         return FeedRow(row.number, key, kind, name, parent, attributes, options, self.photos(row))
 
     def parent_of(self, row: Row) -> str:
@@ -216,16 +237,14 @@ class Plain:
 
     def photos(self, row: Row) -> list[dict[str, Any]]:
         alt = row.take(self.found.alt, _alt, "") if self.found.alt is not None else ""
-        photos: list[dict[str, Any]] = []
-        seen: set[str] = set()
+        sources: dict[str, str] = {}
         for index, role in self.found.photos:
             for source in row.take(index, self.sources, cells.NO_PHOTOS):
-                if source in seen:
-                    continue
-                seen.add(source)
-                place = len(photos) + 1
-                shown = role if place == 1 or role != "front" else "angle"
-                photos.append({"source": source, "role": shown, "position": place, "alt": alt if place == 1 else ""})
+                sources.setdefault(source, role)
+        photos: list[dict[str, Any]] = []
+        for (source, role), text in zip(sources.items(), cells.alts(alt, len(sources)), strict=False):
+            shown = role if not photos or role != "front" else "angle"
+            photos.append({"source": source, "role": shown, "position": len(photos) + 1, "alt": text})
         return photos
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
-from campaigns.feeds import cells, vocabulary
+from campaigns.feeds import cells, shop_items, vocabulary
 from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, normalised, refused
 
 Item = tuple[int, dict[str, str]]
@@ -80,6 +80,7 @@ def _nothing(items: Items, what: str) -> FeedRefused:
 
 def expanded(number: int, value: Mapping[str, Any]) -> Iterator[Item]:
     """One item, and one more for each of its variants."""
+    value = shop_items.with_key(value, VARIANTS)
     name = next((name for name in VARIANTS if _is_list_of_objects(value.get(name))), "")
     own = flat({key: part for key, part in value.items() if key != name})
     yield number, own

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator
 from typing import IO, Any
 
-from campaigns.feeds import csv_file, items, sniffing
+from campaigns.feeds import csv_file, items, shop_items, sniffing
 from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, refused
 from campaigns.feeds.items import Item
 
@@ -29,9 +29,12 @@ def read(
 ) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
     """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
     how = sniffing.text(stream)
+    shapes = shop_items.Shapes()
 
     def begin() -> Iterator[Item | Issue]:
-        return _lines(stream, how) if is_lines else _Array(stream, how, of_texts=of_texts).items()
+        if is_lines:
+            return _lines(stream, how, shapes)
+        return _Array(stream, how, of_texts=of_texts).items(shapes)
 
     of_texts = False
     if is_lines:
@@ -54,7 +57,7 @@ def _found(stream: IO[bytes], how: sniffing.Text) -> tuple[str, bool]:
     raise refused("unreadable", f"There is no list of items in this JSON; {_EXPECTED}.")
 
 
-def _item(number: int, value: Any, cell: str) -> Iterator[Item | Issue]:
+def _item(number: int, value: Any, cell: str, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
     if type(value) is str and value.strip():
         value = {"title": value}
     if not isinstance(value, dict):
@@ -62,7 +65,7 @@ def _item(number: int, value: Any, cell: str) -> Iterator[Item | Issue]:
         yield Issue(number, cell, "", str(value)[:60], "item_unusable", message)
         return
     try:
-        yield from items.expanded(number, value)
+        yield from items.expanded(number, shapes.plain(value))
     except items.TooMuch as error:
         yield Issue(number, cell, "", "", "item_unusable", f"{cell}: {error}.")
 
@@ -75,7 +78,7 @@ def _kind(value: Any) -> str:
 # -- lines -------------------------------------------------------------------------------------------------------------
 
 
-def _lines(stream: IO[bytes], how: sniffing.Text) -> Iterator[Item | Issue]:
+def _lines(stream: IO[bytes], how: sniffing.Text, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
     for number, line in enumerate(csv_file.lines(stream, how, MAX_ITEM), start=1):
         if not line.strip():
             continue
@@ -87,7 +90,7 @@ def _lines(stream: IO[bytes], how: sniffing.Text) -> Iterator[Item | Issue]:
             message = f"{cell}: {_reason(error)}; expected one JSON object per line."
             yield Issue(number, cell, "", line.strip()[:60], "json_broken", message)
         else:
-            yield from _item(number, value, f"line {number}")
+            yield from _item(number, value, f"line {number}", shapes)
 
 
 def _reason(error: Exception) -> str:
@@ -110,12 +113,12 @@ class _Array:
         """The path of the array, such as `products` or `data.items`; stands on its first element afterwards."""
         return self._descend("", 0)
 
-    def items(self) -> Iterator[Item | Issue]:
+    def items(self, shapes: shop_items.Shapes) -> Iterator[Item | Issue]:
         path = self.find() or ""
         number = 0
         while self._peek() != "]":
             number += 1
-            yield from _item(number, self._value(), f"{path[-60:]}[{number - 1}]")
+            yield from _item(number, self._value(), f"{path[-60:]}[{number - 1}]", shapes)
             self._drop()
             if self._peek() == ",":
                 self._at += 1

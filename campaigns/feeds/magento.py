@@ -72,7 +72,6 @@ LEFT_OUT_BEGINNINGS = (
 )  # fmt: skip
 _PACKED = re.compile(r'(?:^|,)\s*"?([A-Za-z]\w*)=')
 _BETWEEN_IMAGES = re.compile(r"[,|\n\r]+")
-_NO_IMAGE = "no_selection"
 _OF_PRODUCTS = {"description", "short_description"}
 _option_key = partial(cells.key, limit=200)
 
@@ -153,8 +152,7 @@ class Rows(Plain):
         return _category if name == "category" else listed
 
     def sources(self, cell: str) -> tuple[str, ...]:
-        parts = cells.photos(cell) if "://" in cell else _BETWEEN_IMAGES.split(cell)
-        return tuple(cells.photo(part) for part in parts if part.strip() and part.strip() != _NO_IMAGE)
+        return cells.photos(cell if "//" in cell else _BETWEEN_IMAGES.sub("\n", cell))
 
 
 class MagentoLayout:

@@ -10,17 +10,18 @@ import re
 from collections.abc import Iterator
 from html.entities import html5
 
-# Elements after or before which a browser begins a new line or cell; other known ones stand within a word.
-_BLOCKS = frozenset(
-    "address article aside blockquote body br caption center dd details dialog div dl dt fieldset figcaption figure "
-    "footer form h1 h2 h3 h4 h5 h6 head header hr html iframe img legend li link main menu meta nav noscript ol "
-    "option p picture pre section select source summary table tbody td template textarea tfoot th thead title tr ul "
-    "video audio canvas embed object param track input button".split()
-)
-_INLINE = frozenset(
-    "a abbr acronym area b bdi bdo big cite code col colgroup data del dfn em font i ins kbd label map mark meter "
-    "nobr o:p output progress q rp rt ruby s samp small span strike strong sub sup svg path time tt u var wbr".split()
-)
+# Elements before and after which a browser begins a new line or cell.
+_BLOCK_NAMES = """
+address article aside blockquote body br button canvas caption center dd details dialog div dl dt embed fieldset
+figcaption figure footer form h1 h2 h3 h4 h5 h6 head header hr html iframe img input legend li link main menu meta nav
+noscript object ol option p param picture pre section select source summary table tbody td template textarea tfoot th
+thead title tr track ul video audio
+"""
+_INLINE_NAMES = """
+a abbr acronym area b bdi bdo big cite code col colgroup data del dfn em font i ins kbd label map mark meter nobr o:p
+output path progress q rp rt ruby s samp small span strike strong sub sup svg time tt u var wbr
+"""
+_BLOCKS, _INLINE = frozenset(_BLOCK_NAMES.split()), frozenset(_INLINE_NAMES.split())
 _UNSEEN = frozenset(("script", "style"))
 _ENDS = {end: re.compile(end, re.IGNORECASE) for end in ("-->", ">", "</script", "</style")}
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")

@@ -3,25 +3,47 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from typing import IO, Any
 
-from campaigns.feeds import cells, columns, csv_file, json_file, sniffing, titles, vocabulary, xlsx_file, xml_file
-from campaigns.feeds.base import Binding, FeedRow, Header, Issue, Layout, Mend, Record, choose, normalised, refused
-
-TITLE_ROWS = 5
-"""How many rows below the first may turn out to be the row of headings."""
+from campaigns.feeds import (
+    cells,
+    columns,
+    content,
+    csv_file,
+    json_file,
+    sniffing,
+    titles,
+    vocabulary,
+    xlsx_file,
+    xml_file,
+)
+from campaigns.feeds.base import (
+    Binding,
+    FeedRefused,
+    FeedRow,
+    Header,
+    Issue,
+    Layout,
+    Mend,
+    Record,
+    choose,
+    normalised,
+    refused,
+)
 
 
 @dataclass(frozen=True)
 class Source:
-    """A file whose format is known, before anybody says what its columns are. `records` follow the header's row."""
+    """A file whose format is known, before anybody says what its columns are. `records` follow the header's row;
+    `sample`: the first of them."""
 
     header: Header
     layout: Layout
     dialect: dict[str, Any]
     records: Iterator[Record | Issue]
+    sample: list[Record]
 
 
 @dataclass
@@ -73,7 +95,10 @@ def open_feed(
     fields = columns.chosen(header, layout.suggest(header), mapping or {})
     ignored = {index for index, field in fields.items() if field == columns.IGNORE}
     binding = layout.bind(header.without(ignored), kind, fields)
-    return Feed(header, binding, source.dialect, source.records, mend)
+    dialect = source.dialect
+    if remarks := content.remarks(header, fields, source.sample, mapping or {}):
+        dialect = dialect | {"remarks": remarks}
+    return Feed(header, binding, dialect, source.records, mend)
 
 
 def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None) -> Source:
@@ -91,20 +116,44 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None) 
         dialect, header, records = found
     else:
         dialect, header, records = _sheet(*(xlsx_file if form == "xlsx" else csv_file).read(stream))
+    sample, records = _looked_at(records)
+    header = replace(header, images=content.image_columns(header, sample))
     layout = choose(header)
     dialect |= {"layout": layout.name, "header_row": header.row, "columns": list(header.cells)}
-    return Source(header, layout, dialect, records)
+    if header.images:
+        dialect["image_columns"] = [header.cells[index] for index in sorted(header.images)]
+    return Source(header, layout, dialect, records, sample)
+
+
+def _looked_at(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
+    """The first rows, and all of them once more; what refuses to be read on does so again in its place."""
+    first: list[Record | Issue] = []
+    try:
+        for record in islice(records, content.ROWS):
+            first.append(record)
+    except FeedRefused as refusal:
+        records = _refusing(refusal)
+    sample = [record for record in first if not isinstance(record, Issue)]
+    return sample, chain(first, records)
+
+
+def _refusing(refusal: FeedRefused) -> Iterator[Record | Issue]:
+    raise refusal
+    yield  # a generator, so that it is raised when it is read
 
 
 def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str, Any], Header, Iterator[Record]]:
-    """The header is the first row that is not empty. Raises FeedRefused when that is plainly a title above it."""
+    """The header is the first row that is neither empty nor a comment. Raises FeedRefused when that is plainly a title
+    above it."""
     full = (record for record in records if any(map(str.strip, record[1])))
     first = next(full, None)
     if first is None:
         raise refused("unreadable", f"The file is empty; {sniffing.EXPECTED}.")
-    below = list(islice(full, TITLE_ROWS)) if _known(first[1]) == 0 else []
-    for row, values in below:
+    below = list(islice(full, sniffing.HEADER_WITHIN - 1)) if _known(first[1]) == 0 else []
+    for place, (row, values) in enumerate(below):
         if _known(values) >= 2:
+            if all(_is_comment(above) for above in [first, *below[:place]]):
+                return dialect, cells.headings((row, values)), chain(below[place + 1 :], records)
             title = next(value.strip() for value in first[1] if value.strip())
             raise refused(
                 "header_below",
@@ -113,6 +162,13 @@ def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str
                 row=first[0], value=title, cell=f"A{first[0]}",
             )  # fmt: skip
     return dialect, cells.headings(first), chain(below, records)
+
+
+def _is_comment(record: Record) -> bool:
+    """Return True for a row without known headings of which the first value begins as a comment, as in Meta's
+    template."""
+    first = next(value.strip() for value in record[1] if value.strip())
+    return first.startswith(("#", "//")) and _known(record[1]) == 0
 
 
 def _known(values: Sequence[str]) -> int:

@@ -182,18 +182,20 @@ class Products:
             index = self.at[role]
             if index is None or not row.has(index):
                 continue
-            source = row.take(index, cells.photo, "")
-            if not source or source in product.photos:
-                continue
-            place, alt = len(product.photos) + 1, ""
+            sources = row.take(index, cells.photos, cells.NO_PHOTOS)
+            texts = [""] * len(sources)
+            place = len(product.photos) + 1
             if role == "image":
                 position, text = self.at["image_position"], self.at["image_alt"]
-                place = (
-                    row.take(position, cells.position, place) if position is not None and row.has(position) else place
-                )
-                alt = row.take(text, cells.text, "")[:600] if text is not None else ""
-            shown = "front" if place == 1 else "angle"
-            product.photos[source] = {"source": source, "role": shown, "position": place, "alt": alt}
+                if position is not None and row.has(position):
+                    place = row.take(position, cells.position, place)
+                texts = cells.alts(row.take(text, cells.text, "") if text is not None else "", len(sources))
+            for source, alt in zip(sources, texts, strict=True):
+                if source in product.photos:
+                    continue
+                shown = "front" if place == 1 else "angle"
+                product.photos[source] = {"source": source, "role": shown, "position": place, "alt": alt[:600]}
+                place += 1
 
     def _add_variant(self, product: Product, row: Row) -> None:
         options: dict[str, str] = {}

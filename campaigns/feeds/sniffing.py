@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import IO
 
 from campaigns.feeds.base import normalised, refused
@@ -15,6 +16,8 @@ from campaigns.feeds.vocabulary import KEY, KNOWN, NAME
 
 EXPECTED = "expected a table (CSV, TSV, XLSX) with a first row of headings, or a feed in JSON or XML"
 DELIMITERS = ",;\t|"
+HEADER_WITHIN = 6
+"""Rows among which the headings stand, if not in the first."""
 _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 15
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
@@ -208,14 +211,28 @@ def _utf8_or_cp1252(stream: IO[bytes]) -> str:
 
 
 def delimiter(first_lines: Sequence[str]) -> str:
-    """The delimiter under which the header makes the most sense: known headings first, then number of columns."""
+    """The delimiter under which the header makes the most sense: known headings first, then number of columns.
+
+    The header may stand a few rows below comments or a title.
+    """
     best, best_score = ",", (-1, -1)
     for candidate in DELIMITERS:
-        try:
-            cells = next(csv.reader(first_lines, delimiter=candidate, strict=True), [])
-        except csv.Error:
+        rows = _rows(first_lines, candidate)
+        if not rows:
             continue
-        score = (sum(normalised(cell) in KNOWN for cell in cells), len(cells))
+        score = (max(sum(normalised(cell) in KNOWN for cell in row) for row in rows), len(rows[0]))
         if score > best_score:
             best, best_score = candidate, score
     return best
+
+
+def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
+    """The first rows, as far as they can be read."""
+    reader = csv.reader(lines, delimiter=delimiter, strict=True)
+    found: list[list[str]] = []
+    try:
+        for row in islice(reader, HEADER_WITHIN):
+            found.append(row)
+    except csv.Error:
+        pass
+    return found

@@ -1,8 +1,8 @@
 """WooCommerce's product export: variable products and their variations in one file, attributes in numbered columns.
 
-https://woocommerce.com/document/product-csv-importer-exporter/. A variation names its product in `Parent`, by SKU or as
-`id:12`. A product without a SKU has the key `id:12` too. Of a variable product only the last are remembered while
-reading: one short pair each.
+https://woocommerce.com/document/product-csv-importer-exporter/. Headings are in the language of the shop's admin. A
+variation names its product in `Parent`, by SKU or as `id:12`. A product without a SKU has the key `id:12` too. Of a
+variable product only the last are remembered while reading: one short pair each.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from campaigns.feeds import cells, columns
 from campaigns.feeds.base import FeedRow, Header, register
 from campaigns.feeds.cells import Row
 from campaigns.feeds.generic import Plain, attribute
+from campaigns.feeds.woocommerce_headings import in_english
 
 MARKERS = {"regular_price", "attribute_1_name", "is_featured", "visibility_in_catalog", "in_stock", "tax_status"}
 ATTRIBUTES = {
@@ -27,7 +28,7 @@ ATTRIBUTES = {
     "gtin_upc_ean_or_isbn": "gtin",
 }
 STATES = {"1": "published", "0": "private", "-1": "draft"}
-_IMAGES = re.compile(r",\s+|,(?=https?://)|[|\n\r]+")
+_IMAGES = re.compile(r",\s")
 _VALUES = re.compile(r"(?<!\\),\s*")
 _FIELD = re.compile(r"attribute_(\d+)_(name|value_s)")
 
@@ -107,7 +108,7 @@ class Rows(Plain):
         return _described if name in ("description", "short_description") else cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:
-        return tuple(cells.photo(part) for part in _IMAGES.split(cell.strip()) if part.strip())
+        return cells.photos(_IMAGES.sub("\n", cell) if "//" not in cell else cell)
 
 
 def _described(cell: str) -> str:
@@ -120,13 +121,14 @@ class WooCommerceLayout:
     name = "woocommerce"
 
     def matches(self, header: Header) -> bool:
-        names = set(header.names)
+        names = set(in_english(header).names)
         return {"type", "name"} <= names and bool({"sku", "id"} & names) and len(MARKERS & names) >= 2
 
     def suggest(self, header: Header) -> dict[int, str]:
         fields: dict[int, str] = {}
         known = {"sku": columns.KEY, "name": columns.NAME, "parent": columns.PARENT, "images": columns.PHOTO}
         structure = {"id", "type", "published"}
+        header = in_english(header)
         for index, name in enumerate(header.names):
             if name in known:
                 fields[index] = known[name]
@@ -135,13 +137,13 @@ class WooCommerceLayout:
             elif name in ATTRIBUTES:
                 fields[index] = columns.ATTRIBUTE + ATTRIBUTES[name]
             elif name:
-                fields[index] = columns.IGNORE
+                fields[index] = columns.PHOTOS_MORE if index in header.images else columns.IGNORE
         if "sku" not in header.names and (number := header.find(["id"])) is not None:
             fields[number] = columns.KEY
         return fields
 
     def bind(self, header: Header, kind: str, fields: Mapping[int, str]) -> Rows:
-        return Rows(header, kind, fields)
+        return Rows(in_english(header), kind, fields)
 
 
 register(WooCommerceLayout())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet, Window
@@ -120,6 +120,8 @@ def _fields(feed_import: FeedImport) -> dict[str, str]:
         header = Header.of((int(feed_import.dialect.get("header_row") or 0), headings))
     except FeedRefused:
         return {}
+    images = feed_import.dialect.get("image_columns", ())
+    header = replace(header, images=frozenset(at for at, cell in enumerate(header.cells) if cell in images))
     return columns_of.suggest(header, feed_import.subject_kind) | feed_import.mapping
 
 

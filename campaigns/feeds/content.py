@@ -1,0 +1,70 @@
+"""Looks at the first rows of a file to learn what its headings do not say: which columns hold addresses of images."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from campaigns.feeds import addresses, columns
+from campaigns.feeds.base import Header, Record
+
+ROWS = 50
+"""Rows that are looked at."""
+_IMAGE_WORDS = (
+    "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
+    "media", "изобр", "фото", "картин", "billede", "kuva", "画像", "图片", "圖片", "이미지",
+)  # fmt: skip
+_OTHER_IMAGES = (
+    "logo", "icon", "flag", "swatch", "thumb", "banner", "badge", "avatar", "chart", "label", "certif", "energy",
+    "datasheet", "datenblatt", "manual", "video", "brand", "marke", "hersteller", "category", "kategorie",
+)  # fmt: skip
+"""Words in headings of images that do not show the product."""
+
+
+def address_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
+    """Indices of the columns of which every value is one or several web addresses, and at least one is there."""
+    return frozenset(index for index, name in enumerate(header.names) if name and _parts(rows, index))
+
+
+def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
+    """Indices of the columns of which every value is the address of an image of the product."""
+    return frozenset(
+        index
+        for index, name in enumerate(header.names)
+        if name
+        and not any(word in name for word in _OTHER_IMAGES)
+        and (parts := _parts(rows, index))
+        and (any(word in name for word in _IMAGE_WORDS) or all(map(addresses.is_image, parts)))
+    )
+
+
+def _parts(rows: Sequence[Record], index: int) -> list[str]:
+    """The addresses in a column; nothing if one of its values is no address."""
+    found: list[str] = []
+    for _, cells in rows:
+        if index >= len(cells) or not (cell := cells[index].strip()):
+            continue
+        parts = [addresses.with_scheme(part) for part in addresses.split(cell)] if "/" in cell else [cell]
+        if not all(map(addresses.is_web, parts)):
+            return []
+        found += parts
+    return found
+
+
+def remarks(header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]) -> list[str]:
+    """Sentences about columns of addresses that are left attributes, unless people chose so (`chosen`: headings).
+
+    Addresses of pages are worth a word only where the file has no images at all.
+    """
+    has_images = any(field in columns.PHOTO_ROLES for field in fields.values())
+    found = []
+    for index in sorted(address_columns(header, rows)):
+        heading, parts = header.cells[index], _parts(rows, index)
+        if not fields.get(index, "").startswith(columns.ATTRIBUTE) or heading in chosen:
+            continue
+        if all(map(addresses.is_image, parts)) or not has_images:
+            what = "images" if all(map(addresses.is_image, parts)) else "web pages or files"
+            found.append(
+                f"The column “{heading[:80]}” holds addresses of {what} and is imported as an attribute. If they show "
+                "the product, choose “More photos” for it under “Which column is what”."
+            )
+    return found
