@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from hashlib import sha256
 from typing import TypeVar
 
 from campaigns.feeds import addresses, markup
@@ -14,7 +15,8 @@ from campaigns.fetching import shown
 
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""
-MAX_KEY = 120
+MAX_KEY = 255
+"""What Shopify allows for a handle."""
 MAX_HEADING = 200
 MAX_NAME = 300
 MAX_ALT = 600
@@ -259,6 +261,13 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
     if any(character in "\r\n\t" for character in value):
         raise Unreadable("key_unreadable", "the SKU has a line break or tab in it; expected one line.")
     return value
+
+
+def shortened(key: str, limit: int = MAX_KEY) -> str:
+    """The key if it is not too long; else its beginning with digits of its hash, so that it stays unique."""
+    if len(key) <= limit:
+        return key
+    return f"{key[: limit - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
 def price(cell: str) -> tuple[str, str]:

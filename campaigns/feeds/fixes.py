@@ -14,7 +14,7 @@ from campaigns.feeds import addresses, cells, vocabulary
 from campaigns.feeds.base import CAUSES, Header, Number, Record
 
 NO_CELLS: tuple[str, ...] = ()
-_LIMITS = {"key": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
+_LIMITS = {"key": cells.MAX_KEY, "parent": cells.MAX_KEY, "name": cells.MAX_NAME, "alt": 600, "photo": cells.MAX_SOURCE}
 _KINDS = ("product", "article", "concept")
 _AMOUNT = re.compile(r"(?<![\w.,'’])\d+(?:[ .,'’]\d+)*(?![\w'’]|[.,]\w)")
 _GROUPED = re.compile(r"\d[\d.,]*")
@@ -178,8 +178,8 @@ def _usable_photos(cell: str, _: str) -> str:
 
 
 def _cut(cell: str, column: str) -> str:
-    if column == "key":
-        return cell
+    if column in ("key", "parent"):
+        return cells.shortened(cell.strip())
     if column.startswith("photo"):
         return "|".join(part for part in addresses.split(cell) if len(part.strip()) <= cells.MAX_SOURCE)
     return cell.strip()[: _limit(column)].rstrip()
@@ -283,7 +283,10 @@ FIXES: dict[str, tuple[Fix, ...]] = {
         ),
     ),
     "too_long": (
-        Fix("cut", "Cut them to the limit", "Keeps the beginning of each text, as much as is allowed.", _cut),
+        Fix(
+            "cut", "Cut them to the limit",
+            "Keeps the beginning of each text, as much as is allowed; a SKU ends in digits that keep it unique.", _cut,
+        ),
         _LEAVE_EMPTY, _LEAVE_OUT,
     ),
     "cell_too_large": (

@@ -16,14 +16,16 @@ from campaigns.feeds.cells import Row
 
 _LABELS = tuple(name.replace("_", " ") for name in vocabulary.OPTIONS)
 KINDS = ("product", "article", "concept")
+MAX_SLUG = 120
+"""Characters of a key made of a title. A longer one would give long titles other keys than they have."""
 _name = partial(cells.text, limit=cells.MAX_NAME)
 _alt = partial(cells.text, limit=cells.MAX_ALT)
 
 
 def slug(title: str) -> str:
-    """A key made of a title: letters and digits of any script, joined by hyphens, at most 120 characters."""
+    """A key made of a title: letters and digits of any script, joined by hyphens, at most MAX_SLUG characters."""
     plain = unicodedata.normalize("NFKC", title)
-    return normalised(plain).replace("_", "-")[: cells.MAX_KEY].strip("-")
+    return normalised(plain).replace("_", "-")[:MAX_SLUG].strip("-")
 
 
 def attribute(option: str) -> str:

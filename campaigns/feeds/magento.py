@@ -73,7 +73,6 @@ LEFT_OUT_BEGINNINGS = (
 _PACKED = re.compile(r'(?:^|,)\s*"?([A-Za-z]\w*)=')
 _BETWEEN_IMAGES = re.compile(r"[,|\n\r]+")
 _OF_PRODUCTS = {"description", "short_description"}
-_option_key = partial(cells.key, limit=200)
 
 
 def unpacked(packed: str) -> dict[str, str]:
@@ -126,7 +125,7 @@ class Rows(Plain):
         found: list[FeedRow] = []
         for packed in cell.split("|"):
             options = unpacked(packed)
-            sku = _option_key(options.pop("sku", ""))
+            sku = cells.key(options.pop("sku", ""))
             options = {
                 labels.get(name) or vocabulary.OPTIONS.get(name, name.replace("_", " ").capitalize()): value
                 for name, value in options.items()

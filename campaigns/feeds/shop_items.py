@@ -12,6 +12,7 @@ from typing import Any
 
 from campaigns.feeds import vocabulary
 from campaigns.feeds.base import Number, normalised
+from campaigns.feeds.cells import shortened
 
 Value = Mapping[str, Any]
 _DEFAULT = "Default Title"
@@ -133,7 +134,7 @@ def _shopify(item: Value) -> Value:
         # Without a SKU of its own, a variant is known by its options, as in the shop's CSV export.
         is_own = sku and skus.count(sku) == 1
         if options or (sku and sku != key):
-            own = sku if is_own and sku != key else "/".join([key, *options.values()])
+            own = sku if is_own and sku != key else shortened("/".join([key, *options.values()]))
             found["variants"].append(
                 {"sku": own, "options": options} | {name: one.get(name) for name in _SHOPIFY_VARIANT}
             )

@@ -73,7 +73,6 @@ _METAFIELD = re.compile(r"\(product\.metafields\.([\w-]+)\.([\w-]+)\)", re.IGNOR
 _NOTHING = "Default Title"
 _MONEY = {"price", "compare_at_price"}
 _title = partial(cells.text, limit=cells.MAX_NAME)
-_variant_key = partial(cells.key, limit=200)
 
 
 @dataclass
@@ -204,7 +203,7 @@ class Products:
                 product.option_names[number] = row.take(name, cells.text, "")
             if value is not None and row.has(value):
                 options[product.option_names[number]] = row.take(value, cells.text, "")
-        sku = row.take(self.at["sku"], _variant_key, "") if self.at["sku"] is not None else ""
+        sku = row.take(self.at["sku"], cells.key, "") if self.at["sku"] is not None else ""
         if list(options.values()) == [_NOTHING]:
             options = {}
         attributes = self._variant_attributes(row)
@@ -246,7 +245,7 @@ class Products:
             yield FeedRow(product.row, "", self.kind, parent_key=product.handle, photos=photos)
         for variant in product.variants:
             is_own = variant.key and skus.count(variant.key) == 1
-            key = variant.key if is_own else "/".join([product.handle, *variant.options.values()])[:200]
+            key = variant.key if is_own else cells.shortened("/".join([product.handle, *variant.options.values()]))
             yield FeedRow(
                 variant.row,
                 key,

@@ -22,7 +22,7 @@ class Subject(models.Model):
     # subject_key_once begins with the brand: an index of its own would only slow the feed merge.
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="subjects", db_index=False)
     kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
-    key = models.CharField(max_length=120)
+    key = models.CharField(max_length=255)
     name = models.CharField(max_length=300)
     attributes = models.JSONField(default=dict, blank=True)
     is_active = models.BooleanField(default=True)
@@ -51,7 +51,7 @@ class Variant(models.Model):
 
     # variant_key_once begins with it.
     subject = models.ForeignKey(Subject, on_delete=models.CASCADE, related_name="variants", db_index=False)
-    key = models.CharField(max_length=200)
+    key = models.CharField(max_length=255)
     options = models.JSONField(default=dict, blank=True)
     attributes = models.JSONField(default=dict, blank=True)
     position = models.PositiveIntegerField(default=0)

@@ -18,6 +18,8 @@ Key = TypeVar("Key", bound=Hashable)
 EXTENSIONS = {"jpeg": "jpg", "png": "png", "webp": "webp"}
 MAX_LENGTH = 120
 """Characters of each part between slashes, so that name, extension and a sidecar's suffix fit into 255 bytes."""
+MIN_VALUE = 24
+"""Characters that a value keeps when a name is too long."""
 _RESERVED = re.compile(r"^(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
 # What `_part` would change, so that most names need not pass it.
@@ -55,6 +57,7 @@ def namer(
         (literal + known.get(field or "", ""), "" if field in known else field or "")
         for literal, field, _, _ in Formatter().parse(pattern)
     ]
+    every = [(literal, field or "") for literal, field, _, _ in Formatter().parse(pattern)]
     extension = EXTENSIONS.get(image_format, image_format)
     ending = f".{extension}" if extension else ""
 
@@ -63,10 +66,32 @@ def namer(
             [literal + _safe(str(values.get(field) or "")) if field else literal for literal, field in pieces]
         )
         if len(text) > MAX_LENGTH or not text or _UNTIDY.search(text):
+            if any(len(_tidy(part)) > MAX_LENGTH for part in text.split("/")):
+                text = _fitting(every, {field: _safe(str(values.get(field) or "")) for _, field in every} | known)
             text = "/".join(filter(None, map(_part, text.split("/")))) or "picture"
         return text + ending
 
     return name
+
+
+def _fitting(pieces: list[tuple[str, str]], values: Mapping[str, str]) -> str:
+    """The name with its longest values shortened until each part fits: the others stay as they are, and a hash keeps
+    different values different."""
+    chosen = dict(values)
+    for field in sorted({field for _, field in pieces if field}, key=lambda field: (-len(values[field]), field)):
+        text = "".join(literal + (chosen[field] if field else "") for literal, field in pieces)
+        over = max(map(len, text.split("/"))) - MAX_LENGTH
+        if over <= 0:
+            return text
+        chosen[field] = _shortened(chosen[field], max(MIN_VALUE, len(chosen[field]) - over))
+    return "".join(literal + (chosen[field] if field else "") for literal, field in pieces)
+
+
+def _shortened(text: str, length: int) -> str:
+    """The beginning of a text that is too long, with eight digits of its hash."""
+    if len(text) <= length:
+        return text
+    return f"{text[: length - 9].rstrip('-_.')}-{sha256(text.encode()).hexdigest()[:8]}"
 
 
 def fields_of(pattern: str) -> frozenset[str]:
@@ -100,7 +125,10 @@ def _plain(text: str) -> str:
 
 def _part(text: str) -> str:
     """One folder or file name: runs of separators closed up, nothing that Windows or a shell trips over."""
-    text = _UNSAFE.sub("-", _plain(text))
-    text = re.sub(r"([_-])[_-]+", r"\1", re.sub(r"\.{2,}", ".", text)).strip("-_.")
-    text = text[:MAX_LENGTH].rstrip("-_.")
+    text = _shortened(_tidy(text), MAX_LENGTH)
     return f"_{text}" if _RESERVED.match(text) else text
+
+
+def _tidy(text: str) -> str:
+    text = _UNSAFE.sub("-", _plain(text))
+    return re.sub(r"([_-])[_-]+", r"\1", re.sub(r"\.{2,}", ".", text)).strip("-_.")
