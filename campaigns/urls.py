@@ -33,6 +33,7 @@ urlpatterns = [
     path("brands/<slug:brand>/import/<int:import_id>/file/", imports.own_file, name="import_file"),
     path("brands/<slug:brand>/import/<int:import_id>/progress/", imports.progress, name="import_progress"),
     path("brands/<slug:brand>/import/<int:import_id>/fix/", imports.fix, name="import_fix"),
+    path("brands/<slug:brand>/import/<int:import_id>/encoding/", imports.encoding, name="import_encoding"),
     path("brands/<slug:brand>/import/<int:import_id>/undo/", imports.undo, name="import_undo"),
     path("brands/<slug:brand>/import/<int:import_id>/columns/", import_mapping.mapping, name="import_mapping"),
     path("brands/<slug:brand>/import/<int:import_id>/columns/preview/", import_mapping.preview, name="import_preview"),

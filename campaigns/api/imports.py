@@ -54,6 +54,7 @@ class ImportViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.G
             mapping=given.get("mapping"),
             fixes=given.get("fixes", ()),
             is_to_apply=not given["dry_run"],
+            encoding=given.get("encoding", ""),
         )
         return self._answer(found, 201)
 

@@ -8,6 +8,7 @@ from rest_framework import serializers
 
 from campaigns.api.fields import OwnKey, OwnSlug
 from campaigns.choices import SubjectKind
+from campaigns.feeds.encodings import LABELS as ENCODINGS
 from campaigns.models import (
     Brand,
     Campaign,
@@ -81,6 +82,7 @@ class ImportSerializer(serializers.ModelSerializer[FeedImport]):
             "subject_kind",
             "source",
             "mapping",
+            "encoding",
             "fixes",
             "bytes_read",
             "undone_at",
@@ -122,6 +124,11 @@ class ImportUpload(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     mapping = serializers.JSONField(required=False, help_text='{"Artikel": "key", "Was": "name", …}')
     fixes = serializers.JSONField(required=False, help_text='[{"cause": "price_unreadable", "fix": "leave_empty"}]')
+    encoding = serializers.ChoiceField(
+        choices=list(ENCODINGS.items()),
+        required=False,
+        help_text="of a text that is not UTF-8; without one, it is guessed",
+    )
 
     def validate_mapping(self, value: Any) -> dict[str, str]:
         if not isinstance(value, dict):
@@ -140,6 +147,9 @@ class ImportChange(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=SubjectKind.choices, required=False)
     mapping = serializers.DictField(child=serializers.CharField(max_length=200), required=False)
     fixes = ImportFix(many=True, required=False)
+    encoding = serializers.ChoiceField(
+        choices=list(ENCODINGS.items()), required=False, allow_blank=True, help_text="empty: it is guessed"
+    )
 
 
 class PhotosUpload(serializers.Serializer[Any]):

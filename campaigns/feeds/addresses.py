@@ -17,7 +17,8 @@ _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})\.){1,8}([A-Za-z]{2,18}
 _END_NAMES = """
 com net org info biz shop store online eu de at ch fr es it nl be pl pt ru ua cz sk hu ro bg gr hr si dk se no fi ee lv
 lt ie uk us ca mx br ar cl co au nz jp cn tw hk kr in id sg my th vn tr il ae za io app dev cloud me tv cc site website
-tech design art example test
+tech design art studio gallery berlin hamburg wien koeln boutique fashion garden gift kitchen market club xyz example
+test
 """
 _ENDS = frozenset(_END_NAMES.split())
 

@@ -21,6 +21,7 @@ MAX_PLACE = 200
 
 CAUSES = {
     "unreadable": ("file that cannot be read", "files that cannot be read"),
+    "encoding": ("file whose encoding is not known", "files whose encoding is not known"),
     "json_broken": ("place where the JSON is broken", "places where the JSON is broken"),
     "xml_broken": ("place where the XML is broken", "places where the XML is broken"),
     "item_unusable": ("item that is no object", "items that are no objects"),

@@ -350,7 +350,13 @@ def photo(value: str) -> str:
     if addresses.is_web(name):
         return name
     name = name.replace("\\", "/").lstrip("/")
-    if not name or _SCHEME.match(name) or ".." in name.split("/") or is_formula(name):
+    if (
+        not name
+        or _SCHEME.match(name)
+        or name.lower().startswith(("http/", "https/"))
+        or ".." in name.split("/")
+        or is_formula(name)
+    ):
         raise Unreadable(
             "photo_unusable",
             f"“{shown(value.strip())[:80]}” names no picture; expected https://… or a file name such as mug-sage.jpg.",

@@ -7,8 +7,9 @@ from collections.abc import Collection, Mapping, Sequence
 from campaigns.feeds import addresses, columns
 from campaigns.feeds.base import Header, Record
 
-ROWS = 50
-"""Rows that are looked at."""
+ROWS = 200
+"""Rows that are looked at, or fewer where they are long."""
+CHARACTERS = 1 << 20
 _IMAGE_WORDS = (
     "image", "img", "photo", "foto", "picture", "pic_", "bild", "imag", "immag", "afbeeld", "zdj", "obraz", "obráz",
     "media", "изобр", "фото", "картин", "billede", "kuva", "画像", "图片", "圖片", "이미지",

@@ -19,9 +19,12 @@ MAX_LINE = 1 << 20
 _HEAD_LINES = 50
 
 
-def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
-    """What was detected, and the records; raises FeedRefused while iterating where the text cannot be read on."""
-    how = sniffing.text(stream)
+def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterator[Record]]:
+    """What was detected, and the records; `encoding`: what people chose, see sniffing.text.
+
+    Raises FeedRefused while iterating where the text cannot be read on.
+    """
+    how = sniffing.text(stream, encoding)
     every = lines(stream, how, MAX_LINE)
     head: list[str] = []
     for line in every:
@@ -36,7 +39,11 @@ def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
         delimiter, head = "\t", head[1:]
     else:
         delimiter = sniffing.delimiter(list(dropwhile(str.isspace, head)))
-    dialect = {"format": "csv", "encoding": how.encoding, "delimiter": delimiter, "byte_order_mark": how.skip > 0}
+    dialect: dict[str, Any] = {
+        "format": "csv", "encoding": how.encoding, "delimiter": delimiter, "byte_order_mark": how.skip > 0
+    }  # fmt: skip
+    if how.examples:
+        dialect["encoding_examples"] = list(how.examples)
     return dialect, _records(chain(head, every), delimiter)
 
 

@@ -25,10 +25,10 @@ _EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"
 
 
 def read(
-    stream: IO[bytes], *, is_lines: bool, limit: int | None = None
+    stream: IO[bytes], *, is_lines: bool, limit: int | None = None, encoding: str = ""
 ) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
     """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
-    how = sniffing.text(stream)
+    how = sniffing.text(stream, encoding)
     shapes = shop_items.Shapes()
 
     def begin() -> Iterator[Item | Issue]:
@@ -44,7 +44,9 @@ def read(
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
-    dialect = {"format": "jsonl" if is_lines else "json", "encoding": how.encoding, "items": path}
+    dialect: dict[str, Any] = {"format": "jsonl" if is_lines else "json", "encoding": how.encoding, "items": path}
+    if how.examples:
+        dialect["encoding_examples"] = list(how.examples)
     return dialect, header, records
 
 

@@ -45,9 +45,16 @@ def header_sha256(header: Header) -> str:
     return hashlib.sha256("\n".join(header.names).encode("utf-8", "replace")).hexdigest()
 
 
-def peek(stream: IO[bytes], *, kind: str = "product", rows: int = 5, mapping: Mapping[str, str] | None = None) -> Peek:
+def peek(
+    stream: IO[bytes],
+    *,
+    kind: str = "product",
+    rows: int = 5,
+    mapping: Mapping[str, str] | None = None,
+    encoding: str = "",
+) -> Peek:
     """Read the headings and the first `rows` rows that are not empty. Raises FeedRefused for what is no table."""
-    source = opening.find(stream, kind=kind, limit=HEADINGS_FROM_ITEMS)
+    source = opening.find(stream, kind=kind, limit=HEADINGS_FROM_ITEMS, encoding=encoding)
     problem = ""
     try:
         fields = columns.chosen(source.header, source.layout.suggest(source.header), mapping or {})

@@ -82,15 +82,21 @@ class Feed:
 
 
 def open_feed(
-    stream: IO[bytes], *, kind: str = "product", mapping: Mapping[str, str] | None = None, mend: Mend | None = None
+    stream: IO[bytes],
+    *,
+    kind: str = "product",
+    mapping: Mapping[str, str] | None = None,
+    mend: Mend | None = None,
+    encoding: str = "",
 ) -> Feed:
     """Detect format, encoding, delimiter and layout. `stream` must be seekable and stay open while rows are read.
 
     `kind` is what rows are that do not say. `mapping`: heading as written -> field, for the headings where people
     chose; the others are taken for what detection says. `mend` changes each record before the layout reads it.
+    `encoding`: what people chose for a text that is not UTF-8; empty: the one that fits best.
     Raises FeedRefused for what is no table, lacks a required column, or is mapped to what cannot be.
     """
-    source = find(stream, kind=kind)
+    source = find(stream, kind=kind, encoding=encoding)
     header, layout = source.header, source.layout
     fields = columns.chosen(header, layout.suggest(header), mapping or {})
     ignored = {index for index, field in fields.items() if field == columns.IGNORE}
@@ -101,7 +107,7 @@ def open_feed(
     return Feed(header, binding, dialect, source.records, mend)
 
 
-def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None) -> Source:
+def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, encoding: str = "") -> Source:
     """What the file is, and its headings; raises FeedRefused for what is no table.
 
     A text whose lines are titles is one only if `kind` is that of subjects which need no more than a title.
@@ -109,13 +115,15 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None) 
     """
     form = sniffing.form(stream)
     if form in ("json", "jsonl"):
-        dialect, header, records = json_file.read(stream, is_lines=form == "jsonl", limit=limit)
+        dialect, header, records = json_file.read(stream, is_lines=form == "jsonl", limit=limit, encoding=encoding)
     elif form == "xml":
         dialect, header, records = xml_file.read(stream, limit=limit)
-    elif form == "csv" and kind in titles.KINDS and (found := titles.read(stream)):
+    elif form == "csv" and kind in titles.KINDS and (found := titles.read(stream, encoding)):
         dialect, header, records = found
     else:
-        dialect, header, records = _sheet(*(xlsx_file if form == "xlsx" else csv_file).read(stream))
+        dialect, header, records = _sheet(
+            *(xlsx_file.read(stream) if form == "xlsx" else csv_file.read(stream, encoding))
+        )
     sample, records = _looked_at(records)
     header = replace(header, images=content.image_columns(header, sample))
     layout = choose(header)
@@ -128,9 +136,13 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None) 
 def _looked_at(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
     """The first rows, and all of them once more; what refuses to be read on does so again in its place."""
     first: list[Record | Issue] = []
+    left = content.CHARACTERS
     try:
         for record in islice(records, content.ROWS):
             first.append(record)
+            left -= 0 if isinstance(record, Issue) else sum(map(len, record[1]))
+            if left < 0:
+                break
     except FeedRefused as refusal:
         records = _refusing(refusal)
     sample = [record for record in first if not isinstance(record, Issue)]

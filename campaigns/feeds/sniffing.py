@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import IO
 
+from campaigns.feeds import encodings
 from campaigns.feeds.base import normalised, refused
 from campaigns.feeds.vocabulary import KEY, KNOWN, NAME
 
@@ -22,6 +23,7 @@ _CHUNK = 1 << 20
 _HEAD_BYTES = 1 << 15
 _LOCKED = "EncryptedPackage".encode("utf-16-le")
 _LOCK_CHUNKS = 64
+_SAMPLE_LINES, _LINE_BYTES, _SAMPLE_CHUNKS = 200, 2000, 16
 _MAGIC = {
     b"%PDF": "a PDF document",
     b"\x89PNG": "a PNG image",
@@ -48,11 +50,15 @@ _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
 
 @dataclass(frozen=True)
 class Text:
-    """How a text is written. skip: bytes of the byte-order mark. errors: how undecodable bytes stay visible."""
+    """How a text is written. skip: bytes of the byte-order mark. errors: how undecodable bytes stay visible.
+
+    examples: cells as they read in an older encoding, for people to see whether it is the right one; else empty.
+    """
 
     encoding: str
     errors: str
     skip: int
+    examples: tuple[str, ...] = ()
 
 
 def form(stream: IO[bytes]) -> str:
@@ -174,11 +180,12 @@ def _utf16_without_mark(head: bytes) -> str:
     return ""
 
 
-def text(stream: IO[bytes]) -> Text:
-    """Encoding by byte-order mark, else UTF-8 if the file is, else CP1252. Reads the whole file once, in pieces.
+def text(stream: IO[bytes], chosen: str = "") -> Text:
+    """Encoding by byte-order mark, else UTF-8 if the file is, else the older one that people chose or that fits best.
 
-    Undecodable bytes of a file that is mostly UTF-8 (or CP1252's five unused ones) become lone surrogates, so that the
-    reader can name their cell.
+    Reads the whole file once, in pieces. Raises FeedRefused where no encoding fits and nobody chose. Undecodable bytes
+    (of a file that is mostly UTF-8, or that an older encoding does not use) become lone surrogates, so that the reader
+    can name their cell.
     """
     stream.seek(0)
     head = stream.read(8192)
@@ -192,22 +199,55 @@ def text(stream: IO[bytes]) -> Text:
         return Text("utf-8", "surrogateescape", 3)
     if guess := _utf16_without_mark(head):
         return Text(guess, "surrogatepass", 0)
-    return Text(_utf8_or_cp1252(stream), "surrogateescape", 0)
+    good, bad, sample = _as_utf8(stream)
+    if not bad or (good >= bad and not chosen):
+        return Text("utf-8", "surrogateescape", 0)
+    guess = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
+    examples = encodings.examples(sample, guess.encoding)
+    if not guess.is_sure:
+        shown = f" Read as {encodings.LABELS[guess.encoding]} it would say “{examples[0]}”." if examples else ""
+        raise refused(
+            "encoding",
+            f"The file is not in UTF-8, and it cannot be told which older encoding it is in.{shown} Choose its "
+            "encoding, or save it as UTF-8.",
+        )
+    return Text(guess.encoding, "surrogateescape", 0, tuple(examples))
 
 
-def _utf8_or_cp1252(stream: IO[bytes]) -> str:
+def sample(stream: IO[bytes]) -> bytes:
+    """Some lines with bytes beyond ASCII, from the beginning of the file."""
     stream.seek(0)
+    found = b""
+    for _ in range(_SAMPLE_CHUNKS):
+        chunk = stream.read(_CHUNK)
+        if not chunk or len(found) >= encodings.SAMPLE_BYTES:
+            break
+        found += b"" if chunk.isascii() else _beyond_ascii(chunk)
+    return found
+
+
+def _beyond_ascii(chunk: bytes) -> bytes:
+    lines = (line for line in chunk.splitlines() if not line.isascii())
+    return b"".join(line[:_LINE_BYTES] + b"\n" for line in islice(lines, _SAMPLE_LINES))
+
+
+def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
+    """How many characters beyond ASCII are UTF-8, how many bytes are not, and some lines in which these stand."""
+    stream.seek(0)
+    sample = b""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
     good = bad = 0
     while chunk := stream.read(_CHUNK):
         if chunk.isascii() and not decoder.getstate()[0]:
             continue
+        if len(sample) < encodings.SAMPLE_BYTES:
+            sample += _beyond_ascii(chunk)
         decoded = decoder.decode(chunk)
         genuine = chunk.count("\ufffd".encode())
         bad += max(0, decoded.count("\ufffd") - genuine)
         good += len(_MULTIBYTE.findall(decoded)) + genuine
     bad += len(decoder.decode(b"", final=True))
-    return "utf-8" if good >= bad else "cp1252"
+    return good, bad, sample
 
 
 def delimiter(first_lines: Sequence[str]) -> str:

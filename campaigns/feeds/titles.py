@@ -14,9 +14,9 @@ KINDS = ("article", "concept")
 _LOOK_LINES = 30
 
 
-def read(stream: IO[bytes]) -> tuple[dict[str, Any], Header, Iterator[Record]] | None:
+def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header, Iterator[Record]] | None:
     """What was detected, the header (row 0 if the file has none) and the records; None for a table of columns."""
-    how = sniffing.text(stream)
+    how = sniffing.text(stream, encoding)
     lines = list(islice(csv_file.lines(stream, how, csv_file.MAX_LINE), _LOOK_LINES))
     full = [line.strip("\r\n") for line in lines if line.strip()]
     if not full or full[0].lower().startswith("sep="):
@@ -29,7 +29,9 @@ def read(stream: IO[bytes]) -> tuple[dict[str, Any], Header, Iterator[Record]] |
         return None
     else:
         header, first = Header(0, ("title",), ("title",)), 0
-    dialect = {"format": "titles", "encoding": how.encoding, "byte_order_mark": how.skip > 0}
+    dialect: dict[str, Any] = {"format": "titles", "encoding": how.encoding, "byte_order_mark": how.skip > 0}
+    if how.examples:
+        dialect["encoding_examples"] = list(how.examples)
     return dialect, header, _records(csv_file.lines(stream, how, csv_file.MAX_LINE), first)
 
 

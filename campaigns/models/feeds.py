@@ -88,6 +88,9 @@ class FeedImport(models.Model):
     source = models.ForeignKey(FeedSource, on_delete=models.PROTECT, null=True, blank=True, related_name="imports")
     subject_kind = models.CharField(max_length=10, choices=SubjectKind.choices, default=SubjectKind.PRODUCT)
     mapping = models.JSONField(default=dict, blank=True)
+    encoding = models.CharField(
+        max_length=20, blank=True, default="", help_text="what people chose for a text that is not UTF-8"
+    )
     fixes = models.JSONField(default=list, blank=True)
     storage_key = models.CharField(max_length=200, blank=True)
     is_to_apply = models.BooleanField(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import IO, Any
 
 from campaigns.errors import Conflict
-from campaigns.feeds import Feed, FeedRefused, Issue, previewing, returning
+from campaigns.feeds import Feed, FeedRefused, Issue, encodings, previewing, returning, sniffing
 from campaigns.feeds.previewing import Preview
 from campaigns.models import FeedImport, User
 from campaigns.selectors import imports
@@ -19,12 +20,36 @@ SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
 
 def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Preview:
     """The first subjects as they would become with this mapping; `problem` says why there are none."""
-    tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=found.fixes)
+    tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=found.fixes, encoding=found.encoding)
     try:
         with files.open(found.storage_key) as stream:
             return previewing.first(_feed(stream, tried), subjects=PREVIEWED)
     except FeedRefused as refusal:
         return previewing.refused(refusal)
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """One way to read a file that is not in UTF-8; `examples`: a few of its cells, read so."""
+
+    name: str
+    label: str
+    examples: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        return f"{self.label}: {', '.join(self.examples)}"
+
+
+def encodings_of(found: FeedImport) -> list[Encoding]:
+    """The encodings that a kept text may have, if it is in none that is certain; else nothing to choose."""
+    is_older = found.dialect.get("encoding") in encodings.LABELS or "encoding" in found.issue_counts
+    if not is_older or not files.exists(found.storage_key):
+        return []
+    with files.open(found.storage_key) as stream:
+        sample = sniffing.sample(stream)
+    every = ((name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items())
+    return [Encoding(*one) for one in every if one[2] and not any("\ufffd" in cell for cell in one[2])]
 
 
 def is_spreadsheet(found: FeedImport) -> bool:

@@ -79,7 +79,9 @@ def mending_of(offered: FeedImport) -> Mending:
 
 def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
     """The feed as this import has it read. Raises FeedRefused."""
-    return feeds.open_feed(stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend)
+    return feeds.open_feed(
+        stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend, encoding=offered.encoding
+    )
 
 
 def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:

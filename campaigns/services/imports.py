@@ -19,7 +19,7 @@ from campaigns import access, clock, events
 from campaigns.access import Action
 from campaigns.choices import ImportStatus, SubjectKind
 from campaigns.errors import Busy, Conflict, Invalid, NotFound, Problem
-from campaigns.feeds import FeedRefused, fixes
+from campaigns.feeds import FeedRefused, encodings, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.mapping import Peek
 from campaigns.models import Brand, FeedImport, FeedSource, ImportChange, User
@@ -51,6 +51,7 @@ def import_feed(
     mapping: Mapping[str, str] | None = None,
     fixes: Sequence[Mapping[str, Any]] = (),
     source: FeedSource | None = None,
+    encoding: str = "",
 ) -> FeedImport:
     """Import a feed now. The result says what happened: applied, refused (with its issues), or only checked.
 
@@ -60,7 +61,15 @@ def import_feed(
     an unknown kind, field or fix. Not to be called inside a transaction: parsing may take minutes and holds none.
     """
     offered = _offered(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes
+        brand=brand,
+        file=file,
+        file_name=file_name,
+        by=by,
+        kind=kind,
+        mapping=mapping,
+        source=source,
+        chosen=fixes,
+        encoding=encoding,
     )
     offered.is_to_apply = not dry_run
     if not offered.storage_key:
@@ -89,13 +98,22 @@ def offer(
     fixes: Sequence[Mapping[str, Any]] = (),
     source: FeedSource | None = None,
     is_to_apply: bool = False,
+    encoding: str = "",
 ) -> FeedImport:
     """Keep a file and have it checked (or applied): a small one at once, a large one by a worker.
 
     Raises NotAllowed, and Invalid for what import_feed refuses so, and for a file that is too large.
     """
     offered = _offered(
-        brand=brand, file=file, file_name=file_name, by=by, kind=kind, mapping=mapping, source=source, chosen=fixes
+        brand=brand,
+        file=file,
+        file_name=file_name,
+        by=by,
+        kind=kind,
+        mapping=mapping,
+        source=source,
+        chosen=fixes,
+        encoding=encoding,
     )
     if not offered.storage_key:
         raise Invalid(_too_large(offered.file_bytes))
@@ -111,8 +129,9 @@ def check_again(
     mapping: Mapping[str, str] | None = None,
     kind: str | None = None,
     fixes: Sequence[Mapping[str, Any]] | None = None,
+    encoding: str | None = None,
 ) -> FeedImport:
-    """Check a file anew with another mapping, kind or other fixes (None: as before).
+    """Check a file anew with another mapping, kind, encoding or other fixes (None: as before).
 
     Raises NotAllowed, Invalid, and Conflict when it is being read, was applied, or is no longer kept.
     """
@@ -126,6 +145,8 @@ def check_again(
         changes["subject_kind"] = kind
     if fixes is not None:
         changes["fixes"] = _ensure_fixes(fixes)
+    if encoding is not None:
+        changes["encoding"] = _ensure_encoding(encoding)
     _begin(found, by, among=_OPEN, **changes)
     return _read_if_small(import_id)
 
@@ -288,6 +309,7 @@ def _offered(
     mapping: Mapping[str, str] | None,
     source: FeedSource | None,
     chosen: Sequence[Mapping[str, Any]],
+    encoding: str,
 ) -> FeedImport:
     """The import as a row that is not saved yet, its file kept; without storage key if the file is too large."""
     access.require(by, Action.IMPORT_FEED, brand)
@@ -299,6 +321,7 @@ def _offered(
         fixes=_ensure_fixes(chosen),
         mapping=mappings.ensure_fields(mapping or {}),
         source=source,
+        encoding=_ensure_encoding(encoding) or _last_encoding(source),
         requested_by=by,
     )
     try:
@@ -310,6 +333,14 @@ def _offered(
     if mapping is None:
         _recall(offered)
     return offered
+
+
+def _last_encoding(source: FeedSource | None) -> str:
+    """The encoding that people chose for the last file of this source."""
+    if source is None:
+        return ""
+    last = FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first()
+    return last or ""
 
 
 def _keep(file: IO[bytes] | Path) -> files.Stored:
@@ -351,7 +382,9 @@ def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | Non
     chosen = offered.mapping if mapping is None else mapping
     with files.open(offered.storage_key) as stream:
         try:
-            return columns_of.peek(stream, kind=offered.subject_kind, rows=rows, mapping=chosen)
+            return columns_of.peek(
+                stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding
+            )
         except FeedRefused as refusal:
             return refusal
 
@@ -368,6 +401,14 @@ def _problem(offered: FeedImport) -> bool:
 def _ensure_kind(kind: str) -> None:
     if kind not in SubjectKind.values:
         raise Invalid(f"There is no kind {kind!r}; known are {', '.join(SubjectKind.values)}.")
+
+
+def _ensure_encoding(encoding: str) -> str:
+    if encoding and encoding not in encodings.LABELS:
+        known = ", ".join(encodings.LABELS)
+        message = f"There is no encoding {encoding[:60]!r} to choose; known are {known}. Leave it empty for a guess."
+        raise Invalid(message, [Problem("/encoding", message, encoding)])
+    return encoding
 
 
 def _ensure_fixes(chosen: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

@@ -82,6 +82,6 @@ def _header(done: FeedImport) -> Header:
         raise Conflict("The file is no longer kept. Drop it again.")
     try:
         with files.open(done.storage_key) as stream:
-            return columns_of.peek(stream, kind=done.subject_kind, rows=0).header
+            return columns_of.peek(stream, kind=done.subject_kind, rows=0, encoding=done.encoding).header
     except FeedRefused as refusal:
         raise Conflict(str(refusal)) from None

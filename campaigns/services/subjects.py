@@ -20,7 +20,9 @@ from campaigns.errors import Invalid, NotFound, Problem, Stale
 from campaigns.models import Brand, Subject, User
 
 MOST_AT_ONCE = 2000
-KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 120, 300, 2000
+KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
+MADE_KEY_LENGTH = 120
+"""Characters of a key that is made of a title."""
 MOST_ATTRIBUTES = 100
 _EVENT_KEYS = 100
 _NAME = re.compile(r"[^\W\d][\w ]{0,59}")
@@ -201,7 +203,7 @@ def _checked_attributes(given: Mapping[str, str]) -> dict[str, str]:
 
 
 def _key(name: str) -> str:
-    return slugify(name, allow_unicode=True)[: KEY_LENGTH - 5].strip("-") or "untitled"
+    return slugify(name, allow_unicode=True)[: MADE_KEY_LENGTH - 5].strip("-") or "untitled"
 
 
 def _likely(wanted: Sequence[tuple[Entry, str]]) -> list[str]:

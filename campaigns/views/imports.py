@@ -97,6 +97,7 @@ def _shown(request: BrandRequest, found: FeedImport) -> dict[str, Any]:
         "can_return": bool(found.error_count) and returned_files.can_return(found),
         "applied_fixes": selectors.applied_fixes(found),
         "progress": selectors.progress(found),
+        "encodings": returned_files.encodings_of(found) if is_open and is_kept else [],
     }
     if is_open and found.error_count:
         rows = selectors.issues(request.user, found, cause=cause)
@@ -135,6 +136,15 @@ def fix(request: BrandRequest, import_id: int) -> HttpResponseBase:
         chosen = request.POST.get("fix", "")
         done = services.add_fix(import_id=found.pk, by=request.user, cause=cause, fix=chosen, columns=columns)
         _tell(request, done)
+    return redirect("import_detail", request.brand.slug, done.pk)
+
+
+@require_POST
+@brand_page(Action.IMPORT_FEED)
+def encoding(request: BrandRequest, import_id: int) -> HttpResponseBase:
+    """Check the file anew in the encoding that was chosen."""
+    found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
+    done = services.check_again(import_id=found.pk, by=request.user, encoding=request.POST.get("encoding", ""))
     return redirect("import_detail", request.brand.slug, done.pk)
 
 

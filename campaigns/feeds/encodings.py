@@ -1,0 +1,154 @@
+"""Finds out in which older encoding a text is written that is not UTF-8, and shows how it reads.
+
+charset-normalizer says which encodings are possible. A table of products has too few words for it to choose between
+those: that is done by what no shop writes, such as a sign within a word, or letters that no one language has together.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from dataclasses import dataclass
+from functools import cache
+
+import charset_normalizer
+
+LABELS = {
+    "cp1252": "Windows-1252 (Western Europe)",
+    "mac_roman": "Mac Roman (Excel for Mac)",
+    "cp1250": "Windows-1250 (Central Europe)",
+    "cp1251": "Windows-1251 (Cyrillic)",
+    "cp1254": "Windows-1254 (Turkish)",
+    "cp1253": "Windows-1253 (Greek)",
+    "cp1257": "Windows-1257 (Baltic)",
+    "gb18030": "GBK, GB 18030 (Simplified Chinese)",
+    "big5": "Big5 (Traditional Chinese)",
+    "cp932": "Shift JIS (Japanese)",
+    "cp949": "EUC-KR (Korean)",
+    "koi8_r": "KOI8-R (Cyrillic)",
+    "cp850": "DOS 850 (Western Europe)",
+    "cp852": "DOS 852 (Central Europe)",
+    "cp866": "DOS 866 (Cyrillic)",
+    "mac_latin2": "Mac Central Europe",
+    "mac_cyrillic": "Mac Cyrillic",
+    "cp1255": "Windows-1255 (Hebrew)",
+    "cp1256": "Windows-1256 (Arabic)",
+    "iso8859_2": "ISO 8859-2 (Central Europe)",
+    "iso8859_15": "ISO 8859-15 (Western Europe)",
+}
+"""Encodings that a file may have besides UTF-8 and UTF-16, the likeliest first."""
+SAMPLE_BYTES = 16_384
+EXAMPLES = 4
+MOST_ODD = 0.15
+"""Above this share of odd characters, no encoding fits."""
+_LIBRARY_BYTES = 4096
+_LANGUAGES = (
+    "äöüß", "àâæçéèêëîïôœùûüÿ", "áéíñóúü", "àèéìíòóù", "áâãàçéêíóôõú", "åäöæøé", "ëïéèöü", "ąćęłńóśźż",
+    "áčďéěíňóřšťúůýž", "áäčďéíĺľňóôŕšťúýž", "áéíóöőúüű", "ăâîșțşţ", "čćđšž", "çğıöşüâîû", "āčēģīķļņšūž",
+    "áðéíóúýþæö",
+    "ąčęėįšųūž", "äöõüšž",
+)  # fmt: skip
+"""The letters besides a to z of each language, roughly by how many shops write it."""
+_SIGNS = frozenset("°®™©€£§«»“”‘’„‚‹›–—…²³½¼¾×µ•·¿¡№‰\u00a0ªº′″±")
+_SCRIPTS = (
+    "CYRILLIC",
+    "GREEK",
+    "HEBREW",
+    "ARABIC",
+    "CJK",
+    "HIRAGANA",
+    "KATAKANA",
+    "HANGUL",
+    "FULLWIDTH",
+    "IDEOGRAPHIC",
+)
+_ASIAN = frozenset(("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "FULLWIDTH", "IDEOGRAPHIC"))
+_CELLS = re.compile(r"[;,\t|\"]")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """The encoding that fits best. is_sure: False where none fits well, and a person has to choose."""
+
+    encoding: str
+    is_sure: bool
+
+
+def guess(sample: bytes) -> Guess:
+    """Choose by lines that hold bytes beyond ASCII; a bounded part of them is looked at."""
+    sample = sample[:SAMPLE_BYTES]
+    chaos = _chaos(sample[:_LIBRARY_BYTES])
+    scores = []
+    for place, encoding in enumerate(LABELS):
+        oddity = _oddity(sample.decode(encoding, "surrogateescape"))
+        scores.append((oddity + chaos.get(encoding, 0.3) / 4 + place / 1000, encoding, oddity))
+    _, encoding, oddity = min(scores)
+    return Guess(encoding, oddity <= MOST_ODD)
+
+
+def examples(sample: bytes, encoding: str) -> list[str]:
+    """A few cells with letters beyond ASCII, as they read in this encoding."""
+    text = sample[:SAMPLE_BYTES].decode(encoding, "replace")
+    cells = (cell.strip()[:60] for line in text.splitlines() for cell in _CELLS.split(line))
+    return list(dict.fromkeys(cell for cell in cells if cell and not cell.isascii()))[:EXAMPLES]
+
+
+def _chaos(sample: bytes) -> dict[str, float]:
+    """Encoding -> how messy charset-normalizer finds the text in it; without those that it rules out."""
+    found: dict[str, float] = {}
+    for match in charset_normalizer.from_bytes(sample, cp_isolation=list(LABELS)):
+        for encoding in match.could_be_from_charset:
+            found.setdefault(encoding, match.chaos)
+    return found
+
+
+def _oddity(text: str) -> float:
+    """The share of the characters beyond ASCII that no shop writes so, and a little for rarer languages."""
+    beyond = [character for character in text if character > "\x7f"]
+    if not beyond:
+        return 1.0
+    words = {character.lower() for character in beyond if _script(character) == "LATIN"}
+    strange = [len(words - letters) for letters in map(frozenset, _LANGUAGES)]
+    language = min(range(len(strange)), key=lambda place: (strange[place], place))
+    outside = words - frozenset(_LANGUAGES[language])
+    padded = f" {text} "
+    odd = sum(
+        character.lower() in outside or _is_odd(before, character, after)
+        for before, character, after in zip(padded, padded[1:], padded[2:], strict=False)
+        if character > "\x7f"
+    )
+    return odd / len(beyond) + (language / 200 if words else 0)
+
+
+def _is_odd(before: str, character: str, after: str) -> bool:
+    """Return True for what stands where nobody writes it."""
+    script = _script(character)
+    if script == "SIGN":
+        within_word = before.isalpha() and after.isalpha() and character not in "’‘·"
+        return character not in _SIGNS or within_word
+    if script == "LATIN":
+        # A capital within a word: “KŠthe”. A letter alone: “5 Ä”. One between others of another script.
+        is_late = character.isupper() and before.islower() and before.isalpha()
+        is_alone = not before.isalpha() and not after.isalpha() and character not in "àèéíóúâ"
+        return is_late or is_alone or _is_other(before, "LATIN") or _is_other(after, "LATIN")
+    if script in _ASIAN:
+        return _script(before) not in _ASIAN and _script(after) not in _ASIAN
+    return script == "" or _is_other(before, script) or _is_other(after, script)
+
+
+def _is_other(neighbour: str, script: str) -> bool:
+    other = _script(neighbour)
+    return other not in ("SIGN", "", script)
+
+
+@cache
+def _script(character: str) -> str:
+    """LATIN, CYRILLIC …; SIGN for what is no letter; "" for what is no text."""
+    category = unicodedata.category(character)
+    if category[0] == "C":
+        return "SIGN" if character in "\t\r\n" else ""
+    name = unicodedata.name(character, "")
+    script = next((script for script in _SCRIPTS if name.startswith(script)), "")
+    if script:
+        return script
+    return "LATIN" if category[0] == "L" and name.startswith("LATIN") else "SIGN"
