@@ -4,7 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("campaigns", "0022_brand_time_zone")]
+    dependencies = [("campaigns", "0025_photo_fetch_deaths")]
 
     operations = [
         migrations.AlterField("subject", "key", models.CharField(max_length=255)),
