@@ -127,7 +127,7 @@ BROKEN: dict[str, tuple[bytes, str, str, str]] = {
     ),
     "a fraction as SKU": (xlsx([HEADER, [1.5, "Mug", 1]]), "key_unreadable", "A2", "expected text or a whole number"),
     "a SKU over two lines": (b'sku,name\n"1\n2",Mug\n', "key_unreadable", "A2", "line break"),
-    "a SKU without end": (b"sku,name\n" + b"x" * 121 + b",Mug\n", "too_long", "A2", "at most 120"),
+    "a SKU without end": (b"sku,name\n" + b"x" * 256 + b",Mug\n", "too_long", "A2", "at most 255"),
     "no SKU in a row": (b"sku,name\n1,Mug\n,Cup\n", "key_missing", "A3", "the SKU is empty"),
     "no name in a row": (b"sku,name\n1,Mug\n2,\n", "name_missing", "B3", "the name is empty"),
     "a formula": (b'sku,name,note\n1,Mug,"=HYPERLINK(""http://x"")"\n', "formula", "C2", "Paste the value"),

@@ -46,6 +46,7 @@ def test_the_dialect_says_what_was_detected() -> None:
         "encoding": "cp1252",
         "delimiter": ";",
         "byte_order_mark": False,
+        "encoding_examples": ["Müslischale „Grün“", "grün", "weiß"],
         "layout": "generic",
         "header_row": 1,
         "columns": ["sku", "name", "colour"],

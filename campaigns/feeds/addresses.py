@@ -57,7 +57,7 @@ def split(cell: str) -> list[str]:
     text = cell.strip()
     if text.startswith("[") and text.endswith("]"):
         text = _listed(text)
-    parts = []
+    parts: list[str] = []
     for piece in _BETWEEN.split(text):
         part = piece.strip(" \t\xa0\"'")
         parts += _file_names(part) if "//" not in part else [part.rstrip(",; ")]

@@ -202,16 +202,16 @@ def text(stream: IO[bytes], chosen: str = "") -> Text:
     good, bad, sample = _as_utf8(stream)
     if not bad or (good >= bad and not chosen):
         return Text("utf-8", "surrogateescape", 0)
-    guess = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
-    examples = encodings.examples(sample, guess.encoding)
-    if not guess.is_sure:
-        shown = f" Read as {encodings.LABELS[guess.encoding]} it would say “{examples[0]}”." if examples else ""
+    found = encodings.Guess(chosen, is_sure=True) if chosen else encodings.guess(sample)
+    examples = encodings.examples(sample, found.encoding)
+    if not found.is_sure:
+        shown = f" Read as {encodings.LABELS[found.encoding]} it would say “{examples[0]}”." if examples else ""
         raise refused(
             "encoding",
             f"The file is not in UTF-8, and it cannot be told which older encoding it is in.{shown} Choose its "
             "encoding, or save it as UTF-8.",
         )
-    return Text(guess.encoding, "surrogateescape", 0, tuple(examples))
+    return Text(found.encoding, "surrogateescape", 0, tuple(examples))
 
 
 def sample(stream: IO[bytes]) -> bytes:
