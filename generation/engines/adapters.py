@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.equipment import Equipment, Lora
+from generation.engines.weight_files import problem_of_lora
 
 if TYPE_CHECKING:
     from generation.engines.pipelines import Loaded
 
 
 def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]) -> None:
-    """Draw with these LoRAs and no others from now on. Raises EngineError of kind INPUT that names one without fit."""
+    """Draw with these LoRAs and no others from now on. Raises EngineError that names one that cannot be used."""
     for name in weights:
         if name not in loaded.loras:
             _lay_on(loaded, name, equipment.loras[name])
@@ -32,7 +33,10 @@ def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]
 
 
 def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
-    """PEFT's own names are numbered: it allows no dots in them."""
+    """PEFT's own names are numbered: it allows no dots in them. Raises EngineError: ENDPOINT for a file that is missing
+    or no LoRA file, INPUT for a LoRA of another model."""
+    if problem := problem_of_lora(lora.path):
+        raise EngineError(ErrorKind.ENDPOINT, f"The LoRA {name!r} cannot be used: {problem}")
     pipe, adapter = loaded.text, f"lora_{len(loaded.loras)}"
     folder, file = (lora.path, None) if lora.path.is_dir() else (lora.path.parent, lora.path.name)
     try:

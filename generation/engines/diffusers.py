@@ -45,6 +45,7 @@ from generation.engines.families import FAMILIES, Family
 from generation.engines.pipelines import Loaded
 from generation.engines.residents import reserve_bytes, residents, weights_bytes
 from generation.engines.sources import Source
+from generation.engines.weight_files import problem_of_model
 from generation.engines.weights import Signature, digest, family_of, signature
 
 MOST_SIDE = 2048
@@ -181,6 +182,8 @@ class Diffusers:
             family = self.family
         except EngineError as error:
             return Health(False, error.message)
+        if problem := problem_of_model(self.path):
+            return Health(False, problem)
         if missing := self.equipment.missing():
             return Health(False, " ".join(missing))
         facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
@@ -281,13 +284,24 @@ class Diffusers:
             pipelines.free_memory(device)
 
     def _load(self) -> Loaded:
-        """The pipeline, loaded on first use and when its files were changed. Raises EngineError: INPUT when the files
-        are not a known model, TRANSIENT when they are being written."""
+        """The pipeline, loaded on first use and when its files were changed. Raises EngineError: ENDPOINT when the
+        files are not a model that can be loaded, MEMORY, and TRANSIENT when the files are being written."""
         seen = self._look()
         if seen != self._loaded_from:
             self.unload()
             self._embeddings = EmbeddingCache()  # another text encoder reads the same words otherwise
         if self._loaded is None:
+            self._loaded = self._loaded_anew()
+            self._loaded_from = seen
+            if self._look() != seen:
+                self.unload()
+                raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
+        residents.used(self)
+        return self._loaded
+
+    def _loaded_anew(self) -> Loaded:
+        """Make room for the model and load it. What the libraries raise meanwhile is the endpoint's fault."""
+        try:
             device, dtype = pipelines.place(self.config)
             residents.admit(
                 self,
@@ -297,17 +311,12 @@ class Diffusers:
                 reserve_bytes=reserve_bytes(device, self.config.get("reserve_bytes")),
                 limit_bytes=int(self.config.get("memory_limit_bytes") or 0),
             )
-            try:
-                self._loaded = pipelines.load(self.path, self.config)
-            except BaseException:
-                residents.gone(self)
+            return pipelines.load(self.path, self.config)
+        except BaseException as error:
+            residents.gone(self)
+            if not isinstance(error, Exception) or isinstance(error, EngineError) or pipelines.is_of_device(error):
                 raise
-            self._loaded_from = seen
-            if self._look() != seen:
-                self.unload()
-                raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
-        residents.used(self)
-        return self._loaded
+            raise pipelines.not_loaded(self.path, error) from error
 
     def _weights_bytes(self, dtype: str) -> int:
         """Of the model, what completes it, and its equipment."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
+from generation.engines.weight_files import problem_of_lora, problem_of_model
 from generation.engines.weights import digest
 
 COMPUTED: Final = "canny"
@@ -54,8 +55,14 @@ class Equipment:
         return found | ({"refiner": self.refiner} if self.refiner is not None else {})
 
     def missing(self) -> list[str]:
-        """Sentences about what is not where the config says."""
-        return [f"The {name} is not there: {path}." for name, path in self.paths().items() if not path.exists()]
+        """Sentences about files that are not where the config says, or are not what they should be."""
+        return [problem for name, path in self.paths().items() if (problem := self._problem(name, path))]
+
+    def _problem(self, name: str, path: Path) -> str:
+        if not path.exists():
+            return f"The {name} is not there: {path}."
+        problem = problem_of_lora(path) if name.startswith("LoRA ") else problem_of_model(path)
+        return f"The {name} cannot be used: {problem}" if problem else ""
 
     def digest(self) -> str:
         """Hex; "" without equipment. Another LoRA under the same name, or another default, is another model."""

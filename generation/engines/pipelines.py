@@ -6,6 +6,7 @@ What planning asks and the drawing itself are diffusers.py's. Importing this mod
 from __future__ import annotations
 
 import json
+import traceback
 from collections.abc import Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from generation.engines.acceleration import Accelerated
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.decoding import Decoder
 from generation.engines.families import FAMILIES, Family
-from generation.engines.weights import family_of, tensor_names
+from generation.engines.weights import family_of, require_whole, tensor_names
 
 
 @dataclass
@@ -99,9 +100,10 @@ def place(config: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def load(path: Path, config: Mapping[str, Any]) -> Loaded:
-    """The model at `path` on the device of `config` (as of diffusers.Diffusers). Raises EngineError of kind INPUT when
-    the files are not a known model."""
+    """The model at `path` on the device of `config` (as of diffusers.Diffusers). Raises EngineError of kind
+    ENDPOINT when the files are not a whole model of a known family."""
     family = family_of(path)
+    require_whole(path)
     import diffusers
     import torch
 
@@ -162,7 +164,18 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
             options["config"] = folder
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
-        raise EngineError(ErrorKind.INPUT, f"{path.name} could not be loaded: {error}"[:500]) from error
+        raise not_loaded(path, error) from error
+
+
+def is_of_device(error: Exception) -> bool:
+    """Return True for memory that did not suffice and for errors of the card, which are no fault of the model."""
+    return type(error).__name__ in {"MemoryError", "OutOfMemoryError", "AcceleratorError"}
+
+
+def not_loaded(path: Path, error: Exception) -> EngineError:
+    """Return the error of a model that the libraries could not load: the endpoint's, with the traceback in its log."""
+    log = "".join(traceback.format_exception(error))
+    return EngineError(ErrorKind.ENDPOINT, f"{path.name} could not be loaded: {error}"[:500], log=log)
 
 
 def is_completed(path: Path, family: Family) -> bool:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.families import BY_CLASS, BY_TENSOR, FAMILIES, GUIDED, Family
+from generation.engines.weight_files import problem_of_file, problem_of_model
 
 SAMPLE_BYTES = 1 << 20
 PROSE = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", ".webp", ".gif"})
@@ -17,15 +18,19 @@ PROSE = frozenset({".md", ".markdown", ".rst", ".pdf", ".png", ".jpg", ".jpeg", 
 
 
 def family_of(path: Path) -> Family:
-    """Read from model_index.json or from the tensor names of a single file. Raises EngineError of kind INPUT."""
+    """Read from model_index.json or from the tensor names of a single file. Raises EngineError of kind ENDPOINT."""
     if path.is_dir():
         try:
             class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
-        except (OSError, ValueError, KeyError) as error:
-            raise EngineError(ErrorKind.INPUT, f"{path} is not a diffusers folder: {error}") from error
+        except FileNotFoundError as error:
+            message = f"{path} is not a diffusers folder: it has no model_index.json."
+            raise EngineError(ErrorKind.ENDPOINT, message) from error
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            message = f"{path} is not a diffusers folder: its model_index.json names no pipeline."
+            raise EngineError(ErrorKind.ENDPOINT, message, log=str(error)) from error
         if class_name not in BY_CLASS:
             known = ", ".join(BY_CLASS)
-            raise EngineError(ErrorKind.INPUT, f"{path.name} is a {class_name}; this engine runs {known}.")
+            raise EngineError(ErrorKind.ENDPOINT, f"{path.name} is a {class_name}; this engine runs {known}.")
         found = BY_CLASS[class_name]
         return FAMILIES["flux-schnell"] if found.name == "flux" and not _is_guided(path) else found
     names = tensor_names(path)
@@ -34,7 +39,7 @@ def family_of(path: Path) -> Family:
             is_schnell = family.name == "flux" and not any(mark in name for mark in GUIDED for name in names)
             return FAMILIES["flux-schnell"] if is_schnell else family
     known = ", ".join(family.title for family in FAMILIES.values())
-    raise EngineError(ErrorKind.INPUT, f"{path.name} holds the weights of none of these: {known}.")
+    raise EngineError(ErrorKind.ENDPOINT, f"{path.name} holds the weights of none of these: {known}.")
 
 
 def _is_guided(path: Path) -> bool:
@@ -42,15 +47,20 @@ def _is_guided(path: Path) -> bool:
     try:
         return bool(json.loads((path / "transformer" / "config.json").read_text()).get("guidance_embeds", False))
     except (OSError, ValueError) as error:
-        raise EngineError(ErrorKind.INPUT, f"{path} is not a diffusers folder: {error}") from error
+        raise EngineError(ErrorKind.ENDPOINT, f"{path} is not a diffusers folder: {error}") from error
 
 
 def tensor_names(path: Path) -> set[str]:
-    """Of a safetensors file, from its header. Raises EngineError of kind INPUT."""
-    try:
-        return set(json.loads(safetensors_header(path)))
-    except (OSError, ValueError, struct.error) as error:
-        raise EngineError(ErrorKind.INPUT, f"{path} is not a safetensors file: {error}") from error
+    """Of a whole safetensors file, from its header. Raises EngineError (ENDPOINT) that says what it is instead."""
+    if problem := problem_of_file(path):
+        raise EngineError(ErrorKind.ENDPOINT, problem)
+    return set(json.loads(safetensors_header(path)))
+
+
+def require_whole(path: Path) -> None:
+    """Raise EngineError of kind ENDPOINT where files of a model are missing, damaged or something else."""
+    if problem := problem_of_model(path):
+        raise EngineError(ErrorKind.ENDPOINT, problem)
 
 
 def safetensors_header(path: Path) -> bytes:

@@ -19,7 +19,7 @@ from generation import events
 from generation.choices import Lane
 from generation.engines.base import EngineError
 from generation.engines.families import FAMILIES
-from generation.engines.weights import digest, family_of, files_of
+from generation.engines.weights import digest, family_of, files_of, require_whole
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")
@@ -43,6 +43,7 @@ def register(
     family = None
     try:
         family = family_of(place)
+        require_whole(place)
     except EngineError as error:
         problems.append(Problem("path", error.message, path))
     if problems or family is None:

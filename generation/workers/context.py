@@ -88,7 +88,7 @@ class Engines:
         self._guard = threading.Lock()
 
     def of(self, endpoint: Endpoint) -> engines.Engine:
-        """The endpoint's engine with its secret. Raises EngineError of kind INPUT if it cannot be built."""
+        """The endpoint's engine with its secret. Raises EngineError of kind ENDPOINT if it cannot be built."""
         settings = (endpoint.engine, endpoint.config, endpoint.sealed_secret, endpoint.batch_size)
         with self._guard:
             known = self._built.get(endpoint.pk)
@@ -125,7 +125,7 @@ def _build(endpoint: Endpoint) -> engines.Engine:
             config = {**config, "batch_size": endpoint.batch_size}
         return engines.build(endpoint.engine, config, endpoint.secret)
     except (ValueError, TypeError, KeyError, ImportError, OSError, encryption.Unreadable) as error:
-        raise EngineError(ErrorKind.INPUT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
+        raise EngineError(ErrorKind.ENDPOINT, f"Endpoint {endpoint.slug} cannot be used: {error}") from error
 
 
 @contextmanager

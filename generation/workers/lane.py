@@ -18,7 +18,7 @@ from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, T
 from generation.models import Endpoint
 from generation.services import dispatch, engine_changes, fingerprints, nudges
 from generation.services.dispatch import Claim, ClaimedJob
-from generation.workers import warmth
+from generation.workers import crashes, warmth
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect
 from generation.workers.endings import Endings
@@ -135,8 +135,8 @@ class LaneWorker:
             connection.close()
             missing = EngineError(ErrorKind.TRANSIENT, "The database was away.")
         except Exception as error:
-            log.exception("engine.crashed")
-            missing = EngineError(ErrorKind.TRANSIENT, f"{type(error).__name__}: {error}"[:500])
+            log.exception("batch.failed")
+            missing = crashes.explained(error)
         for job in todo.values():
             self.endings.fail(job, claim, missing)
 
@@ -166,12 +166,16 @@ class LaneWorker:
         try:
             self._generate(claim, endpoint, todo, briefs, pending)
             return
+        except crashes.EngineCrash:
+            if len(todo) == 1:
+                raise
+            log.exception("engine.crashed", jobs=len(todo))
         except (EngineError, DatabaseError):
             raise
         except Exception:
             if len(todo) == 1:
                 raise
-            log.exception("engine.crashed", jobs=len(todo))
+            log.exception("batch.failed", jobs=len(todo))
         for job_id in list(todo):
             alone = {job_id: todo.pop(job_id)}
             with self.endings.guarding(alone[job_id], claim):
@@ -198,7 +202,7 @@ class LaneWorker:
         if stale := [job for job in todo.values() if engine_changes.is_changed(job, now)]:
             self.endings.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
-        for result in cast(LocalEngine, engine).generate(batch, self._context) if batch else ():
+        for result in crashes.results(cast(LocalEngine, engine), batch, self._context) if batch else ():
             job = todo.pop(result.task_id)
             is_told = result.model or result.revision
             then = now if is_told or result.error else fingerprints.maker(endpoint, engine)

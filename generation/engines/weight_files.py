@@ -1,0 +1,282 @@
+"""Say what is wrong with a model's files, from their first bytes, without loading weights.
+
+A download that failed often leaves something else under the name of the weights: a Git LFS pointer, a sign-in page, an
+empty or truncated file. Format: https://huggingface.co/docs/safetensors (eight bytes of length, little endian; a JSON
+header of that length; the tensors without gaps). Folders: model_index.json names the components, and a
+`*.safetensors.index.json` the files that one component is split into.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import struct
+import zipfile
+from collections.abc import Mapping
+from functools import lru_cache
+from math import prod
+from pathlib import Path
+from typing import Any, Final
+
+HEAD_BYTES: Final = 4096
+MOST_HEADER_BYTES: Final = 100_000_000
+"""The limit of the safetensors library itself."""
+ADVICE: Final = "Download it again."
+SAFETENSORS_ONLY: Final = (
+    "which can run code when it is opened. Use the model's .safetensors file, or convert it to safetensors."
+)
+A_PICKLE: Final = f"a pickle (.ckpt, .bin or .pt), not a safetensors file, {SAFETENSORS_ONLY}"
+ELEMENT_BITS: Final = {
+    "BOOL": 8, "U8": 8, "I8": 8, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I16": 16, "U16": 16, "F16": 16, "BF16": 16,
+    "I32": 32, "U32": 32, "F32": 32, "I64": 64, "U64": 64, "F64": 64, "C64": 64,
+}  # fmt: skip
+FORMATS: Final = {
+    b"GGUF": "a GGUF file",
+    b"\x1f\x8b": "a gzip archive",
+    b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"\x89HDF": "an HDF5 file",
+    b"\x89PNG": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"%PDF": "a PDF file",
+}
+COMPONENT_FILES: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
+"""How each library names a network's weights."""
+PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+NOT_NEEDED: Final = frozenset({"safety_checker"})
+"""Components that the engine leaves out unless an endpoint asks for them."""
+TOKENIZERS: Final = ("tokenizer.json", "vocab.json", "spiece.model", "tokenizer.model")
+
+
+def problem_of_file(path: Path) -> str:
+    """Return a sentence about what `path` is instead of a whole safetensors file; "" if it is one."""
+    try:
+        state = path.stat()
+        if path.is_dir():
+            return f"{path.name} is a folder, not a safetensors file."
+        return _problem_of_content(path, state.st_size, state.st_ino, state.st_mtime_ns, state.st_ctime_ns)
+    except FileNotFoundError:
+        return f"{path.name} is missing: there is no file {path}."
+    except OSError as error:
+        return f"{path.name} cannot be read: {error.strerror or 'the disk refuses it'}. Check its permissions and disk."
+
+
+@lru_cache(maxsize=1024)
+def _problem_of_content(path: Path, size: int, *state: int) -> str:
+    """Kept for as long as the file is not written: planning asks for every image."""
+    if not size:
+        return f"{path.name} is empty (0 bytes). {ADVICE}"
+    with path.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    return _other_format(path, head) or _header_problem(path, size)
+
+
+def problem_of_lora(path: Path) -> str:
+    """Return a sentence about what is wrong with a LoRA, a file or a folder with one; "" if nothing is."""
+    if not path.is_dir():
+        return problem_of_file(path)
+    files = sorted(path.glob("*.safetensors"))
+    if not files:
+        return _no_weights(path, f"The folder {path.name}", "a .safetensors file")
+    return next((problem for file in files if (problem := problem_of_file(file))), "")
+
+
+def problem_of_model(path: Path) -> str:
+    """Return a sentence about what is wrong with a model: one file, a folder of components (with a model_index.json),
+    or the folder of one network; "" if nothing is."""
+    if not path.is_dir():
+        return problem_of_file(path)
+    index = path / "model_index.json"
+    if not index.exists():
+        settings = _json_object(path / "config.json") or {}
+        return _component_problem(path, path.name, "diffusers" if "_class_name" in settings else "transformers")
+    components = _json_object(index)
+    if components is None:
+        return f"{index.name} in {path.name} is not a JSON object. {ADVICE}"
+    for name, value in components.items():
+        if isinstance(value, list) and len(value) == 2 and value[0] and name not in NOT_NEEDED:
+            problem = _component_problem(path / name, f"{path.name}/{name}", str(value[0]), str(value[1]))
+            if problem:
+                return problem
+    return ""
+
+
+def _other_format(path: Path, head: bytes) -> str:
+    """A sentence about a file of a known format that is not safetensors; "" of one that may be."""
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n")
+    lower = start[:200].lower()
+    if start.startswith(b"version https://git-lfs") or b"\noid sha256:" in head[:400]:
+        size = re.search(rb"\nsize (\d+)", head)
+        of_size = f" (of {_size(int(size[1]))})" if size else ""
+        return (
+            f"{path.name} is a Git LFS pointer, not the file itself{of_size}. Run `git lfs pull`, or download the file."
+        )
+    if lower.startswith((b"<!doctype html", b"<html", b"<head", b"<?xml", b"<script", b"<!--")):
+        return (
+            f"{path.name} is a web page (HTML), not a safetensors file: often a sign-in or error page that was "
+            f"saved in its place. Sign in and download it again."
+        )
+    if head.startswith(b"PK\x03\x04"):
+        if b"data.pkl" not in head and not _holds_pickle(path):
+            return f"{path.name} is a ZIP archive, not a safetensors file. Unpack it."
+        return f"{path.name} is {A_PICKLE}"
+    if _is_pickle(head):
+        return f"{path.name} is {A_PICKLE}"
+    for mark, name in FORMATS.items():
+        if head.startswith(mark):
+            return f"{path.name} is {name}, not a safetensors file. Use the model's .safetensors file."
+    if _is_text(head):
+        return f"{path.name} is a text file, not a safetensors file: it begins “{_excerpt(start)}”. {ADVICE}"
+    return ""
+
+
+def _is_pickle(head: bytes) -> bool:
+    """True of a pickle from protocol 2 on: its first opcode, the protocol, and an opcode that can follow."""
+    return len(head) > 2 and head[0] == 0x80 and 2 <= head[1] <= 5 and head[2:3] in b"}](cX\x8a\x95q\x8c"
+
+
+def _holds_pickle(path: Path) -> bool:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith(".pkl") for name in archive.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return path.suffix.lower() in PICKLES
+
+
+def _is_text(head: bytes) -> bool:
+    """True of bytes that are words. A safetensors file never is: its length leaves zeros in the first eight bytes."""
+    if b"\0" in head:
+        return False
+    try:
+        text = head.decode("utf-8", errors="strict" if len(head) < HEAD_BYTES else "ignore")
+    except UnicodeDecodeError:
+        return False
+    return all(sign.isprintable() or sign in "\t\r\n\f" for sign in text)
+
+
+def _header_problem(path: Path, size: int) -> str:
+    """What does not agree between a safetensors file's header and its length; "" where all does."""
+    if size < 8:
+        return f"{path.name} is not a safetensors file: it has only {size} bytes. {ADVICE}"
+    with path.open("rb") as file:
+        (length,) = struct.unpack("<Q", file.read(8))
+        if length > MOST_HEADER_BYTES:
+            return f"{path.name} is not a safetensors file: its first bytes are no length of a header. {ADVICE}"
+        raw = file.read(length)
+    if len(raw) < length:
+        return f"{path.name} is truncated: it ends within its header, after {_size(size)}. {ADVICE}"
+    try:
+        header = json.loads(raw)
+        if not isinstance(header, dict):
+            raise ValueError("no object")
+        end = _end_of_tensors(header)
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
+        return f"{path.name} is not a safetensors file: its header cannot be read ({str(error)[:100]}). {ADVICE}"
+    whole = 8 + length + end
+    if size < whole:
+        return f"{path.name} is truncated: it has {_size(size)} of {_size(whole)}. {ADVICE}"
+    if size > whole:
+        return f"{path.name} is damaged: it has {_size(size - whole)} more than its header says. {ADVICE}"
+    return ""
+
+
+def _end_of_tensors(header: Mapping[str, Any]) -> int:
+    """Where the last tensor ends. Raises ValueError where a tensor's place does not fit its shape, or leaves a gap."""
+    places = []
+    for name, tensor in header.items():
+        if name == "__metadata__":
+            continue
+        start, end = tensor["data_offsets"]
+        bits = ELEMENT_BITS.get(tensor["dtype"])
+        if bits and (end - start) * 8 != prod(tensor["shape"]) * bits:
+            raise ValueError(f"the length of tensor {name[:60]} does not fit its shape")
+        places.append((start, end))
+    at = 0
+    for start, end in sorted(places):
+        if start != at or end < start:
+            raise ValueError("its tensors do not follow one another")
+        at = end
+    return at
+
+
+def _component_problem(folder: Path, title: str, library: str, class_name: str = "") -> str:
+    """What one component of a diffusers folder lacks."""
+    if not folder.is_dir():
+        return f"The folder {title} is missing, which model_index.json names. Download the whole model."
+    if "Scheduler" in class_name:
+        return _settings_problem(folder, title, ("scheduler_config.json",))
+    if "Tokenizer" in class_name or "tokenizer" in folder.name:
+        return _settings_problem(folder, title, TOKENIZERS)
+    if "Processor" in class_name or "FeatureExtractor" in class_name:
+        return _settings_problem(folder, title, ("preprocessor_config.json",))
+    if library not in COMPONENT_FILES:
+        return ""
+    return _settings_problem(folder, title, ("config.json",)) or _weights_problem(folder, title, library)
+
+
+def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
+    """What is wrong with the settings of a component, of which it has one at least."""
+    present = [folder / name for name in names if (folder / name).is_file()]
+    if not present:
+        return f"{title}/{names[0]} is missing. Download the whole model."
+    for file in present:
+        if file.suffix == ".json" and _json_object(file) is None:
+            with file.open("rb") as stream:
+                head = stream.read(HEAD_BYTES)
+            return (_other_format(file, head) if not head.startswith(b"{") and head else "") or (
+                f"{title}/{file.name} is {'empty' if not head else 'not whole: it is no JSON object'}. {ADVICE}"
+            )
+    return ""
+
+
+def _weights_problem(folder: Path, title: str, library: str) -> str:
+    """What is wrong with a network's weights: one file, or the files that its index names."""
+    stem = COMPONENT_FILES[library]
+    single = folder / f"{stem}.safetensors"
+    index = folder / f"{stem}.safetensors.index.json"
+    if not index.exists():
+        if not single.exists():
+            return _no_weights(folder, title, single.name)
+        problem = problem_of_file(single)
+        return f"{title}: {problem}" if problem else ""
+    content = _json_object(index)
+    names = content.get("weight_map") if content else None
+    if not isinstance(names, dict) or not names:
+        return f"{title}/{index.name} names no files of weights. {ADVICE}"
+    files = sorted({str(name) for name in names.values()})
+    if missing := [name for name in files if not (folder / name).is_file()]:
+        return f"{title} lacks {len(missing)} of {len(files)} files that {index.name} names: {', '.join(missing[:3])}."
+    for name in files:
+        if problem := problem_of_file(folder / name):
+            return f"{title}: {problem}"
+    return ""
+
+
+def _no_weights(folder: Path, title: str, expected: str) -> str:
+    if pickles := sorted(file.name for file in folder.iterdir() if file.suffix.lower() in PICKLES):
+        return f"{title} has its weights only as a pickle ({pickles[0]}), {SAFETENSORS_ONLY}"
+    variants = sorted(file.name for file in folder.glob("*.safetensors"))
+    if variants:
+        return f"{title} lacks {expected}; it has {variants[0]}. Rename it, or download the file of that name."
+    return f"{title} lacks its weights: there is no {expected} in it. Download the whole model."
+
+
+def _json_object(file: Path) -> dict[str, Any] | None:
+    """The object in a JSON file; None if it holds none."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return content if isinstance(content, dict) else None
+
+
+def _excerpt(start: bytes) -> str:
+    return " ".join(start[:60].decode("utf-8", errors="ignore").split())[:40]
+
+
+def _size(count: int) -> str:
+    """A number of bytes in words."""
+    for unit, width in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= width:
+            return f"{count / width:.1f} {unit}"
+    return f"{count} bytes"
