@@ -242,3 +242,35 @@ def test_image_to_image_keeps_the_place_and_takes_the_new_colour(engine: Any) ->
     assert first[middle].reshape(-1, 3).mean(0).argmax() == 0
     assert changed[middle].reshape(-1, 3).mean(0).argmax() == 2
     assert np.abs(first[:8].astype(int) - changed[:8].astype(int)).mean() < 20
+
+
+@pytest.mark.parametrize(
+    ("class_name", "options", "dtype"),
+    [
+        ("DiffusionPipeline", {}, "float32"),
+        ("StableDiffusionPipeline", {}, "float32"),
+        ("AutoPipelineForText2Image", {}, "float32"),
+        ("StableDiffusionPipeline", {"safety_checker": None}, "float32"),
+        ("DiffusionPipeline", {"dtype": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_stock_diffusers_loads_it_without_a_word_about_precision(
+    class_name: str, options: dict[str, Any], dtype: str
+) -> None:
+    import diffusers
+
+    words = {name: getattr(torch, value) if name == "dtype" else value for name, value in options.items()}
+    pipe = getattr(diffusers, class_name).from_pretrained(WEIGHTS, **words)
+    pipe.set_progress_bar_config(disable=True)
+    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {getattr(torch, dtype)}
+    image = pipe("a red mug on wood", width=size(), height=size(), num_inference_steps=1).images[0]
+    assert image.size == (size(), size())
+
+
+def test_a_newly_saved_model_loads_in_one_precision(tmp_path: Path) -> None:
+    import diffusers
+
+    from tests import little_model
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(little_model.untrained(tmp_path / "new", 64))
+    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}

@@ -150,8 +150,11 @@ def pipeline(
 def save(pipe: StableDiffusionPipeline, folder: Path, facts: dict[str, Any]) -> int:
     """A plain diffusers folder, with what is to be known of the training; returns its bytes.
 
-    Its weights are in half precision, and the pipeline's own from then on too.
+    Its weights are in half precision, and the pipeline's own from then on too. The text encoder's configuration asks
+    for 32 bits: transformers would load it in the precision it was saved in, and diffusers loads the rest in 32 bits.
     """
     pipe.to(torch.float16).save_pretrained(folder)
+    config = folder / "text_encoder" / "config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "dtype": "float32"}, indent=2) + "\n")
     (folder / "training.json").write_text(json.dumps(facts, indent=1) + "\n")
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
