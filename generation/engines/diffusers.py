@@ -24,7 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from campaigns.prompts import tokens
-from generation.engines import acceleration, conditions, drawing, equipment, parameters, pipelines, sources
+from generation.engines import (
+    acceleration,
+    conditions,
+    drawing,
+    equipment,
+    original_configs,
+    parameters,
+    pipelines,
+    sources,
+)
 from generation.engines.base import (
     Capabilities,
     Context,
@@ -60,7 +69,7 @@ class Diffusers:
 
     model: path of a diffusers folder or of one .safetensors file (required).
     model_config: for a single file, a folder with the configurations and tokenizers of its family (a diffusers folder
-    without weights); without it diffusers looks for them in its own cache.
+    without weights). Stable Diffusion 1.5 and SDXL need none (original_configs.py).
     device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
     float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
     max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
@@ -164,7 +173,10 @@ class Diffusers:
         """Hex, of what else decides pixels; "" of an endpoint that sets none of it."""
         chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
         folder = self._completion
-        completed = digest(folder) if folder is not None and folder.exists() else ""
+        if folder is not None:
+            completed = digest(folder) if folder.exists() else ""
+        else:
+            completed = original_configs.revision(self._likely_family().name) if self.path.is_file() else ""
         return (
             hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
             if (chosen or completed)

@@ -15,7 +15,7 @@ from inspect import signature
 from pathlib import Path
 from typing import Any
 
-from generation.engines import acceleration, decoding, schedules
+from generation.engines import acceleration, decoding, original_configs, schedules
 from generation.engines.acceleration import Accelerated
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.decoding import Decoder
@@ -160,8 +160,8 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
         folder = str(config.get("model_config") or "")
         if is_completed(path, family):
             return _completed(path, folder, text_class, options)
-        if folder:
-            options["config"] = folder
+        if folder or family.name in original_configs.CONFIGS:
+            options["config"] = folder or str(original_configs.folder_of(family.name))
         return text_class.from_single_file(str(path), **options)
     except (OSError, ValueError, KeyError) as error:
         raise not_loaded(path, error) from error
