@@ -12,7 +12,7 @@ from typing import Any
 
 from django.apps import apps
 from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, transaction
-from django.db.models import Model, ProtectedError, RestrictedError
+from django.db.models import Field, Model, ProtectedError, RestrictedError
 from django.http import UnreadablePostError
 from django.utils.datastructures import MultiValueDictKeyError
 from redis.exceptions import RedisError
@@ -105,5 +105,5 @@ def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[st
     for rule in model._meta.constraints:
         if rule.name == constraint:
             names = [model._meta.get_field(name) for name in getattr(rule, "fields", ())]
-            return [str(field.verbose_name) for field in names if not field.is_relation]
+            return [str(field.verbose_name) for field in names if isinstance(field, Field) and not field.is_relation]
     return []

@@ -79,7 +79,7 @@ def _key(kind: str, *parts: str) -> str:
 
 
 def _connection() -> redis.Redis:
-    url = settings.RQ_QUEUES["housekeeping"]["URL"]
+    url = str(settings.RQ_QUEUES["housekeeping"]["URL"])
     if url not in _connections:
         _connections[url] = redis.Redis.from_url(url, socket_timeout=1, socket_connect_timeout=1)
     return _connections[url]

@@ -19,6 +19,6 @@ class Keyset(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Read the cursor. NotFound for one that no answer of ours gave: DRF would put its position into the query."""
         cursor = super().decode_cursor(request)
-        if cursor is not None and cursor.position is not None and number(cursor.position) is None:
+        if cursor is not None and cursor.position is not None and number(str(cursor.position)) is None:
             raise NotFound(self.invalid_cursor_message)
         return cursor

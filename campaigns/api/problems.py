@@ -20,7 +20,7 @@ class ProblemResponse(Response):
     """A problem is JSON whatever the caller's Accept header or the view's own renderers say."""
 
     @property
-    def rendered_content(self) -> bytes:
+    def rendered_content(self) -> bytes:  # type: ignore[override]  # DRF's renderers return bytes, Django's stubs say str
         self["Content-Type"] = MEDIA_TYPE
         rendered: bytes = JSONRenderer().render(self.data)
         return rendered

@@ -39,7 +39,9 @@ class VariantSerializer(serializers.ModelSerializer[Variant]):
 
 
 class PhotoSerializer(serializers.ModelSerializer[ReferencePhoto]):
-    source = serializers.CharField(source="shown_source", read_only=True, help_text="An address ends before its query.")
+    source = serializers.CharField(  # type: ignore[assignment]  # `source` is an attribute of every serializer field
+        source="shown_source", read_only=True, help_text="An address ends before its query."
+    )
 
     class Meta:
         model = ReferencePhoto

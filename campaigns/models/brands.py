@@ -19,6 +19,7 @@ from campaigns.clock import MomentField
 class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
+    _password: str | None  # of Django: a new password that is not saved yet
     is_without_password = False  # True from the moment the password is taken away until that is saved
 
     notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")

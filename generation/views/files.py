@@ -36,7 +36,7 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
         found = found.master
     if found is None or not found.storage_key:
         raise Http404("There is no such picture.")
-    if kind == "rendition":  # a file as it leaves the house, released or not: as the API has it
+    if isinstance(found, Rendition):  # a file as it leaves the house, released or not: as the API has it
         access.require(request.user, Action.PULL, found.version.asset.brand)
     key = _key(found, request.GET.get("px", ""))
     tag = f'"{key.rsplit("/", 1)[-1].split(".")[0]}"'
