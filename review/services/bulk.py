@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from campaigns.errors import DomainError, Invalid
 from campaigns.models import User
-from review.models import Decision
+from review.models import Decision, ReviewTask
 from review.services import decisions
 
 MAX_ITEMS = 200
@@ -36,12 +36,24 @@ class Outcome:
         return self.decision_id is not None
 
 
-def approve(*, items: Sequence[Item], by: User, note: str = "") -> list[Outcome]:
-    """Approve each; what its checklist asks per image refuses that one. One conflict does not stop the others."""
+def approve(
+    *, items: Sequence[Item], by: User, note: str = "", answers: Mapping[str, str] | None = None
+) -> list[Outcome]:
+    """Approve each image. One conflict does not stop the others.
+
+    `answers` are given once for the whole selection: each image takes those that its own checklist asks for. An image
+    whose checklist asks for more is refused.
+    """
+    asked = _asked_items([item.task_id for item in items]) if answers else {}
     return _each(
         items,
         lambda item: decisions.approve(
-            task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, note=note
+            task_id=item.task_id,
+            version_id=item.version_id,
+            by=by,
+            seen=item.seen,
+            note=note,
+            answers={code: value for code, value in (answers or {}).items() if code in asked.get(item.task_id, ())},
         ),
     )
 
@@ -54,6 +66,12 @@ def reject(*, items: Sequence[Item], by: User, reason: str, note: str = "") -> l
             task_id=item.task_id, version_id=item.version_id, by=by, seen=item.seen, reason=reason, note=note
         ),
     )
+
+
+def _asked_items(task_ids: Sequence[int]) -> dict[int, set[str]]:
+    """Return the codes of each task's checklist items. One query."""
+    rows = ReviewTask.objects.filter(pk__in=task_ids).values_list("pk", "checklist_version__items")
+    return {pk: {item["code"] for item in items} for pk, items in rows}
 
 
 def _each(items: Sequence[Item], decide: Callable[[Item], Decision]) -> list[Outcome]:

@@ -1,6 +1,6 @@
 // What every page does: theme, menus, palette, drop zones, refusals that come back where they happened.
 
-import { named } from "./keys.js";
+import { isComposing, isTyping, named } from "./keys.js";
 import { toast } from "./toast.js";
 
 document.addEventListener("click", (event) => {
@@ -86,6 +86,7 @@ function show() {
 
 palette?.querySelector("input").addEventListener("input", (event) => search(event.target.value));
 palette?.addEventListener("keydown", (event) => {
+  if (isComposing(event)) return;
   if (event.key === "ArrowDown" || event.key === "ArrowUp") {
     event.preventDefault();
     chosen = Math.max(0, Math.min(found.length - 1, chosen + (event.key === "ArrowDown" ? 1 : -1)));
@@ -100,6 +101,23 @@ document.addEventListener("keydown", (event) => {
     event.preventDefault();
     openPalette();
   }
+});
+
+// -- Escape: one level at a time. A dialog closes by itself; then an open menu, then the field that is typed into --------
+
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape" || event.defaultPrevented || isComposing(event) || document.querySelector("dialog[open]")) return;
+  const menu = document.querySelector("details.menu[open]");
+  if (menu) {
+    menu.open = false;
+    menu.querySelector("summary").focus();
+  } else if (isTyping(event)) {
+    event.target.blur();
+  } else {
+    return;
+  }
+  event.preventDefault();
+  event.stopImmediatePropagation();
 });
 
 // -- forms ---------------------------------------------------------------------------------------------------------

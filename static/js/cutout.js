@@ -1,7 +1,7 @@
 // The bench: paints a photo's cut-out. The mask is a canvas as large as the photo whose alpha says what is product.
 
 import { fields, send } from "./forms.js";
-import { named } from "./keys.js";
+import { isTyping, named } from "./keys.js";
 import { toast } from "./toast.js";
 
 const MOST_UNDO_BYTES = 160e6;
@@ -418,7 +418,7 @@ class Bench {
   }
 
   #key(event) {
-    if (document.querySelector("dialog[open]")) return;
+    if (document.querySelector("dialog[open]") || isTyping(event)) return;
     const key = named(event);
     const isOnCanvas = event.target === canvas || event.target === document.body;
     const arrows = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };

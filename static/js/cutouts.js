@@ -1,7 +1,7 @@
 // The sheet of cut-outs: one key per thought, bulk accept, backgrounds.
 
 import { fields, send } from "./forms.js";
-import { named } from "./keys.js";
+import { isComposing, named } from "./keys.js";
 import { toast } from "./toast.js";
 
 const form = document.getElementById("sheet");
@@ -67,7 +67,7 @@ form?.querySelector("[data-tick]")?.addEventListener("click", () => {
 });
 form?.querySelector("[data-untick]")?.addEventListener("click", () => { for (const box of boxes()) box.checked = false; count(); });
 form?.querySelector(".percent")?.addEventListener("keydown", (event) => {
-  if (event.key === "Enter") { event.preventDefault(); form.querySelector("[data-tick]").click(); }
+  if (event.key === "Enter" && !isComposing(event)) { event.preventDefault(); form.querySelector("[data-tick]").click(); }
 });
 
 // -- verdicts ------------------------------------------------------------------------------------------------------

@@ -1,5 +1,6 @@
 // The brand guide: copy a colour, print, draw size and light while they are typed, rows of colours, words as chips.
 
+import { isComposing } from "./keys.js";
 import { toast } from "./toast.js";
 
 for (const button of document.querySelectorAll("[data-print]")) {
@@ -119,7 +120,7 @@ function chips(area) {
   }
   box.addEventListener("click", (event) => { if (event.target === box) input.focus(); });
   input.addEventListener("keydown", (event) => {
-    if (event.isComposing) return;
+    if (isComposing(event)) return;
     if (event.key === "Enter") { event.preventDefault(); take(); input.focus(); }
     if (event.key === "Backspace" && !input.value && words().length) { set(words().slice(0, -1)); input.focus(); }
   });

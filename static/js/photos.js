@@ -1,7 +1,7 @@
 // A product's photos: the slider between photo and cut-out, and photos dropped or pasted anywhere on the page.
 
 import { send } from "./forms.js";
-import { inField } from "./keys.js";
+import { isTyping } from "./keys.js";
 import { toast } from "./toast.js";
 
 for (const place of document.querySelectorAll("[data-compare]")) {
@@ -50,7 +50,7 @@ form?.addEventListener("submit", (event) => {
 });
 if (form) {
   document.addEventListener("paste", (event) => {
-    if (inField(event.target) || !event.clipboardData?.files.length) return;
+    if (isTyping(event) || !event.clipboardData?.files.length) return;
     event.preventDefault();
     add(event.clipboardData.files);
   });

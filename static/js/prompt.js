@@ -1,5 +1,7 @@
 // The prompt editor: placeholders marked while they are typed, names offered after an opening brace, products changed.
 
+import { isComposing } from "./keys.js";
+
 const known = JSON.parse(document.getElementById("known-names")?.textContent || "[]");
 const desk = document.getElementById("desk");
 const picker = document.getElementById("subject-picker");
@@ -166,7 +168,7 @@ for (const area of areas) {
   area.addEventListener("input", () => { paint(area); offer(area); });
   area.addEventListener("blur", close);
   area.addEventListener("keydown", (event) => {
-    if (list.hidden || event.isComposing) return;
+    if (list.hidden || isComposing(event)) return;
     if (event.key === "ArrowDown" || event.key === "ArrowUp") {
       chosen = (chosen + (event.key === "ArrowDown" ? 1 : offered.length - 1)) % offered.length;
       show();

@@ -6,7 +6,7 @@ import {
   answer, back, choose, closeReasons, compare, dressRail, inContext, loadMore, move, openSheetCard, rails, reference, setRail, setView,
   sheet, show, showRail, drawVerbs, turnSurround, viewer,
 } from "./room/stage.js";
-import { approve, because, inWords, openReasons, sendBack, skip, undo } from "./room/verdicts.js";
+import { again, approve, approveWithAnswers, because, inWords, openReasons, sendBack, skip, turnAnswer, undo } from "./room/verdicts.js";
 
 // -- keys ------------------------------------------------------------------------------------------------------------
 
@@ -22,6 +22,7 @@ const always = {
   "-": () => (view() === "sheet" ? sheet.dense(1 / 1.2) : viewer.step(1 / 1.5)), "−": () => always["-"](),
   0: () => viewer.zoomTo(0), Escape: back, "?": () => $("keys").showModal(),
 };
+const ASKED_BY = { rejected: "x", needs_revision: "r", answers: "a" };
 const ARROWS = { ArrowLeft: [-1, 0], ArrowRight: [1, 0], ArrowUp: [0, -1], ArrowDown: [0, 1] };
 
 document.addEventListener("keydown", (event) => {
@@ -29,6 +30,7 @@ document.addEventListener("keydown", (event) => {
   const name = keys.named(event);
   if (!name || name === "/") return;
   desk.lastTouch = Date.now();
+  if (desk.asking && name !== "Escape" && name !== "Enter") { whileAsking(event, name); return; }
   if (name in actions) {
     event.preventDefault();
     if (!event.repeat) actions[name]();
@@ -50,7 +52,20 @@ document.addEventListener("keydown", (event) => {
   }
 });
 
+// While a panel asks, keys are answers to it: a digit, the same key again, or the first letter of words of one's own.
+function whileAsking(event, name) {
+  if (/^[1-9]$/.test(name) || name === ASKED_BY[desk.asking]) {
+    event.preventDefault();
+    if (event.repeat) return;
+    if (name === ASKED_BY[desk.asking]) again();
+    else digit(Number(name));
+  } else if (desk.asking !== "answers" && name.length === 1 && name !== "?") {
+    $("reasons").querySelector("[name=words]").focus();
+  }
+}
+
 function digit(number) {
+  if (desk.asking === "answers") { turnAnswer(number - 1); return; }
   if (desk.asking) {
     const reason = REASONS[number - 1];
     if (reason) because(reason.code);
@@ -63,7 +78,8 @@ function digit(number) {
 function enter(event) {
   event.preventDefault();
   if (event.repeat) return;
-  if (desk.asking) $("reasons").querySelector("[name=words]").focus();
+  if (desk.asking === "answers") approveWithAnswers();
+  else if (desk.asking) $("reasons").querySelector("[name=words]").focus();
   else if (view() === "sheet") openSheetCard();
 }
 
@@ -95,7 +111,7 @@ const DO = {
   approve, skip, undo, compare, reference, sheet: () => (view() === "sheet" ? openSheetCard() : setView("sheet")), keys: () => $("keys").showModal(),
   reject: () => openReasons("rejected"), revise: () => openReasons("needs_revision"), context: inContext, surround: turnSurround,
   rail: () => setRail(root.dataset.rail !== "open"), back, more: () => loadMore(),
-  "reload-rail": () => { rails.delete(current()?.id); showRail(current()); }, "close-reasons": closeReasons,
+  "reload-rail": () => { rails.delete(current()?.id); showRail(current()); }, "close-reasons": closeReasons, "approve-with-answers": approveWithAnswers,
 };
 
 root.addEventListener("click", (event) => {
@@ -103,6 +119,7 @@ root.addEventListener("click", (event) => {
   if (!target) return;
   desk.lastTouch = Date.now();
   if (target.dataset.do) { target.blur(); DO[target.dataset.do]?.(); return; }
+  if (target.dataset.answer) return turnAnswer(Number(target.dataset.answer));
   if (target.dataset.reason) return because(target.dataset.reason, $("reasons").querySelector("[name=words]").value.trim());
   if (target.dataset.candidate) { target.blur(); return choose(Number(target.dataset.candidate)); }
   if (target.dataset.file) {
@@ -136,12 +153,15 @@ root.addEventListener("submit", (event) => {
 });
 
 root.addEventListener("keydown", (event) => {
-  if (event.key === "Enter" && event.target.matches("textarea") && !event.shiftKey && !event.isComposing) {
+  if (event.key === "Enter" && event.target.matches("textarea") && !event.shiftKey && !keys.isComposing(event)) {
     event.preventDefault();
     if (event.target.form) event.target.form.requestSubmit(); else event.target.blur();
   }
-  if (event.key === "Escape" && keys.inField(event.target)) { event.stopPropagation(); event.target.blur(); }
+  if (event.key === "Escape" && keys.isTyping(event)) { event.stopPropagation(); if (!keys.isComposing(event)) event.target.blur(); }
 });
+
+// A panel asks about the images that were selected when it opened: choosing others closes it.
+$("sheet").addEventListener("click", () => { if (desk.asking) closeReasons(); });
 
 let railTimer = 0;
 $("sheet").addEventListener("selection", (event) => {

@@ -1,6 +1,6 @@
 // The run's page: cells that fill while one looks, arrows that walk them, the drawer that shows the one in hand.
 
-import { inField } from "./keys.js";
+import { isTyping } from "./keys.js";
 import { toast } from "./toast.js";
 
 const desk = document.getElementById("desk");
@@ -110,7 +110,7 @@ function neighbour(cell, [across, down]) {
 }
 
 document.addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || inField(event.target)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.shiftKey || isTyping(event)) return;
   if (document.querySelector("dialog[open]")) return;
   if (event.key === "Escape" && drawer && !drawer.hidden) {
     event.preventDefault();

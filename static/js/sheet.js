@@ -96,6 +96,12 @@ export class Sheet {
     this.host.dispatchEvent(new CustomEvent("selection", { bubbles: true, detail: this.selected.size }));
   }
 
+  clear() {
+    this.anchor = this.at;
+    this.selected.clear();
+    this.mark();
+  }
+
   // The cards that a decision is about: the selected ones, else the one under the cursor.
   get targets() {
     const chosen = this.cards.filter((card) => this.selected.has(card.id));

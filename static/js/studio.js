@@ -1,7 +1,7 @@
 // The studio: Ctrl+Enter generates, sliders and numbers agree, pictures are dropped or pasted, seeds are kept.
 
 import { send } from "./forms.js";
-import { inField } from "./keys.js";
+import { isComposing, isTyping } from "./keys.js";
 import { toast } from "./toast.js";
 
 const form = document.getElementById("studio-form");
@@ -9,7 +9,7 @@ const result = document.getElementById("studio-result");
 let isBusy = false;
 
 document.addEventListener("keydown", (event) => {
-  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || event.isComposing || document.querySelector("dialog[open]")) return;
+  if (event.key !== "Enter" || !(event.ctrlKey || event.metaKey) || isComposing(event) || document.querySelector("dialog[open]")) return;
   event.preventDefault();
   if (!form.querySelector(".studio-go").disabled) form.requestSubmit(form.querySelector(".studio-go"));
 });
@@ -104,7 +104,7 @@ async function add(file) {
 form.addEventListener("change", (event) => { if (event.target.matches("[data-picture]")) add(event.target.files[0]); });
 document.addEventListener("paste", (event) => {
   const file = [...(event.clipboardData?.files || [])].find((one) => one.type.startsWith("image/"));
-  if (!file || (inField(event.target) && event.clipboardData.getData("text/plain"))) return;
+  if (!file || (isTyping(event) && event.clipboardData.getData("text/plain"))) return;
   event.preventDefault();
   add(file);
 });

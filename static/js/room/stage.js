@@ -228,7 +228,7 @@ export function turnSurround() {
 
 export function back() {
   if (desk.asking) return closeReasons();
-  if (document.activeElement instanceof HTMLElement && document.activeElement !== document.body) document.activeElement.blur();
+  if (view() === "sheet" && sheet.selected.size) return sheet.clear();
   if (!$("context").hidden) return inContext();
   if (viewer.other) { root.dataset.beside = ""; return viewer.beside(null); }
   if (!viewer.isFit && view() === "focus") return viewer.zoomTo(0);
@@ -245,6 +245,7 @@ export function openSheetCard() {
 export function closeReasons() {
   desk.asking = null;
   $("reasons").hidden = true;
+  $("answers").hidden = true;
 }
 
 export function signIn() {

@@ -32,10 +32,7 @@ export function approve() {
   if (!ready(chosen)) return;
   const unanswered = chosen.filter((card) => card.ask.some((item) => !card.answers[item.code]));
   if (unanswered.length) {
-    if (view() === "sheet") {
-      toast(`${unanswered.length} of ${chosen.length} want an answer first; open them one by one with f.`, { key: "ready" });
-      return;
-    }
+    if (view() === "sheet") { openAnswers(chosen); return; }
     setRail(true);
     const open = chosen[0].ask.filter((item) => !chosen[0].answers[item.code]);
     $("rail-body").querySelector(`[data-item="${open[0].code}"]`)?.scrollIntoView({ block: "center" });
@@ -47,6 +44,62 @@ export function approve() {
     decide(card, "approved", URLS.approve, { answers: card.answers });
   }
   after(chosen);
+}
+
+// -- one checklist for all selected images ------------------------------------------------------------------------------
+
+const ANSWERS = ["yes", "no", "n/a"];
+let asked = []; // the open items of the selection: the sentence, the images that ask it, and the answer for them all
+
+// Equal sentences are asked once, however many images ask them; an image that was answered keeps its answer.
+function openAnswers(chosen) {
+  const items = new Map();
+  for (const card of chosen) {
+    for (const item of card.ask.filter((one) => !card.answers[one.code])) {
+      const key = `${item.code} ${item.sentence}`;
+      if (!items.has(key)) items.set(key, { code: item.code, sentence: item.sentence, cards: [], value: "" });
+      items.get(key).cards.push(card);
+    }
+  }
+  asked = [...items.values()];
+  desk.asking = "answers";
+  $("reasons").hidden = true;
+  $("answers").hidden = false;
+  $("answers").querySelector("h2").textContent = chosen.length === 1
+    ? `Approve ${chosen[0].sku}: answer first` : `Approve ${chosen.length} images: answer once for all of them`;
+  drawAnswers();
+}
+
+function drawAnswers() {
+  $("answers").querySelector(".reason-list").replaceChildren(...asked.map((item, place) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.dataset.answer = place;
+    const cap = document.createElement("kbd");
+    cap.textContent = place + 1;
+    const value = document.createElement("b");
+    value.textContent = item.value || "not answered";
+    button.append(cap, item.sentence, value);
+    return button;
+  }));
+}
+
+export function turnAnswer(place) {
+  const item = asked[place];
+  if (!item) return;
+  item.value = ANSWERS[(ANSWERS.indexOf(item.value) + 1) % ANSWERS.length];
+  drawAnswers();
+}
+
+// Gives every image the answers to what it asks, and approves them. Nothing is decided while an answer is open or "no".
+export function approveWithAnswers() {
+  const open = asked.find((item) => !item.value);
+  const refused = asked.find((item) => item.value === "no");
+  if (open) { toast(`Answer first: ${open.sentence} (key ${asked.indexOf(open) + 1})`, { key: "ready" }); return; }
+  if (refused) { toast(`Answered no, so these images cannot be approved: ${refused.sentence}`, { key: "ready" }); return; }
+  for (const item of asked) for (const card of item.cards) card.answers[item.code] = item.value;
+  closeReasons();
+  approve();
 }
 
 export function decide(card, verdict, url, body) {
@@ -158,6 +211,7 @@ export function openReasons(verdict) {
   if (desk.asking === verdict) return again();
   const chosen = targets();
   if (!ready(chosen)) return null;
+  closeReasons();
   desk.asking = verdict;
   const panel = $("reasons");
   panel.hidden = false;
@@ -178,6 +232,7 @@ export function openReasons(verdict) {
 }
 
 export function again() {
+  if (desk.asking === "answers") return approveWithAnswers();
   if (last[desk.asking]) return because(last[desk.asking]);
   return toast("No reason chosen yet; press its digit.", { key: "ready", seconds: 3 });
 }

@@ -1,0 +1,150 @@
+"""Keys while text is typed: they are text, in every view and in every kind of field, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from review.choices import ItemMode
+from review.models import Decision, ReviewTask
+from review.services import checklists
+from tests.browser.test_review_room import _press, room, tasks  # noqa: F401
+from tests.processes import wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+#: Letters of nearly every key of the review page.
+EVERY_KEY = "axrszjkgfcvpbinm 123+-0"
+SHEET_PAINTED = (
+    "() => [...document.querySelectorAll('.cell img')].every((image) => image.complete && image.naturalWidth)"
+)
+STATE = """() => { const { view, rail, surround, task, context } = document.getElementById('room').dataset;
+    return JSON.stringify({ view, rail, surround, task, context }); }"""
+
+FIELDS = {
+    "a text field": "<input id='typed'>",
+    "a search field": "<input id='typed' type='search'>",
+    "a text area": "<textarea id='typed'></textarea>",
+    "a list of choices": "<select id='typed'><option>one</option><option>two</option></select>",
+    "editable content": "<div id='typed' contenteditable='true'>words</div>",
+    "plain editable content": "<p id='typed' contenteditable='plaintext-only'>words</p>",
+    "a text box by role": "<div id='typed' role='textbox' tabindex='0'>words</div>",
+}
+
+
+def _sheet(page: Any) -> None:
+    page.keyboard.press("g")
+    page.wait_for_function(SHEET_PAINTED)
+
+
+@pytest.mark.parametrize("view", ["focus", "sheet"])
+def test_reject_shows_its_reasons_in_every_view(room: Any, view: str) -> None:  # noqa: F811
+    if view == "sheet":
+        _sheet(room)
+    room.keyboard.press("x")
+    assert room.locator("#reasons").is_visible()
+    assert room.locator("#reasons [name=words]").is_visible()
+
+
+@pytest.mark.parametrize("view", ["focus", "sheet"])
+@pytest.mark.parametrize(
+    "words", ["blurry edge", "grease mark", "zipper missing", "a scratch", "not our cup", "jagged"]
+)
+def test_words_typed_as_a_reason_run_no_key(
+    room: Any,  # noqa: F811
+    tasks: list[ReviewTask],  # noqa: F811
+    view: str,
+    words: str,
+) -> None:
+    if view == "sheet":
+        _sheet(room)
+    before = room.evaluate(STATE)
+    room.keyboard.press("x")
+    room.keyboard.type(words)
+    assert room.input_value("#reasons [name=words]") == words
+    assert room.evaluate(STATE) == before
+    assert not Decision.objects.exists()
+    _press(room, "Enter")
+    decision = Decision.objects.get()
+    assert (decision.verdict, decision.task_id, decision.note) == ("rejected", tasks[0].pk, words)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_no_key_of_the_review_page_acts_in_a_field(room: Any, field: str) -> None:  # noqa: F811
+    for view in ("focus", "sheet"):
+        if view == "sheet":
+            _sheet(room)
+        room.evaluate(
+            "(html) => { document.getElementById('typed')?.remove();"
+            " document.getElementById('room').insertAdjacentHTML('beforeend', html); }",
+            FIELDS[field],
+        )
+        room.focus("#typed")
+        before = room.evaluate(STATE)
+        room.keyboard.type(EVERY_KEY)
+        assert room.evaluate(STATE) == before, view
+        room.evaluate("document.getElementById('typed').blur()")
+    assert not Decision.objects.exists()
+
+
+@pytest.mark.parametrize("key", ["a", "x", "b", "Enter", "Escape", "g"])
+def test_a_key_of_a_composition_runs_nothing(room: Any, key: str) -> None:  # noqa: F811
+    before = room.evaluate(STATE)
+    for composing in ("{ isComposing: true }", "{ keyCode: 229 }"):
+        room.evaluate(
+            f"(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', "
+            f"{{ key, bubbles: true, cancelable: true, ...{composing} }}))",
+            key,
+        )
+    assert room.evaluate(STATE) == before
+    assert room.locator("#reasons").is_hidden()
+
+
+def test_escape_goes_back_one_level_at_a_time(room: Any) -> None:  # noqa: F811
+    _sheet(room)
+    room.keyboard.press("Shift+ArrowRight")
+    room.keyboard.press("x")
+    room.keyboard.type("blurry")
+    levels = []
+    for _ in range(3):
+        room.keyboard.press("Escape")
+        levels.append(
+            room.evaluate("() => [document.activeElement.name === 'words', !document.getElementById('reasons').hidden,"
+                          " document.querySelectorAll('.cell.is-selected').length]")
+        )  # fmt: skip
+    assert levels == [[False, True, 2], [False, False, 2], [False, False, 0]]
+    assert room.get_attribute("#room", "data-view") == "sheet"
+
+
+@pytest.fixture
+def asking(brand: Any, person: Callable[..., Any], db: None) -> None:
+    """The brand's checklist asks two questions of each image."""
+    items = [
+        {"code": "colour", "sentence": "The colour is right.", "mode": ItemMode.ASK},
+        {"code": "logo", "sentence": "The logo is whole.", "mode": ItemMode.ASK},
+    ]
+    checklists.create(brand=brand, by=person("lead"), stage="brand", name="Brand review", items=items)
+
+
+@pytest.mark.usefixtures("asking")
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.FixtureRequest, count: int) -> None:
+    page, shown = request.getfixturevalue("room"), request.getfixturevalue("tasks")
+    _sheet(page)
+    for _ in range(count - 1):
+        page.keyboard.press("Shift+ArrowRight")
+    page.keyboard.press("a")
+    page.keyboard.press("Enter")  # nothing is answered yet
+    page.keyboard.press("1")
+    page.keyboard.press("2")
+    page.keyboard.press("2")
+    page.keyboard.press("Enter")  # the second is answered no
+    assert page.locator("#answers").is_visible()
+    assert not Decision.objects.exists()
+    page.keyboard.press("2")
+    _press(page, "Enter")
+    wait_until(lambda: Decision.objects.count() >= count, seconds=10, what="all of them are approved")
+    decided = Decision.objects.values_list("task_id", "verdict", "answers__colour", "answers__logo")
+    assert set(decided) == {(task.pk, "approved", "yes", "n/a") for task in shown[:count]}
