@@ -20,6 +20,13 @@ class StaleUse(TextChoices):
     WITHDRAW = "withdraw", "Take back at once"
 
 
+class BannedWords(TextChoices):
+    """What happens when a prompt has a word that the brand guide bans."""
+
+    WARN = "warn", "Warn in the preview of a run"
+    BLOCK = "block", "Refuse the run"
+
+
 class SubjectKind(TextChoices):
     PRODUCT = "product"
     ARTICLE = "article"

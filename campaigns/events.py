@@ -147,6 +147,14 @@ class BrandStaleUseSet(Happening):
 
 
 @declare
+class BrandBannedWordsSet(Happening):
+    """A brand chose what happens when a prompt has a banned word. payload: {"before", "after"}: "warn" or "block"."""
+
+    type = "campaigns.brand.banned_words_set"
+    object_type = "brand"
+
+
+@declare
 class MemberAdded(Happening):
     """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 

@@ -58,6 +58,7 @@ urlpatterns = [
     path("brands/<slug:brand>/guide/", guides.page, name="guide"),
     path("brands/<slug:brand>/guide/v<int:version>/", guides.page, name="guide_version"),
     path("brands/<slug:brand>/guide/v<int:version>/changes/", guides.compare, name="guide_compare"),
+    path("brands/<slug:brand>/guide/banned-words/", guides.banned_words, name="banned_words"),
     path("brands/<slug:brand>/guide/sentence/", guides.sentence, name="guide_sentence"),
     path("brands/<slug:brand>/guide/draft/", guide_draft.edit, name="guide_edit"),
     path("brands/<slug:brand>/guide/draft/begin/", guide_draft.begin, name="guide_begin"),

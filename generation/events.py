@@ -106,6 +106,15 @@ class ChecksFailed(Happening):
 
 
 @declare
+class RejectedByChecks(Happening):
+    """An image failed its checks, and its prompt's policy rejects such images. object_id is the asset's; payload:
+    {"round", "version_ids", "reason", "checks": [{"check", "message"}]}."""
+
+    type = "generation.asset.rejected_by_checks"
+    object_type = "asset"
+
+
+@declare
 class CandidateAdded(Happening):
     """The line tries a failed picture with another seed. object_id is the asset's; payload: {"round", "candidate",
     "job", "seed", "left"}."""

@@ -31,7 +31,7 @@ JOB = machine(
 ASSET = machine(
     "asset",
     {
-        "making": "in_review failed superseded",
+        "making": "in_review failed superseded rejected",  # rejected: it failed its checks, and its prompt says so
         "failed": "making superseded",
         "in_review": "approved rejected revising superseded",
         "revising": "in_review stale superseded failed",  # stale: the decision about a stale image was undone

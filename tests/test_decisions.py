@@ -373,6 +373,36 @@ def test_bulk_goes_on_after_a_conflict_and_says_how_each_went(
     assert [outcome.status for outcome in bulk.reject(items=items[:1], by=reviewer, reason="other")] == [409]
 
 
+@pytest.mark.parametrize(
+    ("answers", "statuses"),
+    [
+        ({"colour": "yes", "logo": "n/a"}, [200, 200, 200]),
+        ({"colour": "yes"}, [200, 422, 200]),
+        ({"logo": "yes"}, [422, 422, 200]),
+        ({"colour": "no", "logo": "yes"}, [422, 422, 200]),
+        ({"colour": "perhaps", "logo": "yes"}, [422, 422, 200]),
+        ({}, [422, 422, 200]),
+    ],
+)
+def test_bulk_approval_gives_each_image_the_answers_that_its_own_checklist_asks(
+    brand: Any, lead: Any, reviewer: Any, answers: dict[str, str], statuses: list[int]
+) -> None:
+    """Three images under three versions of the checklist: it asks one item, two, none."""
+    colour = {"code": "colour", "sentence": "The colour is right.", "mode": "ask"}
+    logo = {"code": "logo", "sentence": "The logo is whole.", "mode": "ask"}
+    first = checklists.create(brand=brand, by=lead, stage="brand", name="Brand review", items=[colour])
+    tasks = [image_in_review(brand)]
+    for items in ([colour, logo], []):
+        checklists.new_version(checklist_id=first.checklist_id, by=lead, items=items)
+        tasks.append(image_in_review(brand))
+    outcomes = bulk.approve(items=[bulk.Item(**seen(task)) for task in tasks], by=reviewer, answers=answers)
+    assert [outcome.status for outcome in outcomes] == statuses
+    for task, outcome in zip(tasks, outcomes, strict=True):
+        asked = {item["code"] for item in task.checklist_version.items}
+        given = {code: value for code, value in answers.items() if code in asked}
+        assert outcome.decision_id is None or Decision.objects.get(pk=outcome.decision_id).answers == given
+
+
 # -- races ----------------------------------------------------------------------------------------------------------
 
 

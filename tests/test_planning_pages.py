@@ -302,3 +302,38 @@ def test_more_subjects_cost_the_preview_no_more_queries(
         *(factories.SubjectFactory(brand=campaign.brand, attributes={"colour": "sage"}) for _ in range(40))
     )
     assert queries() == few
+
+
+@pytest.mark.parametrize("sample", ["1", "2", "3", "10", "999"])
+def test_a_full_run_is_of_everything_whatever_number_a_pilot_left_behind(
+    desk: Client, base: str, filled: Callable[..., dict[str, Any]], sample: str
+) -> None:
+    assert desk.post(f"{base}preview/", filled(stage="full", sample=sample)).context["preview"].jobs == 8
+    desk.post(f"{base}new/", filled(stage="full", sample=sample))
+    run = Run.objects.get()
+    assert (run.job_count, "sample" in run.definition) == (8, False)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"backdrop": ["ink"]}, {"backdrop": ["ink", "sand"]}, {"mood": ["calm"]},
+        {"mood": ["calm"], "hour": [7, 19]}, {},
+    ],
+)  # fmt: skip
+def test_another_prompt_brings_its_own_axes(
+    desk: Client, base: str, filled: Callable[..., dict[str, Any]], version: PromptVersion, own: dict[str, Any]
+) -> None:
+    words = " ".join(f"{{{name}}}" for name in own)
+    other = factories.PromptVersionFactory(
+        template__brand=version.template.brand, text=f"{{name}} {words}", axes=own, parameters={}, needs={}
+    )
+    changed = filled(prompt=other.pk, axes_of=version.pk, axis=["backdrop"], values=["white, clay"])
+    variants = 1
+    for values in own.values():
+        variants *= len(values)
+    assert desk.post(f"{base}preview/", changed).context["preview"].cells == 8 * variants
+    desk.post(f"{base}new/", changed)
+    assert Run.objects.get().definition["axes"] == own
+    kept = filled(prompt=other.pk, axes_of=other.pk, axis=list(own), values=["dusk"] * len(own))
+    assert desk.post(f"{base}preview/", kept).context["preview"].cells == 8

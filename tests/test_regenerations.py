@@ -17,7 +17,9 @@ from generation.services import dispatch, outcomes, planning, regenerations, run
 from generation.services.assets import StoredMaster
 from generation.services.outcomes import Made
 from review.models import ReviewTask
+from review.services import decisions
 from tests import engines, factories
+from tests.in_review import seen
 
 pytestmark = pytest.mark.django_db
 
@@ -29,15 +31,21 @@ POLICY = {"on_fail": "regenerate", "max_regenerations": 2}
 def begin(brand: Brand, manager: User) -> Callable[..., Run]:
     """A released run of one picture at 1.50, under this policy and budget."""
 
-    def make(policy: dict[str, Any] = POLICY, *, budget: Decimal | None = None, engine: str = "ready") -> Run:
+    def make(
+        policy: dict[str, Any] = POLICY, *, budget: Decimal | None = None, engine: str = "ready", **changes: Any
+    ) -> Run:
         mug = factories.SubjectFactory(brand=brand)
         campaign = factories.CampaignFactory(brand=brand, subjects=[mug], budget=budget)
         factories.OutputSpecFactory(campaign=campaign, width=600, height=600)
         version = factories.PromptVersionFactory(
-            template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, policy=policy, created_by=manager
-        )
+            template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, policy=policy, created_by=manager,
+            candidates=changes.get("candidates", 1),
+        )  # fmt: skip
         endpoint = factories.EndpointFactory(engine=engine, price_per_image=Decimal("1.50"))
-        run = planning.plan(campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager)
+        run = planning.plan(
+            campaign=campaign, prompt_version=version, endpoint=endpoint, by=manager,
+            stage=changes.get("stage", "pilot"),
+        )  # fmt: skip
         return runs.release(run_id=run.pk, by=manager)
 
     return make
@@ -45,7 +53,7 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
 
 def make_picture(outcome: str = "fail") -> Job:
     """Claim the next job and bring a picture with this verdict, as a worker does; what follows from commit follows."""
-    claim = dispatch.claim(lane="gpu", worker="w")
+    claim = dispatch.claim(lane="gpu", worker="w", limit=1)
     [claimed] = claim.jobs
     name = f"picture {claimed.id}"
     stored = StoredMaster(
@@ -206,3 +214,48 @@ def test_of_two_that_go_on_at_once_one_adds_a_candidate(begin: Any) -> None:
         thread.join()
     assert sorted(added) == [False, False, True]
     assert JobSpec.objects.count() == 2
+
+
+# -- the policy "reject" ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidates", "outcomes", "state"),
+    [
+        ({"on_fail": "reject"}, 1, ["fail"], "rejected"),
+        ({"on_fail": "reject"}, 3, ["fail", "fail", "fail"], "rejected"),
+        ({"on_fail": "reject"}, 2, ["fail", "pass"], "in_review"),
+        ({"on_fail": "reject"}, 1, ["flag"], "in_review"),
+        ({"on_fail": "reject"}, 1, ["pass"], "in_review"),
+        ({"on_fail": "flag"}, 1, ["fail"], "in_review"),
+        ({}, 1, ["fail"], "in_review"),
+    ],
+)
+def test_an_image_whose_candidates_all_failed_is_rejected_where_its_prompt_says_so(
+    begin: Any, follow: Any, policy: dict[str, Any], candidates: int, outcomes: list[str], state: str
+) -> None:
+    begin(policy, candidates=candidates)
+    for outcome in outcomes:
+        follow(outcome)
+    assert asset().state == state
+    assert ReviewTask.objects.filter(state="open").count() == (state == "in_review")
+    said = Event.objects.filter(type="generation.asset.rejected_by_checks", object_id=asset().pk)
+    assert [(event.payload["reason"], event.actor_label != "") for event in said] == (
+        [("It is blurred.", True)] if state == "rejected" else []
+    )
+
+
+def test_a_lead_takes_a_rejection_by_the_checks_back(begin: Any, follow: Any, lead: User) -> None:
+    begin({"on_fail": "reject"})
+    follow()
+    task = decisions.reopen(asset_id=asset().pk, by=lead, note="The blur is wanted.")
+    assert (asset().state, task.state) == ("in_review", "open")
+    decisions.approve(by=lead, **seen(task))
+    assert asset().state == "approved"
+
+
+def test_a_try_out_is_shown_although_it_failed(begin: Any, follow: Any) -> None:
+    begin({"on_fail": "reject"}, stage="sandbox")
+    follow()
+    assert asset().state == "in_review"
+    assert not Event.objects.filter(type="generation.asset.rejected_by_checks").exists()

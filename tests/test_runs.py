@@ -201,7 +201,7 @@ def test_known_masters_cost_nothing_and_rejected_ones_are_left_out(
     left_out = Job.objects.get(status="cancelled")
     assert (left_out.error_kind, left_out.frozen.fingerprint) == ("rejected_before", known[1])
     assert "rejected" in left_out.error
-    assert Asset.objects.get(cell=left_out.cell_id).state == AssetState.FAILED
+    assert Asset.objects.get(cell=left_out.cell_id).state == AssetState.SUPERSEDED
     assert Event.objects.get(type="generation.run.released").payload["left_out"] == 1
 
 

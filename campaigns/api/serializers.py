@@ -28,7 +28,7 @@ from campaigns.models import (
 class BrandSerializer(serializers.ModelSerializer[Brand]):
     class Meta:
         model = Brand
-        fields = ["id", "slug", "name", "currency", "stale_use"]
+        fields = ["id", "slug", "name", "currency", "stale_use", "banned_words"]
         read_only_fields = ["id", "slug", "name", "currency"]
 
 

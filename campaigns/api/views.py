@@ -75,7 +75,8 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
         return tagged(self.get_serializer(self.get_object()).data)
 
     def partial_update(self, request: Request, slug: str) -> Response:
-        """Choose what happens to published images that go stale: "keep" or "withdraw". Needs If-Match."""
+        """Choose what happens to published images that go stale ("keep" or "withdraw"), and when a prompt has a word
+        that the brand guide bans ("warn" or "block"). Needs If-Match."""
         current = self.get_object()
         asked = self.get_serializer(current, data=request.data, partial=True)
         asked.is_valid(raise_exception=True)
@@ -83,7 +84,9 @@ class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
             locked = Brand.objects.select_for_update().get(pk=current.pk)
             ensure_match(request, self.get_serializer(locked).data)
             stale_use = asked.validated_data.get("stale_use", locked.stale_use)
+            banned_words = asked.validated_data.get("banned_words", locked.banned_words)
             locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=caller(request))
+            locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=caller(request))
         return tagged(self.get_serializer(locked).data)
 
 

@@ -12,7 +12,7 @@ from django.utils import timezone
 from knox.models import AuthToken
 
 from campaigns.access import BrandOwned
-from campaigns.choices import GuideStatus, PictureUse, Role, StaleUse
+from campaigns.choices import BannedWords, GuideStatus, PictureUse, Role, StaleUse
 from campaigns.clock import MomentField
 
 
@@ -64,6 +64,13 @@ class Brand(models.Model):
         choices=StaleUse.choices,
         default=StaleUse.KEEP,
         help_text="what happens to published images that went stale, until a person decides",
+    )
+
+    banned_words = models.CharField(
+        max_length=5,
+        choices=BannedWords.choices,
+        default=BannedWords.WARN,
+        help_text="what happens when a prompt has a word that the brand guide bans; try-outs are never refused",
     )
 
     time_zone = models.CharField(

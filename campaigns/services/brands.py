@@ -11,7 +11,7 @@ from django.utils.text import slugify
 
 from campaigns import events
 from campaigns.access import Action, require
-from campaigns.choices import Role, StaleUse
+from campaigns.choices import BannedWords, Role, StaleUse
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from campaigns.models import Brand, Membership, User
 from campaigns.services import styles
@@ -103,6 +103,23 @@ def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
         brand.save(update_fields=["stale_use"])
         payload = {"before": str(before), "after": str(stale_use)}
         events.publish(events.BrandStaleUseSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+@transaction.atomic
+def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
+    """Choose what happens when a prompt has a word that the brand guide bans: "warn" in the preview of a run, or
+    "block" the run. Raises NotAllowed and Invalid."""
+    brand = Brand.objects.select_for_update().get(pk=brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    if banned_words not in BannedWords.values:
+        problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
+        raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
+    before, brand.banned_words = brand.banned_words, banned_words
+    if before != banned_words:
+        brand.save(update_fields=["banned_words"])
+        payload = {"before": str(before), "after": str(banned_words)}
+        events.publish(events.BrandBannedWordsSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return brand
 
 

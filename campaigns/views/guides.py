@@ -6,19 +6,21 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+from django.contrib import messages
 from django.http import HttpResponseBase
-from django.shortcuts import render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
 from campaigns.access import Action, can
-from campaigns.choices import GuideStatus, PictureUse
+from campaigns.choices import BannedWords, GuideStatus, PictureUse
 from campaigns.errors import NotFound
 from campaigns.models import GuideVersion
 from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.photos import colours, palettes
 from campaigns.prompts.pieces import Piece
 from campaigns.selectors import guides as selectors
+from campaigns.services import brands
 
 SENTENCE_LENGTH = 2000
 #: Width by height of the frames in which fill and baseline are drawn.
@@ -43,6 +45,16 @@ def page(request: BrandRequest, version: int | None = None) -> HttpResponseBase:
     if shown is None:
         return render(request, "campaigns/guide_none.html", {"versions": versions})
     return render(request, "campaigns/guide.html", _context(request, versions, shown))
+
+
+@require_POST
+@brand_page(Action.EDIT_BRAND)
+def banned_words(request: BrandRequest) -> HttpResponseBase:
+    """Save what happens when a prompt has a banned word."""
+    chosen = request.POST.get("banned_words", "")
+    brand = brands.set_banned_words(brand_id=request.brand.pk, banned_words=chosen, by=request.user)
+    messages.success(request, f"Banned words in a prompt: {brand.get_banned_words_display().lower()}.")
+    return redirect("guide", request.brand.slug)
 
 
 @require_safe
@@ -130,6 +142,7 @@ def _context(request: BrandRequest, versions: list[GuideVersion], shown: GuideVe
         "is_draft": shown.status == GuideStatus.DRAFT,
         "draft_changes": len(selectors.compare(current, draft)) if current and draft else 0,
         "may_edit": can(request.user, Action.EDIT_BRAND, request.brand),
+        "banned_choices": BannedWords.choices,
         "palette": painted(shown.palette),
         "backdrops": painted(shown.backdrops),
         "backdrop_hex": backdrop_hex(shown),

@@ -109,6 +109,7 @@ class RunSerializer(serializers.ModelSerializer[Run]):
             "cell_count",
             "job_count",
             "quoted_cost",
+            "left_out",
             "override_reason",
             "job_template",
             "cloned_from",

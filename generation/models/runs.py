@@ -41,6 +41,11 @@ class Run(models.Model):
     cell_count = models.PositiveIntegerField(default=0)
     job_count = models.PositiveIntegerField(default=0)
     reused_count = models.PositiveIntegerField(default=0)
+    left_out = models.JSONField(
+        default=list,
+        blank=True,
+        help_text="images that were asked for and cannot be made, by cause: services/left_out.py",
+    )
     quoted_cost = models.DecimalField(max_digits=12, decimal_places=4, default=0)
     override_reason = models.TextField(blank=True, help_text="why a lead released a full run before its pilot")
     job_template = models.SlugField(blank=True, help_text="the common job that it began as")

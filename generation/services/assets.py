@@ -206,7 +206,8 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     """If no job of the asset's round can bring another candidate, hand what there is to review, or fail the asset.
 
     Where every candidate failed its checks and the prompt's policy asks for another one, that is said instead and the
-    asset stays as it is (services/regenerations.py goes on), unless `is_final`. The caller holds the asset's lock, so
+    asset stays as it is (services/regenerations.py goes on), unless `is_final`. Where the policy says so, the asset is
+    rejected instead of being handed to review. The caller holds the asset's lock, so
     of two workers finishing its last candidates exactly one gets here last.
     """
     jobs = Job.objects.filter(cell_id=asset.cell_id, frozen__round=asset.round)
@@ -225,6 +226,9 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
         spine.publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
         return
     asset.current_version = shown
+    if shown.worst_outcome == Outcome.FAIL and _rejects_failed(asset):
+        _reject(asset, versions, label)
+        return
     move(asset, AssetState.IN_REVIEW, label=label)
     spine.publish(
         events.VersionReady(
@@ -239,6 +243,23 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
         ),
         label=label,
     )
+
+
+def _rejects_failed(asset: Asset) -> bool:
+    """True if the prompt's policy rejects images that fail their checks; never once a person has seen the image."""
+    is_new = asset.state == AssetState.MAKING and not asset.is_sandbox
+    return is_new and asset.cell.run.prompt_version.policy.get("on_fail") == "reject"
+
+
+def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
+    """Reject an asset all of whose candidates failed their checks. A lead can reopen it."""
+    failed = Finding.objects.filter(version=asset.current_version, outcome=Outcome.FAIL).order_by("check_name")
+    checks = [{"check": finding.check_name, "message": finding.message} for finding in failed]
+    move(asset, AssetState.REJECTED, label=label)
+    reason = "; ".join(check["message"] or check["check"] for check in checks)
+    payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
+    payload |= {"reason": reason, "checks": checks}
+    spine.publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
 
 
 def regenerations_left(asset: Asset) -> int:

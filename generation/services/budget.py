@@ -35,6 +35,13 @@ WHERE j.run_id = %s AND j.status = ANY(%s) AND j.hold_reason <> 'not_released' A
     SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
 )
 """
+_TO_RELEASE = """
+SELECT coalesce(sum(f.quoted_cost), 0)
+FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+WHERE j.run_id = %s AND j.status = 'held' AND j.hold_reason = 'not_released' AND NOT EXISTS (
+    SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
+)
+"""
 # What the brand's campaigns spent since `since`, and what their runs at work have outstanding, whenever reserved.
 _OF_BRAND = """
 SELECT (
@@ -85,6 +92,13 @@ def month(brand: Brand) -> Standing:
     return Standing(brand.monthly_budget, spent, reserved)
 
 
+def needed(run: Run) -> Decimal:
+    """Return what releasing a planned run would reserve: the cost of its images, without those that exist already."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TO_RELEASE, [run.pk])
+        return Decimal(cursor.fetchone()[0])
+
+
 def cover(*, run: Run, campaign: Campaign) -> Decimal:
     """Reserve what the run's undecided jobs will cost beyond what it has outstanding; returns the amount.
 
@@ -101,6 +115,7 @@ def cover(*, run: Run, campaign: Campaign) -> Decimal:
             f"of {campaign.budget:.2f} {currency} is left.",
             needed=str(wanted),
             left=str(left),
+            budget="campaign",
         )
     if wanted:
         _ask_brand(campaign, wanted)
@@ -122,6 +137,7 @@ def _ask_brand(campaign: Campaign, wanted: Decimal) -> None:
             f"{brand.monthly_budget:.2f} {brand.currency} that {brand.name} may spend this month is left.",
             needed=str(wanted),
             left=str(left),
+            budget="brand",
         )
 
 

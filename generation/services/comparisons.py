@@ -21,6 +21,7 @@ from generation import events
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
 from generation.services import orders, planning, runs
+from generation.services.drafts import Drafter
 from generation.services.orders import SEED_AXIS, Asked
 
 TEMPLATE = "ab"
@@ -62,7 +63,10 @@ def asked_of(version: PromptVersion, other: PromptVersion, asked: Asked) -> Aske
     heeds_seeds = SEED_AXIS in orders.open_engine(asked["endpoint"]).capabilities().obeys
     if heeds_seeds and SEED_AXIS not in used and not _seeds_are_equal(version, other):
         used[SEED_AXIS] = [min(version.seed, other.seed) % (prompts.MAX_SEED + 1)]
-    of_one: Asked = {**asked, "prompt_version": version, "axes": used}
+    of_one: Asked = {**asked, "prompt_version": version, "axes": used, "all_or_nothing": True}
+    if asked.get("sample"):
+        # One sample for both: which products are ready may differ between the two versions.
+        of_one["subjects"], of_one["sample"] = Drafter(orders.load(**asked)).subject_ids(), None
     return of_one
 
 
@@ -225,7 +229,9 @@ def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, li
 
 def _planned(side: Side, name: str, **asked: Any) -> Run:
     try:
-        return planning.plan(stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], **asked)
+        return planning.plan(
+            stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], all_or_nothing=True, **asked
+        )
     except Invalid as refusal:
         sentences = list(dict.fromkeys(problem.message for problem in refusal.problems))[:3]
         message = f"{side} cannot make it: {' '.join(sentences) or refusal.message}"

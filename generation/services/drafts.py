@@ -36,6 +36,8 @@ from generation.services.orders import (
 )
 
 CHUNK = 2000
+#: Subjects that are loaded at once to see whether they are ready for a sample.
+SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
 
 Item = TypeVar("Item")
@@ -110,11 +112,13 @@ class Wish:
 
 
 class Drafter:
-    """Draws up the drafts of one order. `unknown` collects rows and ids whose subject is not there."""
+    """Draws up the drafts of one order. `unknown` collects rows and ids whose subject is not there; `passed_over`
+    counts the subjects that a sample did not take because they are not ready."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
         self.unknown: list[tuple[str, str]] = []
+        self.passed_over = 0
         self._roles = order.image_roles
         self._names = input_selectors.used_names(order.source, ())
         self._injected = order.injected
@@ -157,7 +161,7 @@ class Drafter:
                 yield Wish(subject, variant)
 
     def _subjects(self) -> Iterator[SubjectRow]:
-        ids = self._subject_ids()
+        ids = self.subject_ids()
         found: set[int] = set()
         for chunk in _chunks(ids, CHUNK):
             rows = self._load({"pk__in": chunk})
@@ -167,8 +171,8 @@ class Drafter:
             if pk not in found:
                 self.unknown.append((str(pk), "There is no active subject with this id in this brand."))
 
-    def _subject_ids(self) -> Sequence[int]:
-        """Ids in key order; a sample is spread over the subjects by the hash of their keys, the same every time."""
+    def subject_ids(self) -> Sequence[int]:
+        """Return the ids of the subjects in key order; of a sample, those that were picked."""
         if self.order.subject_ids is not None:
             ids = [pk for pk in dict.fromkeys(self.order.subject_ids) if self._lacks_any(pk)]
             if not self.order.sample:
@@ -178,11 +182,37 @@ class Drafter:
             active = self.order.campaign.subjects.filter(is_active=True)
             pairs = list(active.order_by("key", "pk").values_list("pk", "key"))
         pairs = [pair for pair in pairs if self._lacks_any(pair[0])]
-        if self.order.sample:
-            spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())[: self.order.sample]
-            picked = set(spread)
-            pairs = [pair for pair in pairs if pair in picked]
-        return [pk for pk, _ in pairs]
+        return self._sampled(pairs, self.order.sample) if self.order.sample else [pk for pk, _ in pairs]
+
+    def _sampled(self, pairs: Sequence[tuple[int, str]], size: int) -> list[int]:
+        """Pick `size` subjects that are ready, spread by the hash of their keys: the same ones every time.
+
+        Where too few are ready, others fill the sample, so that the preview can name what those lack.
+        """
+        spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
+        ready: list[int] = []
+        others: list[int] = []
+        for chunk in _chunks([pk for pk, _ in spread], max(size, SAMPLE_CHUNK)):
+            rows = self._load({"pk__in": chunk})
+            for pk in chunk:
+                (ready if pk in rows and self._is_ready(rows[pk]) else others).append(pk)
+                if len(ready) == size:
+                    break
+            if len(ready) == size:
+                break
+        picked = set([*ready, *others][:size])
+        self.passed_over = len(others) - len(picked.intersection(others))
+        return [pk for pk, _ in pairs if pk in picked]
+
+    def _is_ready(self, subject: SubjectRow) -> bool:
+        """True if each of the subject's images can be made."""
+        covered = self.order.covered or frozenset()
+        groups = [group for group in self.order.groups if (subject.id, group.aspect) not in covered]
+        return not any(
+            self._draft(Wish(subject, variant), prompts.values_key(variant), group).problems
+            for variant in self.order.variants
+            for group in groups
+        )
 
     def _lacks_any(self, subject_id: int) -> bool:
         """True unless only what is missing is wanted and nothing of this subject is."""
@@ -267,6 +297,8 @@ class Drafter:
         if problems:
             return Draft(subject, wish.values, values_key, group, problems=tuple(problems))
         rendered = prompts.render(order.source, values)
+        if banned := self._banned(rendered):
+            return Draft(subject, wish.values, values_key, group, rendered, problems=banned)
         parameters = self._parameters(wish, rendered)
         named, missing = self._named(parameters)
         if missing:
@@ -298,6 +330,14 @@ class Drafter:
             feed_values=self._read(wish),
             photo=self._photo(wish) if images else (None, "", ""),
         )
+
+    def _banned(self, rendered: Rendered) -> tuple[tuple[str, str], ...]:
+        """Return the banned words of a prompt as problems, where the brand blocks them."""
+        guide = self.order.guide
+        if guide is None or not self.order.blocks_banned_words:
+            return ()
+        remarks = prompts.problems(rendered.text, guide)
+        return tuple(dict.fromkeys(("banned_word", one.message) for one in remarks if one.kind == "banned"))
 
     def _cell_problems(self, wish: Wish, values_key: str, group: AspectGroup) -> list[tuple[str, str]]:
         found = []

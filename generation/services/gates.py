@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
+from campaigns.choices import PromptStatus
 from campaigns.models import Campaign, PromptVersion
 from generation.models import Run
 
@@ -72,6 +73,25 @@ class Pilot:
 
 
 @dataclass(frozen=True)
+class FullRun:
+    """What a full run of one prompt version needs: a pilot that went well, and a version that a lead approved."""
+
+    pilot: Pilot
+    is_approved: bool
+
+    @property
+    def is_open(self) -> bool:
+        """True if a full run may be released without an override."""
+        return self.pilot.is_open and self.is_approved
+
+    @property
+    def message(self) -> str:
+        """Say what is missing, in sentences; "" if nothing is."""
+        draft = "" if self.is_approved else f"No lead has approved {self.pilot.version} of the prompt."
+        return " ".join(filter(None, ["" if self.pilot.is_open else self.pilot.message, draft]))
+
+
+@dataclass(frozen=True)
 class Health:
     """The newest outputs of a run, at most WATCHED_OUTPUTS: how many, and how many failed checks or were rejected."""
 
@@ -95,6 +115,11 @@ def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
     return Pilot(
         approved + refused, approved, campaign.pilot_decisions, campaign.pilot_approval_percent, f"v{version.number}"
     )
+
+
+def full_run(campaign: Campaign, version: PromptVersion) -> FullRun:
+    """Return what a full run of this version needs, and whether it is there. One query."""
+    return FullRun(pilot(campaign, version), version.status == PromptStatus.APPROVED)
 
 
 def health(run: Run) -> Health:

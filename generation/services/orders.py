@@ -8,7 +8,7 @@ from typing import Any, Required, TypedDict
 
 from campaigns import name_patterns, prompts
 from campaigns.access import Action, require
-from campaigns.choices import PhotoRole, PromptStatus
+from campaigns.choices import BannedWords, PhotoRole, PromptStatus
 from campaigns.errors import Invalid, Problem
 from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion, User
 from campaigns.prompts import PromptSource, listing
@@ -37,7 +37,8 @@ class Asked(TypedDict, total=False):
     subjects: ids or Subjects, None for all active ones of the campaign; sample: only so many, spread over them.
     shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one picture each (per aspect, unless the row
     names one). axes: instead of the prompt version's own. aspects: only these of the campaign's, such as ["4:5"].
-    missing_only: only subjects × aspects of which no picture is there or on its way.
+    missing_only: only subjects × aspects of which no picture is there or on its way. all_or_nothing: refuse the run
+    when anything of it cannot be made, instead of leaving that out.
     """
 
     campaign: Required[Campaign]
@@ -52,6 +53,7 @@ class Asked(TypedDict, total=False):
     sample: int | None
     aspects: Sequence[str] | None
     missing_only: bool
+    all_or_nothing: bool
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Order:
     #: Aspects as asked, None for all of the campaign; covered: (subject id, aspect) pairs to leave out, None for none.
     aspects: tuple[str, ...] | None = None
     covered: frozenset[tuple[int, str]] | None = None
+    all_or_nothing: bool = False
 
     @property
     def is_sandbox(self) -> bool:
@@ -107,6 +110,12 @@ class Order:
     def injected(self) -> frozenset[str]:
         """Axis and row names that become parameters of their own, because the engine obeys them under that name."""
         return self.capabilities.obeys - {"prompt", "negative", SEED_AXIS} - set(self.source.parameters)
+
+    @property
+    def blocks_banned_words(self) -> bool:
+        """True if a banned word in a prompt refuses the run; try-outs are free."""
+        is_strict = self.campaign.brand.banned_words == BannedWords.BLOCK
+        return is_strict and self.guide is not None and self.stage != Stage.SANDBOX and self.capabilities.obeys_prompt
 
     @property
     def fingerprint_prefix(self) -> str:
@@ -149,6 +158,7 @@ def load(
     sample: int | None = None,
     aspects: Sequence[str] | None = None,
     missing_only: bool = False,
+    all_or_nothing: bool = False,
 ) -> Order:
     """Check everything about what is Asked that does not depend on a subject. Raises NotAllowed and Invalid."""
     require(by, Action.RUN_SANDBOX if stage == Stage.SANDBOX else Action.RUN, campaign.brand)
@@ -198,9 +208,10 @@ def load(
             for use in concepts.taken(capabilities)
         ),
         maker=maker_of(endpoint, engine),
-        notes=(*notes, *_notes(prompt_version, endpoint, capabilities)),
+        notes=(*notes, *_notes(prompt_version, endpoint, capabilities, stage)),
         aspects=None if aspects is None else tuple(aspects),
         covered=coverage.covered(campaign.pk) if missing_only else None,
+        all_or_nothing=all_or_nothing,
     )
 
 
@@ -208,14 +219,16 @@ def _listed_names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return sorted({name for row in rows if isinstance(row, Mapping) for name in listing.placeholders(row)})
 
 
-def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities) -> list[str]:
+def _notes(version: PromptVersion, endpoint: Endpoint, capabilities: engines.Capabilities, stage: str) -> list[str]:
     found = []
     if version.candidates > 1 and SEED_AXIS not in capabilities.obeys:
         found.append(
             f"{endpoint.name} heeds no seed, so its candidates would be equal: one of {version.candidates} is planned."
         )
     if version.status != PromptStatus.APPROVED:
-        found.append(f"{version} is a draft: no lead has approved it yet.")
+        sentence = f"{version} is a draft: no lead has approved it yet."
+        needed = " A full run is released with an approved version, or with a reason that a lead writes."
+        found.append(sentence + needed if stage == Stage.FULL else sentence)
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
 from typing import Any, Unpack
@@ -19,7 +19,7 @@ from campaigns.services import prompts as prompt_services
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, StandingOrder
-from generation.services import copying, names, orders, previews, routing, schedules
+from generation.services import copying, left_out, names, orders, previews, routing, schedules
 from generation.services.drafts import Draft, Drafter
 from generation.services.orders import Asked, Order
 from generation.services.previews import PROBLEMS_SHOWN, Preview
@@ -40,6 +40,7 @@ def preview(**asked: Unpack[Asked]) -> Preview:
     for batch in _batches(drafter.drafts()):
         tally.add(batch)
     tally.add_unknown(drafter.unknown)
+    tally.add_passed_over(drafter.passed_over)
     return tally.result()
 
 
@@ -57,10 +58,11 @@ def plan(
 ) -> Run:
     """Write a run with its cells, jobs, frozen specs and assets; jobs are held until release, or until `release_at`.
 
-    Everything or nothing: Invalid lists what is wrong per subject and which files would share a name, and then no row
-    exists. The prompt version is frozen from now on. Rows are written by COPY in chunks; memory does not grow with the
-    run. Of two people who plan what is missing at once, the second finds what the first planned. alternates: endpoints
-    to which its jobs may go when the endpoint is slow or down.
+    What only lacks something (a photo, a value) is left out, and the run names it. Invalid, and then no row exists, if
+    nothing can be made, for a mistake in what is asked, and for files that would share a name. The prompt version is
+    frozen from now on. Rows are written by COPY in chunks; memory does not grow with the run. Of two people who plan
+    what is missing at once, the second finds what the first planned. alternates: endpoints to which its jobs may go
+    when the endpoint is slow or down.
     """
     campaign, by, stage = asked["campaign"], asked["by"], asked["stage"]
     if asked.get("missing_only"):
@@ -89,6 +91,8 @@ def plan(
     _move_to_planned(run, totals)
     prompt_services.mark_used(version=version, by=by)
     payload = {"stage": str(stage), "cells": run.cell_count, "jobs": run.job_count, "cost": str(run.quoted_cost)}
+    if totals.left_out.images:
+        payload["left_out"] = totals.left_out.images
     payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": order.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
@@ -165,10 +169,13 @@ def plan_again(
 ) -> Run:
     """Plan a run as it was asked before, with another version, engine or stage where given. Raises what `plan` does.
 
-    Subjects that are gone since are left out; "all" means all of the campaign now.
+    Subjects that are gone since are left out; "all" means all of the campaign now. Another version brings its own axes,
+    unless the run had axes that were not its prompt's.
     """
     copy = clone(run_id=run_id, by=by)
     version = prompt_version or prompt_services.lock(copy.prompt_version_id)
+    is_own = copy.axes == {name: list(values) for name, values in copy.run.prompt_version.axes.items()}
+    axes = None if is_own and version.pk != copy.prompt_version_id else copy.axes
     asked: Asked = {
         "campaign": copy.run.campaign,
         "prompt_version": version,
@@ -182,7 +189,7 @@ def plan_again(
     if copy.shape == RunShape.LIST:
         asked["rows"] = copy.rows
     else:
-        asked["axes"], asked["sample"] = copy.axes, copy.sample
+        asked["axes"], asked["sample"] = axes, copy.sample
         asked["subjects"] = copy.subject_ids
     return plan(
         name=name or copy.name,
@@ -202,6 +209,32 @@ class _Totals:
     cells: int = 0
     jobs: int = 0
     cost: Decimal = Decimal(0)
+    left_out: left_out.LeftOut = field(default_factory=left_out.LeftOut)
+
+
+@dataclass
+class _Problems:
+    """What cannot be made, as a refusal names it: the first PROBLEMS_SHOWN, and how many there are of each kind."""
+
+    first: list[Problem] = field(default_factory=list)
+    kinds: Counter[str] = field(default_factory=Counter)
+    is_blocking: bool = False
+
+    def add(self, subject: str, kind: str, message: str) -> None:
+        self.kinds[kind] += 1
+        if len(self.first) < PROBLEMS_SHOWN:
+            self.first.append(Problem(f"subjects/{subject}", message, kind))
+
+    def refuse(self) -> None:
+        """Raise Invalid."""
+        count = sum(self.kinds.values())
+        first = self.first[0]
+        raise Invalid(
+            f"Nothing was planned: {count} problems, the first with {first.pointer.partition('/')[2]}: {first.message}",
+            self.first,
+            problem_count=count,
+            kinds=dict(self.kinds),
+        )
 
 
 def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
@@ -219,33 +252,23 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
 
 
 def _write(order: Order, run: Run) -> _Totals:
-    """Stream drafts into the tables. From the first problem on it only collects."""
+    """Stream drafts into the tables, without those that lack something. From the first mistake on it only collects."""
     drafter = Drafter(order)
     files = names.Collisions(order) if order.stage != Stage.SANDBOX else None
     totals = _Totals()
-    problems: list[Problem] = []
-    kinds: Counter[str] = Counter()
+    problems = _Problems()
     for batch in _batches(drafter.drafts()):
-        for draft in batch:
-            kinds.update(kind for kind, _ in draft.problems)
-            problems += [Problem(f"subjects/{draft.subject.key}", message, kind) for kind, message in draft.problems]
-            if files:
+        ready = [draft for draft in batch if not _set_aside(order, draft, totals, problems)]
+        if files:
+            for draft in ready:
                 files.add(draft)
-        if not problems:
-            _copy(order, run, batch, totals)
-        del problems[PROBLEMS_SHOWN:]
+        if ready and not problems.is_blocking:
+            _copy(order, run, ready, totals)
     for subject, message in drafter.unknown:
-        kinds["unknown_subject"] += 1
-        problems.append(Problem(f"subjects/{subject}", message, "unknown_subject"))
-    if problems:
-        count = sum(kinds.values())
-        raise Invalid(
-            f"Nothing was planned: {count} problems, the first with {problems[0].pointer.partition('/')[2]}: "
-            f"{problems[0].message}",
-            problems[:PROBLEMS_SHOWN],
-            problem_count=count,
-            kinds=dict(kinds),
-        )
+        problems.add(subject, "unknown_subject", message)
+        problems.is_blocking = True
+    if problems.is_blocking or (problems.first and not totals.cells):
+        problems.refuse()
     if files and (shared := files.found()):
         raise Invalid(
             f"Nothing was planned: {shared[0].message}",
@@ -255,6 +278,19 @@ def _write(order: Order, run: Run) -> _Totals:
         message = previews.nothing(order)
         raise Invalid(message, [Problem("subjects", message)])
     return totals
+
+
+def _set_aside(order: Order, draft: Draft, totals: _Totals, problems: _Problems) -> bool:
+    """True if no image of this draft can be made: it is left out, or it forbids the run."""
+    for kind, message in draft.problems:
+        problems.add(draft.subject.key, kind, message)
+    if not draft.problems:
+        return False
+    if left_out.may_leave_out(draft) and not order.all_or_nothing:
+        totals.left_out.add(draft)
+    else:
+        problems.is_blocking = True
+    return True
 
 
 def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> None:
@@ -309,13 +345,16 @@ def _copy(order: Order, run: Run, batch: Sequence[Draft], totals: _Totals) -> No
     )
     totals.cells += len(cells)
     totals.jobs += len(jobs)
-    totals.cost += sum((draft.cost * len(draft.jobs) for _, draft in cells), Decimal(0))
+    # What is there already costs nothing: the same sum as in the preview, and as at release.
+    known = previews.known_masters(order, [job.fingerprint for _, _, job in drawn])
+    totals.cost += sum((draft.cost for _, draft, job in drawn if job.fingerprint not in known), Decimal(0))
 
 
 def _move_to_planned(run: Run, totals: _Totals) -> None:
     RUN.ensure(run.state, RunState.PLANNED)
     changes = {"state": RunState.PLANNED, "cell_count": totals.cells, "job_count": totals.jobs}
-    moved = Run.objects.filter(pk=run.pk, state=RunState.DRAFT).update(**changes, quoted_cost=totals.cost)
+    changes |= {"quoted_cost": totals.cost, "left_out": totals.left_out.to_json()}
+    moved = Run.objects.filter(pk=run.pk, state=RunState.DRAFT).update(**changes)
     if not moved:
         raise Conflict(f"The run {run.name} is no longer a draft.")
     run.refresh_from_db()

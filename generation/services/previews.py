@@ -8,11 +8,12 @@ from decimal import Decimal
 from typing import Any
 
 from django.db import connection
+from django.utils.translation import ngettext
 
 from campaigns import prompts
 from generation.choices import AssetState, Stage
 from generation.models import Asset
-from generation.services import budget, estimates, gates, names
+from generation.services import budget, estimates, gates, left_out, names
 from generation.services.drafts import Draft
 from generation.services.estimates import Work
 from generation.services.orders import Order
@@ -24,8 +25,8 @@ FIRST_SHOWN = 3
 @dataclass(frozen=True)
 class SubjectProblem:
     """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "missing_scene",
-    "missing_map", "engine", "values", "duplicate" or "unknown_subject". concept: the id of the concept whose picture is
-    missing, None without one."""
+    "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject".
+    concept: the id of the concept whose picture is missing, None without one."""
 
     subject: str
     kind: str
@@ -69,9 +70,11 @@ class Preview:
     without history. workers: alive now; ahead: pictures queued before it, which seconds_high waits for.
     rejected_before: jobs whose very picture was rejected earlier; release leaves them out unless told otherwise.
     approved_before: cells of which the campaign has an approved picture already; approving both makes two files.
-    problems: the first PROBLEMS_SHOWN of `problem_count`; any forbids planning, and so does a collision (files that
-    would share a name). wording and notes only warn. budget_left: None without a budget. pilot: how the prompt
-    version's pilot stands, which a full run needs.
+    problems: the first PROBLEMS_SHOWN of `problem_count`. What only lacks something is left out: left_out has its
+    causes, left_out_count its images, none of which the counts and the cost include. The other `blocking_count`
+    problems forbid planning, and so does a collision (files that would share a name). wording and
+    notes only warn. budget_left: None without a budget. pilot: how the prompt version's pilot stands, which a full run
+    needs.
     """
 
     subjects: int
@@ -93,6 +96,9 @@ class Preview:
     first: tuple[FirstPrompt, ...]
     problems: tuple[SubjectProblem, ...]
     problem_count: int
+    blocking_count: int
+    left_out: tuple[left_out.Cause, ...]
+    left_out_count: int
     wording: tuple[WordingFinding, ...]
     collisions: tuple[names.Collision, ...]
     notes: tuple[str, ...]
@@ -101,11 +107,16 @@ class Preview:
 
     @property
     def can_be_planned(self) -> bool:
-        return self.cells > 0 and self.problem_count == 0 and not self.collisions
+        return self.cells > 0 and self.blocking_count == 0 and not self.collisions
 
     @property
     def fits_budget(self) -> bool:
         return self.budget_left is None or self.cost <= self.budget_left
+
+    @property
+    def short_of(self) -> Decimal:
+        """The money that the budget lacks for this run."""
+        return max(self.cost - self.budget_left, Decimal(0)) if self.budget_left is not None else Decimal(0)
 
     @property
     def may_exceed_budget(self) -> bool:
@@ -127,7 +138,10 @@ class Tally:
     def __init__(self, order: Order) -> None:
         self.order = order
         self.subjects: set[int] = set()
-        self.cells = self.jobs = self.reused = self.rejected = self.approved = self.problem_count = 0
+        self.cells = self.jobs = self.reused = self.rejected = self.approved = 0
+        self.problem_count = self.blocking_count = 0
+        self.left_out = left_out.LeftOut()
+        self.notes: list[str] = []
         self.cost = Decimal(0)
         self.seconds = 0.0
         self.works: dict[str, Work] = {}
@@ -139,8 +153,12 @@ class Tally:
         self.known = _approved(order)
 
     def add(self, batch: Sequence[Draft]) -> None:
-        verdicts = _known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
+        verdicts = known_masters(self.order, [job.fingerprint for draft in batch for job in draft.jobs])
         for draft in batch:
+            self._read(draft)
+            if draft.problems:
+                self._set_aside(draft)
+                continue
             self.subjects.add(draft.subject.id)
             self.cells += 1
             self.jobs += len(draft.jobs)
@@ -152,11 +170,17 @@ class Tally:
                     self.rejected += 1
                 else:
                     self.reused += 1
-            for kind, message in draft.problems:
-                self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
             if self.names:
                 self.names.add(draft)
-            self._read(draft)
+
+    def _set_aside(self, draft: Draft) -> None:
+        """Count a draft of which no image can be made: it is left out, or it forbids the run."""
+        for kind, message in draft.problems:
+            self._problem(draft.subject.key, kind, message, draft.values, self._concept(draft, kind))
+        if left_out.may_leave_out(draft) and not self.order.all_or_nothing:
+            self.left_out.add(draft, concept=self._concept(draft, draft.problems[0][0]))
+        else:
+            self.blocking_count += 1
 
     def _concept(self, draft: Draft, problem: str) -> int | None:
         """The concept that a problem is about, None of one that is about no concept or of which there is none."""
@@ -169,8 +193,19 @@ class Tally:
         known = self.works.get(draft.batch_key, Work())
         self.works[draft.batch_key] = Work(known.pictures + 1, known.cost + draft.cost)
 
+    def add_passed_over(self, count: int) -> None:
+        """Say how many subjects a sample passed over because they are not ready."""
+        if count:
+            sentence = ngettext(
+                "%(n)d product that is not ready was passed over.",
+                "%(n)d products that are not ready were passed over.",
+                count,
+            )
+            self.notes.append(sentence % {"n": count})
+
     def add_unknown(self, unknown: list[tuple[str, str]]) -> None:
         for subject, message in unknown:
+            self.blocking_count += 1
             self._problem(subject, "unknown_subject", message, {})
 
     def _problem(
@@ -223,9 +258,12 @@ class Tally:
             first=tuple(self.first),
             problems=tuple(self.problems),
             problem_count=self.problem_count,
+            blocking_count=self.blocking_count,
+            left_out=self.left_out.causes(),
+            left_out_count=self.left_out.images,
             wording=tuple(self.wording.values()),
             collisions=self.names.found() if self.names else (),
-            notes=order.notes,
+            notes=(*order.notes, *self.notes),
             budget_left=budget.standing(order.campaign).left,
             pilot=gates.pilot(order.campaign, order.version),
         )
@@ -249,8 +287,8 @@ def _first(order: Order, draft: Draft) -> FirstPrompt:
     )
 
 
-def _known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
-    """Fingerprint -> was it rejected, for those of which the brand has a master."""
+def known_masters(order: Order, fingerprints: list[str]) -> dict[str, bool]:
+    """Return, by fingerprint, whether the brand's master was rejected, for those of which it has one."""
     if order.version.seed_strategy == "random" or not fingerprints:
         return {}
     with connection.cursor() as cursor:

@@ -55,16 +55,16 @@ WHERE c.run_id = %(run)s AND a.cell_id = c.id AND a.state = %(old)s
 def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected: bool = False, label: str = "") -> Run:
     """Queue a planned run's jobs and reserve their cost.
 
-    A full run needs the campaign's pilot; a lead may override with a reason. Jobs of which the brand has the master
-    cost nothing: a worker makes a new version of it. Where that master was rejected, the job is left out (cancelled,
-    and it says why) unless `reuse_rejected`. `label` names the process that releases on the person's behalf. Raises
-    NotAllowed, Conflict (state, gate, budget) and Invalid.
+    A full run needs the campaign's pilot and an approved prompt version; a lead may override with a reason. Jobs of
+    which the brand has the master cost nothing: a worker makes a new version of it. Where that master was rejected, the
+    job is left out (cancelled, and it says why) unless `reuse_rejected`. `label` names the process that releases on the
+    person's behalf. Raises NotAllowed, Conflict (state, gate, budget) and Invalid.
     """
     run, campaign = lock(run_id)
     require_run(by, run, campaign)
     if run.state != RunState.PLANNED:
         raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
-    pilot = _pass_gate(run, campaign, by, override_reason)
+    gate = _pass_gate(run, campaign, by, override_reason)
     left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
     dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
@@ -76,10 +76,10 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
     fields = {"reused_count": reused, "override_reason": override_reason.strip(), "pause_reason": ""}
     move(run, RunState.RUNNING, released_at=now, watched_from=now, **fields)
     if left_out:
-        _settle_fruitless(run, AssetState.FAILED)
+        _settle_fruitless(run, AssetState.SUPERSEDED)
     payload: dict[str, Any] = {"queued": queued, "reused": reused, "left_out": left_out, "reserved": str(reserved)}
     if override_reason.strip():
-        payload |= {"override_reason": override_reason.strip(), "pilot": pilot.message}
+        payload |= {"override_reason": override_reason.strip(), "pilot": gate.message}
     publish(events.RunReleased, run, campaign, payload, by, label)
     nudges.wake(run.endpoint.lane)
     _finish_if_done(run, campaign)
@@ -223,22 +223,23 @@ def require_run(by: User, run: Run, campaign: Campaign) -> None:
     require(by, Action.RUN_SANDBOX if run.stage == Stage.SANDBOX else Action.RUN, campaign.brand)
 
 
-def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.Pilot:
-    """The pilot's standing, if it lets this run pass or a lead overrides it with a reason."""
-    pilot = gates.pilot(campaign, run.prompt_version)
-    if run.stage != Stage.FULL or pilot.is_open:
-        return pilot
+def _pass_gate(run: Run, campaign: Campaign, by: User, override_reason: str) -> gates.FullRun:
+    """Return what a full run needs, if that is there or a lead overrides it with a reason. Raises Conflict."""
+    gate = gates.full_run(campaign, run.prompt_version)
+    if run.stage != Stage.FULL or gate.is_open:
+        return gate
     if not override_reason.strip():
+        pilot = gate.pilot
         raise Conflict(
-            f"A full run is locked. {pilot.message} A lead may release it with a reason.",
-            gate="pilot",
+            f"A full run is locked. {gate.message} A lead may release it with a reason.",
+            gate="pilot" if gate.is_approved else "approval",
             decided=pilot.decided,
             approved=pilot.approved,
             decisions_needed=pilot.decisions_needed,
             percent_needed=pilot.percent_needed,
         )
     require(by, Action.OVERRIDE_GATE, campaign.brand)
-    return pilot
+    return gate
 
 
 def move(run: Run, to: str, **fields: Any) -> None:

@@ -124,6 +124,7 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
             rows=_rows(wish, studio, capabilities),
             name=_name(wish.text),
             by=by,
+            all_or_nothing=True,
         )
     except Invalid as refusal:
         sentences = dict.fromkeys(problem.message for problem in refusal.problems)

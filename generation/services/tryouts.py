@@ -65,6 +65,7 @@ def start(
         rows=rows,
         name=f"Try of {version}",
         by=by,
+        all_or_nothing=True,
     )
     return TryOut(runs.release(run_id=run.pk, by=by, reuse_rejected=True), version, is_new)
 

@@ -88,7 +88,11 @@ def axes(request: BrandRequest, slug: str) -> HttpResponseBase:
     response = render(
         request,
         "generation/run_axes.html",
-        {"axis_rows": run_form.axis_rows(Form(), version), "obeyed": _obeyed(version, offer)},
+        {
+            "axis_rows": run_form.axis_rows(Form(), version),
+            "obeyed": _obeyed(version, offer),
+            "prompt": str(version.pk) if version else "",
+        },
     )
     response["HX-Trigger-After-Settle"] = "axes"
     return response

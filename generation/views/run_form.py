@@ -40,8 +40,9 @@ LONGEST_NUMBER = 18
 
 @dataclass(frozen=True)
 class Form:
-    """The fields as people fill them. axes: (name, values as text) rows, None to take the prompt's own; aspects: ticked
-    ones, None for all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
+    """The fields as people fill them. axes: (name, values as text) rows, None to take the prompt's own; axes_of: the
+    prompt version for which these axes were shown, where the page said it; aspects: ticked ones, None for
+    all; alternates: keys of the ticked endpoints; release: "hand" or "at"."""
 
     template: str = ""
     clone: str = ""
@@ -59,6 +60,7 @@ class Form:
     skus: str = ""
     sample: str = str(job_templates.PILOT_SAMPLE)
     axes: Sequence[tuple[str, str]] | None = None
+    axes_of: str = ""
     aspects: Sequence[str] | None = None
     table: str = ""
     name: str = ""
@@ -118,7 +120,10 @@ def sent(given: QueryDict, files: Any = None) -> Form:
         )
     }
     aspects = given.getlist("aspect") if "aspects_shown" in given else None
-    form = Form(axes=axes, aspects=aspects, alternates=given.getlist("alternate"), **texts)
+    axes_of = given.get("axes_of", "")
+    if axes_of and axes_of != texts["prompt"]:
+        axes = None  # another prompt was chosen since the axes were shown: its own count
+    form = Form(axes=axes, axes_of=axes_of, aspects=aspects, alternates=given.getlist("alternate"), **texts)
     file = files.get("file") if files else None
     if form.shape != RunShape.LIST:
         return form
@@ -139,7 +144,8 @@ def asked(form: Form, campaign: Campaign, version: PromptVersion) -> dict[str, A
         if not read.is_sound:
             raise _bad_list(read)
         return plain | {"shape": RunShape.LIST, "rows": read.rows}
-    plain["sample"] = number(form.sample) or None
+    # A full run is of everything that was chosen.
+    plain["sample"] = None if form.stage == Stage.FULL else number(form.sample) or None
     if form.axes is not None:
         plain["axes"] = parsed_axes(form.axes, version.axes)
     if form.pick == MISSING:

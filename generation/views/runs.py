@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -12,13 +13,13 @@ from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.errors import NotFound
+from campaigns.errors import Conflict, DomainError, Invalid, NotFound
 from campaigns.pages import BrandRequest, brand_page, number
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
 from generation.selectors import endpoints, explaining, failures, waits
 from generation.selectors import runs as selectors
-from generation.services import doubts, engine_changes, gates, retries, routing
+from generation.services import budget, doubts, engine_changes, gates, left_out, retries, routing
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -33,13 +34,20 @@ MOST_CELLS = 1500
 @brand_page()
 def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
     """The run with the first page of its matrix; `?only=problems` leaves out what went well, `?after=` goes on."""
-    run = _run(request, run_id)
-    context = _standing(request, run) | {"sheet": _sheet(request, run)}
+    return _page(request, _run(request, run_id))
+
+
+def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -> HttpResponseBase:
+    """The run's page; with a refusal, the page says it where the button is."""
+    context = _standing(request, run) | {"sheet": _sheet(request, run), "refusal": refusal}
+    if refusal is not None and "budget" in refusal.extra:
+        context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
         named = Run.alternates.through.objects.filter(run=run, endpoint=OuterRef("pk"))
         others = endpoints.usable(request.brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))
         context |= {"elsewhere": others, "alternates": [one for one in others if one.is_alternate]}
-    return render(request, "generation/run.html", context | {"groups": failures.groups(run)})
+    status = refusal.status if refusal else 200
+    return render(request, "generation/run.html", context | {"groups": failures.groups(run)}, status=status)
 
 
 @require_safe
@@ -78,9 +86,10 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     free what was not charged, change the priority or the alternates."""
     run = _run(request, run_id)
     if verb == "release":
-        services.release(
-            run_id=run.pk, by=request.user, override_reason=request.POST.get("override_reason", "").strip()
-        )
+        try:
+            services.release(run_id=run.pk, by=request.user, override_reason=request.POST.get("override_reason", ""))
+        except (Conflict, Invalid) as refusal:
+            return _page(request, _run(request, run_id), refusal)
     elif verb == "pause":
         services.pause(run_id=run.pk, by=request.user)
     elif verb == "resume":
@@ -142,13 +151,11 @@ def _sheet(request: BrandRequest, run: Run) -> Sheet:
 def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     """What the head of the page says. head_mark: changes whenever it would say something else."""
     progress = selectors.progress(run)
-    pilot = (
-        gates.pilot(run.campaign, run.prompt_version)
-        if run.state == RunState.PLANNED and run.stage == Stage.FULL
-        else None
-    )
+    is_planned = run.state == RunState.PLANNED
+    gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
+    cost = budget.needed(run) if is_planned else run.quoted_cost
     funnel = progress.funnel
-    said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), pilot)
+    said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), gate, cost)
     moved = explaining.moves(run)
     waiting_for = waits.reasons(run) if run.state == RunState.RUNNING else []
     text = repr((said, sorted(funnel.assets.items()), moved, waiting_for))
@@ -157,7 +164,9 @@ def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     return {
         "run": run,
         "progress": progress,
-        "pilot": pilot,
+        "gate": gate,
+        "cost": cost,
+        "left_out": left_out.from_json(run.left_out),
         "moved": moved,
         "waiting_for": waiting_for,
         "head_mark": hashlib.sha256(text.encode()).hexdigest()[:8],

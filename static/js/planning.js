@@ -24,9 +24,27 @@ function showWhatIsChosen() {
     const [name, value] = part.dataset.shownFor.split("=");
     part.hidden = chosen(name) !== value;
   }
+  for (const part of plan.querySelectorAll("[data-hidden-for]")) {
+    const [name, value] = part.dataset.hiddenFor.split("=");
+    part.hidden = chosen(name) === value;
+  }
+}
+
+// The number of a pilot is no number for a partial run: that begins with all of them.
+let lastStage = plan ? chosen("stage") : "";
+function followStage() {
+  const stage = chosen("stage");
+  const isSmall = (name) => ["sandbox", "pilot"].includes(name);
+  const sample = plan.elements.sample;
+  if (stage !== lastStage && sample) {
+    if (isSmall(lastStage) && !isSmall(stage)) { sample.dataset.small = sample.value; sample.value = "0"; }
+    else if (!isSmall(lastStage) && isSmall(stage) && sample.dataset.small) sample.value = sample.dataset.small;
+  }
+  lastStage = stage;
 }
 
 if (plan) {
+  plan.addEventListener("change", followStage, true);
   plan.addEventListener("change", showWhatIsChosen);
   showWhatIsChosen();
 }

@@ -58,7 +58,7 @@ class Command(BaseCommand):
         else:
             for name, value in answer.items():
                 self.stdout.write(f"{name}: {_shown(value)}")
-        if answer.get("problem_count"):
+        if answer.get("can_be_planned") is False:
             sys.exit(1)
 
     def _answer(self, by: User, options: dict[str, Any]) -> dict[str, Any]:
@@ -79,6 +79,7 @@ class Command(BaseCommand):
             "jobs": run.job_count,
             "cost": str(run.quoted_cost),
             "currency": run.campaign.brand.currency,
+            "left_out": run.left_out,
         }
 
 
