@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from generation.choices import Lane
+from generation.choices import Breaker, Lane
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding
 from generation.services import dispatch, handover, limits, pacing, throttle
@@ -117,3 +117,83 @@ def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_
     pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
     standing = EndpointStanding.objects.get(endpoint=endpoint)
     assert (standing.window, standing.window_peak, standing.rates) == (7, 7, {})
+
+
+# -- limits that were found while the endpoint was ill -----------------------------------------------------------------
+
+
+def ill(
+    endpoint: Endpoint, breaker: str, *, found_minutes_ago: float, healthy_minutes_ago: float | None
+) -> EndpointStanding:
+    """A standing with a window and two rates, found so long ago, of an endpoint that last worked so long ago."""
+    now = timezone.now()
+    found_at = now - timedelta(minutes=found_minutes_ago)
+    rates = {name: FoundRate(1.0, found_at).to_json() for name in (limits.SECOND, limits.MINUTE)}
+    healthy_at = None if healthy_minutes_ago is None else now - timedelta(minutes=healthy_minutes_ago)
+    return EndpointStanding.objects.create(
+        endpoint=endpoint,
+        breaker=breaker,
+        failures=0 if breaker == Breaker.CLOSED else 6,
+        window=1.0,
+        window_peak=1.0,
+        window_cut_at=found_at,
+        rates=rates,
+        last_success_at=healthy_at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("breaker", "found_minutes_ago", "healthy_minutes_ago", "is_kept"),
+    [
+        (Breaker.HALF_OPEN, 5, 10, False),
+        (Breaker.HALF_OPEN, 0, 60, False),
+        (Breaker.OPEN, 5, 10, False),
+        (Breaker.HALF_OPEN, 5, None, False),
+        (Breaker.HALF_OPEN, 60 * 24, 60 * 25, False),
+        (Breaker.HALF_OPEN, 20, 10, True),
+        (Breaker.OPEN, 60, 1, True),
+        (Breaker.CLOSED, 5, 10, True),
+    ],
+)
+def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_again(
+    breaker: str,
+    found_minutes_ago: float,
+    healthy_minutes_ago: float | None,
+    is_kept: bool,
+    clean_redis: Any,
+) -> None:
+    endpoint = an_endpoint()
+    ill(endpoint, breaker, found_minutes_ago=found_minutes_ago, healthy_minutes_ago=healthy_minutes_ago)
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    pacing.succeeded(endpoint, in_use=1)
+    standing = EndpointStanding.objects.get(endpoint=endpoint)
+    assert standing.breaker == Breaker.CLOSED
+    assert sorted(standing.rates) == ([limits.MINUTE, limits.SECOND] if is_kept else [])
+    assert (standing.window_peak is not None) is is_kept
+    if not is_kept:
+        assert pacing.at_once(endpoint, standing) == int(pacing.FIRST_WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("engine", "config", "max_concurrent", "at_once"),
+    [
+        ("replicate", {"cog": True, "base_url": "http://gpu-1:5000"}, None, 1),
+        ("replicate", {"cog": True, "base_url": "http://gpu-1:5000"}, 3, 3),
+        ("replicate", {"cog": False, "model": "a/b"}, None, 4),
+        ("replicate", {"model": "a/b"}, None, 4),
+        ("replicate", {"model": "a/b"}, 7, 7),
+        ("openai", {"model": "gpt-image-2"}, None, 4),
+    ],
+)
+def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
+    engine: str, config: dict[str, Any], max_concurrent: int | None, at_once: int
+) -> None:
+    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+    endpoint.engine, endpoint.config, endpoint.max_concurrent = engine, config, max_concurrent
+    endpoint.save()
+    assert pacing.at_once(endpoint, None) == at_once
+    pacing.succeeded(endpoint, in_use=1)
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else pacing.MOST_AT_ONCE
+    for taken in (1, 2, 40):
+        assert pacing.at_once(endpoint, endpoint.standing, taken) <= limit

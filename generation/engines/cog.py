@@ -1,7 +1,8 @@
 """The Cog half of the `replicate` engine: a model in a Cog container on a machine of one's own.
 
-Product: Cog 0.17 to 0.22 (https://github.com/replicate/cog/blob/main/docs/http.md). A prediction is ordered with a PUT
-under an id of ours and answered when it is done; nothing can be asked afterwards, and nothing is charged for.
+Product: Cog 0.17 to 0.23 (https://github.com/replicate/cog/blob/main/docs/http.md). A prediction is ordered with a PUT
+under an id of ours and answered when it is done; nothing can be asked afterwards, and nothing is charged for. Until
+then it can be cancelled under its id.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from functools import cached_property
@@ -38,14 +41,19 @@ from generation.engines.replicate_shared import credentials, fetched, ordered
 from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
+CANCEL_LOOK_SECONDS: Final = 0.5
+"""How often to look whether an order that is being worked on was cancelled."""
+LONGEST_REASON: Final = 500
 _STATES: Final = {
-    "STARTING": "it is still loading its model",
+    "STARTING": "it is still loading its model and takes orders when that is done",
     "BUSY": "all its slots are in use",
-    "SETUP_FAILED": "its setup failed",
+    "SETUP_FAILED": "its setup failed; its operator has to mend it and start it again",
     "DEFUNCT": "it broke down and has to be started again",
-    "UNHEALTHY": "its own health check says no",
+    "UNHEALTHY": "it is not healthy; where its worker crashed, it has to be started again",
 }
 _WELL: Final = frozenset({"READY", "BUSY"})
+_NOT_TAKEN: Final = frozenset({409, 503})
+"""Cog's answers to an order that it has not taken: all slots are in use, or it cannot work."""
 
 
 class Cog:
@@ -95,18 +103,19 @@ class Cog:
         """What the server says of itself, and whether its model has the inputs that the endpoint names."""
         try:
             told = self._asked("health-check")
-            schema = self._asked("openapi.json")
         except EngineError as error:
             return Health(False, error.message)
         status = str(told.get("status", "UNKNOWN"))
         facts = {"status": status, **service.mapping_of(told.get("version"))}
         if status not in _WELL:
-            words = _STATES.get(status, f"it says {status}")
-            why = str(told.get("user_healthcheck_error") or service.mapping_of(told.get("setup")).get("logs") or "")[
-                -500:
-            ]
-            return Health(False, f"{self.service.host} cannot work: {words}. {why}".strip(), facts)
-        known = replicate_schema.inputs(schema)
+            return Health(False, self._why_not(told), facts)
+        known = self._model_inputs()
+        if not known:
+            words = (
+                f"{self.service.host} is {status.lower()}. It gives no schema of its model's inputs, so the endpoint's "
+                "names for them could not be compared; its first image will tell."
+            )
+            return Health(True, words, facts)
         problem = replicate_schema.problem(known, self.inputs.names)
         words = problem or f"{self.service.host} is {status.lower()}."
         return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
@@ -114,17 +123,17 @@ class Cog:
     # -- orders ----------------------------------------------------------------------------------------------------
 
     def submit(self, task: Task, marker: str, context: Context) -> Submitted:
-        """Order the picture and wait for it. Taken slots are a RATE error: the order was not taken."""
+        """Order the image and wait for it. If its people cancel it meanwhile, the server is told.
+
+        Slots that are in use are a RATE error: the order was not taken.
+        """
         prediction_id = prediction_id_of(marker)
         body = {"input": {**self.inputs.plain(task.spec), **self._pictures(task.spec, context)}}
-        response = self.service.order(
-            "PUT", f"predictions/{prediction_id}", json=body, timeout=httpx.Timeout(self.answer_seconds, connect=10.0)
-        )
-        if response.status_code == 409:
-            message = f"{self.service.host} has no free slot."
-            raise EngineError(ErrorKind.RATE, message, retry_after_seconds=BUSY_SECONDS, log=response.text[:4000])
+        timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
+        with self._cancelled_with(task.id, prediction_id, context):
+            response = self.service.order("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
         if not response.is_success:
-            raise predictions.refusal(response, self.service.host, is_order=True)
+            raise self._refused(response)
         prediction = ordered(response, self.service.host, prediction_id)
         standing = predictions.standing(prediction, seed_input=self.inputs.seed)
         if isinstance(standing, Pending):
@@ -153,10 +162,34 @@ class Cog:
         return fetched(result, self.service)
 
     def cancel(self, remote_id: str) -> None:
-        """Only asynchronous predictions can be cancelled; the server's 404 for ours is no error."""
-        response = self.service.ask("POST", f"predictions/{remote_id}/cancel")
-        if not response.is_success and response.status_code != 404:
+        """Cancel the prediction if the server still works on it."""
+        self._cancel_now(remote_id)
+
+    @contextmanager
+    def _cancelled_with(self, task_id: int, prediction_id: str, context: Context) -> Iterator[None]:
+        """While the block waits for the server's answer, cancel the prediction there once the task is cancelled."""
+        is_answered = threading.Event()
+
+        def watch() -> None:
+            while not is_answered.wait(CANCEL_LOOK_SECONDS):
+                with suppress(EngineError):  # asked again with the next look
+                    if task_id in context.cancelled() and self._cancel_now(prediction_id):
+                        return
+
+        threading.Thread(target=watch, name=f"cancel {prediction_id}", daemon=True).start()
+        try:
+            yield
+        finally:
+            is_answered.set()
+
+    def _cancel_now(self, prediction_id: str) -> bool:
+        """Cancel a prediction; False if the server does not know it: it has not arrived yet, or has ended."""
+        response = self.service.ask("POST", f"predictions/{prediction_id}/cancel")
+        if response.status_code == 404:
+            return False
+        if not response.is_success:
             raise predictions.refusal(response, self.service.host)
+        return True
 
     # -- how it is asked -------------------------------------------------------------------------------------------
 
@@ -179,6 +212,43 @@ class Cog:
             else:
                 made[picture.input] = address
         return made
+
+    def _refused(self, response: httpx.Response) -> EngineError:
+        """Why the server did not take an order. One that cannot work answers as if it were busy: its health tells."""
+        refusal = predictions.refusal(response, self.service.host, is_order=True)
+        if response.status_code not in _NOT_TAKEN:
+            return refusal
+        try:
+            told = self._asked("health-check")
+        except EngineError:
+            told = {}
+        status = str(told.get("status") or "")
+        log = response.text[:4000]
+        if status == "SETUP_FAILED":
+            return EngineError(ErrorKind.ENDPOINT, self._why_not(told), log=log)
+        if status and status not in _WELL:
+            return EngineError(ErrorKind.TRANSIENT, self._why_not(told), log=log, is_unsent=True)
+        if response.status_code == 409:
+            message = f"{self.service.host} has no free slot."
+            return EngineError(ErrorKind.RATE, message, retry_after_seconds=BUSY_SECONDS, log=log)
+        return refusal
+
+    def _why_not(self, told: Mapping[str, Any]) -> str:
+        """Return a sentence about a server that cannot work, from its health check, with its own reason."""
+        status = str(told.get("status", "UNKNOWN"))
+        reason = str(told.get("user_healthcheck_error") or "")
+        if status == "SETUP_FAILED" and not reason:
+            lines = str(service.mapping_of(told.get("setup")).get("logs") or "").strip().splitlines()
+            reason = lines[-1] if lines else ""
+        words = _STATES.get(status, f"it says {status}")
+        return f"{self.service.host} cannot work: {words}. {reason[-LONGEST_REASON:]}".strip()
+
+    def _model_inputs(self) -> tuple[replicate_schema.Input, ...]:
+        """Return the inputs that the model's schema lists; none where the server gives no schema."""
+        try:
+            return replicate_schema.inputs(self._asked("openapi.json"))
+        except EngineError:
+            return ()
 
     def _asked(self, path: str) -> Mapping[str, Any]:
         response = self.service.ask("GET", path)

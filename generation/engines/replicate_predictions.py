@@ -25,6 +25,12 @@ LONGEST_LOG = 4000
 
 _UNSAFE = re.compile(r"nsfw|flagged as sensitive|\bE005\b|safety (?:checker|filter|system)|content polic|moderat", re.I)
 _MEMORY = re.compile(r"out of memory|OutOfMemoryError|CUDNN_STATUS_ALLOC_FAILED", re.I)
+_CRASHED = re.compile(
+    r"worker (?:process )?(?:has )?(?:crashed|died|exited|terminated|was killed)|failed for an unknown reason"
+    r"|exit ?code -?\d+|segmentation fault|\bSIG(?:KILL|SEGV|ABRT|BUS)\b",
+    re.I,
+)
+"""Words of a Cog server whose process ended in the middle of a prediction; its own guess at memory is only a guess."""
 _PASSING = re.compile(
     r"please retry|interrupted|unexpected error|internal (?:server )?error|temporar|time[ds]? ?out|unavailable"
     r"|\bE(?:6716|8765|1000|9243|004|003)\b|high demand|connection (?:reset|refused|error)",
@@ -160,6 +166,8 @@ def _error(prediction: Mapping[str, Any], deadline_seconds: float | None) -> Eng
         return EngineError(ErrorKind.CANCELLED, words or "It was cancelled at the service.", log=log)
     if _UNSAFE.search(words):
         return EngineError(ErrorKind.MODERATION, f"The service refuses the picture: {words}", log=log)
+    if _CRASHED.search(words):
+        return EngineError(ErrorKind.TRANSIENT, f"The server crashed while it made this: {words}"[:500], log=log)
     if _MEMORY.search(words):
         return EngineError(ErrorKind.MEMORY, f"It does not fit on the service's card: {words}"[:500], log=log)
     if not words or _PASSING.search(words):

@@ -289,6 +289,11 @@ def problems(engine: str, config: Mapping[str, Any]) -> Iterator[tuple[str, str]
             yield name, f"The engine {engine} has no setting {name!r}. {hint}"
 
 
+def calls_at_once(engine: str, config: Mapping[str, Any]) -> int | None:
+    """Return how many orders at once an endpoint takes unless its operator says otherwise; None: it is found out."""
+    return 1 if engine == "replicate" and config.get("cog") else None
+
+
 def operators(engine: str) -> frozenset[str]:
     """Of a service's settings those that only the operator may set, or take away; of a local engine all are."""
     return frozenset(one.name for one in TABLES.get(engine, ()) if one.is_operators and engine not in LOCAL)

@@ -7,6 +7,7 @@ from django.db import models
 from campaigns import encryption
 from campaigns.models import Brand
 from generation.choices import Breaker, InDoubt, Lane
+from generation.engines import settings
 
 
 class Endpoint(models.Model):
@@ -57,6 +58,11 @@ class Endpoint(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def most_at_once(self) -> int | None:
+        """Orders that it may have at once: as its operator says, else as its engine does; None: found out."""
+        return self.max_concurrent or settings.calls_at_once(self.engine, self.config)
 
 
 class EndpointStanding(models.Model):

@@ -319,7 +319,7 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
     at_once = pacing.at_once(endpoint, standing, numbers.in_use)
-    allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.max_concurrent))}"]
+    allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.most_at_once))}"]
     for limit, known, unit in (
         (throttle.per_second(endpoint), endpoint.max_per_second, "second"),
         (throttle.per_minute(endpoint), endpoint.max_per_minute, "minute"),

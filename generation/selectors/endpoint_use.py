@@ -108,7 +108,7 @@ def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: 
     return [
         _gauge("this second", second, throttle.per_second(endpoint), endpoint.max_per_second),
         _gauge("this minute", minute, throttle.per_minute(endpoint), endpoint.max_per_minute),
-        _gauge("open now", numbers.in_use, at_once, endpoint.max_concurrent),
+        _gauge("open now", numbers.in_use, at_once, endpoint.most_at_once),
     ]
 
 

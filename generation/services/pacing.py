@@ -47,14 +47,28 @@ REFUSED_PAUSE_SECONDS = 1.0
 
 # While nothing was refused: as many as the service has taken when it answers one of them, and one more for each answer.
 # Then growth only while the window is what limits, near the place of the latest refusal by a twentieth of a call, and
-# freely again when one more than that went well.
+# freely again when one more than that went well. Limits that were found while the endpoint failed, since its success
+# before, are the fault's and not the service's: they are forgotten with the success that ends the failures.
 _SUCCEEDED = """
 INSERT INTO generation_endpointstanding AS s
     (endpoint_id, breaker, failures, trips, "window", last_error, last_error_kind, last_success_at)
 VALUES (%(endpoint)s, 'closed', 0, 0, %(first)s, '', '', %(now)s)
 ON CONFLICT (endpoint_id) DO UPDATE SET
     breaker = 'closed', failures = 0, trips = 0, open_until = NULL, told_at = NULL, last_success_at = %(now)s,
+    window_peak = CASE
+        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN NULL
+        ELSE s.window_peak
+    END,
+    window_cut_at = CASE
+        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN NULL
+        ELSE s.window_cut_at
+    END,
+    rates = CASE WHEN s.breaker = 'closed' THEN s.rates ELSE (
+        SELECT coalesce(jsonb_object_agg(rate.key, rate.value), '{}') FROM jsonb_each(s.rates) AS rate
+        WHERE (rate.value ->> 'changed_at')::timestamptz <= coalesce(s.last_success_at, '-infinity')
+    ) END,
     "window" = least(%(most)s, CASE
+        WHEN s.breaker <> 'closed' AND s.window_cut_at > coalesce(s.last_success_at, '-infinity') THEN %(first)s
         WHEN s."window" IS NULL THEN %(first)s
         WHEN s.window_peak IS NULL AND s."window" < %(taken)s THEN %(taken)s
         WHEN %(in_use)s < s."window" * %(share)s THEN s."window"
@@ -203,7 +217,7 @@ def _pause(standing: EndpointStanding, now: datetime) -> float:
 def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
     """How many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
     found = standing.window if standing is not None else None
-    limit = endpoint.max_concurrent
+    limit = endpoint.most_at_once
     if found is None:
         found = float(limit or FIRST_WINDOW)
     if taken and _is_untried(endpoint, standing):
@@ -213,7 +227,7 @@ def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 
 
 def _is_untried(endpoint: Endpoint, standing: EndpointStanding | None) -> bool:
     """Nobody has said how many calls at once it takes, and none was refused yet for being one too many."""
-    return not endpoint.max_concurrent and (standing is None or standing.window_peak is None)
+    return not endpoint.most_at_once and (standing is None or standing.window_peak is None)
 
 
 def current(endpoint_id: int) -> Endpoint | None:
@@ -246,9 +260,9 @@ def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
     now = timezone.now()
     standing = getattr(endpoint, "standing", None)
     taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if _is_untried(endpoint, standing) else 0
-    first = None if endpoint.max_concurrent else max(FIRST_WINDOW, taken)
+    first = None if endpoint.most_at_once else max(FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
-    _execute(_SUCCEEDED, {**values, "most": endpoint.max_concurrent or MOST_AT_ONCE})
+    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or MOST_AT_ONCE})
     found = throttle.found_rates(standing)
     if any(rate.may_grow(now) for rate in found.values()):
         _grow(endpoint, now=now)
@@ -272,7 +286,7 @@ def failed(endpoint: Endpoint, error: EngineError, *, sent_at: datetime | None =
         breaker, until, failures = _execute(_FAILED, values)[0]
         if breaker == Breaker.OPEN and failures >= FAILURES_TO_OPEN:
             log.warning("endpoint.resting", endpoint=endpoint.slug, until=str(until), error=error.message)
-    elif error.kind == ErrorKind.QUOTA:
+    elif error.kind in (ErrorKind.QUOTA, ErrorKind.ENDPOINT):
         _execute(_NOTED, values)
 
 
@@ -284,7 +298,7 @@ def answers_again(endpoint_id: int) -> bool:
 
 def _knows_limits(endpoint: Endpoint) -> bool:
     """Where limits of both sorts are known, a refusal is two orders that came closer together than they were sent."""
-    return bool(endpoint.max_concurrent and (endpoint.max_per_second or endpoint.max_per_minute))
+    return bool(endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute))
 
 
 @transaction.atomic

@@ -71,7 +71,7 @@ class EndpointForm(forms.Form):
         help_text="JSON. No keys or passwords: they are the secret.",
     )
     max_concurrent = forms.IntegerField(
-        label="Orders at once, at most", required=False, help_text="Empty: found out by itself."
+        label="Orders at once, at most", required=False, help_text="Empty: found out by itself; of a Cog server 1."
     )
     max_per_second = forms.FloatField(label="Orders a second, at most", required=False, help_text="Empty: found out.")
     max_per_minute = forms.FloatField(label="Orders a minute, at most", required=False, help_text="Empty: found out.")
