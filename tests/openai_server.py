@@ -12,7 +12,7 @@ import io
 import itertools
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -97,7 +97,8 @@ class OpenAIServer(Remote):
     """credit: images that the account can still pay for, None for as many as one likes. seconds: of work per image.
 
     answers: "b64_json" or "url". is_compatible: a server of somebody else that knows any model, takes prompt, size,
-    response_format and pictures, refuses nothing, ignores n and answers with `images` pictures and no usage.
+    response_format and pictures, refuses nothing, ignores n and answers with `images` pictures and no usage. unknown:
+    fields that such a server refuses, in the words of `says`, which are a LiteLLM proxy's unless set.
     """
 
     limited = frozenset({GENERATIONS, EDITS})
@@ -124,6 +125,8 @@ class OpenAIServer(Remote):
         self.made: list[Made] = []
         self.files: dict[str, bytes] = {}
         self.public_url = ""
+        self.unknown: set[str] = set()
+        self.says: Callable[[list[str]], Response] = refused_by_litellm
         self._numbers = itertools.count(1)
         self._calls = itertools.count(1)
 
@@ -184,6 +187,8 @@ class OpenAIServer(Remote):
             raise Refused(401, "invalid_api_key", "invalid_request_error", message)
 
     def _made(self, request: Request, asked: Asked) -> Response:
+        if self.is_compatible and (unknown := sorted(self.unknown & asked.fields.keys())):
+            return self.says(unknown)
         if self.is_compatible:
             width, height = (int(side) for side in asked.fields.get("size", "512x512").split("x"))
         else:
@@ -244,6 +249,16 @@ class OpenAIServer(Remote):
             self.files[f"{name}.png"] = data
             return {"url": f"{self.public_url or self.url}/files/{name}.png"}
         return {"b64_json": base64.b64encode(data).decode()}
+
+
+def refused_by_litellm(names: list[str]) -> Response:
+    """What a LiteLLM proxy 1.108 with its defaults answers to fields that it does not know."""
+    message = (
+        f"litellm.UnsupportedParamsError: Setting `{names[0]}` is not supported by openai, good. To drop it from the "
+        "call, set `litellm.drop_params = True`.\n\nLiteLLM: model group 'good' failed with the error above. No "
+        "fallback was attempted."
+    )
+    return plain({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}, 400)
 
 
 def picture(number: int, width: int, height: int) -> bytes:

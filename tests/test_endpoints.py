@@ -180,6 +180,20 @@ def test_a_secret_is_kept_encrypted_and_stands_in_no_event(theirs: Endpoint, lea
     assert SECRET not in json.dumps(told)
 
 
+@pytest.mark.parametrize(
+    "host", ["minio:9000", "10.0.0.5", "10.0.0.5:9000", "localhost", "[fd00::5]:9000", "cdn.example:81"]
+)
+def test_hosts_in_a_private_network_are_the_operators_to_allow(
+    lead: User, operator: User, theirs: Endpoint, host: str
+) -> None:
+    public, private = ({**theirs.config, "output_hosts": [name]} for name in ("cdn.example", host))
+    assert endpoints.update(endpoint_id=theirs.pk, by=lead, config=public).config == public
+    with pytest.raises(Invalid) as refusal:
+        endpoints.update(endpoint_id=theirs.pk, by=lead, config=private)
+    assert "output_hosts" in refusal.value.problems[0].message and "operator" in refusal.value.problems[0].message
+    assert endpoints.update(endpoint_id=theirs.pk, by=operator, config=private).config == private
+
+
 def test_a_kept_secret_is_not_sent_to_another_address(theirs: Endpoint, operator: User) -> None:
     moved = {**theirs.config, "base_url": "https://elsewhere.example.com/v1"}
     with pytest.raises(Invalid) as refusal:

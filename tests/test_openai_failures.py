@@ -104,17 +104,17 @@ def test_a_wrong_key_holds_the_endpoint_and_is_never_repeated(server: OpenAIServ
         assert secret not in text and "sk-proj-" not in text
 
 
-def test_a_model_that_is_gone_holds_the_endpoint_instead_of_failing_job_after_job(server: OpenAIServer) -> None:
+def test_a_model_that_is_gone_is_the_endpoints_fault(server: OpenAIServer) -> None:
     error = refused(engine(server, model="gpt-image-1"))
-    assert error.kind == ErrorKind.QUOTA
+    assert error.kind == ErrorKind.ENDPOINT
     assert "has no model gpt-image-1 for this account" in error.message and "Set another" in error.message
 
 
 def test_an_order_that_cannot_be_carried_out_names_the_parameter(server: OpenAIServer) -> None:
     made = engine(server, profile={"parameters": {"style": []}})
     error = refused(made, spec(parameters={"style": "vivid"}))
-    assert error.kind == ErrorKind.INPUT
-    assert "(parameter style): Unknown parameter: 'style'." in error.message
+    assert error.kind == ErrorKind.ENDPOINT
+    assert "does not take style: Unknown parameter: 'style'." in error.message
 
 
 UNVERIFIED = plain({"error": {"message": "Your organization must be verified.", "code": None}}, 403)
@@ -131,7 +131,7 @@ UNVERIFIED = plain({"error": {"message": "Your organization must be verified.", 
         (plain({"error": {"message": "The server had an error", "type": "server_error"}}, 500), ErrorKind.TRANSIENT),
         (plain({"error": {"message": "Overloaded"}}, 503, retry_after="3"), ErrorKind.TRANSIENT),
         (plain({"error": "a bare string"}, 409), ErrorKind.TRANSIENT),
-        (plain({"detail": "no such path"}, 404), ErrorKind.INPUT),
+        (plain({"detail": "no such path"}, 404), ErrorKind.ENDPOINT),
         (Response(502, b"<html>bad gateway</html>"), ErrorKind.DOUBT),
         (Response(504, b""), ErrorKind.DOUBT),
         (Response(524, b"a timeout occurred"), ErrorKind.DOUBT),
@@ -192,7 +192,8 @@ def test_a_slow_answer_is_waited_for_and_one_too_slow_is_in_doubt(server: OpenAI
 def test_a_service_that_is_not_there_was_sent_nothing() -> None:
     made = build("openai", {"model": "gpt-image-2", "base_url": "http://127.0.0.1:9/v1"}, secret=KEY)
     assert isinstance(made, OpenAIImages)
-    assert refused(made).kind == ErrorKind.TRANSIENT
+    error = refused(made)
+    assert error.kind == ErrorKind.TRANSIENT and error.is_unsent
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, Lane, LedgerKind
-from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, LedgerEntry
+from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Finding, Job, LedgerEntry
+from generation.selectors import explaining
 from generation.services import doubts
-from tests import processes, queued
+from tests import factories, processes, queued
 from tests.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.remote_server import CUT_AFTER, Fault, Response, Window, serving
 
@@ -129,3 +131,37 @@ def test_a_picture_that_cannot_be_stored_is_in_doubt_and_not_ordered_again(
     assert "made and could not be kept" in Job.objects.get().error
     assert server.counts[GENERATIONS] == 1
     assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == 1
+
+
+def test_images_on_a_host_that_is_not_allowed_wait_and_come_home_when_the_operator_allows_it(
+    server: OpenAIServer, clean_redis: Any
+) -> None:
+    operator = factories.UserFactory(is_superuser=True)
+    with serving(OpenAIServer()) as store:
+        host = store.url.removeprefix("http://")
+        server.answers, server.public_url, store.files = "url", store.url, server.files
+        made = endpoint(server, price_per_image="0.07")
+        queued.run(queued.campaign(), made, 2)
+        with processes.running("worker", "cloud"):
+            waiting = Job.objects.filter(status=JobState.WAITING, error_kind="endpoint")
+            processes.wait_until(lambda: waiting.count() == 2, seconds=60, what="both images wait where they lie")
+            told = Job.objects.all()[0].error
+            explained = explaining.explain(job_id=Job.objects.all()[0].pk, user=operator)[-1]
+            processes.wait_until(
+                lambda: EndpointStanding.objects.filter(last_error_kind="endpoint").exists(),
+                seconds=20,
+                what="the endpoint's page says why",
+            )
+            time.sleep(12)  # they are tried again, and nothing is ordered again
+            made.config = {**made.config, "output_hosts": [host]}
+            made.save(update_fields=["config"])
+            processes.wait_until(
+                lambda: Job.objects.filter(status=JobState.SUCCEEDED).count() == 2,
+                seconds=60,
+                what="both images are fetched",
+            )
+        assert explained == f"It is made and could not be fetched yet: {told}"
+        assert f"The image lies at {host}" in told and "output_hosts" in told
+        assert server.counts[GENERATIONS] == len(server.made) == 2
+    assert AssetVersion.objects.count() == 2 and settled() == Decimal("0.14")
+    assert not Job.objects.exclude(error="").exists()

@@ -165,8 +165,8 @@ def test_pictures_come_from_the_services_own_hosts_only(server):
     server.fates["a mug on oak"] = Fate(output="https://169.254.169.254/latest/meta-data/a.png")
     with pytest.raises(EngineError) as caught:
         made(engine(server), spec())
-    assert caught.value.kind == ErrorKind.INPUT
-    assert "no host of" in caught.value.message
+    assert caught.value.kind == ErrorKind.ENDPOINT
+    assert "may not fetch from there" in caught.value.message
 
 
 # -- answers that do not come ---------------------------------------------------------------------------------------

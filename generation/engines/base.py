@@ -33,6 +33,10 @@ MAP: Final = "map"
 """The kind of that parameter's control."""
 
 
+LONGEST_REMOTE_ID: Final = 2000
+"""Characters: where a service keeps no list, the address of a finished image is its id, with its signature."""
+
+
 class ErrorKind(StrEnum):
     """Why an attempt failed, and so what happens next (docs/errors.md has the table)."""
 
@@ -169,11 +173,13 @@ class Pending:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The service has the task under `remote_id` (at most 200 characters, all that `poll` needs). result: where the
-    service answered with the finished image at once; an engine that only works so gives it always."""
+    """The service has the task under `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll` needs). result:
+    where the service answered with the finished image at once. problem: why an image that is finished could not be
+    fetched yet; `poll` finds it under `remote_id`."""
 
     remote_id: str
     result: Result | None = None
+    problem: EngineError | None = None
 
 
 @dataclass(frozen=True)

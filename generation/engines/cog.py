@@ -21,7 +21,7 @@ from uuid import UUID
 
 import httpx
 
-from generation.engines import replicate_inputs, replicate_schema, service
+from generation.engines import output_hosts, replicate_inputs, replicate_schema, service
 from generation.engines import replicate_predictions as predictions
 from generation.engines.base import (
     Capabilities,
@@ -74,6 +74,7 @@ class Cog:
             raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
         self.config = dict(config)
         self.inputs = replicate_inputs.read(config)
+        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
         self.settle_seconds = float(config.get("settle_seconds", 5.0))
         self.answer_seconds = float(config.get("answer_seconds", 600.0))
         self.token = credentials(str(config.get("secret", "")))[0]
@@ -199,7 +200,7 @@ class Cog:
             str(self.config["base_url"]),
             headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
             ca=str(self.config.get("ca") or ""),
-            output_hosts=tuple(self.config.get("output_hosts", ())),
+            output_hosts=self.output_hosts,
         )
 
     def _pictures(self, spec: Spec, context: Context) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final
 
 import httpx
@@ -19,39 +19,105 @@ from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 
 MODERATION: Final = frozenset({"moderation_blocked", "content_policy_violation", "content_filter"})
-EMPTY: Final = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})
+EMPTY: Final = frozenset(
+    {
+        "insufficient_quota",
+        "insufficient_credits",
+        "billing_hard_limit_reached",
+        "billing_not_active",
+        "budget_exceeded",
+    }
+)
+KEYS: Final = frozenset({"invalid_api_key", "auth_error", "authentication_error", "no_db_connection"})
+"""Types and codes of a refused key; "no_db_connection" is a LiteLLM proxy's that knows its master key only."""
+WRONG_MODEL: Final = frozenset({"model_not_found", "model_not_supported", "invalid_model", "unsupported_model"})
+UNKNOWN_PARAMETER: Final = frozenset(
+    {"unknown_parameter", "unsupported_parameter", "unrecognized_parameter", "extra_forbidden", "value_error.extra"}
+)
+TRANSPORT: Final = frozenset({"n", "response_format", "output_format"})
+"""Fields about how the image is handed over: one image is made without them too, so any refusal of them is passed."""
 #: Cloudflare's "no answer from behind" (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/).
 UNANSWERED: Final = frozenset({502, 504, 520, 524})
 _KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
+# Words of services that give no code, or of proxies that lose it (LiteLLM).
+_SAFETY = re.compile(
+    r"safety (?:system|checker|filter|polic)|content[ _-]?(?:policy|policies|filter|moderation)|contentpolicyviolation"
+    r"|\bnsfw\b|moderation (?:system|filter|polic)|(?:blocked|rejected|flagged) by (?:\w+ ){0,3}(?:moderation|safety)"
+    r"|responsible ai|usage polic(?:y|ies)|(?:prohibited|sensitive|inappropriate|explicit) content",
+    re.I,
+)
+_NO_CREDIT = re.compile(
+    r"exceeded your (?:current |monthly )?quota|insufficient[ _](?:quota|credits?|funds|balance)|credit balance"
+    r"|billing (?:hard )?limit|billing is not active|out of credits?|(?:no|not enough|no more) credits?\b"
+    r"|payment required|budget has been exceeded|exceeded ?budget|spend(?:ing)? limit"
+    r"|quota (?:is |has been )?(?:exhausted|used up)",
+    re.I,
+)
+_PER_TIME = re.compile(r"\bper (?:second|minute|hour|day)\b|/ ?(?:s|min|h|hour|day)\b|try again in", re.I)
+_WRONG_KEY = re.compile(
+    r"(?:incorrect|invalid|expired|missing|unknown|no) (?:api |access )?(?:key|token)\b(?! parameter)"
+    r"|(?:api[ _-]?key|access token)(?: is| was)? (?:not valid|invalid|expired|missing|required)",
+    re.I,
+)
+_WRONG_MODEL = re.compile(
+    r"\bmodel\b[^.\n]{0,80}(?:not found|n.t exist|not exist|is unknown|is not available|is not supported|not loaded"
+    r"|decommissioned|been (?:removed|retired|shut down))|(?:unknown|invalid|unsupported|no such) (?:image )?model\b"
+    r"|model_not_found|no access to (?:the )?model|not have access to (?:the )?model",
+    re.I,
+)
+_UNKNOWN = re.compile(
+    r"unknown|unsupported|unrecogni[sz]ed|unexpected|no such|invalid (?:param|arg|field|propert|key|option)"
+    r"|\bextra (?:input|field|param|propert)|not (?:be )?(?:supported|recogni[sz]ed|permitted|allowed|accepted|known)"
+    r"|(?:not|n.t) (?:support|accept|take|know|allow|recogni[sz]e)",
+    re.I,
+)
+_OF_VALUE = re.compile(r"\bvalues?\b|must be|one of|between", re.I)
+_PARAMETERS = re.compile(
+    r"\b(?:param(?:eter)?|arg(?:ument)?|field|propert(?:y|ie)|option|key|input)s?(?: \w{1,20}){0,2}[:=]? "
+    r"([\w, ]{1,200})",
+    re.I,
+)
+"""A list of names behind what they are: "Unrecognized request arguments supplied: n, seed"."""
+LONGEST_WORDS: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
 _SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
-def refused(response: httpx.Response, host: str, model: str) -> EngineError:
-    """The error that an answer without success means."""
+def refused(
+    response: httpx.Response, host: str, model: str, sent: Collection[str] = (), prompt: str = ""
+) -> EngineError:
+    """The error that an answer without success means. sent: the fields of the order, without model and prompt."""
     said = _said(response)
     code, kind, words = said["code"], said["type"], said["message"]
     log = f"x-request-id: {request_id(response)}\n{response.text[:4000]}"
     status = response.status_code
     named = f"{host}: {words} (HTTP {status})"
-    if code in MODERATION or kind in MODERATION:
+    is_refusal = status in {400, 403, 422, 451}
+    if {code, kind} & MODERATION or (is_refusal and _SAFETY.search(words)):
         message = f"{host} refuses to make this, by its rules: {words} Change the words or the pictures."
         return EngineError(ErrorKind.MODERATION, message, log=log)
-    if code in EMPTY or kind in EMPTY:
+    is_empty = (is_refusal or status in {402, 429}) and _NO_CREDIT.search(words) and not _PER_TIME.search(words)
+    if {code, kind} & EMPTY or is_empty:
         message = f"The account at {host} has no credit left: {words} Fill it or raise its limit, then go on."
         return EngineError(ErrorKind.QUOTA, message, log=log)
     if status == 429:
         return EngineError(ErrorKind.RATE, named, retry_after_seconds=wait_seconds(response, words), log=log)
-    if status == 401:
+    if status == 401 or (is_refusal and ({code, kind} & KEYS or _WRONG_KEY.search(words))):
         return EngineError(ErrorKind.QUOTA, f"{host} does not accept the endpoint's key: {words}", log=log)
+    if is_wrong_model(status, said):
+        message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
+        return EngineError(ErrorKind.ENDPOINT, message, log=log)
     if status in {402, 403}:
         message = f"{host} does not let this account use {model}: {words}"
         return EngineError(ErrorKind.QUOTA, message, log=log)
-    if status == 404 and (code == "model_not_found" or said["param"] == "model"):
-        # Every other order would fail likewise: held for the operator, not failed one by one.
-        message = f"{host} has no model {model} for this account: {words} Set another in the endpoint."
-        return EngineError(ErrorKind.QUOTA, message, log=log)
+    if parameters := refused_parameters(response, sent, prompt):
+        names = ", ".join(sorted(parameters))
+        message = f"{host} does not take {names}: {words} Take it out of the endpoint's settings and of the prompt."
+        return EngineError(ErrorKind.ENDPOINT, message, log=log)
+    if status in {404, 405}:
+        message = f"{host} makes no images at this address: {words} (HTTP {status}) Set another in the endpoint."
+        return EngineError(ErrorKind.ENDPOINT, message, log=log)
     if status in UNANSWERED:
         return EngineError(ErrorKind.DOUBT, f"{host} was sent the order and a proxy answered: {named}", log=log)
     if status < 500 and status not in {408, 409, 425}:
@@ -59,6 +125,43 @@ def refused(response: httpx.Response, host: str, model: str) -> EngineError:
         return EngineError(ErrorKind.INPUT, f"{host} cannot carry this order out{where}: {words}", log=log)
     wait = service.retry_after(response)
     return EngineError(ErrorKind.TRANSIENT, named, retry_after_seconds=wait, log=log)
+
+
+def is_wrong_model(status: int, said: Mapping[str, str]) -> bool:
+    """Whether a refusal says that the service does not have the model."""
+    if {said["code"], said["type"]} & WRONG_MODEL or (status == 404 and said["param"] == "model"):
+        return True
+    return status in {400, 403, 404, 422} and _WRONG_MODEL.search(said["message"]) is not None
+
+
+def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: str = "") -> frozenset[str]:
+    """Return those of the fields `sent` that the service refuses because it does not know or support them.
+
+    Only an answer that was given before anything was made counts (400 or 422). A refused value is nothing unknown,
+    except in TRANSPORT. prompt: some services repeat it; what stands in it is no field.
+    """
+    if response.status_code not in {400, 422}:
+        return frozenset()
+    said = _said(response)
+    words = said["message"].replace(prompt, "") if prompt.strip() else said["message"]
+    is_unknown = bool({said["code"], said["type"]} & UNKNOWN_PARAMETER or _UNKNOWN.search(words))
+    is_of_value = _OF_VALUE.search(words) is not None
+    if not is_unknown and not is_of_value:
+        return frozenset()
+    named = frozenset(name for name in sent if name == said["param"] or _is_named(name, words))
+    return named if is_unknown and not is_of_value else named & TRANSPORT
+
+
+def _is_named(name: str, words: str) -> bool:
+    """Whether these words are about the field. "size" and "n" are words too: they count where they stand as a name."""
+    own = re.escape(name)
+    if "_" in name:
+        return re.search(rf"(?<!\w){own}(?!\w)", words) is not None
+    if re.search(rf"""(?<!\w)["'`]{own}["'`]""", words):
+        return True
+    if re.search(rf"(?<!\w){own}\b\s*(?:[:=]\s*|(?:is|are|was) )(?:an? )?(?:not|un|extra)", words, re.I):
+        return True
+    return any(name in re.findall(r"\w+", found[1]) for found in _PARAMETERS.finditer(words))
 
 
 def _said(response: httpx.Response) -> dict[str, str]:
@@ -70,9 +173,26 @@ def _said(response: httpx.Response) -> dict[str, str]:
     except ValueError:
         found = response.text[:300].strip()
     said = found if isinstance(found, Mapping) else {"message": found}
-    plain = {name: str(said.get(name) or "") for name in ("code", "type", "param", "message")}
-    plain["message"] = plain["message"] or str(said.get("detail") or "")[:300] or response.reason_phrase
+    plain = {name: _text(said.get(name)) for name in ("code", "type", "param", "message")}
+    plain["message"] = plain["message"] or _detail(said.get("detail"))[:300] or response.reason_phrase
     return plain
+
+
+def _text(value: Any) -> str:
+    """A text of an answer; "" for nothing, which LiteLLM writes as "None"."""
+    return "" if value in (None, "None", "null") else str(value)[:LONGEST_WORDS]
+
+
+def _detail(detail: Any) -> str:
+    """What FastAPI says of a request that it refuses: a text, or a list of places and messages."""
+    if not isinstance(detail, list):
+        return _text(detail)
+    lines = []
+    for entry in detail:
+        if isinstance(entry, Mapping):
+            places = [str(part) for part in entry.get("loc") or () if part != "body"]
+            lines.append(f"{'.'.join(places)}: {_text(entry.get('msg')) or 'not accepted'}")
+    return "; ".join(lines)
 
 
 def wait_seconds(response: httpx.Response, words: str) -> float | None:

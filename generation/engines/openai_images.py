@@ -23,6 +23,7 @@ from typing import Any, Final
 import httpx
 
 from generation.engines import openai_answers as answers
+from generation.engines import openai_outputs, output_hosts
 from generation.engines import openai_profiles as profiles
 from generation.engines import openai_uploads as uploads
 from generation.engines.base import (
@@ -33,7 +34,6 @@ from generation.engines.base import (
     ErrorKind,
     Health,
     Pending,
-    Pixels,
     Quote,
     Result,
     Spec,
@@ -41,14 +41,15 @@ from generation.engines.base import (
     Task,
 )
 from generation.engines.openai_uploads import MASK, Uploads
-from generation.engines.service import Service, pixels_of
+from generation.engines.service import Service
 
 BASE_URL: Final = "https://api.openai.com/v1"
 REVISION: Final = "1"
 """Raised whenever equal specs would become other orders: part of every fingerprint."""
 TIMEOUT_SECONDS: Final = 600.0
 HEALTH_SECONDS: Final = 10.0
-DOWNLOAD_TRIES: Final = 3
+NAMED_ALWAYS: Final = frozenset({"model", "prompt"})
+"""Fields without which there is no order."""
 MOST_CUT_OFF: Final = 0.5
 """A picture of which more would have to be cut away is not worth its price."""
 
@@ -79,8 +80,11 @@ class OpenAIImages:
         self.base_url = str(config.get("base_url") or BASE_URL)
         self.profile = profiles.read(config.get("profile"), self.model)
         self.defaults = {name: config[name] for name in self.profile.parameters if config.get(name)}
+        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
         self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
         self._sizes: dict[profiles.Size, profiles.Size] = {}
+        self._left_out: frozenset[str] = frozenset()
+        """Fields that the server has refused to know, and that orders do without from then on."""
         problems = self._wrong(self.defaults)
         if problems:
             raise ValueError(" ".join(problems))
@@ -186,34 +190,44 @@ class OpenAIImages:
         message = error.message
         if error.kind == ErrorKind.DOUBT:
             message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
-        wait = error.retry_after_seconds
-        return EngineError(error.kind, self._clean(message), retry_after_seconds=wait, log=self._clean(error.log))
+        wait, is_unsent = error.retry_after_seconds, error.is_unsent
+        log = self._clean(error.log)
+        return EngineError(error.kind, self._clean(message), retry_after_seconds=wait, log=log, is_unsent=is_unsent)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         raise EngineError(ErrorKind.DOUBT, f"{self._service.host} keeps no list of calls that could be asked.")
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Every call was answered when it was made; one whose answer was not kept is in doubt."""
+        """Every call was answered when it was made: its image is fetched from where it lies, or it is in doubt."""
         message = f"{self._service.host} answers once; what it answered was not kept, and it cannot be asked again."
         error = EngineError(ErrorKind.DOUBT, message)
-        return {one: Result(0, None, *self.model_identity(), error=error) for one in remote_ids}
+        named = Result(0, None, *self.model_identity())
+        return {remote_id: openai_outputs.standing(remote_id, named, error) for remote_id in remote_ids}
 
     def fetch(self, result: Result, context: Context) -> Result:
-        """The result as it is: its pixels came with the answer."""
-        return result
+        """The result with its pixels, which most often came with the answer."""
+        return openai_outputs.fetched(result, self._service)
 
     def cancel(self, remote_id: str) -> None:
         """A call that runs cannot be called off: it ends within its time and is paid for."""
 
     def _submit(self, task: Task, marker: str, asked: profiles.Size, sent: Uploads) -> Submitted:
         spec = task.spec
+        is_laid_in = sent.canvas is not None and bool(self.config.get("keep_outside", True))
         started = time.perf_counter()
         response = self._order(spec, asked, sent, marker)
         if response.status_code != 200:
-            raise answers.refused(response, self._service.host, self.model)
+            fields = self._body(spec, asked).keys() - NAMED_ALWAYS
+            raise answers.refused(response, self._service.host, self.model, fields, self._prompt(spec))
         answer, entries = self._answered(response)
-        pixels = self._pixels(entries[0])
-        if sent.canvas is not None and self.config.get("keep_outside", True):
+        try:
+            pixels = openai_outputs.pixels(entries[0], self._service)
+        except EngineError as error:
+            if is_laid_in:  # the photo that it is laid into is not there later
+                raise openai_outputs.not_taken_over(error) from error
+            return openai_outputs.later(entries[0], self._service, error)
+        if is_laid_in:
+            assert sent.canvas is not None
             pixels = uploads.put_back(sent.canvas, pixels)
         request = answers.request_id(response)
         facts = self._facts(spec, asked, sent, answer, entries)
@@ -236,6 +250,23 @@ class OpenAIImages:
         return Submitted(request or marker, result)
 
     def _order(self, spec: Spec, asked: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
+        """Send the order. What the server refuses to know, and an image can be made without, is left out from then on:
+        the order is sent again, because nothing was made."""
+        while True:
+            body = {name: value for name, value in self._body(spec, asked).items() if name not in self._left_out}
+            response = self._send(body, sent, marker)
+            refused = answers.refused_parameters(response, body.keys() - NAMED_ALWAYS, body["prompt"])
+            if not refused or not refused <= self._may_leave_out(spec):
+                return response
+            self._left_out |= refused
+
+    def _may_leave_out(self, spec: Spec) -> frozenset[str]:
+        """The fields that the engine adds of its own accord. What people set is never left out behind their backs."""
+        added = answers.TRANSPORT | {"size", self.profile.seed}
+        return added - self._parameters(spec).keys() - {self.profile.negative}
+
+    def _body(self, spec: Spec, asked: profiles.Size) -> dict[str, Any]:
+        """The fields of an order as its profile has them."""
         body: dict[str, Any] = {
             "model": self.model,
             "prompt": self._prompt(spec),
@@ -249,6 +280,9 @@ class OpenAIImages:
             body[self.profile.negative] = spec.negative
         if self.profile.seed:
             body[self.profile.seed] = spec.seed % 2**32
+        return body
+
+    def _send(self, body: Mapping[str, Any], sent: Uploads, marker: str) -> httpx.Response:
         headers = {"X-Client-Request-Id": marker}
         if not sent.pictures:
             return self._service.order("POST", "images/generations", json=body, headers=headers)
@@ -273,28 +307,6 @@ class OpenAIImages:
             raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
         return answer, found
 
-    def _pixels(self, entry: Mapping[str, Any]) -> Pixels:
-        """The decoded picture, fetched at once where the answer has its address: such addresses end soon."""
-        source = answers.picture(entry)
-        assert source is not None
-        try:
-            return pixels_of(self._fetched(source) if isinstance(source, str) else source)
-        except EngineError as error:
-            if error.kind == ErrorKind.INPUT:
-                raise
-            message = f"The picture was made and could not be taken over: {error.message}"
-            raise EngineError(ErrorKind.DOUBT, message, log=error.log) from error
-
-    def _fetched(self, url: str) -> bytes:
-        for tried in range(1, DOWNLOAD_TRIES + 1):
-            try:
-                return self._service.download(url)
-            except EngineError as error:
-                if error.kind not in {ErrorKind.TRANSIENT, ErrorKind.RATE} or tried == DOWNLOAD_TRIES:
-                    raise
-                time.sleep(min(error.retry_after_seconds or 0.5 * tried, 5.0))
-        raise AssertionError("a download ends with its bytes or an error")
-
     # -- inner parts -----------------------------------------------------------------------------------------------
 
     @cached_property
@@ -308,7 +320,7 @@ class OpenAIImages:
             headers=headers,
             timeout_seconds=self.timeout_seconds,
             ca=str(self.config.get("ca") or ""),
-            output_hosts=tuple(self.config.get("output_hosts") or ()),
+            output_hosts=self.output_hosts,
         )
 
     def _clean(self, text: str) -> str:
@@ -380,6 +392,7 @@ class OpenAIImages:
             "wanted_size": [spec.width, spec.height],
             "asked_size": list(asked),
             "parameters": self._parameters(spec),
+            "left_out": sorted(self._left_out),
             "pictures": [one.name for one in sent.pictures],
             "mask": sent.mask is not None,
             "kept_outside": sent.canvas is not None and bool(self.config.get("keep_outside", True)),

@@ -19,7 +19,7 @@ from typing import Any, Final
 
 import httpx
 
-from generation.engines import replicate_inputs, replicate_schema, service
+from generation.engines import output_hosts, replicate_inputs, replicate_schema, service
 from generation.engines import replicate_predictions as predictions
 from generation.engines.base import (
     Capabilities,
@@ -87,8 +87,7 @@ class Replicate:
         self.webhook_url = str(config.get("webhook_url") or "")
         if self.webhook_url and not self.webhook_url.startswith("https://"):
             raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
-        if isinstance(config.get("output_hosts", ()), str):
-            raise ValueError('"output_hosts" is a list, such as ["replicate.delivery"].')
+        self.output_hosts = output_hosts.read(config.get("output_hosts", OUTPUT_HOSTS))
         self.poll_seconds = float(config.get("poll_seconds") or (POLL_HOOKED if self.webhook_url else POLL))
 
     # -- what planning asks ----------------------------------------------------------------------------------------
@@ -197,7 +196,7 @@ class Replicate:
             headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
             timeout_seconds=self._timeout_seconds,
             ca=str(self.config.get("ca") or ""),
-            output_hosts=tuple(self.config.get("output_hosts", OUTPUT_HOSTS)),
+            output_hosts=self.output_hosts,
         )
 
     @cached_property

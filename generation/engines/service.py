@@ -19,6 +19,7 @@ import httpx
 from campaigns import fetching
 from campaigns.fetching.words import words_of
 from generation.engines.base import EngineError, ErrorKind, Pixels
+from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode
 
 USER_AGENT = "Proofline/1"
@@ -57,8 +58,8 @@ class Service:
     """One service at a base address, which may have a path. Safe to use from many threads.
 
     headers go with every call and are for credentials. ca: a file of certificates to trust beside the system's.
-    output_hosts: other hosts that its pictures may come from ("replicate.delivery" also allows what ends in
-    ".replicate.delivery"); they are fetched through the guarded way out, without the headers.
+    output_hosts: other hosts that its images may come from (output_hosts.py). Public ones are fetched through the
+    guarded way out, those in a private network as they are; neither gets the headers.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Service:
         headers: Mapping[str, str] | None = None,
         timeout_seconds: float = 30.0,
         ca: str = "",
-        output_hosts: tuple[str, ...] = (),
+        output_hosts: OutputHosts = OutputHosts(),  # noqa: B008 - it cannot be changed
     ) -> None:
         parts = urlsplit(base_url)
         if parts.scheme not in {"http", "https"} or not parts.hostname:
@@ -78,15 +79,17 @@ class Service:
         self.base_url = base_url.rstrip("/") + "/"
         self.host = parts.netloc.rpartition("@")[2]
         self._output_hosts = output_hosts
-        self._client = httpx.Client(
-            headers={"User-Agent": USER_AGENT, **(headers or {})},
-            timeout=httpx.Timeout(timeout_seconds, connect=10.0),
-            verify=_trust(ca) if ca else True,
-            follow_redirects=False,
-            limits=httpx.Limits(
+        options: dict[str, Any] = {
+            "timeout": httpx.Timeout(timeout_seconds, connect=10.0),
+            "verify": _trust(ca) if ca else True,
+            "follow_redirects": False,
+            "limits": httpx.Limits(
                 max_connections=200, max_keepalive_connections=50, keepalive_expiry=KEPT_CONNECTION_SECONDS
             ),
-        )
+        }
+        self._client = httpx.Client(headers={"User-Agent": USER_AGENT, **(headers or {})}, **options)
+        # Other hosts must not get the credentials.
+        self._without_headers = httpx.Client(headers={"User-Agent": USER_AGENT}, **options)
 
     def address(self, path: str) -> str:
         return urljoin(self.base_url, path.lstrip("/"))
@@ -118,14 +121,9 @@ class Service:
 
         A relative address is the service's own.
         """
-        url = urljoin(self.base_url, url)
-        parts = urlsplit(url)
-        if parts.netloc.rpartition("@")[2] == self.host and parts.scheme == urlsplit(self.base_url).scheme:
-            return self._own(url)
-        if not self._is_output_host(parts.hostname or ""):
-            raise EngineError(
-                ErrorKind.INPUT, f"The picture lies at {parts.hostname}, which is no host of {self.host}; not fetched."
-            )
+        url, client = self._way_to(url)
+        if client is not None:
+            return self._directly(url, client)
         try:
             with fetching.fetch(
                 url, accept=("image/",), max_bytes=MOST_BYTES, timeout_seconds=DOWNLOAD_SECONDS
@@ -134,7 +132,42 @@ class Service:
         except fetching.Refused as error:
             kind = ErrorKind.INPUT if error.is_final else ErrorKind.TRANSIENT
             kind = ErrorKind.LOST if error.status_code in {404, 410} else kind
-            raise EngineError(kind, f"The picture could not be fetched: {error.message}") from error
+            message = f"The picture could not be fetched: {error.message}"
+            if kind == ErrorKind.INPUT and _is_kept_out(url):
+                kind = ErrorKind.ENDPOINT
+                message += ' A host in a private network is named with its port in "output_hosts": "minio:9000".'
+            raise EngineError(kind, message) from error
+
+    def may_fetch(self, url: str) -> bool:
+        """Whether `download` would fetch from this address, as the endpoint is set up now."""
+        try:
+            self._way_to(url)
+        except EngineError:
+            return False
+        return True
+
+    def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
+        """The whole address, and the client to fetch it with; None for the guarded way out. Raises EngineError of kind
+        ENDPOINT for a host that the endpoint does not name."""
+        try:
+            url = urljoin(self.base_url, url)
+            parts = urlsplit(url)
+            host, port = parts.hostname or "", parts.port
+        except ValueError as error:
+            message = f"{self.host} says that the image lies at an address that is none: {error}."
+            raise EngineError(ErrorKind.INPUT, message) from error
+        if parts.netloc.rpartition("@")[2] == self.host and parts.scheme == urlsplit(self.base_url).scheme:
+            return url, self._client
+        if self._output_hosts.is_private(parts.scheme, host, port):
+            return url, self._without_headers
+        if self._output_hosts.is_public(host):
+            return url, None
+        named = with_port(host, port)
+        message = (
+            f"The image lies at {named}, and this endpoint may not fetch from there. If it should, its operator adds "
+            f"“{named}” to its output_hosts (“Pictures may come from”)."
+        )
+        raise EngineError(ErrorKind.ENDPOINT, message)
 
     def _whole(self, method: str, url: str, **options: Any) -> httpx.Response:
         """The answer with all of its body. Raises httpx.ReadError where it does not come to an end in a bounded time
@@ -150,32 +183,27 @@ class Service:
         headers = [(name, value) for name, value in response.headers.items() if name not in _OF_THE_WIRE]
         return httpx.Response(response.status_code, headers=headers, content=bytes(data), request=response.request)
 
-    def _own(self, url: str) -> bytes:
-        until = monotonic() + DOWNLOAD_SECONDS
+    def _directly(self, url: str, client: httpx.Client) -> bytes:
+        until, host = monotonic() + DOWNLOAD_SECONDS, urlsplit(url).netloc.rpartition("@")[2]
         try:
-            with self._client.stream("GET", url) as response:
+            with client.stream("GET", url) as response:
                 if response.status_code in {404, 410}:
-                    message = f"{self.host} no longer has the picture (HTTP {response.status_code})."
+                    message = f"{host} no longer has the picture (HTTP {response.status_code})."
                     raise EngineError(ErrorKind.LOST, message)
                 if response.status_code != 200:
                     response.read()
-                    raise refusal(response, self.host)
+                    raise refusal(response, host)
                 data = bytearray()
                 for piece in response.iter_bytes():
                     data += piece
                     if len(data) > MOST_BYTES:
                         raise EngineError(ErrorKind.INPUT, f"The picture is over {MOST_BYTES >> 20} MB; not taken.")
                     if monotonic() > until:
-                        message = (
-                            f"{self.host} sent its picture for over {DOWNLOAD_SECONDS:g} s without coming to an end."
-                        )
+                        message = f"{host} sent its picture for over {DOWNLOAD_SECONDS:g} s without coming to an end."
                         raise EngineError(ErrorKind.TRANSIENT, message)
                 return bytes(data)
         except httpx.HTTPError as error:
-            raise EngineError(ErrorKind.TRANSIENT, f"{self.host} broke off: {words_of(error)}.") from error
-
-    def _is_output_host(self, host: str) -> bool:
-        return any(host == one or host.endswith(f".{one}") for one in self._output_hosts)
+            raise EngineError(ErrorKind.TRANSIENT, f"{host} broke off: {words_of(error)}.") from error
 
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: bool = False) -> EngineError:
@@ -238,6 +266,15 @@ def pixels_of(data: bytes) -> Pixels:
         return decode(data)
     except Undecodable as error:
         raise EngineError(ErrorKind.TRANSIENT, f"What came back is no usable picture: {error}") from error
+
+
+def _is_kept_out(url: str) -> bool:
+    """Whether it is the address itself that the guarded way out refuses, and not what lies there."""
+    try:
+        fetching.check(url)
+    except fetching.Refused as error:
+        return error.is_final
+    return False
 
 
 def _trust(ca: str) -> ssl.SSLContext:

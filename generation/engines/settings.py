@@ -94,7 +94,7 @@ _TIMEOUT: Final = Setting("timeout_seconds", "A call may take, s", Kind.NUMBER, 
 _POLL: Final = Setting("poll_seconds", "Between two looks, s", Kind.NUMBER, usual="2", minimum=0.1, is_seldom=True)
 _SETTLE: Final = Setting("settle_seconds", "A lost order may show up after, s", Kind.NUMBER, usual="5", is_seldom=True)
 _HOSTS: Final = Setting(
-    "output_hosts", "Pictures may come from", Kind.LINES, "Other hosts, one a line.", is_seldom=True
+    "output_hosts", "Pictures may come from", Kind.LINES, "Other hosts, one a line, such as minio:9000.", is_seldom=True
 )  # fmt: skip
 _CA: Final = Setting(
     "ca", "Certificates to trust", hint="A file of the server.", is_seldom=True, is_operators=True

@@ -10,6 +10,7 @@ from campaigns.access import BrandOwned
 from campaigns.clock import MomentField
 from campaigns.models import Brand, Campaign
 from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind, MoveReason
+from generation.engines.base import LONGEST_REMOTE_ID
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run
 
@@ -33,7 +34,7 @@ class Job(models.Model):
     hold_reason = models.CharField(max_length=40, blank=True, choices=HoldReason.choices)
     not_before = models.DateTimeField(null=True, blank=True)
     poll_at = models.DateTimeField(null=True, blank=True)
-    remote_id = models.CharField(max_length=200, blank=True)
+    remote_id = models.CharField(max_length=LONGEST_REMOTE_ID, blank=True)
     lease_token = models.UUIDField(null=True, blank=True)
     lease_expires_at = models.DateTimeField(null=True, blank=True)
     is_cancel_requested = models.BooleanField(default=False)
@@ -141,7 +142,7 @@ class Attempt(models.Model):
     sent_at = models.DateTimeField(null=True, blank=True)
     answered_at = models.DateTimeField(null=True, blank=True)
     marker = models.UUIDField(null=True, blank=True)
-    remote_id = models.CharField(max_length=200, blank=True, db_default="")
+    remote_id = models.CharField(max_length=LONGEST_REMOTE_ID, blank=True, db_default="")
     details = models.JSONField(default=dict, help_text="model, revision, device, batch size, timings, engine log")
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField(null=True, blank=True)

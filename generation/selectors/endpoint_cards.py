@@ -285,8 +285,11 @@ def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Fi
 def _trouble(standing: EndpointStanding, now: datetime) -> Health | None:
     """What stands between the endpoint and its next order, if anything."""
     asked, succeeded = standing.last_error_at, standing.last_success_at
-    if standing.last_error_kind == ErrorKind.QUOTA and (succeeded is None or (asked and asked > succeeded)):
+    is_newest = succeeded is None or (asked is not None and asked > succeeded)
+    if standing.last_error_kind == ErrorKind.QUOTA and is_newest:
         return _empty()
+    if standing.last_error_kind == ErrorKind.ENDPOINT and is_newest:
+        return Health("bad", "to be mended", standing.last_error, True)
     if standing.breaker == Breaker.OPEN and standing.open_until and standing.open_until > now:
         left = _length((standing.open_until - now).total_seconds())
         return Health(

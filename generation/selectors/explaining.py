@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from django.db.models import Count, Max
 from django.utils import timezone
 
+from campaigns import fetching
 from campaigns.errors import NotFound
 from campaigns.models import User
 from generation.choices import HoldReason, JobState
@@ -62,7 +63,10 @@ def _now(job: Job) -> list[str]:
     if job.status == JobState.HELD:
         return [_HELD.get(HoldReason(job.hold_reason), "It is held.")]
     if job.status == JobState.WAITING:
-        return [f"{job.endpoint.name} has it{f' as {job.remote_id}' if job.remote_id else ', as far as is known'}."]
+        if not job.remote_id:
+            return [f"{job.endpoint.name} has it, as far as is known."]
+        told = [f"{job.endpoint.name} has it as {fetching.shown(job.remote_id)}."]
+        return [*told, f"It is made and could not be fetched yet: {job.error}"] if job.error else told
     if job.status == JobState.RUNNING:
         return [f"It is being made on {job.endpoint.name}."]
     if job.status != JobState.QUEUED:

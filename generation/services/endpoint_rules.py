@@ -20,6 +20,7 @@ from campaigns.fetching import shown_settings
 from generation import prices
 from generation.choices import InDoubt, Lane
 from generation.engines import base as engines
+from generation.engines.output_hosts import may_be_private
 from generation.engines.settings import operators as operators_settings
 from generation.engines.settings import problems as problems_of
 from generation.models import Endpoint
@@ -66,7 +67,7 @@ def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list
             f"{shown_settings(text)[:120]!r}.",
             shown_settings(text)[:120],
         )
-        for place, text in sorted(places(endpoint.config) - places(before or {}))
+        for place, text in sorted(_reached(endpoint.config) - _reached(before or {}))
         if not text.startswith(f"{settings.SITE_URL}/")
     ]
     told = {problem.pointer.split("/")[1] for problem in found}
@@ -87,6 +88,12 @@ def places(config: Any) -> set[tuple[str, str]]:
         for where, text in _texts(config)
         if "://" in text or _PATH.match(text) or where.partition("/")[0] in ("ca", "model_config")
     }
+
+
+def _reached(config: Any) -> set[tuple[str, str]]:
+    """`places`, and the hosts in a private network that images may be fetched from, to which no secret is sent."""
+    hosts = (pair for pair in _texts(config) if pair[0].partition("/")[0] == "output_hosts")
+    return places(config) | {(where, text) for where, text in hosts if may_be_private(text)}
 
 
 def _named(endpoint: Endpoint) -> Iterator[Problem]:

@@ -56,7 +56,7 @@ WHERE j.id = p.id AND j.status = 'waiting'
 _RESUME = """
 WITH resumed AS (
     UPDATE generation_job SET status = 'running', lease_token = %(token)s,
-        lease_expires_at = now() + %(lease)s * interval '1 second', poll_at = NULL
+        lease_expires_at = now() + %(lease)s * interval '1 second', poll_at = NULL, error = '', error_kind = ''
     WHERE id = %(job)s AND status = 'waiting' AND remote_id = %(remote)s
     RETURNING *
 ), held AS (
@@ -118,8 +118,13 @@ def submitted_to(job_id: int) -> Maker | None:
 
 
 @transaction.atomic
-def entrust(*, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float) -> bool:
-    """The service has the job under `remote_id`: it waits from now on and holds no worker. False if it was not ours."""
+def entrust(
+    *, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: float, problem: EngineError | None = None
+) -> bool:
+    """The service has the job under `remote_id`: it waits from now on and holds no worker. False if it was not ours.
+
+    problem: why its image, which is finished, could not be fetched; shown while it waits.
+    """
     JOB.ensure(JobState.RUNNING, JobState.WAITING)
     Attempt.objects.filter(job_id=job_id, lease_token=token).update(remote_id=remote_id)
     moved = Job.objects.filter(pk=job_id, lease_token=token, status=JobState.RUNNING).update(
@@ -128,6 +133,8 @@ def entrust(*, job_id: int, token: uuid.UUID, remote_id: str, poll_seconds: floa
         poll_at=timezone.now() + timedelta(seconds=poll_seconds),
         lease_token=None,
         lease_expires_at=None,
+        error_kind=problem.kind if problem else "",
+        error=problem.message[:500] if problem else "",
     )
     return bool(moved)
 

@@ -59,6 +59,10 @@ ASK_AGAIN_SECONDS = 10.0
 MOST_TRIPS, FIRST_TRIP_SECONDS = 8, 2.0
 """How often a picture that is made is fetched before it is given up, and half the pause after the first failure; each
 further one is twice as long."""
+MENDING_SECONDS = 10.0
+"""How often an image is fetched again whose host the endpoint does not allow yet."""
+ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
+"""Failures after which a job is sent again: never one that is paid for at a service that cannot look orders up."""
 
 
 class RemoteLane:
@@ -260,8 +264,11 @@ class RemoteLane:
             if submitted is None:
                 return
             if submitted.result is None:
-                self._entrust_or_leave(engine, job, claim, submitted.remote_id)
+                problem = submitted.problem
+                self._entrust_or_leave(engine, job, claim, submitted.remote_id, problem)
                 self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
+                if problem is not None and problem.kind == ErrorKind.ENDPOINT:
+                    self.endings.persist(lambda: pacing.failed(endpoint, problem))
             else:
                 with _kept_or_in_doubt(engine):
                     handover.answered(job_id=job.id, token=claim.token)
@@ -323,22 +330,34 @@ class RemoteLane:
         self.endings.persist(lambda: dispatch.give_back(claim.token, [job.id]))
         self.endings.drop(claim, [job])
 
-    def _entrust_or_leave(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> None:
+    def _entrust_or_leave(
+        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, problem: EngineError | None
+    ) -> None:
         """What the service has and could not be written down is no failure: the reaper has it looked up by its
         marker."""
         try:
-            self._entrust(engine, job, claim, remote_id)
+            pause = None if problem is None else FIRST_TRIP_SECONDS
+            self._entrust(engine, job, claim, remote_id, pause=pause, problem=problem)
         except DatabaseError:
             log.exception("remote.not_written", job=job.id, remote_id=remote_id)
             connection.close()
             self.endings.drop(claim, [job])
 
     def _entrust(
-        self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float | None = None
+        self,
+        engine: RemoteEngine,
+        job: ClaimedJob,
+        claim: Claim,
+        remote_id: str,
+        *,
+        pause: float | None = None,
+        problem: EngineError | None = None,
     ) -> None:
         pause = engine.poll_seconds if pause is None else pause
         self.endings.persist(
-            lambda: handover.entrust(job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause)
+            lambda: handover.entrust(
+                job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
+            )
         )
         faults.point("entrusted")
         self.endings.drop(claim, [job])
@@ -403,16 +422,22 @@ class RemoteLane:
         except Exception as error:
             connection.close()
             if not self._may_come_again(job, error):
-                if isinstance(error, EngineError):
-                    error.is_unsent = False  # it was sent, and made
-                raise
+                if not isinstance(error, EngineError):
+                    raise
+                error.is_unsent = False  # it was sent, and made
+                if engine.looks_up or error.kind not in ORDERED_ANEW:
+                    raise
+                raise EngineError(ErrorKind.DOUBT, f"{error.message} The image is paid for.", log=error.log) from error
             log.warning("remote.not_brought_home", job=job.id, error=str(error))
+            problem = error if isinstance(error, EngineError) else None
             pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[job.id]
-            self._entrust(engine, job, claim, remote_id, pause=pause)
+            if problem is not None and problem.kind == ErrorKind.ENDPOINT:
+                pause = MENDING_SECONDS
+            self._entrust(engine, job, claim, remote_id, pause=pause, problem=problem)
 
     def _may_come_again(self, job: ClaimedJob, error: Exception) -> bool:
-        if isinstance(error, EngineError) and error.kind == ErrorKind.STORAGE:
-            return True  # the service keeps it longer than a disk stays full
+        if isinstance(error, EngineError) and error.kind in {ErrorKind.STORAGE, ErrorKind.ENDPOINT}:
+            return True  # the service keeps it longer than a disk stays full, or an operator needs to allow its host
         self._failed_trips[job.id] += 1
         if self._failed_trips[job.id] >= MOST_TRIPS:
             del self._failed_trips[job.id]
