@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("generation", "0023_planned_maker"),
+        ("generation", "0024_run_left_out"),
     ]
 
     operations = [
