@@ -33,9 +33,10 @@ ALLOWED = {
     "running>cancelled running>waiting running>queued running>held running>quarantined waiting>running "
     "waiting>cancelled waiting>failed waiting>held held>queued held>cancelled failed>queued quarantined>queued "
     "quarantined>cancelled",
-    "asset": "making>in_review making>failed making>superseded failed>making failed>superseded in_review>approved "
-    "in_review>rejected in_review>revising in_review>superseded revising>in_review revising>superseded "
-    "revising>failed revising>stale rejected>stale stale>approved stale>rejected stale>revising stale>revoked "
+    "asset": "making>in_review making>failed making>superseded making>rejected failed>making failed>superseded "
+    "in_review>approved in_review>rejected in_review>revising in_review>superseded revising>in_review "
+    "revising>superseded revising>failed revising>stale rejected>stale stale>approved stale>rejected stale>revising "
+    "stale>revoked "
     "approved>in_review approved>stale approved>revoked approved>superseded rejected>in_review "
     "rejected>superseded stale>in_review stale>superseded revoked>in_review revoked>superseded",
     "review task": "open>awaiting_version open>decided open>withdrawn awaiting_version>open "
