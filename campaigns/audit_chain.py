@@ -165,7 +165,7 @@ def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | Non
 
 
 def _unexplained(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
-    """What is said of the first link whose event was changed and that no later link explains."""
+    """Return what is said of the first link whose event was changed and that no later link explains."""
     if not changed:
         return None
     first = min(changed)

@@ -186,7 +186,7 @@ def of(*, status: str, error_kind: str, message: str, hold_reason: str = "") -> 
 
 
 def same_words(cause: Cause, message: str) -> str:
-    """What two messages of one cause have in common if they are one problem. Of an endpoint every name counts: a
+    """Return what two messages of one cause have in common if they are one problem. Of an endpoint every name counts: a
     missing model and a missing node are two things to mend."""
     return message if cause.code == "endpoint" else normalised(message)
 

@@ -20,7 +20,7 @@ _HEAD_LINES = 50
 
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterator[Record]]:
-    """What was detected, and the records; `encoding`: what people chose, see sniffing.text.
+    """Return what was detected, and the records; `encoding`: what people chose, see sniffing.text.
 
     Raises FeedRefused while iterating where the text cannot be read on.
     """

@@ -102,7 +102,7 @@ class _Tags:
         return end, "" if element in _INLINE else " "
 
     def _tag_end(self, at: int) -> int:
-        """Where the tag ends whose name ends here; -1 if it is no tag but text, such as “<b and c>”."""
+        """Return where the tag ends whose name ends here; -1 if it is no tag but text, such as “<b and c>”."""
         opening = self.text.find("<", at)
         limit = opening if opening >= 0 else len(self.text)
         end = self.text.find(">", at, limit)

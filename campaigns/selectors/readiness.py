@@ -157,7 +157,7 @@ def specs_of(campaign_id: int) -> list[OutputSpec]:
 
 
 def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
-    """What is wanted of each subject: of the campaigns that it is in, the largest output spec of each aspect.
+    """Return what is wanted of each subject: of the campaigns that it is in, the largest output spec of each aspect.
 
     One query. A campaign that it is not in wants nothing of it; nor does a sandbox.
     """
@@ -184,7 +184,7 @@ def ids(brand: Brand, kind: str, state: str, *, campaign_id: int | None = None, 
 
 
 def counts(brand: Brand, kind: str, *, campaign_id: int | None = None, fill: float = FILL) -> dict[str, int]:
-    """How many active subjects of one kind are in each state; `campaign_id` as in `ids`."""
+    """Return how many active subjects of one kind are in each state; `campaign_id` as in `ids`."""
     text = f"SELECT state, count(*) FROM ({_STATES}) AS judged GROUP BY state"  # noqa: S608 (our own text only)
     with connection.cursor() as cursor:
         cursor.execute(text, _parameters(brand, kind, campaign_id, fill))

@@ -233,7 +233,7 @@ def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[
 
 
 def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
-    """What became of each file, in order. A few at a time on threads: at most WORKERS files are in memory."""
+    """Yield what became of each file, in order. A few at a time on threads: at most WORKERS files are in memory."""
     jobs: dict[str, Future[Taken]] = {}  # equal files are cut out once
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):

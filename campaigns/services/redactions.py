@@ -28,7 +28,7 @@ _CONTAINING = """
 
 
 def count(*, brand: Brand, secret: str) -> int:
-    """How many events of the brand hold the text."""
+    """Return how many events of the brand hold the text."""
     return len(_containing(brand, secret))
 
 

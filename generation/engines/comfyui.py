@@ -115,7 +115,7 @@ class ComfyUI:
         return [*self.unsettled, *self._problems(spec)]
 
     def _problems(self, spec: Spec) -> list[str]:
-        """What is wrong with one spec; a job that was planned before a question came up is still made."""
+        """Return what is wrong with one spec; a job that was planned before a question came up is still made."""
         if not self.workflow.graph:
             return [NO_WORKFLOW]
         problems = [

@@ -226,7 +226,7 @@ def _images(graph: Graph) -> dict[str, list[Place]]:
 
 
 def _is_load_image(node: Mapping[str, Any]) -> bool:
-    """Whether this node takes the name of an uploaded image, as ComfyUI's own nodes do."""
+    """Return whether this node takes the name of an uploaded image, as ComfyUI's own nodes do."""
     kind = plain_class(node)
     is_other = any(part in kind for part in OTHER_SOURCES)
     return ("loadimage" in kind or "imageload" in kind) and not is_other and "image" in image_inputs(node)
@@ -247,7 +247,7 @@ def _role(graph: Graph, node_id: str) -> str:
 
 
 def takes_alpha(graph: Graph, node_id: str) -> bool:
-    """Whether the mask that a Load Image node makes of its image's transparency (1 - alpha) is used."""
+    """Return whether the mask that a Load Image node makes of its image's transparency (1 - alpha) is used."""
     if "mask" in plain_class(graph[node_id]):
         return False
     used = _slots(graph, node_id, 1)
@@ -265,7 +265,7 @@ def _slots(graph: Graph, node_id: str, slot: int) -> list[str]:
 
 
 def _is_encoded(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
-    """Whether a sampler starts from a loaded image, so that it matters how much it changes."""
+    """Return whether a sampler starts from a loaded image, so that it matters how much it changes."""
     starts = [node_id for role in ("init", "cutout") for node_id, _ in images.get(role, ())]
     return any("vaeencode" in plain_class(graph[one]) for start in starts for one in _downstream(graph, start))
 

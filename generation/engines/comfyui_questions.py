@@ -54,7 +54,7 @@ def unsettled(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
 
 
 def meant_in(config: Mapping[str, Any]) -> set[Meant]:
-    """What an endpoint's settings say is meant as it is; entries of another shape count for nothing."""
+    """Return what an endpoint's settings say is meant as it is; entries of another shape count for nothing."""
     kept = config.get(MEANT)
     entries = kept if isinstance(kept, list) else []
     whole = (one for one in entries if isinstance(one, list | tuple) and len(one) == 4)

@@ -92,7 +92,7 @@ def word_inputs(graph: Graph) -> dict[Place, tuple[Place, ...]]:
 
 
 def _names_of_side(side: str) -> tuple[str, ...]:
-    """What loaders that hold both prompts call the one of this side."""
+    """Return what loaders that hold both prompts call the one of this side."""
     return (side, f"{side}_prompt", f"text_{side}", f"prompt_{side}") if side in SIDES else ()
 
 
@@ -107,7 +107,7 @@ def _word_names(node: dict[str, Any]) -> list[str]:
 
 
 def _is_subgraph(kind: str) -> bool:
-    """Whether a class name is the id of a subgraph, whose inputs its author chose."""
+    """Return whether a class name is the id of a subgraph, whose inputs its author chose."""
     return len(kind) == 32 and all(letter in "0123456789abcdef" for letter in kind)
 
 

@@ -128,7 +128,7 @@ def refused(
 
 
 def is_wrong_model(status: int, said: Mapping[str, str]) -> bool:
-    """Whether a refusal says that the service does not have the model."""
+    """Return whether a refusal says that the service does not have the model."""
     if {said["code"], said["type"]} & WRONG_MODEL or (status == 404 and said["param"] == "model"):
         return True
     return status in {400, 403, 404, 422} and _WRONG_MODEL.search(said["message"]) is not None
@@ -184,7 +184,7 @@ def _text(value: Any) -> str:
 
 
 def _detail(detail: Any) -> str:
-    """What FastAPI says of a request that it refuses: a text, or a list of places and messages."""
+    """Return what FastAPI says of a request that it refuses: a text, or a list of places and messages."""
     if not isinstance(detail, list):
         return _text(detail)
     lines = []

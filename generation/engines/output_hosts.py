@@ -16,7 +16,7 @@ class OutputHosts:
     private: frozenset[str] = frozenset()
 
     def is_private(self, scheme: str, host: str, port: int | None) -> bool:
-        """Whether an address of this scheme, host and port is at one of the private hosts."""
+        """Return whether an address of this scheme, host and port is at one of the private hosts."""
         usual = {"http": 80, "https": 443}.get(scheme)
         named = {with_port(host, usual if port is None else port)}
         if port in (None, usual):
@@ -24,7 +24,7 @@ class OutputHosts:
         return usual is not None and not named.isdisjoint(self.private)
 
     def is_public(self, host: str) -> bool:
-        """Whether this is one of the public hosts, or below one of them."""
+        """Return whether this is one of the public hosts, or below one of them."""
         return any(host == known or host.endswith(f".{known}") for known in self.public)
 
 

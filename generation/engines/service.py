@@ -139,7 +139,7 @@ class Service:
             raise EngineError(kind, message) from error
 
     def may_fetch(self, url: str) -> bool:
-        """Whether `download` would fetch from this address, as the endpoint is set up now."""
+        """Return whether `download` would fetch from this address, as the endpoint is set up now."""
         try:
             self._way_to(url)
         except EngineError:
@@ -269,7 +269,7 @@ def pixels_of(data: bytes) -> Pixels:
 
 
 def _is_kept_out(url: str) -> bool:
-    """Whether it is the address itself that the guarded way out refuses, and not what lies there."""
+    """Return whether it is the address itself that the guarded way out refuses, and not what lies there."""
     try:
         fetching.check(url)
     except fetching.Refused as error:

@@ -155,7 +155,7 @@ def _is_text(head: bytes) -> bool:
 
 
 def _header_problem(path: Path, size: int) -> str:
-    """What does not agree between a safetensors file's header and its length; "" where all does."""
+    """Return what does not agree between a safetensors file's header and its length; "" where all does."""
     if size < 8:
         return f"{path.name} is not a safetensors file: it has only {size} bytes. {ADVICE}"
     with path.open("rb") as file:
@@ -200,7 +200,7 @@ def _end_of_tensors(header: Mapping[str, Any]) -> int:
 
 
 def _component_problem(folder: Path, title: str, library: str, class_name: str = "") -> str:
-    """What one component of a diffusers folder lacks."""
+    """Return what one component of a diffusers folder lacks."""
     if not folder.is_dir():
         return f"The folder {title} is missing, which model_index.json names. Download the whole model."
     if "Scheduler" in class_name:
@@ -215,7 +215,7 @@ def _component_problem(folder: Path, title: str, library: str, class_name: str =
 
 
 def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
-    """What is wrong with the settings of a component, of which it has one at least."""
+    """Return what is wrong with the settings of a component, of which it has one at least."""
     present = [folder / name for name in names if (folder / name).is_file()]
     if not present:
         return f"{title}/{names[0]} is missing. Download the whole model."
@@ -230,7 +230,7 @@ def _settings_problem(folder: Path, title: str, names: tuple[str, ...]) -> str:
 
 
 def _weights_problem(folder: Path, title: str, library: str) -> str:
-    """What is wrong with a network's weights: one file, or the files that its index names."""
+    """Return what is wrong with a network's weights: one file, or the files that its index names."""
     stem = COMPONENT_FILES[library]
     single = folder / f"{stem}.safetensors"
     index = folder / f"{stem}.safetensors.index.json"

@@ -105,7 +105,7 @@ def _down(endpoint: Endpoint, alive: dict[str, int], unpaid: dict[int, int]) -> 
 
 
 def _pause(endpoint: Endpoint) -> str:
-    """What an endpoint that asked to slow down for longer than people would notice is doing; "" for others."""
+    """Return what an endpoint that asked to slow down for longer than people would notice is doing; "" for others."""
     resume_at = getattr(getattr(endpoint, "standing", None), "resume_at", None)
     if resume_at is None or (resume_at - timezone.now()).total_seconds() < NOTICED_SECONDS:
         return ""

@@ -137,7 +137,7 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def is_well(endpoint: Endpoint) -> bool:
-    """Whether the engine says that it can work, asked by the worker that wants to know. May take long."""
+    """Return whether the engine says that it can work, asked by the worker that wants to know. May take long."""
     return _health(endpoint).is_ok
 
 

@@ -46,7 +46,7 @@ def is_changed(job: dispatch.ClaimedJob, now: Maker) -> bool:
 
 
 def sentence(planned: Maker, now: Maker) -> str:
-    """What was planned and what is there, for a person."""
+    """Return what was planned and what is there, for a person."""
     return f"Planned for {planned}; the endpoint now has {now}."
 
 
@@ -196,7 +196,7 @@ def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
 
 
 def _image_problems(spec: Spec, engine: Engine) -> list[str]:
-    """What is wrong with the images that the spec was frozen with."""
+    """Return what is wrong with the images that the spec was frozen with."""
     there = engine.capabilities()
     lost = sorted(set(spec.images) - there.needs_images - there.optional_images)
     lacking = sorted(there.needs_images - set(spec.images))

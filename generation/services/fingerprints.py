@@ -51,7 +51,7 @@ def maker(endpoint: Endpoint, engine: Engine) -> Maker:
 
 
 def reported(now: Maker, model: str, revision: str) -> Maker:
-    """What made an image by its local engine's own report; what the report leaves out is as it is `now`."""
+    """Return what made an image by its local engine's own report; what the report leaves out is as it is `now`."""
     return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
 
 

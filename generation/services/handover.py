@@ -111,7 +111,7 @@ def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid
 
 
 def submitted_to(job_id: int) -> Maker | None:
-    """What the job's latest order was sent to; None where that was not recorded."""
+    """Return what the job's latest order was sent to; None where that was not recorded."""
     attempts = Attempt.objects.filter(job_id=job_id, number=F("job__attempts"))
     details = attempts.values_list("details", flat=True).first() or {}
     return Maker.of(details.get(SUBMITTED, {}))

@@ -28,7 +28,7 @@ class Cause:
 
     @property
     def more(self) -> int:
-        """How many subjects are not among the eight that a page names."""
+        """Return how many subjects are not among the eight that a page names."""
         return max(0, self.subject_count - 8)
 
 

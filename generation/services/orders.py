@@ -246,7 +246,7 @@ def open_engine(endpoint: Endpoint) -> engines.Engine:
 
 
 def maker_of(endpoint: Endpoint, engine: engines.Engine) -> Maker:
-    """What the endpoint's engine is now. Raises Invalid, with the reason, where it cannot say."""
+    """Return what the endpoint's engine is now. Raises Invalid, with the reason, where it cannot say."""
     try:
         return fingerprints.maker(endpoint, engine)
     except (OSError, engines.EngineError) as error:

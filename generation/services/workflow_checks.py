@@ -161,7 +161,7 @@ def _digest(endpoint: Endpoint) -> str:
 
 
 def _revision(endpoint: Endpoint) -> str:
-    """What an answer is about: the workflow with its marks, and which of its questions are settled."""
+    """Return what an answer is about: the workflow with its marks, and which of its questions are settled."""
     return f"{_digest(endpoint)} {sorted(meant_in(endpoint.config))}"
 
 

@@ -70,7 +70,7 @@ def _marks(graph: Graph, old: Graph, before: Mapping[str, Any]) -> dict[Place, s
 
 
 def _is_same(graph: Graph, old: Graph, place: Place) -> bool:
-    """Whether both graphs have this node, of the same class, and a value (or a connection) at this input."""
+    """Return whether both graphs have this node, of the same class, and a value (or a connection) at this input."""
     node_id, name = place
     one, other = graph.get(node_id), old.get(node_id)
     if one is None or other is None or one["class_type"] != other["class_type"]:
@@ -81,7 +81,7 @@ def _is_same(graph: Graph, old: Graph, place: Place) -> bool:
 
 
 def _still_meant(graph: Graph, old: Graph, inputs: Inputs, before: Mapping[str, Any]) -> set[Meant]:
-    """What was said to be meant, where the node, its mark and its value are the same."""
+    """Return what was said to be meant, where the node, its mark and its value are the same."""
     asked = comfyui_questions.of_graph(graph, marks_of(graph, inputs))
     kept = comfyui_questions.meant_in(before)
     return {one.key for one in asked if one.key in kept and _is_same(graph, old, one.place)}
