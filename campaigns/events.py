@@ -37,6 +37,7 @@ class Happening:
 Kind = TypeVar("Kind", bound=type[Happening])
 TYPES: dict[str, type[Happening]] = {}
 _subscribers: dict[str, list[Callable[[Any], None]]] = {}
+_subscribers_to_all: dict[str, list[Callable[[Any], None]]] = {}
 _doer: ContextVar[User | None] = ContextVar("doer", default=None)
 
 
@@ -58,9 +59,20 @@ def subscribe(kind: type[Happening]) -> Callable[[Callable[[Any], None]], Callab
     return register
 
 
+def subscribe_to_all(kind: type[Happening]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Decorator: like `subscribe`, but the function gets the list of what one call published of `kind`."""
+
+    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        _subscribers_to_all.setdefault(kind.type, []).append(function)
+        return function
+
+    return register
+
+
 def unheard() -> list[str]:
     """Event types that need a subscriber and have none."""
-    return sorted(name for name, kind in TYPES.items() if kind.needs_subscriber and not _subscribers.get(name))
+    heard = _subscribers.keys() | _subscribers_to_all.keys()
+    return sorted(name for name, kind in TYPES.items() if kind.needs_subscriber and name not in heard)
 
 
 def doer() -> User | None:
@@ -100,6 +112,10 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
         for item in items:
             for subscriber in _subscribers.get(item.type, ()):
                 subscriber(item)
+        for kind, listeners in _subscribers_to_all.items():
+            if published := [item for item in items if item.type == kind]:
+                for listener in listeners:
+                    listener(published)
     finally:
         _doer.reset(token)
 

@@ -16,7 +16,8 @@ from campaigns.errors import DomainError, Invalid, Problem
 
 MAX_DEPTH = 50
 """Levels of lists and objects inside each other. Nothing of ours needs ten; Python gives up at about a thousand."""
-SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**63 - 1
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
+"""Seeds of ComfyUI have 64 bits without a sign, and jsonb keeps them; a column of type bigint refuses them itself."""
 SHOWN_PROBLEMS = 20
 
 _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")

@@ -23,6 +23,7 @@ from campaigns.events import (
     SubjectChanged,
     doer,
     subscribe,
+    subscribe_to_all,
 )
 from campaigns.models import Campaign, User
 from campaigns.services import notices
@@ -71,10 +72,16 @@ def look_at_what_rests_on_the_photos(happening: PhotosAttached) -> None:
 
 @subscribe(PhotoRemoved)
 @subscribe(PhotoRestored)
-@subscribe(CutoutAccepted)
-@subscribe(CutoutRefused)
 def look_at_what_rests_on_the_photo(happening: Happening) -> None:
-    staleness.look_at(subjects=staleness.OF_PHOTO, values={"photo": happening.object_id}, by=doer())
+    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": [happening.object_id]}, by=doer())
+
+
+@subscribe_to_all(CutoutAccepted)
+@subscribe_to_all(CutoutRefused)
+def look_at_what_rests_on_the_cutouts(happenings: list[Happening]) -> None:
+    """People accept a whole sheet of cut-outs at once."""
+    photos = [happening.object_id for happening in happenings]
+    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=doer())
 
 
 @subscribe(GuidePublished)

@@ -74,6 +74,7 @@ ADDABLE = {
     "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason", "review.Destination",
 }  # fmt: skip
 CHANGEABLE = {
+    "campaigns.Brand",
     "campaigns.User", "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason",
     "review.Destination",
 }  # fmt: skip

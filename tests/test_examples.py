@@ -193,7 +193,7 @@ def test_the_feed_with_mistakes_is_refused_with_six_causes(tmp_path: Path) -> No
 @pytest.mark.django_db(transaction=True)
 def test_one_forged_byte_is_found_at_its_link(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROOFLINE_VAR", str(tmp_path))
-    loading.load_all(delivered_to=tmp_path / "approved")
+    loading.load_all(delivered_to=tmp_path)
     out = io.StringIO()
     call_command("demo_tamper", "--json", stdout=out)
     told = json.loads(out.getvalue())

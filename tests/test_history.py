@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 @pytest.fixture
 def story(tmp_path: Path) -> Campaign:
     with clock.at(history.begins()):
-        example = loading.load_all(delivered_to=tmp_path / "approved")[0]
+        example = loading.load_all(delivered_to=tmp_path)[0]
         imports.import_feed(brand=example.brand, file=example.feed, file_name="products.csv", by=example.owner)
         archives.attach_folder(brand=example.brand, folder=example.photos, by=example.owner)
     people = {role: User.objects.get(username=example.login_of(role)) for role in history.ROLES}

@@ -35,7 +35,7 @@ API = "/api/v1"
     [
         {"version": True},
         {"version": "1"},
-        {"version": 2**63},
+        {"version": 2**64},
         {"seen": 7},
         {"note": {"a": 1}},
         {"note": ["x"]},
@@ -213,7 +213,7 @@ def test_of_eight_who_name_a_source_alike_one_wins(brand, manager):
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_who_name_a_destination_alike_one_wins(brand, lead, tmp_path):
     def create() -> Any:
-        config = {"path": str(tmp_path / "out")}
+        config = {"path": str(tmp_path / brand.slug / "out")}
         return destinations.create(brand=brand, by=lead, slug="shop", name="Shop", kind="folder", config=config)
 
     one_won(race(*[create] * 8))
@@ -249,7 +249,7 @@ def test_drafting_and_publishing_a_guide_at_once_never_wait_for_each_other(brand
 def test_of_four_who_take_a_name_over_the_api_one_wins(address, brand, lead, api_client, tmp_path):
     fields: dict[str, Any] = {"brand": brand.slug, "slug": "autumn", "name": "Autumn"}
     if address == "destinations":
-        fields |= {"kind": "folder", "config": {"path": str(tmp_path / "out")}}
+        fields |= {"kind": "folder", "config": {"path": str(tmp_path / brand.slug / "out")}}
     if address == "sources":
         fields = {"brand": brand.slug, "name": "Autumn", "kind": "push"}
 

@@ -358,7 +358,7 @@ def test_a_new_run_offers_maps_for_its_axes_where_the_endpoint_follows_them(
     }  # fmt: skip
     remake(version, parameters={"control": "depth"})
     page = client.post(f"{address}preview/", asked).content.decode()
-    assert "4 pictures cannot be made" in page and "2 subjects: MUG-1, MUG-2" in page
+    assert "4 images are left out" in page and "2 products: MUG-1, MUG-2" in page
     assert f'href="/brands/{brand.slug}/products/{waiting.subject_id}/">Open the concept' in page
     assert "?kind=concept" in page and "flying" in page
 

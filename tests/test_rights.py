@@ -14,6 +14,7 @@ from unittest import mock
 import pytest
 from allauth.account.models import EmailAddress
 from django.contrib.auth import hashers
+from django.core.cache import cache
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.test import Client
@@ -163,6 +164,12 @@ def box(settings: Any) -> Iterator[Mailbox]:
     with mail_server() as made:
         use(settings, made)
         yield made
+
+
+@pytest.fixture(autouse=True)
+def no_mail_was_sent_lately() -> None:
+    """The proof of one address is mailed once in three minutes."""
+    cache.clear()
 
 
 def add_address(client: Client, address: str) -> Any:

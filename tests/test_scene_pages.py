@@ -135,11 +135,12 @@ def test_a_new_run_offers_scenes_for_its_axes_and_leads_to_what_is_missing(
         "sample": "0", "axes_shown": "1", "axis": "scene", "values": "marble-table, beach, attic",
     }  # fmt: skip
     page = client.post(f"{address}preview/", asked).content.decode()
-    assert "4 pictures cannot be made" in page and "2 subjects: MUG-1, MUG-2" in page
+    assert "4 images are left out" in page and "2 products: MUG-1, MUG-2" in page
     assert f'href="/brands/{brand.slug}/products/{waiting.asset.subject_id}/">Open the concept' in page
     assert "?kind=concept" in page and "scene: marble-table" in page
-    refused = client.post(f"{address}new/", asked)
-    assert refused.status_code == 422 and "has no approved picture yet" in refused.content.decode()
+    planned = client.post(f"{address}new/", asked)
+    assert planned.status_code == 302
+    assert "has no approved picture yet" in client.get(planned["Location"]).content.decode()
 
 
 def test_the_pages_of_a_picture_name_its_scene_and_offer_others(

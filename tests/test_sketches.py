@@ -31,7 +31,7 @@ def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def example(tmp_path: Path) -> loading.Example:
-    made = loading.load_all(delivered_to=tmp_path / "approved")[0]
+    made = loading.load_all(delivered_to=tmp_path)[0]
     imports.import_feed(brand=made.brand, file=made.feed, file_name="products.csv", by=made.owner)
     archives.attach_folder(brand=made.brand, folder=made.photos, by=made.owner)
     return made

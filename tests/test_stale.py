@@ -76,7 +76,7 @@ VALUES: dict[str, tuple[tuple[str, ...], str]] = {
     "an emptied value": (("MUG-1", "Mug", "", "stoneware", "12.90"), "colour is now empty; it was sage."),
     "another alphabet": (("MUG-1", "Mug", "бирюза", "stoneware", "12.90"), "colour changed from sage to бирюза."),
     "signs of SQL and HTML": (
-        ("MUG-1", "Mug", "50% 'teal' <b>", "stoneware", "12.90"), "colour changed from sage to 50% 'teal' <b>."
+        ("MUG-1", "Mug", "50% 'teal' < sage", "stoneware", "12.90"), "colour changed from sage to 50% 'teal' < sage."
     ),
     "only letter case": (("MUG-1", "Mug", "Sage", "stoneware", "12.90"), "colour changed from sage to Sage."),
 }  # fmt: skip

@@ -27,7 +27,8 @@ def behind_tls(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
     return changed
 
 
-def test_the_deployment_checks_find_nothing(behind_tls: Callable[..., Any]) -> None:
+def test_the_deployment_checks_find_nothing(behind_tls: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DJANGO_ALLOW_ASYNC_UNSAFE", raising=False)  # set by the browser's driver in other tests
     with behind_tls(), override_settings(SECRET_KEY="0123456789abcdefghij" * 3, DEBUG=False):
         call_command("check", "--deploy", "--fail-level", "WARNING")
 

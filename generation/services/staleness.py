@@ -66,7 +66,7 @@ DELETE FROM generation_stalecandidate WHERE id IN (
 
 #: What `look_at` may be given as `subjects`, each a SELECT of subject ids.
 OF_IMPORT = "SELECT subject_id FROM campaigns_importchange WHERE feed_import_id = %(import)s"
-OF_PHOTO = "SELECT subject_id FROM campaigns_referencephoto WHERE id = %(photo)s"
+OF_PHOTOS = "SELECT DISTINCT subject_id FROM campaigns_referencephoto WHERE id = ANY(%(photos)s)"
 LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 
@@ -84,7 +84,7 @@ class _Found:
 def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
     """Make stale what rests on these subjects and of which an input moved; returns how many images are affected.
 
-    `subjects` is OF_IMPORT, OF_PHOTO or LISTED, `values` its parameters. Must run in the transaction of the change.
+    `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
     """
     statement = Template(_OF_SUBJECTS).substitute(subjects=subjects)
     return _begin(statement, {**values, "states": _LOOKED_AT}, by)

@@ -194,7 +194,8 @@ def _run(day: Day, *, stage: str, sample: int, template: str = "") -> None:
     """Plan, look at what it would be, release, and watch the cells fill without loading the page again."""
     day.go(f"campaigns/spring-shelf/runs/new/?stage={stage}&template={template}")
     day.page.select_option("#stage", stage)
-    day.page.fill("#sample", str(sample))
+    if sample:
+        day.page.fill("#sample", str(sample))
     day.page.wait_for_selector("#preview .figures")
     day.press("Plan this run")
     run = Run.objects.filter(campaign__brand=day.brand).order_by("-pk")[0]

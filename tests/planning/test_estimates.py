@@ -66,7 +66,7 @@ def test_workers_share_the_work_and_what_is_queued_may_go_first(
     now = timezone.now()
     for name in ("gpu-1", "gpu-2"):
         Worker.objects.create(name=name, lanes=["gpu"], host="h", pid=1, started_at=now, seen_at=now)
-    factories.JobFactory.create_batch(4)
+    factories.JobFactory.create_batch(4, endpoint=endpoint)
     seen = planning.preview(**ask())
     assert (seen.workers, seen.ahead) == (2, 4)
     assert seen.seconds_low == pytest.approx(6 * 2.0 / 2)
