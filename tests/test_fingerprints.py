@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
 from campaigns.models import Campaign, Event
 from generation.choices import AssetState, HoldReason, JobState, Lane, RunState
-from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run
+from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
 from generation.selectors import explaining, failures
 from generation.services import dispatch, engine_changes, fingerprints, outcomes, retries, rounds, runs
 from generation.services.fingerprints import Maker
@@ -248,6 +248,9 @@ def test_the_runs_page_says_what_was_planned_and_what_is_there_and_offers_one_bu
     answer = client.post(reverse("run_act", args=[stuck.campaign.brand.slug, stuck.pk, "plan-anew"]), follow=True)
     assert "3 images are planned again." in answer.content.decode()
     assert {status for status, _ in held()} == {JobState.QUEUED}
+    now = timezone.now()
+    alive = {"lanes": ["cpu"], "host": "h", "pid": 1, "started_at": now, "seen_at": now}
+    Worker.objects.update_or_create(name="alive", defaults=alive)
     sentences = explaining.explain(job_id=Job.objects.first().pk, user=stuck.requested_by)
     assert "turn" in sentences[-1]
 

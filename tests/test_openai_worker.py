@@ -124,7 +124,7 @@ def test_a_picture_that_cannot_be_stored_is_in_doubt_and_not_ordered_again(
     no_folder = tmp_path / "full"
     no_folder.write_text("a file where a folder should be")
     queued.run(queued.campaign(), endpoint(server), 1)
-    with processes.running("worker", "cloud", PROOFLINE_FILES=str(no_folder)):
+    with processes.running("worker", "cloud", PROOFLINE_FILES=str(no_folder), PROOFLINE_STORAGE_SECONDS="0"):
         processes.wait_until(
             lambda: Job.objects.get().status == JobState.HELD, seconds=60, what="the job is held in doubt"
         )

@@ -15,8 +15,9 @@ import pytest
 from django.utils import timezone
 
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Lane, LedgerKind
+from generation.engines import base as engines
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
-from generation.services import limits, outcomes, runs, throttle
+from generation.services import fingerprints, limits, outcomes, runs, throttle
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
 from tests import processes, queued
@@ -297,6 +298,8 @@ def test_what_was_made_before_is_not_ordered(darkroom: Darkroom, clean_redis: An
     first, second = queued.run(campaign, endpoint, 1), queued.run(campaign, endpoint, 1)
     frozen = first.jobs.get().frozen
     type(frozen).objects.filter(job__run=second).update(fingerprint=frozen.fingerprint)
+    planned_for = fingerprints.maker(endpoint, engines.build(endpoint.engine, endpoint.config))
+    type(frozen).objects.update(maker=planned_for.to_json())
     Job.objects.filter(run=second).update(not_before=timezone.now() + timedelta(hours=1))
     with working():
         processes.wait_until(lambda: states().get(JobState.SUCCEEDED) == 1, seconds=60, what="the first is made")
