@@ -7,6 +7,7 @@ break can be read.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from typing import IO, Any
 
@@ -16,10 +17,14 @@ from campaigns.feeds.items import Item
 
 MAX_ITEM = 1 << 20
 """Characters of one item: what is longer is no product, and must not fill the memory."""
+MAX_VALUES = 100_000
+"""Values within one item with its variants. Counted before it is decoded, as each value costs more than its text."""
 _CHUNK = 1 << 16
 _NEAR = 12
 """Characters from the end of what was read within which an error may only mean that more is to be read."""
 _SPACES = " \t\r\n"
+_TEXT = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_TOO_MANY = f"one value that holds more than {MAX_VALUES:,} others"
 _DECODER = json.JSONDecoder(parse_float=Number, parse_int=Number, parse_constant=str)
 _EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"}], or {"products": […]}'
 
@@ -85,6 +90,8 @@ def _lines(stream: IO[bytes], how: sniffing.Text, shapes: shop_items.Shapes) -> 
         if not line.strip():
             continue
         try:
+            if _has_too_many_values(line):
+                raise json.JSONDecodeError(_TOO_MANY, line, 0)
             value = _DECODER.decode(line.strip())
         except (json.JSONDecodeError, RecursionError) as error:
             column = getattr(error, "colno", 1)
@@ -97,6 +104,11 @@ def _lines(stream: IO[bytes], how: sniffing.Text, shapes: shop_items.Shapes) -> 
 
 def _reason(error: Exception) -> str:
     return f"the JSON is broken here ({getattr(error, 'msg', 'nested too deep').lower()})"
+
+
+def _has_too_many_values(text: str) -> bool:
+    """Return whether the beginning of a JSON value holds more values than any item, by the commas outside of texts."""
+    return text.count(",") > MAX_VALUES and _TEXT.sub("", text).count(",") > MAX_VALUES
 
 
 # -- one array ---------------------------------------------------------------------------------------------------------
@@ -205,6 +217,8 @@ class _Array:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos + _NEAR >= len(self._buffer)
+                if is_cut:
+                    self._ensure_few_values()
                 if is_cut and self._reads_on(size):
                     size *= 2
                     continue
@@ -220,6 +234,11 @@ class _Array:
                 continue
             self._at = end
             return value
+
+    def _ensure_few_values(self) -> None:
+        """Raise FeedRefused if a value that goes on to the end of the buffer already holds too many others."""
+        if _has_too_many_values(self._buffer[self._at :]):
+            raise self._broken(_TOO_MANY)
 
     def _reads_on(self, size: int) -> bool:
         """Read more of a value that may be cut off; False at the end of the text, and for what is no product."""

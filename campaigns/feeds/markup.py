@@ -26,6 +26,8 @@ _UNSEEN = frozenset(("script", "style"))
 _ENDS = {end: re.compile(end, re.IGNORECASE) for end in ("-->", ">", "</script", "</style")}
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
+_BEGINNING = re.compile(r"<(?:[!?]|/?[A-Za-z][^<>]*+>)")
+"""What may be markup. Other angle brackets are passed over at once, however many there are."""
 _NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9:]{0,19})")
 _LAYERS = 2
 """How often a text may be escaped: shops write `&amp;amp;`, and whole descriptions as `&lt;p&gt;`."""
@@ -76,7 +78,8 @@ class _Tags:
 
     def pieces(self) -> Iterator[str]:
         at = 0
-        while (start := self.text.find("<", at)) >= 0:
+        while beginning := _BEGINNING.search(self.text, at):
+            start = beginning.start()
             yield self.text[at:start]
             end, instead = self._markup(start)
             yield instead if end > start else "<"

@@ -142,7 +142,7 @@ class _Items(_Parser):
         super().__init__()
         self._wanted = path.split("/")
         self._depth = len(self._wanted)
-        self._number = self._size = 0
+        self._number = self._size = self._count = 0
         self._item: items.Texts | None = None
         self._plain: items.Texts = {}
         self._texts: list[list[str]] = []
@@ -168,8 +168,16 @@ class _Items(_Parser):
         if self._item is None:
             if len(self.path) != self._depth or self.path != self._wanted:
                 return
-            self._item, self._plain, self._size = {}, {}, 0
+            self._item, self._plain, self._size, self._count = {}, {}, 0, 0
             self._number += 1
+        self._count += 1 + len(attributes)
+        if self._count > items.MAX_VALUES:
+            raise refused(
+                "unreadable",
+                f"Item {self._number} has more than {items.MAX_VALUES:,} elements and attributes; expected one product "
+                f"per <{self._wanted[-1]}>.",
+                row=self._number,
+            )
         heading = ".".join(self.path[self._depth :])
         for attribute, text in attributes.items():
             if not attribute.startswith(("xmlns", "xml:")):

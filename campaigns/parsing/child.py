@@ -1,8 +1,9 @@
 """The program of a parsing child: reads requests from standard input, runs the task each names, writes the answers.
 
-A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings. The task
-gets the arguments and the byte strings and yields messages; {"end": true} follows the last. It ends by itself when its
-parent has ended, or has had nothing to do for it for a while.
+A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings. The answer
+begins with {"started": true} once the task is imported; before that no limit counts. The task gets the arguments and
+the byte strings and yields messages; {"end": true} follows the last. The child ends by itself when its parent has
+ended, or has had nothing to do for it for a while.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from campaigns.parsing.messages import Message
 
 IDLE_SECONDS = 40.0
 """Longer than a parent keeps an idle child (processes.KEPT_SECONDS), so that none ends while a request is written."""
+STARTED = {"started": True}
 END = {"end": True}
 Task = Callable[[dict[str, Any], list[bytes]], Iterable[Message]]
 
@@ -48,9 +50,14 @@ def serve_next(requests: IO[bytes], answers: IO[bytes]) -> bool:
 def serve(request: Message, answers: IO[bytes]) -> None:
     """Run one task under its limits. A task that has used up its memory ends the process: what is left is unsound."""
     asked = request.value
-    limit(asked["memory_bytes"], asked["cpu_seconds"])
     module, _, name = asked["task"].partition(":")
-    task: Task = getattr(importlib.import_module(module), name)
+    try:
+        task: Task = getattr(importlib.import_module(module), name)
+    except Exception as error:  # a mistake in the installation, for which the file is not to blame
+        messages.write(answers, {"started": False, "reason": f"{type(error).__name__}: {error}"[:500]})
+        return
+    messages.write(answers, STARTED)
+    limit(asked["memory_bytes"], asked["cpu_seconds"])
     try:
         for message in task(asked["arguments"], list(request.parts)):
             messages.write(answers, message.value, message.parts)
@@ -63,6 +70,7 @@ def serve(request: Message, answers: IO[bytes]) -> None:
             os._exit(1)
         messages.write(answers, {"broken": f"{type(error).__name__}: {error}"[:500]})
     messages.write(answers, END)
+    lift_limits()
 
 
 def limit(memory_bytes: int, cpu_seconds: int) -> None:
@@ -74,6 +82,13 @@ def limit(memory_bytes: int, cpu_seconds: int) -> None:
         with open("/proc/self/statm") as file:
             size = int(file.read().split()[0]) * resource.getpagesize()
         _set(resource.RLIMIT_AS, size + memory_bytes)
+
+
+def lift_limits() -> None:
+    """Remove the limits of the last task, so that reading the next request does not count against them."""
+    for kind in (resource.RLIMIT_CPU, resource.RLIMIT_AS) if sys.platform == "linux" else (resource.RLIMIT_CPU,):
+        hard = resource.getrlimit(kind)[1]
+        resource.setrlimit(kind, (hard, hard))
 
 
 def _set(kind: int, value: int) -> None:

@@ -18,6 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+import structlog
+
 from campaigns.errors import Busy
 from campaigns.parsing import messages
 from campaigns.parsing.messages import Message
@@ -29,15 +31,18 @@ MOST_WAITING = 2 * AT_ONCE
 WAIT_SECONDS = 20.0
 KEPT_SECONDS = 20.0
 """How long an idle child is kept."""
+START_SECONDS = 120.0
+"""How long a child may take to start and to receive its request, which says how busy the machine is."""
 MOST_REQUESTS = 200
 """Requests after which a child is replaced, so that nothing that leaks adds up."""
+log = structlog.get_logger(__name__)
 _ROOT = Path(__file__).resolve().parents[2]
 
 
 @dataclass(frozen=True)
 class Limits:
     """What one request may take. seconds: on the clock, from one answer to the next; processor time is counted apart,
-    so that a busy machine kills nothing."""
+    so that a busy machine kills nothing. Starting a child counts as neither."""
 
     memory_bytes: int
     cpu_seconds: int
@@ -58,7 +63,8 @@ def ask(
 ) -> Message:  # fmt: skip
     """The only answer of a task, "module:function". Raises Exceeded and Broken.
 
-    Raises Busy when too many wait already. `is_patient`: the caller waits as long as it takes, as a worker may.
+    Raises Busy when too many wait already, or when no child can be started. `is_patient`: the caller
+    waits for a place as long as it takes, as a worker may.
     """
     with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
         found = list(answers)  # up to the end, so that the child can be used again
@@ -108,8 +114,7 @@ class _Child:
             "task": task, "arguments": dict(arguments),
             "memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds,
         }  # fmt: skip
-        with self._killed_after(limits.seconds), contextlib.suppress(BrokenPipeError):
-            messages.write(self._process.stdin, request, parts)
+        self._start(request, parts)
         while True:
             with self._killed_after(limits.seconds):
                 answer = messages.read(self._process.stdout)
@@ -121,6 +126,18 @@ class _Child:
             if isinstance(answer.value, dict) and "broken" in answer.value:
                 raise Broken(answer.value["broken"])
             yield answer
+
+    def _start(self, request: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]]) -> None:
+        """Send the request and wait until its task begins. Raises Busy if it does not: the file was not opened yet."""
+        assert self._process.stdin and self._process.stdout
+        with self._killed_after(START_SECONDS):
+            with contextlib.suppress(BrokenPipeError):
+                messages.write(self._process.stdin, request, parts)
+            answer = messages.read(self._process.stdout)
+        if answer is None or not answer.value["started"]:
+            reason = answer.value["reason"] if answer else "the process ended, or took too long to start"
+            log.error("parsing.not_started", task=request["task"], reason=reason)
+            raise Busy("The file could not be opened just now. Try again in a minute.")
 
     @contextlib.contextmanager
     def _killed_after(self, seconds: float) -> Iterator[None]:

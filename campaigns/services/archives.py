@@ -20,7 +20,7 @@ from django.db import transaction
 
 from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Invalid
+from campaigns.errors import Busy, Invalid
 from campaigns.models import Brand, ReferencePhoto, Subject, User
 from campaigns.photos import intake, names, reading
 from campaigns.selectors import photos as selectors
@@ -250,7 +250,7 @@ def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
 def _admitted(file: _File) -> reading.Admitted | Refusal:
     try:
         return reading.admit(file.read(), is_patient=True)
-    except (intake.Refused, OSError, zipfile.BadZipFile, RuntimeError) as error:
+    except (intake.Refused, Busy, OSError, zipfile.BadZipFile, RuntimeError) as error:
         return Refusal(file.name, str(error) or "The file could not be read.")
     except Exception:  # of the decoders: one file of a stranger must not cost all others of the archive
         log.exception("photo.failed")

@@ -22,7 +22,7 @@ from campaigns import events, fetching
 from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
 from campaigns.crews import Crew
-from campaigns.errors import Conflict, StorageFailed
+from campaigns.errors import Busy, Conflict, StorageFailed
 from campaigns.models import Brand, ReferencePhoto, User
 from campaigns.photos import intake
 from campaigns.services import outside, photo_files, photos
@@ -145,8 +145,8 @@ def load(claimed: Claimed) -> None:
         return
     try:
         photos.attach_fetched(photo_id=claimed.photo_id, data=data, label=LABEL)
-    except StorageFailed as error:
-        _wait_for_storage(claimed, error)
+    except (StorageFailed, Busy) as error:
+        _wait(claimed, error)
     except DatabaseError:
         raise  # not the photo's fault: it is due again when its claim has run out
     except Exception:
@@ -154,8 +154,8 @@ def load(claimed: Claimed) -> None:
         _put_off(claimed, fetching.Refused("The photo could not be read or cut out.", is_final=False))
 
 
-def _wait_for_storage(claimed: Claimed, error: StorageFailed) -> None:
-    """The disk is full: the photo waits, and this attempt does not count."""
+def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
+    """Let the photo wait, without counting this attempt: the disk is full, or the machine is too busy to open it."""
     ReferencePhoto.objects.filter(
         pk=claimed.photo_id, status=PhotoStatus.PENDING, fetch_attempts=claimed.attempt
     ).update(
