@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from campaigns.errors import NotAllowed, NotFound
+from campaigns.errors import NotAllowed, NotFound, StorageFailed
 from campaigns.services import files
 from tests import s3_server
 
@@ -105,7 +105,7 @@ def test_a_failed_write_leaves_neither_file_nor_rubbish(folder: Path, monkeypatc
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(files.os, "fsync", full)
-    with pytest.raises(OSError, match="No space"):
+    with pytest.raises(StorageFailed, match="full"):
         files.put(DATA, suffix="webp")
     assert list(files.list_keys()) == []
     assert list(files.list_keys(files.TEMPORARY)) == []
