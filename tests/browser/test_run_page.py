@@ -90,6 +90,7 @@ def test_arrows_walk_the_cells_and_the_drawer_follows(page: Any) -> None:
     page.keyboard.press("ArrowUp")
     _in_drawer(page, "Mug 0", "clay")
     assert page.locator(".matrix-cell.is-open").count() == 1
+    page.wait_for_function("() => document.querySelector('#drawer .cell-frame img').naturalWidth > 0")
     box = page.locator("#drawer .cell-frame img").bounding_box()
     assert box["width"] > 300, "the picture is big"
 
