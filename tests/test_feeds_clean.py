@@ -22,6 +22,13 @@ _cell = st.one_of(
     ]),
     st.sampled_from([Number("12.5"), Number("1.234"), Number("7"), Number("4E+12")]),
 )  # fmt: skip
+_part = st.sampled_from([
+    "mug.jpg", "https://a.example/x.jpg", "http", "https", "HTTPS:", "http:", "/", "//", "\\", ".", "..", "a", "Größe",
+    "b.example", "www.", "|", ",", ";", " ", "=", "'", '"', "@", "#", "&amp;", "<b>", "\t", "\n", "n/a", "-", "none",
+    "1e5", "9,90", "€ ", "\u200b", "\xa0", "[", "]", "?v=1", "#REF!",
+])  # fmt: skip
+_joined = st.lists(_part, max_size=5).map("".join)
+_sound = ["P-1", "Mug", "sage", "9.90", "", "mug.jpg", "", "", ""]
 
 
 @settings(max_examples=400, deadline=None)
@@ -29,6 +36,20 @@ _cell = st.one_of(
 @example(row=["1", "Mug", "", "5", "", "a.jpg", "a.jpg|b.jpg", "x", "EUR"])
 @example(row=["1", "Mug", "", "5 €", "4 $", "", "b.jpg", "x", ""])
 def test_a_row_is_read_alike_both_ways(row: list[str]) -> None:
+    _is_read_alike(row)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(odd=st.dictionaries(st.integers(0, len(_sound) - 1), _joined, min_size=1, max_size=3))
+@example(odd={5: "https//a.example/x.jpg"})
+@example(odd={5: "http/mug.jpg"})
+@example(odd={5: "https://a.example/x.jpg'"})
+@example(odd={6: "back.jpg", 7: "Front;Back"})
+def test_a_sound_row_with_a_few_odd_cells_is_read_alike_both_ways(odd: dict[int, str]) -> None:
+    _is_read_alike([odd.get(index, cell) for index, cell in enumerate(_sound)])
+
+
+def _is_read_alike(row: list[str]) -> None:
     header = generic.Header.of((1, HEADINGS))
     plain = generic.Plain(header, "product", generic.columns.suggest(header))
     quick = plain._quick()

@@ -44,7 +44,7 @@ def test_addresses_with_blanks_are_told_apart_in_a_woocommerce_export() -> None:
 
 @pytest.mark.parametrize(
     "address",
-    ["https:// shop.example/a.jpg", "https://", "http:///a.jpg", "https://a b.com/x.jpg"],
+    ["https:// shop.example/a.jpg", "https://", "http:///a.jpg", "https//a.example/x.jpg", "https://a b.com/x.jpg"],
 )
 def test_an_address_without_a_host_is_refused(address: str) -> None:
     assert only_issue(table(["sku", "name", "image"], ["1", "Mug", address])).cause == "photo_unusable"

@@ -75,4 +75,4 @@ def _files(story: Campaign, tmp_path: Path) -> None:
     approved = Asset.objects.filter(campaign=story, state="approved").count()
     assert approved == 70
     assert Delivery.objects.filter(asset__campaign=story, observed="present").count() == approved
-    assert len(list((tmp_path / "approved").rglob("*.jp*g"))) == approved
+    assert len(list((tmp_path / "kilnmoor").rglob("*.jp*g"))) == approved

@@ -29,9 +29,9 @@ PACKAGES = ("campaigns", "generation", "review", "config")
 METHODS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 #: Patterns that are made from what people write: each with texts that people may write.
 MADE = [wording._pattern(word) for word in ("sale", "a a a a b", "a  a", "é e\u0301", "a" * 40, "(a+)+$")]
-SIZE = 2400
+SIZE = 3600
 """Characters of the hostile texts; a quadratic pattern takes millions of steps for them, a linear one thousands."""
-SUSPICIOUS_SECONDS = 0.004
+SUSPICIOUS_SECONDS = 0.0015
 MOST_GROWTH = 9.0
 """Time for SIZE as a multiple of that for a quarter of it: linear is 4, quadratic 16."""
 

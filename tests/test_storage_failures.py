@@ -282,7 +282,7 @@ def test_a_fetched_photo_waits_for_room_and_the_attempt_does_not_count(disk: Pat
     )
     claimed = photo_loading.claim()
     assert claimed is not None
-    photo_loading._wait_for_storage(claimed, StorageFailed("The disk that keeps the files is full."))
+    photo_loading._wait(claimed, StorageFailed("The disk that keeps the files is full."))
     photo.refresh_from_db()
     assert (photo.status, photo.fetch_attempts) == (PhotoStatus.PENDING, 4)
     assert photo.notes == ["The disk that keeps the files is full."]

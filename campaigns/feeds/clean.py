@@ -18,14 +18,16 @@ Read = Callable[[int, Cells], FeedRow | None]
 # begins as a formula, with an apostrophe or as a spreadsheet's error.
 _ODD = re.compile("[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff]|<[/!?A-Za-z]|&[#A-Za-z]|(?:^\\s*|\n[^\\S\n]*)[=+\\-@'#]")
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9_./-]{0,119}")
-_FILE = re.compile(r"[\w-](?:[\w -]|\.(?!\.)|/(?!\.))*(?<! )")
-_ADDRESS = re.compile(r"https?://[^\s/|,;][^\s|,;]*")
+_FILE = re.compile(r"[\w-](?:[\w -]|\.(?!\.)|/(?![./]))*(?<! )")
+_ADDRESS = re.compile(r"https?://[^\s/?#|,;\"'][^\s|,;\"']*")
+_SEVERAL = re.compile(r"[;|\n]")
 
 
 def _is_file(source: str) -> bool:
-    """Return True for a plain file name, whose first folder cannot be a host."""
+    """Return True for a plain file name, whose first folder can be neither a host nor a scheme without its colon."""
     folder, slash, _ = source.partition("/")
-    return _FILE.fullmatch(source) is not None and "." in source and not (slash and "." in folder)
+    is_odd = slash and ("." in folder or folder.lower() in ("http", "https"))
+    return _FILE.fullmatch(source) is not None and "." in source and not is_odd
 
 
 def reader(
@@ -74,6 +76,9 @@ def reader(
         return None if pictures is None else FeedRow(number, identity, kind, title, "", found, {}, pictures)
 
     def _pictures(row: Cells) -> list[dict[str, Any]] | None:
+        alts = row[alt].strip() if alt is not None else ""
+        if len(alts) > cells.MAX_ALT or (len(photos) > 1 and _SEVERAL.search(alts)):
+            return None
         shown: list[dict[str, Any]] = []
         for index, role in photos:
             source = row[index]
@@ -84,12 +89,9 @@ def reader(
             if any(photo["source"] == source for photo in shown):
                 continue
             place = len(shown) + 1
-            said = row[alt].strip() if alt is not None and place == 1 else ""
-            if len(said) > cells.MAX_ALT:
-                return None
             shown.append({
                 "source": source, "role": role if place == 1 or role != "front" else "angle", "position": place,
-                "alt": said,
+                "alt": alts if place == 1 else "",
             })  # fmt: skip
         return shown
 
