@@ -20,6 +20,7 @@ from campaigns.choices import GuideStatus
 from campaigns.desk import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
 from campaigns.fetching import plain
 from campaigns.models import Brand, Event, FeedImport, GuideVersion, Membership, SealedEvent, StylePreset, User
+from campaigns.pages import number
 from campaigns.services import brands, guide_fields, guides, styles
 
 # Roles replace groups, addresses belong to the account, and queues hold nudges only: jobs are rows (docs/states.md).
@@ -126,9 +127,8 @@ class GuideVersionAdmin(ByService):
         return guides.draft(brand=brand, by=operator(request), **given).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        chosen = request.GET.get("brand", "")
-        rows = GuideVersion.objects.filter(brand__pk=chosen if chosen.isdecimal() else 0)
-        newest = rows.order_by("-number").first()
+        chosen = number(request.GET.get("brand", ""))
+        newest = GuideVersion.objects.filter(brand_id=chosen).order_by("-number").first()
         if newest is None:
             return super().get_changeform_initial_data(request)
         return {"brand": newest.brand_id, **{name: getattr(newest, name) for name in guide_fields.FIELDS}}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
 from django.core.paginator import Paginator
 from django.db import models
 from django.http import HttpRequest, HttpResponse
@@ -18,6 +19,7 @@ from django.utils.functional import cached_property
 
 from campaigns.errors import DomainError, Invalid
 from campaigns.models import User
+from campaigns.pages import number
 
 COUNTED = 10_000
 
@@ -37,6 +39,13 @@ class Lines(json.JSONEncoder):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**{**options, "indent": 2})
+
+
+class KeySelect(AutocompleteSelect):
+    """A search field that shows nothing for a value that is no key; Django's own would answer 500."""
+
+    def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
+        return super().optgroups(name, [one for one in value if number(str(one)) is not None], attrs)
 
 
 class ServiceForm(forms.ModelForm):
@@ -68,6 +77,11 @@ class Desk(admin.ModelAdmin):
     paginator = Capped
     list_per_page = 50
     actions: Any = []
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = KeySelect(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {name: found for name, found in super().get_actions(request).items() if name != "delete_selected"}

@@ -287,6 +287,18 @@ def test_the_next_guide_begins_with_what_the_newest_says(desk: Client, brand: Br
     assert (newest.fill_ratio, newest.banned_wording) == (0.82, [])
 
 
+@pytest.mark.parametrize("value", ["word", "1.5", "9" * 40, "-1", "9" * 5000, "a" * 2000])
+@pytest.mark.parametrize(
+    "model", [campaigns.Membership, campaigns.GuideVersion, campaigns.StylePreset, review.Reason, review.Destination]
+)
+def test_a_brand_that_is_none_is_refused_in_the_form(desk: Client, model: type[Model], value: str) -> None:
+    address = _address(model, "add")
+    assert desk.get(address, {"brand": value}).status_code == 200
+    page = desk.post(address, {"brand": value})
+    assert page.status_code == 200
+    assert "brand" in page.context["adminform"].form.errors
+
+
 def test_what_the_service_refuses_comes_back_in_the_form(desk: Client, brand: Brand) -> None:
     wrong = {"palette": '[{"name": "Clay", "hex": "brown"}]', "banned_wording": "[]", "required_wording": "[]"}
     page = desk.post(

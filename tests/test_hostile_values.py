@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import httpx
 import pytest
 from django.db import connection
 
@@ -13,6 +14,7 @@ from campaigns.errors import Conflict, DomainError, Invalid
 from campaigns.models import FeedSource, GuideVersion
 from campaigns.prompts import listing
 from campaigns.services import guides, sources
+from generation.engines import openai_answers, service
 from generation.engines.settings import Kind, Setting
 from generation.services import endpoints
 from generation.views import run_form, setting_fields
@@ -108,6 +110,15 @@ def test_no_setting_of_an_engine_is_infinite(text):
     setting = Setting(name="max_side", label="Longest side", kind=Kind.NUMBER, hint="")
     with pytest.raises(ValueError, match="number"):
         setting_fields.value(setting, text)
+
+
+@pytest.mark.parametrize("text", ["²", "٣²", "9" * 5000, "-1", "1e400", "NaN", ""])
+def test_headers_of_a_service_that_are_no_numbers_do_no_harm(text):
+    headers = [("x-ratelimit-limit-requests", text), ("retry-after-ms", text), ("retry-after", text)]
+    response = httpx.Response(429, headers=[(name, value.encode("utf-8")) for name, value in headers])
+    told = openai_answers.limits(response).get("requests", {}).get("limit", 0.0)
+    assert 0 <= told < 10**15
+    assert (service.retry_after(response) or 0.0) <= service.LONGEST_WAIT_SECONDS
 
 
 HOSTILE_JSON = ["NaN", "1e400", '"\\u0000"', '"\\ud800"', "[" * 60 + "]" * 60, "9" * 30, "9" * 5000, "{", "[" * 100_000]

@@ -152,8 +152,8 @@ def _taken(
     if answer.status != 200:
         _refuse_status(answer.status, headers, target)
     length = headers.get("content-length", "")
-    if length.isdigit() and int(length) > max_bytes:
-        raise Refused(f"{target.shown} announces {int(length):,} bytes; the limit is {max_bytes:,}.")
+    if length.isdecimal() and (announced := int(length[:18])) > max_bytes:
+        raise Refused(f"{target.shown} announces {announced:,} bytes; the limit is {max_bytes:,}.")
     pieces = unpacked(
         answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.shown
     )

@@ -288,7 +288,7 @@ def _values(role: str, value: Any) -> Row:
     if problem := storable.text_problem(text):
         raise _Wrong(problem)
     if role == "seed":
-        if not (text.isascii() and text.isdigit()) or int(text) > MAX_SEED:
+        if not (text.isascii() and text.isdigit()) or int(text[:20]) > MAX_SEED:
             raise _Wrong(f"A seed is a whole number from 0 to {MAX_SEED}.")
         return {"seed": int(text)}
     if role == "=size":

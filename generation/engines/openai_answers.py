@@ -235,8 +235,8 @@ def limits(response: httpx.Response) -> dict[str, dict[str, float]]:
         told: dict[str, float] = {}
         for name in ("limit", "remaining"):
             value = response.headers.get(f"x-ratelimit-{name}-{what}", "")
-            if value.isdigit():
-                told[name] = int(value)
+            if value.isdecimal():
+                told[name] = int(value[:15])
         reset = span(response.headers.get(f"x-ratelimit-reset-{what}", ""))
         if reset is not None:
             told["reset_seconds"] = reset

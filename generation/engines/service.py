@@ -235,10 +235,10 @@ def _plain_text(response: httpx.Response) -> str:
 def retry_after(response: httpx.Response) -> float | None:
     """Seconds that the headers `retry-after-ms` or `Retry-After` (seconds or a date) ask for; None without them."""
     milliseconds = response.headers.get("retry-after-ms", "")
-    if milliseconds.replace(".", "", 1).isdigit():
+    if milliseconds.replace(".", "", 1).isdecimal():
         return min(float(milliseconds) / 1000, LONGEST_WAIT_SECONDS)
     text = response.headers.get("retry-after", "")
-    if text.replace(".", "", 1).isdigit():
+    if text.replace(".", "", 1).isdecimal():
         return min(float(text), LONGEST_WAIT_SECONDS)
     try:
         return min(max(parsedate_to_datetime(text).timestamp() - time(), 0.0), LONGEST_WAIT_SECONDS) if text else None

@@ -344,7 +344,7 @@ class Drafter:
         if len(values_key) > VALUES_KEY_LENGTH:
             found.append(("values", f"Its axis values are longer than {VALUES_KEY_LENGTH} characters together."))
         seed = str(wish.values.get(SEED_AXIS, 0))
-        if not seed.isdigit() or int(seed) > prompts.MAX_SEED:
+        if not seed.isdecimal() or int(seed[:20]) > prompts.MAX_SEED:
             found.append(("values", f"Its seed is {seed!r}; give a whole number from 0 to {prompts.MAX_SEED}."))
         if not group.specs and not (wish.size and self.order.is_sandbox):
             wanted = ", ".join(one.aspect for one in self.order.groups)

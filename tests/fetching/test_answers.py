@@ -72,6 +72,13 @@ def test_other_statuses_are_refused_and_say_if_it_is_worth_trying_again(
     assert refused.value.retry_after_seconds == 7
 
 
+@pytest.mark.parametrize("length", ["²", "9" * 5000, "9" * 30])
+def test_an_announced_length_that_is_no_number_of_bytes_is_refused(server: AwkwardServer, length: str) -> None:
+    server.pages["/"] = lambda talk: talk.send(f"HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\nsku".encode())
+    with pytest.raises(Refused):
+        get(server, "/")
+
+
 def test_what_has_not_changed_is_not_sent_again(server: AwkwardServer) -> None:
     def page(talk: Talk) -> None:
         if talk.headers.get("if-none-match") == '"v1"' and "if-modified-since" in talk.headers:

@@ -95,6 +95,8 @@ def test_an_engines_refusal_leaves_out_its_images_only(
         {"shape": "list", "rows": [{"subject": "MUG-1", "backdrop": "a"}, {"subject": "MUG-9", "backdrop": "a"}]},
         {"shape": "list", "rows": [{"subject": "MUG-1", "backdrop": "a"}, {"subject": "MUG-1", "backdrop": "a"}]},
         {"axes": {"backdrop": ["a"], "seed": ["seven", 1]}},
+        {"axes": {"backdrop": ["a"], "seed": ["²"]}},
+        {"axes": {"backdrop": ["a"], "seed": ["9" * 300]}},
         {"axes": {"backdrop": ["a", "b" * 600]}},
     ],
 )

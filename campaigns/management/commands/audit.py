@@ -107,7 +107,7 @@ def _anchor(text: str | None) -> tuple[int, str] | None:
     if not text:
         return None
     seq, _, digest = text.partition(":")
-    if not seq.isdigit() or len(digest) != 64:
+    if not (seq.isdecimal() and len(seq) < 19) or len(digest) != 64:
         raise CommandError(f"--anchor {text!r}: expected a link's number, a colon and its 64 hex digits.")
     return int(seq), digest
 

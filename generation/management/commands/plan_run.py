@@ -114,7 +114,7 @@ def _version(by: User, brand: str, named: str) -> PromptVersion:
     rows = PromptVersion.objects.visible_to(by).select_related("template__brand", "style")
     rows = rows.filter(template__brand__slug=brand, template__slug=slug)
     if number:
-        if not number.isdigit():
+        if not number.isdecimal() or len(number) > 9:
             raise CommandError(f"{named!r}: after the colon stands the version's number.")
         rows = rows.filter(number=int(number))
     version: PromptVersion | None = rows.order_by("-number").first()
