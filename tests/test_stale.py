@@ -18,7 +18,7 @@ from PIL import Image
 from campaigns.errors import Conflict, Invalid, Stale
 from campaigns.models import Brand, Cutout, Event, GuideVersion, ReferencePhoto, Subject, User
 from campaigns.services import audit, brands, cutouts, guides, imports, photos, subjects
-from generation.models import Asset, PinnedInputs, StaleAsset, StaleCandidate
+from generation.models import Asset, JobSpec, PinnedInputs, StaleAsset, StaleCandidate
 from generation.services import staleness
 from review.models import ChecklistVersion, Decision, Delivery, ReviewTask
 from review.selectors import changes
@@ -235,6 +235,34 @@ def test_a_product_photo_that_moved_makes_the_approval_stale(
     now = timezone.localtime()
     assert state(image) == "stale"
     assert reasons_of(image) == [reason.format(day=f"{now.day} {now:%b %Y}") for reason in reasons]
+
+
+@pytest.mark.parametrize("change", [replace_photo, repair_cutout])
+def test_the_next_round_is_made_from_the_photo_as_it_is_now(
+    change: Change, mug: Subject, manager: User, reviewer: User, image: Asset
+) -> None:
+    change(mug, manager)
+    task = task_of(image)
+    decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **seen(task))
+    in_effect()
+    first, second = JobSpec.objects.filter(cell_id=image.cell_id).order_by("round")
+    cutout = Cutout.objects.get(photo__subject=mug, photo__status="ready", is_accepted=True)
+    assert second.spec["images"] == {"cutout": {"sha256": cutout.sha256, "key": cutout.storage_key}}
+    assert second.spec["images"] != first.spec["images"]
+    assert second.fingerprint != first.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"), [(remove_photo, "The product photo"), (refuse_cutout, "no accepted cut-out")]
+)
+def test_no_next_round_is_asked_for_without_the_photo_that_it_needs(
+    change: Change, sentence: str, mug: Subject, manager: User, reviewer: User, image: Asset
+) -> None:
+    change(mug, manager)
+    with pytest.raises(Invalid) as refused:
+        decisions.request_revision(by=reviewer, controls={"fill": 0.7}, **seen(task_of(image)))
+    assert sentence in refused.value.problems[0].message
+    assert state(image) == "stale"
 
 
 def test_another_photo_of_the_product_leaves_the_approval_alone(mug: Subject, manager: User, image: Asset) -> None:

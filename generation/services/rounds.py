@@ -12,14 +12,15 @@ from django.db import transaction
 
 from campaigns import clock
 from campaigns import events as spine
+from campaigns.choices import PhotoStatus
 from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, User
+from campaigns.models import Brand, ReferencePhoto, User
 from campaigns.services import campaigns
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
 from generation.engines.base import Control, Engine, Spec
-from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
+from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
 from generation.selectors.concepts import Use
 from generation.services import assets, budget, dispatch, fingerprints, nudges
@@ -68,8 +69,8 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
     engine = engines.build(endpoint.engine, endpoint.config)
     capabilities = engine.capabilities()
     known = {one.parameter: one for one in capabilities.controls}
-    problems = []
     spec = {**parent.spec, "parameters": dict(parent.spec.get("parameters", {}))}
+    problems = _set_photo(spec, parent)
     for name, value in controls.items():
         if name not in known:
             problems.append(
@@ -134,6 +135,29 @@ def _number(control: Control, value: Any) -> float | int:
     return int(number) if whole else number
 
 
+def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
+    """Put in the product's photo and cut-out as they are now, where those that the parent was planned with are used."""
+    pinned = PinnedInputs.objects.filter(cell_id=parent.cell_id).first()
+    images: dict[str, Any] = spec.get("images", {})
+    if pinned is None or not {ref["sha256"] for ref in images.values()} & {pinned.photo_sha256, pinned.cutout_sha256}:
+        return []
+    photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk, status=PhotoStatus.READY).first()
+    if photo is None:
+        sentence = "The product photo that this image was made from is gone. Reject it, and make what is missing."
+        return [Problem("controls", sentence)]
+    current: dict[str, Any] = {pinned.photo_sha256: photo}
+    if pinned.cutout_sha256:
+        current[pinned.cutout_sha256] = photo.cutouts.filter(is_accepted=True).first()
+    now = {role: current.get(ref["sha256"], ref) for role, ref in images.items()}
+    if None in now.values():
+        return [Problem("controls", "The product’s photo has no accepted cut-out now. Accept one, then ask again.")]
+    spec["images"] = {
+        role: ref if isinstance(ref, dict) else {"sha256": ref.sha256, "key": ref.storage_key}
+        for role, ref in now.items()
+    }
+    return []
+
+
 def _set_picture(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
     """Put in the picture of the concept that the parameter names, as it is now; or none."""
     name = str(spec["parameters"].pop(use.parameter, "")).strip()
@@ -150,7 +174,8 @@ def _set_picture(use: Use, spec: dict[str, Any], brand: Brand) -> list[Problem]:
 
 @transaction.atomic
 def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, version_id: int | None = None) -> Job:
-    """Queue one job for the asset's next round: a copy of the version's frozen spec with the controls changed.
+    """Queue one job for the asset's next round: a copy of the version's frozen spec with the controls changed, and with
+    the product's photo as it is now.
 
     Without `version_id` it starts from the current version. The asset stays `revising`. Called by the review app,
     which has checked who may ask for it. Raises Conflict, Invalid.
