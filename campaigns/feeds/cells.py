@@ -373,7 +373,9 @@ def photos(cell: str) -> tuple[str, ...]:
 
 
 def alts(text: str, count: int) -> list[str]:
-    """An alt text for each of `count` pictures: one each where the cell lists as many, else one for the first."""
+    """Return an alt text for each of `count` images: one each if the cell lists as many, else all for the first."""
+    if not count:
+        return []
     for separator in (";", "|", "\n"):
         parts = [part.strip() for part in text.split(separator)]
         if count > 1 and len(parts) == count:
