@@ -71,7 +71,7 @@ _required: ContextVar[list[tuple[str, int]] | None] = ContextVar("required", def
 
 @contextmanager
 def recording() -> Iterator[list[tuple[str, int]]]:
-    """Collect (action, brand id) of everything that is required meanwhile in this thread."""
+    """Collect the (action, brand id) of each call of `require` in this context."""
     collected: list[tuple[str, int]] = []
     token = _required.set(collected)
     try:

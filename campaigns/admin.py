@@ -127,7 +127,7 @@ class GuideVersionAdmin(ByService):
         return guides.draft(brand=brand, by=operator(request), **given).pk
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
-        chosen = number(request.GET.get("brand", ""))
+        chosen = number(request.GET.get("brand", "")) or 0
         newest = GuideVersion.objects.filter(brand_id=chosen).order_by("-number").first()
         if newest is None:
             return super().get_changeform_initial_data(request)

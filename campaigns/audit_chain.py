@@ -15,7 +15,7 @@ from typing import Any
 
 #: What stands before the first link of every brand.
 GENESIS = "0" * 64
-#: The type of the event that says that an operator removed a secret from an earlier event of the same chain.
+#: Type of the event that records that an operator removed a secret from an earlier event of the same chain.
 REDACTED = "campaigns.audit.redacted"
 
 
@@ -120,7 +120,7 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
             return _unexplained(changed) or Verification(expected - 1, False, min(expected, link.seq), fault, head)
         head, expected = link.hash, expected + 1
     count = expected - 1
-    if changed and (found := _unexplained(changed)):
+    if found := _unexplained(changed):
         return found
     if anchor and anchor[0] > count:
         return Verification(
@@ -137,7 +137,7 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
 
 
 def body_sha256(link_body: Mapping[str, Any]) -> str:
-    """The hash of an event alone, without what stands before it."""
+    """Return the hash of one event's body alone, without the hash of the link before it."""
     return hashlib.sha256(canonical(link_body)).hexdigest()
 
 
@@ -152,20 +152,20 @@ def _is_changed(link: Link, expected: int, head: str) -> bool:
 
 
 def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
-    """The number of the changed link whose redaction this link, which holds, records."""
+    """Return the number of the changed link whose redaction this intact link records; None if it records none."""
     if link.body is None or link.body.get("type") != REDACTED:
         return None
-    said = link.body.get("payload", {})
-    seq = said.get("seq")
+    record = link.body.get("payload", {})
+    seq = record.get("seq")
     if seq not in changed:
         return None
     other = changed[seq][0]
-    is_same = said.get("hash") == other.hash and said.get("body_sha256") == body_sha256(other.body or {})
+    is_same = record.get("hash") == other.hash and record.get("body_sha256") == body_sha256(other.body or {})
     return int(seq) if is_same else None
 
 
 def _unexplained(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
-    """Return what is said of the first link whose event was changed and that no later link explains."""
+    """Return the failed check of the first changed link; None if there are no changed links."""
     if not changed:
         return None
     first = min(changed)

@@ -42,14 +42,14 @@ class Lines(json.JSONEncoder):
 
 
 class KeySelect(AutocompleteSelect):
-    """A search field that shows nothing for a value that is no key; Django's own would answer 500."""
+    """A search field that shows nothing for a value that is not a key, where Django's own would raise an error."""
 
     def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
-        return super().optgroups(name, [one for one in value if number(str(one)) is not None], attrs)
+        return super().optgroups(name, [key for key in value if number(str(key)) is not None], attrs)
 
 
 class ServiceForm(forms.ModelForm):
-    """A form whose last word has the service: its refusal comes back beside the fields that it names."""
+    """A form whose values a service checks: its refusal is shown beside the fields that it names."""
 
     refusal: ClassVar[DomainError | None] = None
 

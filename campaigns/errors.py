@@ -17,7 +17,7 @@ class Problem:
     value: str = ""
 
     def __post_init__(self) -> None:
-        """Keep what addresses carry (logins, queries) out of every answer, page and stored response."""
+        """Remove the logins and queries of addresses, so that no page, answer or stored response shows them."""
         object.__setattr__(self, "message", without_secrets(self.message))
         object.__setattr__(self, "value", without_secrets(self.value))
 
@@ -45,6 +45,13 @@ class Invalid(DomainError):
         self.problems = problems or []
 
 
+class BadRequest(DomainError):
+    """The request itself cannot be read."""
+
+    status = 400
+    title = "The request cannot be read"
+
+
 class NotAllowed(DomainError):
     status = 403
     title = "Not allowed"
@@ -56,7 +63,7 @@ class NotFound(DomainError):
 
 
 class StorageFailed(DomainError):
-    """The disk or bucket that keeps the files refuses to store one. What is stored can still be read."""
+    """The disk or bucket for files refuses to store one. Stored files can still be read."""
 
     status = 503
     title = "Files cannot be stored now"
@@ -87,6 +94,5 @@ class Unavailable(DomainError):
 class Busy(Unavailable):
     """The server has as much of this work as it can do at once; the same request succeeds a little later."""
 
-    status = 503
     title = "Busy"
     retry_after_seconds = 5

@@ -1,9 +1,9 @@
-"""The spine: publish what happened in the transaction that did it, and let higher apps hear of it.
+"""Publish events in the transaction that made the change, and let higher apps subscribe to them.
 
 Each app declares its own event types in its events.py as subclasses of `Happening`; this app's are at the end.
-`publish` inserts the row: no record, no change. Addresses in the row lose their logins and queries. Subscribers run in
-the same transaction, in the order in which they were registered; side effects belong after commit and read the event
-table.
+`publish` inserts the row, so that no change is without its record. Logins and queries are removed from addresses in it.
+Subscribers run in the same transaction, in the order in which they were registered; side effects belong after commit
+and read the event table.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def subscribe(kind: type[Happening]) -> Callable[[Callable[[Any], None]], Callab
 
 
 def subscribe_to_all(kind: type[Happening]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
-    """Decorator: like `subscribe`, but the function gets the list of what one call published of `kind`."""
+    """Decorator: like `subscribe`, but the function gets the list of all events of `kind` that one call published."""
 
     def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
         _subscribers_to_all.setdefault(kind.type, []).append(function)
@@ -100,7 +100,7 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
             type=item.type,
             object_type=item.object_type,
             object_id=item.object_id,
-            payload=plain(item.payload),  # what is sealed can never be taken back
+            payload=plain(item.payload),  # a sealed event cannot be changed
             actor=by,
             actor_label=by.display_name if by else (label or "system"),
             at=now,
@@ -122,8 +122,11 @@ def publish_all(happenings: Iterable[Happening], *, by: User | None = None, labe
 
 @declare
 class AuditRedacted(Happening):
-    """An operator removed a secret from an earlier event. payload: {"seq", "event", "hash", "body_sha256", "places",
-    "reason"}: number and hash of the link, which stay; the hash of the event's body as it is now."""
+    """An operator removed a secret from an earlier event.
+
+    payload: {"seq", "event", "hash", "body_sha256", "places", "reason"}. seq and hash: number and hash of the event's
+    link, which stay. body_sha256: of the event's body as it is now. places: how often the secret stood in it.
+    """
 
     type = "campaigns.audit.redacted"
     object_type = "event"
@@ -131,7 +134,7 @@ class AuditRedacted(Happening):
 
 @declare
 class BrandCreated(Happening):
-    """A brand begins. payload: {"slug", "name", "currency", "time_zone"}."""
+    """A brand was created. payload: {"slug", "name", "currency", "time_zone"}."""
 
     type = "campaigns.brand.created"
     object_type = "brand"
@@ -139,7 +142,7 @@ class BrandCreated(Happening):
 
 @declare
 class BrandTimeZoneSet(Happening):
-    """The time zone of a brand's dates was changed. payload: {"before", "after"}, "" for the installation's."""
+    """The time zone of a brand's dates was changed. payload: {"before", "after"}; "" means that of the installation."""
 
     type = "campaigns.brand.time_zone_set"
     object_type = "brand"
@@ -197,8 +200,10 @@ class GuideDrafted(Happening):
 
 @declare
 class GuidePublished(Happening):
-    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number", "look_again": true if
-    the approved images are to be reviewed again}."""
+    """A guide version counts from now on. object_id is the brand's; payload: {"guide", "number", "look_again"}.
+
+    look_again: true if the approved images are to be reviewed again.
+    """
 
     type = "campaigns.guide.published"
     object_type = "brand"

@@ -23,7 +23,7 @@ def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:
 
 
 class HiddenQueries:
-    """Mixin of a text widget: addresses are shown without login and query, also those just typed and refused."""
+    """Mixin for text widgets that show addresses without login and query, even in a form that was refused."""
 
     def format_value(self, value: Any) -> str | None:
         text = super().format_value(value)  # type: ignore[misc]

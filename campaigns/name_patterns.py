@@ -1,4 +1,4 @@
-"""Patterns of file names, such as "{brand}_{sku}_{date}": which placeholders there are, and what can be wrong.
+"""Checks patterns of file names, such as "{brand}_{sku}_{date}".
 
 The names themselves are made in generation/finishing/names.py.
 """
@@ -11,17 +11,17 @@ PLACEHOLDERS = ("brand", "campaign", "sku", "asset_type", "date", "variation", "
 
 
 def lint(pattern: str) -> list[str]:
-    """Sentences about what is wrong with a name pattern; empty if nothing is."""
+    """Return sentences about what is wrong with a name pattern; an empty list if nothing is."""
     try:
         fields = [field for _, field, _, _ in Formatter().parse(pattern) if field is not None]
     except ValueError:
-        return ["A brace is missing its partner; write {sku}, and {{ for a brace of its own."]
+        return ["A brace is not closed or not opened. Write {sku} for a placeholder and {{ for a brace."]
     unknown = sorted({field or "{}" for field in fields} - set(PLACEHOLDERS))
     problems = [f"There is no {{{field}}}; known are {_listed(PLACEHOLDERS)}." for field in unknown]
     if not pattern.strip():
         problems.append("The name pattern is empty.")
     elif not unknown and not {"sku", "variation"} & set(fields):
-        problems.append("Every picture would get the same name: add {sku} or {variation}.")
+        problems.append("Every image would get the same name: add {sku} or {variation}.")
     if any(spec or conversion for _, _, spec, conversion in Formatter().parse(pattern)):
         problems.append("Placeholders take no format: write {sku}, not {sku:>8}.")
     if pattern.startswith("/") or ".." in pattern.split("/"):

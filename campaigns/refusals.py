@@ -1,7 +1,7 @@
-"""Translate what the database, Redis and the reading of a request raise into refusals; pages and API share it.
+"""Translates exceptions of the database, of Redis and of reading a request into refusals, for pages and API alike.
 
-A service that knows better (a name that is taken) raises its own refusal. What arrives here came past all checks: a
-race that a unique constraint decided, a value that a column cannot hold, a database that does not answer.
+A service that can say more, such as that a name is taken, raises its own refusal. What arrives here passed all checks:
+a race that a unique constraint decided, a value that a column cannot hold, a database that does not answer.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ CONNECTION_CLASSES = ("08", "25", "53", "57")
 
 @contextmanager
 def one_winner() -> Iterator[None]:
-    """Write inside of this where a unique constraint decides between people who do the same at the same moment.
+    """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
 
-    The loser gets Conflict; the transaction around it stays usable.
+    The transaction around it stays usable.
     """
     try:
         with transaction.atomic():
@@ -38,7 +38,7 @@ def one_winner() -> Iterator[None]:
 
 
 def translate(error: BaseException) -> DomainError | None:
-    """Return the refusal that tells a person or a program what happened; None for an error in our own code."""
+    """Return the refusal for an exception; None for an error in our own code."""
     if isinstance(error, DomainError):
         return error
     if isinstance(error, OperationalError | InterfaceError):
@@ -64,7 +64,7 @@ def translate(error: BaseException) -> DomainError | None:
 
 
 def _constraint(error: IntegrityError) -> DomainError:
-    """The database refused a row: 409 where somebody else was faster, 422 where the row itself is wrong."""
+    """Return the refusal for a row that a constraint forbids: 409 if somebody else was faster, 422 if it is wrong."""
     state = _sqlstate(error)
     detail: Any = getattr(error.__cause__, "diag", None)
     model = _model(getattr(detail, "table_name", None))
@@ -81,7 +81,7 @@ def _constraint(error: IntegrityError) -> DomainError:
         name = getattr(detail, "column_name", None) or "a field"
         return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])
     name = getattr(detail, "constraint_name", None) or "a rule"
-    return Invalid(f"A rule of the database refuses this {what}: {name.replace('_', ' ')}.")
+    return Invalid(f"The database refuses this {what} by the rule {name.replace('_', ' ')}.")
 
 
 def _sqlstate(error: BaseException) -> str:
@@ -89,7 +89,7 @@ def _sqlstate(error: BaseException) -> str:
 
 
 def _words(error: BaseException) -> str:
-    """The database's own sentence without its place in the statement."""
+    """Return the first line of the database's message; the others show the statement."""
     lines = str(error).strip().splitlines()
     return lines[0].rstrip(".") if lines else "it is out of range"
 
@@ -99,7 +99,7 @@ def _model(table: str | None) -> type[Model] | None:
 
 
 def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
-    """Names of the fields of a unique constraint, without the owner (a brand or user), which nobody typed."""
+    """Return the names of a unique constraint's fields, without relations (a brand or user), which nobody typed."""
     if model is None or constraint is None:
         return []
     for rule in model._meta.constraints:

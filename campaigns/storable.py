@@ -1,7 +1,7 @@
 """Find what PostgreSQL cannot store in the text, numbers and JSON of a request, and say where it stands.
 
-The middleware (addresses, headers, forms) and the API's parsers (bodies) ask here, so that no view, form or service
-has to. Whether a value makes sense where it stands is still their question.
+The middleware checks addresses, headers and forms, and the API's parsers check bodies, so that views, forms and
+services need not. Whether a value makes sense is still for them to decide.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from campaigns.errors import DomainError, Invalid, Problem
+from campaigns.errors import BadRequest, Invalid, Problem
 
 MAX_DEPTH = 50
-"""Levels of lists and objects inside each other. Nothing of ours needs ten; Python gives up at about a thousand."""
+"""Levels of lists and objects inside each other. No request needs ten; Python's reader fails at about a thousand."""
 SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
 """Seeds of ComfyUI have 64 bits without a sign, and jsonb keeps them; a column of type bigint refuses them itself."""
 SHOWN_PROBLEMS = 20
@@ -26,11 +26,8 @@ _UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
 _Path = tuple[Any, Any] | None
 
 
-class NotJson(DomainError):
+class NotJson(BadRequest):
     """The text cannot be read as JSON at all."""
-
-    status = 400
-    title = "The request cannot be read"
 
 
 def printable(text: str) -> str:
@@ -92,15 +89,15 @@ def require(faults: list[Problem]) -> None:
 
 
 def read_json(text: str, *, prefix: str = "") -> Any:
-    """Parse JSON that somebody sent. Raise NotJson where it is none, and Invalid for values that cannot be stored."""
+    """Parse JSON that somebody sent. Raise NotJson, and Invalid for values that cannot be stored."""
     try:
         value = json.loads(text)
     except json.JSONDecodeError as error:
-        raise NotJson(f"This is no JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
+        raise NotJson(f"This is not JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
     except RecursionError:
-        raise NotJson(f"This is no JSON that can be read: it is nested more than {MAX_DEPTH} levels deep.") from None
+        raise NotJson(f"This JSON cannot be read: it is nested more than {MAX_DEPTH} levels deep.") from None
     except ValueError:
-        raise NotJson("This is no JSON that can be read: a number has thousands of digits. Send it as text.") from None
+        raise NotJson("This JSON cannot be read: a number has thousands of digits. Send it as text.") from None
     require(problems(value, prefix))
     return value
 

@@ -1,6 +1,6 @@
-"""The answers to requests that go wrong: problem+json for the API, a note for htmx, a page for people.
+"""The answers to requests that fail: problem+json for the API, a partial for htmx, a page for people.
 
-The pages for 500 and 503 are drawn without the request, so that they need neither the database nor a session.
+The pages for 500 and 503 are rendered without the request, so that they need neither the database nor a session.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from django.shortcuts import render
 from django.template.loader import render_to_string
 
 from campaigns.api.problems import MEDIA_TYPE, members
-from campaigns.errors import DomainError, Invalid, NotAllowed, NotFound, Unavailable
+from campaigns.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
 from campaigns.refusals import translate
 
 logger = logging.getLogger(__name__)
@@ -28,14 +28,9 @@ class Broken(DomainError):
     title = "Something went wrong here"
 
 
-class BadRequest(DomainError):
-    """The request itself cannot be read."""
-
-    status = 400
-    title = "The request cannot be read"
-
-
 class WrongMethod(DomainError):
+    """The address exists, and does not take requests of this method."""
+
     status = 405
     title = "This cannot be done at this address"
 
@@ -78,13 +73,15 @@ def _for_people(request: HttpRequest, error: DomainError) -> HttpResponse:
 
 
 def for_status(request: HttpRequest, status: int) -> HttpResponse | None:
-    """The answer for a status that a view gave without words, such as 405 of one that only takes POST; None for
-    statuses that programs ask for, such as 401 of a webhook."""
+    """Return the page for a status that a view answered with an empty body, such as 405 of one that only takes POST.
+
+    None for a status that only programs see, such as 401 of a webhook.
+    """
     if status == HTTPStatus.METHOD_NOT_ALLOWED:
         sentence = f"This address does not take {request.method} requests. Go back and use the button on the page."
         return answer(request, WrongMethod(sentence))
-    wordless = {400: bad_request, 403: permission_denied, 404: page_not_found, 500: server_error}.get(status)
-    return wordless(request) if wordless else None
+    handler = {400: bad_request, 403: permission_denied, 404: page_not_found, 500: server_error}.get(status)
+    return handler(request) if handler else None
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
@@ -104,7 +101,7 @@ def page_not_found(request: HttpRequest, exception: Exception | None = None) -> 
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Django's handler500. An outage of the database or of Redis is told apart from a fault of ours."""
+    """Django's handler500. An outage of the database or of Redis is answered as such, with 503."""
     error = sys.exc_info()[1]
     refusal = translate(error) if error is not None else None
     sentence = "The server could not finish this. It was logged. Try again; if it stays, tell your administrator."

@@ -303,7 +303,7 @@ def test_settings_without_a_field_stay_as_json(
         "name": kept.name, "lane": "cpu", "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "10",
         "price_per_image": "0",
     }  # fmt: skip
-    for text, words in (("{", "This is no JSON"), ("[]", "Write an object")):
+    for text, words in (("{", "This is not JSON"), ("[]", "Write an object")):
         answer = client.post(f"/brands/{brand.slug}/endpoints/own/", posted | {"config": text})
         assert answer.status_code == 422 and words in answer.content.decode()
     assert (

@@ -89,7 +89,7 @@ def test_what_people_choose_is_obeyed(encoding: str) -> None:
 def test_a_text_that_fits_no_encoding_is_refused_and_says_what_to_do() -> None:
     issue = only_issue(NONSENSE)
     assert issue.cause == "encoding"
-    assert "Choose its encoding, or save it as UTF-8." in issue.message
+    assert "Choose the encoding, or save the file as UTF-8." in issue.message
 
 
 def test_json_lines_and_lists_of_titles_are_recognised_too() -> None:
@@ -132,7 +132,7 @@ def test_a_file_that_was_refused_for_its_encoding_is_read_as_chosen(
     assert found.issue_counts == {"encoding": 1}
     client.force_login(manager)
     page = client.get(reverse("import_detail", args=[brand.slug, found.pk])).content.decode()
-    assert "Choose how its letters read right." in page and "Choose the encoding above." in page
+    assert "Choose the encoding in which its words are right." in page and "Choose the encoding above." in page
     assert imports.check_again(import_id=found.pk, by=manager, encoding="cp850").rows == 3
 
 

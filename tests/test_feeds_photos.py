@@ -115,6 +115,14 @@ def test_several_images_in_a_cell_of_a_shopify_table_get_their_texts(separator: 
     ]
 
 
+@pytest.mark.parametrize(("cell", "causes"), [("n/a", []), ("ftp://c.example/1.jpg", ["photo_unusable"])])
+def test_a_shopify_row_with_an_alt_text_and_no_image_is_read(cell: str, causes: list[str]) -> None:
+    row = ["67", "mug-ada", "Mug Ada", "<p>A mug</p>", cell, "1", "front", "401", "Color", "Sage", "M-S", "12.90"]
+    rows, issues = parsed(table(MATRIXIFY, row))
+    assert [issue.cause for issue in issues] == causes
+    assert not rows[0].photos
+
+
 @pytest.mark.parametrize(
     ("headings", "cells", "count"),
     [

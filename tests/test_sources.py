@@ -320,10 +320,10 @@ def test_a_dry_run_only_checks(pushed: FeedSource, integrator: Any, api_client: 
         ("[]", "application/json", 422, "no rows"),
         ('{"rows": 3}', "application/json", 422, "list of rows"),
         ("[1, 2]", "application/json", 422, "no objects"),
-        ("[{]", "application/json", 400, "no JSON"),
+        ("[{]", "application/json", 400, "not JSON"),
         ('{"sku": "A"}\n{oops\n', "application/x-ndjson", 422, "Line 2"),
         ("[" + ",".join(['{"sku":"A"}'] * 10_001) + "]", "application/json", 422, "10,001 rows"),
-        ("[" * 100_000, "application/json", 400, "no JSON"),
+        ("[" * 100_000, "application/json", 400, "nested"),
         ("a,b\n1,2", "text/csv", 415, "text/csv"),
     ],
 )

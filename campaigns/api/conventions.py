@@ -42,9 +42,8 @@ def caller(request: Request) -> User:
 def idempotent(view: View) -> View:
     """Decorator for creates: a request repeated with its Idempotency-Key within 24 hours gets the first answer again.
 
-    409 while the first is still running, 422 when the key was used for another request; refused as the request itself
-    would be when the caller no longer has the rights that the first one needed. Without the header the request is
-    carried out as it is.
+    409 while the first is still running, 422 when the key was used for another request, and 403 or 404 when the caller
+    no longer has the rights that the first request needed. Without the header nothing is stored.
     """
 
     @wraps(view)
@@ -77,13 +76,13 @@ def idempotent(view: View) -> View:
 
 
 def _ensure_still_allowed(user: User, stored: StoredResponse) -> None:
-    """Raise unless the caller has today what the first request needed: NotFound outside the brand, else NotAllowed."""
-    if stored.rights is None:  # kept by an earlier version, which did not write down what was needed
-        raise Conflict("This key was used before an update; look whether the first request went well.", key=stored.key)
+    """Raise NotFound or NotAllowed unless the caller still has the rights that the first request needed."""
+    if stored.rights is None:  # stored by an earlier version, which did not record them
+        raise Conflict("This key was used before an update; check whether the first request succeeded.", key=stored.key)
     brands = Brand.objects.visible_to(user).in_bulk([brand_id for _, brand_id in stored.rights])
     for action, brand_id in stored.rights:
         if brand_id not in brands:
-            raise NotFound("What this key was used for is in a brand in which you have no role.")
+            raise NotFound("This key was used in a brand in which you have no role.")
         access.require(user, access.Action(action), brands[brand_id])
 
 

@@ -105,7 +105,7 @@ class PublishGuideView(APIView):
 
     @extend_schema(responses=PublishingSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """The open draft, and how many approved images could be looked at again by it."""
+        """The open draft, and how many approved images publishing it could send back to review."""
         brand = brands.get(caller(request), slug)
         draft = guides.open_draft(guides.history(caller(request), brand))
         count = approvals.count(caller(request), brand)

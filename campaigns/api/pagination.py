@@ -17,7 +17,7 @@ class Keyset(CursorPagination):
     max_page_size = 200
 
     def decode_cursor(self, request: Request) -> Cursor | None:
-        """Read the cursor. NotFound for one that no answer of ours gave: DRF would put its position into the query."""
+        """Read the cursor. Raises NotFound for a position that is no primary key: DRF would put it into the query."""
         cursor = super().decode_cursor(request)
         if cursor is not None and cursor.position is not None and number(str(cursor.position)) is None:
             raise NotFound(self.invalid_cursor_message)

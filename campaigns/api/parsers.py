@@ -1,4 +1,4 @@
-"""Readers of request bodies. What PostgreSQL cannot store is refused here, before any view sees it."""
+"""Parsers of request bodies. They refuse what PostgreSQL cannot store before a view sees it."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ def read_text(stream: IO[bytes]) -> str:
 
 
 class JSONParser(parsers.JSONParser):
-    """JSON whose every value can be stored; faults are named by JSON pointers."""
+    """Parses JSON and refuses values that cannot be stored, named by JSON pointers."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         return storable.read_json(read_text(stream))
 
 
 class FormParser(parsers.FormParser):
-    """A form whose every value can be stored."""
+    """Parses a form and refuses values that cannot be stored."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         fields = super().parse(stream, media_type, parser_context)
@@ -41,7 +41,7 @@ class FormParser(parsers.FormParser):
 
 
 class MultiPartParser(parsers.MultiPartParser):
-    """A form with files, whose every value and every file name can be stored."""
+    """Parses a form with files and refuses values and file names that cannot be stored."""
 
     def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
         parsed = super().parse(stream, media_type, parser_context)

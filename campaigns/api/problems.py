@@ -17,7 +17,7 @@ MEDIA_TYPE = "application/problem+json"
 
 
 class ProblemResponse(Response):
-    """A problem is JSON whatever the caller's Accept header or the view's own renderers say."""
+    """Problem details. They are JSON, whatever the Accept header or the view's renderers say."""
 
     @property
     def rendered_content(self) -> bytes:  # type: ignore[override]  # DRF's renderers return bytes, Django's stubs say str
@@ -47,7 +47,7 @@ def _pointers(detail: Any, path: str = "") -> list[dict[str, str]]:
 
 
 def members(error: DomainError) -> dict[str, Any]:
-    """The members of the problem details of a refusal."""
+    """Return the members of a refusal's problem details."""
     more: dict[str, Any] = dict(error.extra)
     if isinstance(error, Invalid):
         more["errors"] = [

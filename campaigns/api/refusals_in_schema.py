@@ -1,4 +1,4 @@
-"""Describe the API's refusals in its OpenAPI schema: which an operation may give, all as problem details (RFC 9457)."""
+"""Adds to the OpenAPI schema which refusals each operation may answer with, as problem details (RFC 9457)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 PROBLEM: dict[str, Any] = {
     "type": "object",
-    "description": "Problem details (RFC 9457). A refusal may have further members that say more to a program.",
+    "description": "Problem details (RFC 9457). A refusal may have further members, for programs.",
     "properties": {
         "type": {"type": "string", "example": "about:blank"},
         "title": {"type": "string", "example": "The input has mistakes"},
@@ -36,7 +36,7 @@ RESPONSES = {
     404: ("NotFound", "It does not exist in your brands."),
     409: ("Conflict", "Somebody was first, or the state forbids it."),
     412: ("PreconditionFailed", "What you saw has changed. Read it again."),
-    415: ("UnsupportedMediaType", "The Content-Type is none that this address takes."),
+    415: ("UnsupportedMediaType", "This address does not take this Content-Type."),
     422: ("Unprocessable", "The input has mistakes."),
     428: ("PreconditionRequired", "The change needs If-Match with the ETag of what you saw."),
     429: ("TooManyRequests", "Wait as long as Retry-After says."),
@@ -61,7 +61,7 @@ def add_refusals(result: dict[str, Any], **_: Any) -> dict[str, Any]:
 
 
 def _statuses(path: str, method: str, operation: dict[str, Any]) -> Iterator[int]:
-    """The refusals of an operation, by what it takes."""
+    """Yield the statuses of the refusals that an operation may answer with, by its method and what it takes."""
     parameters = operation.get("parameters", [])
     names = {parameter["name"] for parameter in parameters}
     yield from (400, 401, 403, 503)

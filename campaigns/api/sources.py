@@ -40,7 +40,7 @@ class RowLines(BaseParser):
             try:
                 rows.append(storable.read_json(line, prefix=f"/{place - 1}"))
             except storable.NotJson as error:
-                message = f"Line {place} is no JSON: {error.message}"
+                message = f"Line {place}: {error.message}"
                 raise Invalid(message, [Problem(f"/{place - 1}", message, line[:100])]) from None
         return rows
 

@@ -1,4 +1,4 @@
-"""Reads the images that a cell names: one or several, as web addresses or as file names."""
+"""Reads the addresses or file names of images that a cell holds, one or several."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_web(name: str) -> bool:
 
 
 def with_scheme(name: str) -> str:
-    """The address with https where it has a host but no scheme: `//host/a.jpg`, `www.host.com/a.jpg`."""
+    """Return the address, with https if it has a host but no scheme: `//host/a.jpg`, `www.host.com/a.jpg`."""
     if name.startswith("//"):
         host = _before_path(name[2:])
         return f"https:{name}" if "." in host.strip(".") and not any(map(str.isspace, host)) else name
@@ -42,17 +42,17 @@ def with_scheme(name: str) -> str:
 
 
 def _before_path(text: str) -> str:
-    """The host; a port is no part of it."""
+    """Return what stands before the path, without a port."""
     host = re.split(r"[/?#]", text, maxsplit=1)[0]
     name, colon, port = host.partition(":")
     return name if colon and port.isascii() and port.isdigit() else host
 
 
 def split(cell: str) -> list[str]:
-    """The parts of a cell that names several images, trimmed, without those that say that there is none.
+    """Split a cell that names several images into trimmed parts, without those that mean "no image".
 
-    Line breaks and | always separate; commas, semicolons and blanks do before an address, and between file names that
-    all end as images do.
+    Line breaks and | always separate. Commas, semicolons and blanks separate before an address; commas and semicolons
+    also between file names that all end as images do.
     """
     text = cell.strip()
     if text.startswith("[") and text.endswith("]"):
@@ -65,7 +65,7 @@ def split(cell: str) -> list[str]:
 
 
 def _listed(text: str) -> str:
-    """The texts of a JSON list, one per line; other text stays as it is."""
+    """Return the strings of a JSON list, one per line; other text stays as it is."""
     try:
         values = json.loads(text)
     except (ValueError, RecursionError):

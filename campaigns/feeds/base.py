@@ -93,7 +93,7 @@ class Issue:
     message: str
 
     def __post_init__(self) -> None:
-        """Keep what addresses carry out of the sentence, which stands on pages; the value stays for the file itself."""
+        """Remove logins and queries from the sentence, which pages show; `value` stays for the returned file."""
         object.__setattr__(self, "message", without_secrets(self.message))
 
 

@@ -40,8 +40,6 @@ _NOTATIONS = [
     for thousands, point in ((",", "."), (".", ","))
 ]
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*:")
-
-
 ERRORS = frozenset(
     ("#N/A", "#REF!", "#NAME?", "#DIV/0!", "#VALUE!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#GETTING_DATA", "#NV",
      "#BEZUG!", "#WERT!", "#ZAHL!", "#ERROR!", "#N/D", "#N/B")
@@ -191,14 +189,14 @@ def is_formula(text: str) -> bool:
 
 
 def without_errors(cells: Cells) -> Cells:
-    """The cells, those empty that hold no value but a spreadsheet's error, as the XLSX reader gives them."""
+    """Return the cells with those empty that hold a spreadsheet's error, as in the rows of the XLSX reader."""
     if not any("#" in cell and cell.strip().upper() in ERRORS for cell in cells):
         return cells
     return ["" if cell.strip().upper() in ERRORS else cell for cell in cells]
 
 
 def without_apostrophe(value: str) -> str:
-    """The text without the apostrophe by which spreadsheets and shops mark numbers and dashes as text."""
+    """Remove the apostrophe by which spreadsheets and shops mark a number or a leading dash as text."""
     rest = value[1:]
     if value[:1] != "'" or not rest:
         return value
@@ -207,14 +205,12 @@ def without_apostrophe(value: str) -> str:
 
 
 def text(cell: str, limit: int = MAX_CELL) -> str:
-    """The text as a browser shows it, without tags and entities; Unreadable for formulas and for more than `limit`
-    characters."""
-    value = cell.strip()
-    if value[:1] == "'":
-        value = without_apostrophe(value)
-        is_marked = value[:1] != "'"
-    else:
-        is_marked = False
+    """Return the text as a browser shows it, without tags and entities.
+
+    Raises Unreadable for formulas and for more than `limit` characters.
+    """
+    value = without_apostrophe(cell.strip())
+    is_marked = value != cell.strip()
     value = markup.readable(value)
     if value[:1] in ("=", "+", "-", "@") and is_formula(value) and not is_marked:
         raise Unreadable("formula", "the cell is a formula; expected text. Paste the value instead of the formula.")
@@ -223,12 +219,9 @@ def text(cell: str, limit: int = MAX_CELL) -> str:
     return value
 
 
-plain = markup.plain
-
-
 def described(cell: str) -> str:
     """A description: HTML becomes text; Unreadable as `text` is."""
-    return plain(text(cell))
+    return markup.plain(text(cell))
 
 
 def key(cell: str, limit: int = MAX_KEY) -> str:
@@ -264,7 +257,7 @@ def key(cell: str, limit: int = MAX_KEY) -> str:
 
 
 def shortened(key: str, limit: int = MAX_KEY) -> str:
-    """The key if it is not too long; else its beginning with digits of its hash, so that it stays unique."""
+    """Return the key, cut to `limit` characters if it is longer; digits of its hash keep it unique."""
     if len(key) <= limit:
         return key
     return f"{key[: limit - 9].rstrip('-_./ ')}-{sha256(key.encode('utf-8', 'replace')).hexdigest()[:8]}"
@@ -368,12 +361,14 @@ NO_PHOTOS: tuple[str, ...] = ()
 
 
 def photos(cell: str) -> tuple[str, ...]:
-    """The pictures of a cell, see addresses.split."""
+    """Return the images that a cell names; see addresses.split."""
     return tuple(photo(part) for part in addresses.split(cell))
 
 
 def alts(text: str, count: int) -> list[str]:
-    """An alt text for each of `count` pictures: one each where the cell lists as many, else one for the first."""
+    """Return an alt text for each of `count` images: one each if the cell lists as many, else all for the first."""
+    if not count:
+        return []
     for separator in (";", "|", "\n"):
         parts = [part.strip() for part in text.split(separator)]
         if count > 1 and len(parts) == count:

@@ -24,7 +24,7 @@ _SEVERAL = re.compile(r"[;|\n]")
 
 
 def _is_file(source: str) -> bool:
-    """Return True for a plain file name, whose first folder can be neither a host nor a scheme without its colon."""
+    """Return True for a plain file name whose first folder is not like a host, nor like a scheme without its colon."""
     folder, slash, _ = source.partition("/")
     is_odd = slash and ("." in folder or folder.lower() in ("http", "https"))
     return _FILE.fullmatch(source) is not None and "." in source and not is_odd

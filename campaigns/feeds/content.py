@@ -1,4 +1,4 @@
-"""Looks at the first rows of a file to learn what its headings do not say: which columns hold addresses of images."""
+"""Finds columns of image addresses by the values in the first rows, whatever their headings say."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _OTHER_IMAGES = (
 
 
 def address_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
-    """Indices of the columns of which every value is one or several web addresses, and at least one is there."""
+    """Return the indices of the columns that hold web addresses and nothing else."""
     return frozenset(index for index, name in enumerate(header.names) if name and _parts(rows, index))
 
 
 def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
-    """Indices of the columns of which every value is the address of an image of the product."""
+    """Return the indices of the columns that hold addresses of images of the product and nothing else."""
     return frozenset(
         index
         for index, name in enumerate(header.names)
@@ -39,7 +39,7 @@ def image_columns(header: Header, rows: Sequence[Record]) -> frozenset[int]:
 
 
 def _parts(rows: Sequence[Record], index: int) -> list[str]:
-    """The addresses in a column; nothing if one of its values is no address."""
+    """Return the addresses in a column; an empty list if one of its values is not an address."""
     found: list[str] = []
     for _, cells in rows:
         if index >= len(cells) or not (cell := cells[index].strip()):
@@ -52,9 +52,10 @@ def _parts(rows: Sequence[Record], index: int) -> list[str]:
 
 
 def remarks(header: Header, fields: Mapping[int, str], rows: Sequence[Record], chosen: Collection[str]) -> list[str]:
-    """Sentences about columns of addresses that are left attributes, unless people chose so (`chosen`: headings).
+    """Return sentences about columns of addresses that become attributes.
 
-    Addresses of pages are worth a word only where the file has no images at all.
+    chosen: headings for which people chose the field; nothing is said about them. Nor about addresses of pages, unless
+    the file has no images at all.
     """
     has_images = any(field in columns.PHOTO_ROLES for field in fields.values())
     found = []
@@ -62,8 +63,9 @@ def remarks(header: Header, fields: Mapping[int, str], rows: Sequence[Record], c
         heading, parts = header.cells[index], _parts(rows, index)
         if not fields.get(index, "").startswith(columns.ATTRIBUTE) or heading in chosen:
             continue
-        if all(map(addresses.is_image, parts)) or not has_images:
-            what = "images" if all(map(addresses.is_image, parts)) else "web pages or files"
+        are_images = all(map(addresses.is_image, parts))
+        if are_images or not has_images:
+            what = "images" if are_images else "web pages or files"
             found.append(
                 f"The column “{heading[:80]}” holds addresses of {what} and is imported as an attribute. If they show "
                 "the product, choose “More photos” for it under “Which column is what”."

@@ -39,11 +39,7 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Iterato
         delimiter, head = "\t", head[1:]
     else:
         delimiter = sniffing.delimiter(list(dropwhile(str.isspace, head)))
-    dialect: dict[str, Any] = {
-        "format": "csv", "encoding": how.encoding, "delimiter": delimiter, "byte_order_mark": how.skip > 0
-    }  # fmt: skip
-    if how.examples:
-        dialect["encoding_examples"] = list(how.examples)
+    dialect = {"format": "csv", "delimiter": delimiter, "byte_order_mark": how.skip > 0, **how.dialect}
     return dialect, _records(chain(head, every), delimiter)
 
 

@@ -1,7 +1,7 @@
-"""Finds out in which older encoding a text is written that is not UTF-8, and shows how it reads.
+"""Guesses the older encoding of a text that is not in UTF-8, and shows how the text reads in it.
 
 charset-normalizer says which encodings are possible. A table of products has too few words for it to choose between
-those: that is done by what no shop writes, such as a sign within a word, or letters that no one language has together.
+them, so the choice is made by what no shop writes: a sign within a word, or letters of no single language.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Guess:
 
 
 def guess(sample: bytes) -> Guess:
-    """Choose by lines that hold bytes beyond ASCII; a bounded part of them is looked at."""
+    """Choose an encoding by lines that hold bytes beyond ASCII; at most SAMPLE_BYTES of them are read."""
     sample = sample[:SAMPLE_BYTES]
     chaos = _chaos(sample[:_LIBRARY_BYTES])
     scores = []
@@ -87,14 +87,14 @@ def guess(sample: bytes) -> Guess:
 
 
 def examples(sample: bytes, encoding: str) -> list[str]:
-    """A few cells with letters beyond ASCII, as they read in this encoding."""
+    """Return a few cells with letters beyond ASCII, as they read in this encoding."""
     text = sample[:SAMPLE_BYTES].decode(encoding, "replace")
     cells = (cell.strip()[:60] for line in text.splitlines() for cell in _CELLS.split(line))
     return list(dict.fromkeys(cell for cell in cells if cell and not cell.isascii()))[:EXAMPLES]
 
 
 def _chaos(sample: bytes) -> dict[str, float]:
-    """Encoding -> how messy charset-normalizer finds the text in it; without those that it rules out."""
+    """Return encoding -> charset-normalizer's measure of mess in the text, without those that it rules out."""
     found: dict[str, float] = {}
     for match in charset_normalizer.from_bytes(sample, cp_isolation=list(LABELS)):
         for encoding in match.could_be_from_charset:
@@ -103,7 +103,7 @@ def _chaos(sample: bytes) -> dict[str, float]:
 
 
 def _oddity(text: str) -> float:
-    """The share of the characters beyond ASCII that no shop writes so, and a little for rarer languages."""
+    """Return the share of odd characters among those beyond ASCII, and a little more for rarer languages."""
     beyond = [character for character in text if character > "\x7f"]
     if not beyond:
         return 1.0
@@ -121,7 +121,7 @@ def _oddity(text: str) -> float:
 
 
 def _is_odd(before: str, character: str, after: str) -> bool:
-    """Return True for what stands where nobody writes it."""
+    """Return True for a character that nobody writes between these two."""
     script = _script(character)
     if script == "SIGN":
         within_word = before.isalpha() and after.isalpha() and character not in "’‘·"

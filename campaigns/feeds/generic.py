@@ -41,7 +41,7 @@ def without_options(name: str, options: Mapping[str, str]) -> str:
 
 
 def _without_last(name: str, options: Mapping[str, str]) -> str:
-    """The name without the option at its end, with or without its label; "" where it ends in none."""
+    """Return the name without the option at its end and that option's label; "" if it ends in no option."""
     bare = name.rstrip(" )")
     for option, value in options.items():
         before = _before(bare, value)
@@ -56,7 +56,7 @@ def _without_last(name: str, options: Mapping[str, str]) -> str:
 
 
 def _before(text: str, end: str) -> str | None:
-    """What stands before `end`, in letters of either case, as a word of its own; None if the text does not end so."""
+    """Return what stands before `end`, whatever its case; None if the text does not end with it as a word."""
     at = len(text) - len(end)
     if not end or at < 0 or text[at:].casefold() != end.casefold() or text[:at][-1:].isalnum():
         return None

@@ -15,7 +15,7 @@ from campaigns.feeds.base import FeedRefused, Header, Issue, Number, Record, nor
 
 Item = tuple[int, dict[str, str]]
 Texts = dict[str, list[str]]
-"""Heading -> the texts of its cell, put together at the end: a text that grows by each costs the square of the time."""
+"""Heading -> the texts of its cell. They are joined at the end: appending to a string each time takes square time."""
 Items = Callable[[], Iterator["Item | Issue"]]
 """Begins at the first item each time it is called; gives (number from 1, heading -> text) and what is wrong."""
 
@@ -29,7 +29,7 @@ _SEPARATOR = "\n"
 
 
 class TooMuch(ValueError):
-    """An item is nested deeper, or holds more values, than a product does; the message says which."""
+    """An item is nested deeper, or holds more values, than is accepted; the message says which."""
 
 
 def table(items: Items, *, place: str, what: str, limit: int | None = None) -> tuple[Header, Iterator[Record | Issue]]:
@@ -115,7 +115,7 @@ class _Walk:
     def put(self, found: Texts, heading: str, value: Any, depth: int) -> None:
         self.count += 1
         if depth > MAX_DEPTH:
-            raise TooMuch(f"objects within objects more than {MAX_DEPTH} deep; expected less")
+            raise TooMuch(f"objects within objects more than {MAX_DEPTH} deep; expected fewer levels")
         if self.count > MAX_VALUES:
             raise TooMuch(f"more than {MAX_VALUES:,} values in one item; expected those of one product")
         if isinstance(value, dict):

@@ -49,9 +49,7 @@ def read(
         place = path.replace("{", "{{").replace("}", "}}")[-60:] + "[{item}].{heading}"
         what = "JSON file"
     header, records = items.table(begin, place=place, what=what, limit=limit)
-    dialect: dict[str, Any] = {"format": "jsonl" if is_lines else "json", "encoding": how.encoding, "items": path}
-    if how.examples:
-        dialect["encoding_examples"] = list(how.examples)
+    dialect = {"format": "jsonl" if is_lines else "json", "items": path, **how.dialect}
     return dialect, header, records
 
 
@@ -107,7 +105,7 @@ def _reason(error: Exception) -> str:
 
 
 def _has_too_many_values(text: str) -> bool:
-    """Return whether the beginning of a JSON value holds more values than any item, by the commas outside of texts."""
+    """Return True if a piece of JSON holds more values than an item may, by its commas outside of strings."""
     return text.count(",") > MAX_VALUES and _TEXT.sub("", text).count(",") > MAX_VALUES
 
 
@@ -197,7 +195,7 @@ class _Array:
         return bool(piece)
 
     def _drop(self) -> None:
-        """Forget what was read, and keep count of lines; a few short values at once, as the rest is copied."""
+        """Forget what was read, and keep count of lines. Not after each short value, because the rest is copied."""
         if self._at < _CHUNK:
             return
         gone = self._buffer[: self._at]
@@ -241,7 +239,7 @@ class _Array:
             raise self._broken(_TOO_MANY)
 
     def _reads_on(self, size: int) -> bool:
-        """Read more of a value that may be cut off; False at the end of the text, and for what is no product."""
+        """Read more of a value that may be cut off; False at the end of the text, or if it is too long for an item."""
         return len(self._buffer) - self._at < MAX_ITEM and self._more(size)
 
     def _broken(self, reason: str) -> FeedRefused:

@@ -27,7 +27,7 @@ _ENDS = {end: re.compile(end, re.IGNORECASE) for end in ("-->", ">", "</script",
 _ENTITY = re.compile(r"&(?:#[0-9]{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});")
 _SPACES = re.compile(r"[ \t\xa0]*\n\s*|[ \t\xa0]+")
 _BEGINNING = re.compile(r"<(?:[!?]|/?[A-Za-z][^<>]*+>)")
-"""What may be markup. Other angle brackets are passed over at once, however many there are."""
+"""What may be markup. Other angle brackets are skipped by the expression itself, however many there are."""
 _NAME = re.compile(r"/?([A-Za-z][A-Za-z0-9:]{0,19})")
 _LAYERS = 2
 """How often a text may be escaped: shops write `&amp;amp;`, and whole descriptions as `&lt;p&gt;`."""
@@ -63,14 +63,14 @@ def _character(entity: re.Match[str]) -> str:
 
 
 def without_tags(text: str) -> str:
-    """Take out tags, comments and what stands in scripts and styles; other angle brackets are text: “<5 cl”."""
+    """Remove tags, comments, and the content of scripts and styles; other angle brackets are text: “<5 cl”."""
     if "<" not in text:
         return text
     return "".join(_Tags(text).pieces())
 
 
 class _Tags:
-    """One walk over a text. `missing` remembers what does not occur any more, so that it is looked for only once."""
+    """One walk over a text. `missing`: ends that do not occur any more, so that each is searched for only once."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -87,7 +87,7 @@ class _Tags:
         yield self.text[at:]
 
     def _markup(self, start: int) -> tuple[int, str]:
-        """(where the markup that begins here ends, what stands for it); the beginning itself if there is none."""
+        """Return (end of the markup that begins here, its replacement); the end is `start` if there is none."""
         if self.text.startswith("<!--", start):
             return self._after("-->", start + 4, otherwise=start), " "
         if self.text[start + 1 : start + 2] in ("!", "?") and self.text[start + 2 : start + 3].isalpha():
@@ -123,7 +123,7 @@ class _Tags:
         return further + 1
 
     def _after(self, what: str, at: int, *, otherwise: int) -> int:
-        """The place behind the next `what`, in letters of either case."""
+        """Return the place after the next `what`, whatever its case; `otherwise` if there is none."""
         found = None if what in self.missing else _ENDS[what].search(self.text, at)
         if found is None:
             self.missing.add(what)

@@ -36,8 +36,10 @@ from campaigns.feeds.base import (
 
 @dataclass(frozen=True)
 class Source:
-    """A file whose format is known, before anybody says what its columns are. `records` follow the header's row;
-    `sample`: the first of them."""
+    """A file whose format is known, before anybody says what its columns are.
+
+    records: those after the header's row. sample: the first of them.
+    """
 
     header: Header
     layout: Layout
@@ -134,7 +136,7 @@ def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, 
 
 
 def _looked_at(records: Iterator[Record | Issue]) -> tuple[list[Record], Iterator[Record | Issue]]:
-    """The first rows, and all of them once more; what refuses to be read on does so again in its place."""
+    """Return the first rows, and an iterator over all of them that raises a refusal in the same place again."""
     first: list[Record | Issue] = []
     left = content.CHARACTERS
     try:
@@ -155,8 +157,7 @@ def _refusing(refusal: FeedRefused) -> Iterator[Record | Issue]:
 
 
 def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str, Any], Header, Iterator[Record]]:
-    """The header is the first row that is neither empty nor a comment. Raises FeedRefused when that is plainly a title
-    above it."""
+    """Take the first row that is neither empty nor a comment as the header. Raises FeedRefused if it is a title."""
     full = (record for record in records if any(map(str.strip, record[1])))
     first = next(full, None)
     if first is None:
@@ -177,8 +178,7 @@ def _sheet(dialect: dict[str, Any], records: Iterator[Record]) -> tuple[dict[str
 
 
 def _is_comment(record: Record) -> bool:
-    """Return True for a row without known headings of which the first value begins as a comment, as in Meta's
-    template."""
+    """Return True for a row without known headings that begins with # or //, as in Meta's template."""
     first = next(value.strip() for value in record[1] if value.strip())
     return first.startswith(("#", "//")) and _known(record[1]) == 0
 

@@ -32,14 +32,14 @@ _MAGENTO_HIDDEN = "1"
 
 
 class Shapes:
-    """Rewrites the items of one file. It remembers which product has which variants, by the numbers that shops use."""
+    """Rewrites the items of one file, and remembers which variants belong to which product, by the shops' numbers."""
 
     def __init__(self) -> None:
         self._sku_of: dict[str, str] = {}
         self._parent_of: dict[str, str] = {}
 
     def plain(self, item: Value) -> Value:
-        """The item as a plain one; an item of no known shop is left as it is."""
+        """Return the item as a plain one; an item of no known shop stays as it is."""
         if _is_shopify(item):
             return _shopify(item)
         if _is_woocommerce(item):
@@ -150,7 +150,7 @@ def _variation(found: dict[str, Any], item: Value, parent: str) -> dict[str, Any
 
 
 def _sources(item: Value) -> list[str]:
-    """The addresses of the images in their order; `image` is that of a variation."""
+    """Return the addresses of the images in their order; a variation has one, in `image`."""
     several = item.get("images")
     images = sorted(_objects(several), key=lambda one: _number(one.get("position")))
     if isinstance(item.get("image"), dict):
@@ -182,7 +182,7 @@ def _text(value: Any) -> str:
 
 
 def with_key(item: Value, variants: Iterable[str]) -> Value:
-    """An item with variants but without a SKU of its own gets its handle or number as SKU, as its variants have one."""
+    """Give an item without a SKU, whose variants have some, its handle or number as SKU; others stay as they are."""
     names = {normalised(name) for name in item}
     own = ("sku", "variant_sku")
     name = next((name for name in variants if _objects(item.get(name))), "")

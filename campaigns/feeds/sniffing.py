@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import IO
+from typing import IO, Any
 
 from campaigns.feeds import encodings
 from campaigns.feeds.base import normalised, refused
@@ -59,6 +59,12 @@ class Text:
     errors: str
     skip: int
     examples: tuple[str, ...] = ()
+
+    @property
+    def dialect(self) -> dict[str, Any]:
+        """The encoding, and its examples if there are some, as parts of a feed's dialect."""
+        found: dict[str, Any] = {"encoding": self.encoding}
+        return found | {"encoding_examples": list(self.examples)} if self.examples else found
 
 
 def form(stream: IO[bytes]) -> str:
@@ -181,11 +187,11 @@ def _utf16_without_mark(head: bytes) -> str:
 
 
 def text(stream: IO[bytes], chosen: str = "") -> Text:
-    """Encoding by byte-order mark, else UTF-8 if the file is, else the older one that people chose or that fits best.
+    """Find the encoding: by byte-order mark, else UTF-8 if the file is in it, else `chosen` or the one that fits best.
 
-    Reads the whole file once, in pieces. Raises FeedRefused where no encoding fits and nobody chose. Undecodable bytes
-    (of a file that is mostly UTF-8, or that an older encoding does not use) become lone surrogates, so that the reader
-    can name their cell.
+    Reads the whole file once, in pieces. Raises FeedRefused if no encoding fits and none was chosen. Undecodable bytes
+    become lone surrogates, so that the reader can name their cell: those of a file that is mostly UTF-8, and those that
+    an older encoding does not use.
     """
     stream.seek(0)
     head = stream.read(8192)
@@ -208,14 +214,14 @@ def text(stream: IO[bytes], chosen: str = "") -> Text:
         shown = f" Read as {encodings.LABELS[found.encoding]} it would say “{examples[0]}”." if examples else ""
         raise refused(
             "encoding",
-            f"The file is not in UTF-8, and it cannot be told which older encoding it is in.{shown} Choose its "
-            "encoding, or save it as UTF-8.",
+            f"The file is not in UTF-8, and its older encoding cannot be recognised.{shown} Choose the encoding, or "
+            "save the file as UTF-8.",
         )
     return Text(found.encoding, "surrogateescape", 0, tuple(examples))
 
 
 def sample(stream: IO[bytes]) -> bytes:
-    """Some lines with bytes beyond ASCII, from the beginning of the file."""
+    """Return some lines with bytes beyond ASCII, from the beginning of the file."""
     stream.seek(0)
     found = b""
     for _ in range(_SAMPLE_CHUNKS):
@@ -232,7 +238,7 @@ def _beyond_ascii(chunk: bytes) -> bytes:
 
 
 def _as_utf8(stream: IO[bytes]) -> tuple[int, int, bytes]:
-    """How many characters beyond ASCII are UTF-8, how many bytes are not, and some lines in which these stand."""
+    """Return how many characters beyond ASCII are UTF-8, how many bytes are not, and some of their lines."""
     stream.seek(0)
     sample = b""
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
@@ -267,7 +273,7 @@ def delimiter(first_lines: Sequence[str]) -> str:
 
 
 def _rows(lines: Sequence[str], delimiter: str) -> list[list[str]]:
-    """The first rows, as far as they can be read."""
+    """Return the first rows, as far as they can be read."""
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     found: list[list[str]] = []
     try:

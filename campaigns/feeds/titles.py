@@ -29,9 +29,7 @@ def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header,
         return None
     else:
         header, first = Header(0, ("title",), ("title",)), 0
-    dialect: dict[str, Any] = {"format": "titles", "encoding": how.encoding, "byte_order_mark": how.skip > 0}
-    if how.examples:
-        dialect["encoding_examples"] = list(how.examples)
+    dialect = {"format": "titles", "byte_order_mark": how.skip > 0, **how.dialect}
     return dialect, header, _records(csv_file.lines(stream, how, csv_file.MAX_LINE), first)
 
 

@@ -1,7 +1,7 @@
-"""The headings of WooCommerce's product export in the languages of its shops: an export has those of its admin.
+"""Translates the headings of WooCommerce's product export, which are in the language of the shop's admin.
 
-Translations have changed over the years, so a heading may have several. Only headings that are read, or by which the
-export is recognised, are here.
+Translations have changed over the years, so a heading may have several. Here are only those that are read, or by which
+the export is recognised.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 def in_english(header: Header) -> Header:
-    """The header with the names that an English export has; each stands once, for the first heading that means it."""
+    """Return the header with English names. Each is given once, to the first heading that means it."""
     names: list[str] = []
     for name in header.names:
         english = _english(name)

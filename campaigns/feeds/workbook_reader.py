@@ -2,7 +2,7 @@
 
 Runs in a parsing child (campaigns/parsing), because the XLSX reader is native code that reads the sheet into memory as
 a full rectangle. What the workbook unpacks to and its farthest cell are measured first, from the packed bytes
-themselves and not from what they declare: whoever sent it learns the reason, and not only that memory ran out.
+themselves and not from what they declare, so that whoever sent it learns the reason.
 """
 
 from __future__ import annotations
@@ -32,8 +32,11 @@ _BOMB = "expected a workbook as a spreadsheet saves it. Save it again, or as CSV
 
 @dataclass(frozen=True)
 class Measures:
-    """What a workbook may be: bytes that it unpacks to, how many times its packed size (counted from so many bytes on),
-    its parts, and the cells of the rectangle up to the farthest."""
+    """Limits of a workbook.
+
+    ratio: bytes of a part as a multiple of its packed bytes, for parts above `ratio_counts_from_bytes`. members: parts
+    of the archive. cells: of the rectangle up to the farthest cell.
+    """
 
     unpacked_bytes: int
     ratio: int
@@ -43,7 +46,7 @@ class Measures:
 
 
 def read(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:
-    """The task: {"sheet": name}, then lists of rows; or {"refused": sentence}.
+    """Yield {"sheet": name} and then lists of rows; or {"refused": sentence}.
 
     Text cells are strings, numbers ["n", text], dates ["d", text].
     """

@@ -12,10 +12,10 @@ from campaigns.fetching.showing import without_secrets
 
 
 class Refused(Exception):
-    """An address that is not fetched, or an answer that is not taken; `message` is a sentence for a person, without the
-    secrets that addresses carry.
+    """An address that is not fetched, or an answer that is not accepted.
 
-    is_final: trying again brings nothing. retry_after_seconds: what the other side asked for.
+    message: a sentence for a person, without logins and queries of addresses. is_final: trying again is useless.
+    retry_after_seconds: what the other side asked for.
     """
 
     def __init__(

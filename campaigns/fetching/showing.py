@@ -7,8 +7,10 @@ sentence that may hold some, `entered` for a form in which a person left a shown
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
+
+from campaigns.plain_json import strings, with_strings
 
 KEPT = "?…"
 """Stands in place of a query that is not shown."""
@@ -25,7 +27,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
 def shown(address: str) -> str:
     """Return the address without user information, and with "?…" for its query, parameters and fragment.
 
-    A text without "://" is a file name to us, unless it has a login or a query with values.
+    A text without "://" is taken for a file name, unless it has a login or a query with values.
     """
     slashes = _SLASHES.search(address)
     if slashes is None:
@@ -35,7 +37,7 @@ def shown(address: str) -> str:
     if "@" in authority:
         rest = rest[authority.rindex("@") + 1 :]
     elif "@" in rest and ("." not in authority or _PORT.fullmatch(authority) is None):
-        return f"{scheme}…"  # a login with characters that belong to other parts of an address: nothing of it is sure
+        return f"{scheme}…"  # a login with characters of other parts of an address: where it ends cannot be told
     query = _QUERY.search(rest)
     return scheme + (rest[: query.start()] + KEPT if query and query.end() < len(rest) else rest)
 
@@ -49,54 +51,29 @@ def without_secrets(text: str) -> str:
 
 def plain(value: Any) -> Any:
     """Return plain JSON with every string as `without_secrets` gives it; keys stay."""
-    if isinstance(value, str):
-        return without_secrets(value)
-    if isinstance(value, Mapping):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value
+    return with_strings(value, without_secrets)
 
 
 def shown_settings(value: Any) -> Any:
     """Return plain JSON with every address in it as `shown` shows it; a string that begins as an address is one."""
-    if isinstance(value, str):
-        return shown(value) if _IS_ADDRESS.match(value) else without_secrets(value)
-    if isinstance(value, Mapping):
-        return {key: shown_settings(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [shown_settings(inner) for inner in value]
-    return value
+    return with_strings(value, lambda text: shown(text) if _IS_ADDRESS.match(text) else without_secrets(text))
 
 
 def entered(given: Any, kept: Any) -> Any:
-    """Return what a person means who was shown `kept` and sent `given` back: an address that was left as it was shown
-    is the one that is kept. Works on strings and on plain JSON. Raises ValueError for another one with "?…"."""
-    by_shown = {shown_settings(text): text for text in _texts(kept)}
-    return _entered(given, by_shown)
+    """Return `given` with each address that a person left as it was shown replaced by the address that is kept.
 
+    Works on strings and on plain JSON. Raises ValueError for another address with "?…".
+    """
+    by_shown = {shown_settings(text): text for text in strings(kept)}
 
-def _entered(given: Any, by_shown: Mapping[str, str]) -> Any:
-    if isinstance(given, Mapping):
-        return {key: _entered(inner, by_shown) for key, inner in given.items()}
-    if isinstance(given, list | tuple):
-        return [_entered(inner, by_shown) for inner in given]
-    if isinstance(given, str) and KEPT in given and _SLASHES.search(given):
-        if given.strip() not in by_shown:
+    def meant(text: str) -> str:
+        if KEPT not in text or not _SLASHES.search(text):
+            return text
+        if text.strip() not in by_shown:
             raise ValueError("Enter the whole address: what stands for “?…” is known only for the address before.")
-        return by_shown[given.strip()]
-    return given
+        return by_shown[text.strip()]
 
-
-def _texts(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _texts(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _texts(inner)
+    return with_strings(given, meant)
 
 
 def _shown_without_scheme(text: str) -> str:
@@ -107,7 +84,7 @@ def _shown_without_scheme(text: str) -> str:
 
 
 def _pieces(text: str) -> Iterator[str]:
-    """The text in pieces, addresses among them shown. Reads every character a bounded number of times."""
+    """Yield the text in pieces, each address as `shown` shows it. Reads every character a bounded number of times."""
     done = 0
     while (slashes := _SLASHES.search(text, done)) is not None:
         begin = max(done, slashes.start() - _LONGEST_SCHEME)

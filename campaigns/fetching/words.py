@@ -27,9 +27,9 @@ _OTHER = "the connection failed"
 
 
 def words_of(error: BaseException) -> str:
-    """A clause such as "nothing answers at its port", from an exception of sockets, TLS, httpcore or httpx.
+    """Return a clause such as "nothing answers at its port" for an exception of sockets, TLS, httpcore or httpx.
 
-    An error that none of these raised has a message of ours: that comes back as it is.
+    Any other exception has a message of our own, which is returned as it is.
     """
     causes = list(_causes(error))
     for cause in causes:
@@ -51,7 +51,7 @@ def words_of(error: BaseException) -> str:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    """The exception and those that it came from; httpx and httpcore wrap what the system raised."""
+    """Yield the exception and its causes: httpx and httpcore wrap the exceptions of the system."""
     seen: set[int] = set()
     following: BaseException | None = error
     while following is not None and id(following) not in seen:

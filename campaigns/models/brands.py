@@ -19,16 +19,16 @@ from campaigns.clock import MomentField
 class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
-    _password: str | None  # of Django: a new password that is not saved yet
-    is_without_password = False  # True from the moment the password is taken away until that is saved
+    _password: str | None  # Django's: a new password that is not saved yet
+    is_without_password = False  # True from when the password is made unusable until that is saved
 
     notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        """A new password ends what was opened with the old one: tokens here, sessions by Django's session hash.
+        """Save, and delete the API tokens if the password is new; sessions end by Django's session hash.
 
-        Wherever it is changed (page, administration, command), Django leaves the new password in `_password` until it
-        is saved, and leaves none for a mere upgrade of the hash.
+        Wherever a password is changed (page, administration, command), Django keeps it in `_password` until it is
+        saved, and sets that to None when it only upgrades the hash.
         """
         is_new_password = self.pk is not None and (self._password is not None or self.is_without_password)
         with transaction.atomic():
@@ -89,7 +89,7 @@ class Brand(models.Model):
         return self.name
 
     def local_date(self, moment: datetime) -> date:
-        """The date on the brand's calendar at a moment."""
+        """Return the date of a moment in the brand's time zone."""
         zone = ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
         return moment.astimezone(zone).date()
 

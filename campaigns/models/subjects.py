@@ -125,9 +125,11 @@ class ReferencePhoto(models.Model):
 
 class Cutout(models.Model):
     """The product alone: an RGBA PNG as large as its photo. Made once at import or by hand; at most one accepted per
-    photo, which is the one that runs use. accepted_by: who looked at it and said yes; None if its confidence did.
-    algorithm: number of the algorithm that computed it, see photos/cutout.py; 0 if a person made it or it is older.
-    note: a sentence about why a person should look at it, or empty.
+    photo, which is the one that runs use.
+
+    accepted_by: the person who accepted it; None if its confidence was enough. algorithm: number of the algorithm that
+    computed it, see photos/cutout.py; 0 if a person made it or it is older. note: why a person should look at it, or
+    empty.
     """
 
     photo = models.ForeignKey(ReferencePhoto, on_delete=models.CASCADE, related_name="cutouts")

@@ -1,8 +1,8 @@
-"""Opens the files of strangers in processes of their own, with limits on memory and time.
+"""Opens untrusted files in child processes with limits on memory and time.
 
 Image decoders and the workbook reader are native code: a hostile file can crash them, or make them ask for more memory
-or time than there is. So they work in a process that has nothing to lose: no database, no secrets in its environment.
-`processes.py` starts and ends such processes, `child.py` is the program that runs in them, `messages.py` what they say.
+or time than there is. A child process has no database and no secrets in its environment. `processes.py` starts and ends
+child processes, `child.py` is the program that they run, `messages.py` is how the two sides talk.
 """
 
 from __future__ import annotations

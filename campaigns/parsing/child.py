@@ -1,7 +1,7 @@
 """The program of a parsing child: reads requests from standard input, runs the task each names, writes the answers.
 
 A request is {"task": "module:function", "arguments": {…}, "memory_bytes", "cpu_seconds"} with byte strings. The answer
-begins with {"started": true} once the task is imported; before that no limit counts. The task gets the arguments and
+begins with {"started": true} once the task is imported; limits count only from there. The task gets the arguments and
 the byte strings and yields messages; {"end": true} follows the last. The child ends by itself when its parent has
 ended, or has had nothing to do for it for a while.
 """
@@ -40,7 +40,7 @@ def main() -> None:
 
 
 def serve_next(requests: IO[bytes], answers: IO[bytes]) -> bool:
-    """Serve one request and forget it; False if the parent has ended."""
+    """Read and serve one request; False if the parent has ended."""
     request = messages.read(requests)
     if request is not None:
         serve(request, answers)
@@ -48,12 +48,12 @@ def serve_next(requests: IO[bytes], answers: IO[bytes]) -> bool:
 
 
 def serve(request: Message, answers: IO[bytes]) -> None:
-    """Run one task under its limits. A task that has used up its memory ends the process: what is left is unsound."""
+    """Run one task under its limits. End the process if it runs out of memory: it may be in a bad state then."""
     asked = request.value
     module, _, name = asked["task"].partition(":")
     try:
         task: Task = getattr(importlib.import_module(module), name)
-    except Exception as error:  # a mistake in the installation, for which the file is not to blame
+    except Exception as error:  # a fault of the installation, not of the file
         messages.write(answers, {"started": False, "reason": f"{type(error).__name__}: {error}"[:500]})
         return
     messages.write(answers, STARTED)
@@ -74,7 +74,7 @@ def serve(request: Message, answers: IO[bytes]) -> None:
 
 
 def limit(memory_bytes: int, cpu_seconds: int) -> None:
-    """Let this process take so much more memory and processor time than it has now."""
+    """Limit what this process may take from now on: more memory, and more processor time."""
     used = int(time.process_time()) + cpu_seconds + 1
     _set(resource.RLIMIT_CPU, used)
     # macOS knows the limit on memory and refuses to set it.

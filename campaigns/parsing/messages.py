@@ -1,6 +1,6 @@
 """Messages between a process and its parsing child: one line of JSON, and byte strings behind it.
 
-JSON and not pickle, because what a child says is not trusted.
+JSON and not pickle, because a child is not trusted.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 MAX_BYTES = 1 << 30
-"""Of all byte strings of one message: what says that it has more is not believed."""
+"""Limit of all byte strings of one message together; a message that announces more is not read."""
 _CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Message:
-    """value: plain JSON. parts: byte strings that would be too large, or no text, within it."""
+    """value: plain JSON. parts: byte strings, which JSON cannot hold."""
 
     value: Any
     parts: Sequence[bytes] = ()
@@ -42,7 +42,7 @@ def _size(file: IO[bytes]) -> int:
 
 
 def read(stream: IO[bytes]) -> Message | None:
-    """The next message; None where the other side has ended, also in the middle of one."""
+    """Return the next message; None if the other side has ended, even in the middle of one."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None

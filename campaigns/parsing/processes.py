@@ -1,7 +1,7 @@
-"""Starts parsing children, gives them work, and kills one that exceeds its limits. A few at once per process.
+"""Starts child processes, sends them requests, and kills those that exceed their limits. A few work at a time.
 
-Children are kept for a while, because starting one takes as long as decoding a photo. A request that a child did not
-survive is never repeated.
+Children are kept for a while, because starting one takes as long as decoding a photo. A request that killed its child
+is never repeated.
 """
 
 from __future__ import annotations
@@ -50,21 +50,21 @@ class Limits:
 
 
 class Exceeded(Exception):
-    """The child was killed, or crashed: the file takes more memory or time than it may."""
+    """The child was killed or crashed: the file takes more memory or time than it may."""
 
 
 class Broken(Exception):
-    """The task failed in a way that nobody foresaw; the message is for the log."""
+    """The task raised an unexpected exception; the message is for the log."""
 
 
 def ask(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits,
     is_patient: bool = False,
 ) -> Message:  # fmt: skip
-    """The only answer of a task, "module:function". Raises Exceeded and Broken.
+    """Return the only answer of a task, "module:function". Raises Exceeded, Broken, and Busy.
 
-    Raises Busy when too many wait already, or when no child can be started. `is_patient`: the caller
-    waits for a place as long as it takes, as a worker may.
+    Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a place as long
+    as it takes, as a worker may.
     """
     with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
         found = list(answers)  # up to the end, so that the child can be used again
@@ -76,18 +76,18 @@ def ask(
 def stream(
     task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
 ) -> Iterator[Message]:
-    """The answers of a task, as they come; the child works for the caller until they are read, or closed.
+    """Yield the answers of a task; its child is in use until they are read to the end, or closed.
 
-    Raises Exceeded, Broken, and Busy when other streams last too long. They take no places from `ask`.
+    Raises Exceeded, Broken, and Busy if other streams last too long. Streams take no places from `ask`.
     """
     return _streamed.answers(task, arguments, parts, limits)
 
 
 class _Child:
-    """One process. It serves one caller at a time."""
+    """One child process, which serves one caller at a time."""
 
     def __init__(self) -> None:
-        # Nothing of our own environment: the addresses and passwords of the database are in it.
+        # Not our own environment: it has the addresses and passwords of the database.
         environment = {
             "PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT),
             # Threads of the native libraries would count as memory, and as time.
@@ -128,7 +128,7 @@ class _Child:
             yield answer
 
     def _start(self, request: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]]) -> None:
-        """Send the request and wait until its task begins. Raises Busy if it does not: the file was not opened yet."""
+        """Send the request and wait until its task begins. Raises Busy if it does not, as the file is not to blame."""
         assert self._process.stdin and self._process.stdout
         with self._killed_after(START_SECONDS):
             with contextlib.suppress(BrokenPipeError):
@@ -159,7 +159,7 @@ class _Child:
 
 
 class _Pool:
-    """The children of this process, and the places in which they may work."""
+    """The idle children of this process, and the places for those that work."""
 
     def __init__(self) -> None:
         self._places = threading.BoundedSemaphore(AT_ONCE)
@@ -171,7 +171,7 @@ class _Pool:
         self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits, *,
         is_patient: bool = False,
     ) -> Generator[Message, None, None]:  # fmt: skip
-        """The answers of a free child. One that is not read to the end, or fails, is killed."""
+        """Yield the answers of a free child. It is killed if it fails, or is not read to the end."""
         with self._place(is_patient=is_patient):
             child = self._take()
             is_done = False
@@ -186,7 +186,7 @@ class _Pool:
 
     @contextlib.contextmanager
     def _place(self, *, is_patient: bool) -> Iterator[None]:
-        """One of the places. Raises Busy when too many wait for one, or for too long."""
+        """Hold one of the places. Raises Busy if too many wait for one, or this wait takes too long."""
         if not self._places.acquire(blocking=False):
             self._wait(is_patient=is_patient)
         try:
@@ -235,7 +235,7 @@ _asked, _streamed = _Pool(), _Pool()
 
 
 def _start_anew() -> None:
-    """In a forked process: the children are those of the parent, which goes on talking to them."""
+    """Forget the children in a forked process: they belong to its parent, which goes on using them."""
     global _asked, _streamed
     _asked, _streamed = _Pool(), _Pool()
 

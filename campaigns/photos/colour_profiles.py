@@ -1,9 +1,10 @@
-"""Colours of image files in sRGB: the one place where the colour profile of a file is applied.
+"""Converts the colours of image files to sRGB. No other module applies colour profiles.
 
-LittleCMS converts by what a profile holds, never by its name. A file whose numbers are those of sRGB within one level
-keeps them. Without an ICC profile the file's other words count: PNG's cICP, gAMA and cHRM chunks, AVIF's code points, a
-camera's mark for Adobe RGB (colour_spaces.py). The intent is relative colorimetric with black point compensation: what
-sRGB can show stays as it was measured, white becomes white and the darkest black becomes black.
+LittleCMS converts by the content of a profile, never by its name. A file whose values are those of sRGB within one
+level keeps them. Without an ICC profile the file's other information counts: PNG's cICP, gAMA and cHRM
+chunks, AVIF's code points, a camera's mark for Adobe RGB (colour_spaces.py). The intent is relative colorimetric with
+black point compensation: what sRGB can show stays as it was measured, white becomes white and the darkest black becomes
+black.
 """
 
 from __future__ import annotations
@@ -59,8 +60,10 @@ class _Source:
 
 
 def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
-    """A loaded image in sRGB. data: the file it was opened from, for what Pillow does not read of it: all 16 bits of
-    colours, and chunks. Never raises for a bad profile: that one is ignored, and the note says so."""
+    """Convert a loaded image to sRGB. A bad profile is ignored, and the note says so.
+
+    data: the file that it was opened from, for what Pillow does not read of it: all 16 bits of colours, and chunks.
+    """
     source = _source(image, data)
     if image.mode in ("CMYK", "LAB"):
         return Converted(_from_print(image, source), source.note)
@@ -82,8 +85,10 @@ def to_srgb(image: Image.Image, data: bytes = b"") -> Converted:
 
 
 def file_in_srgb(data: bytes) -> bytes:
-    """An image file for a reader that knows nothing of colour profiles: the file itself if its numbers are those of
-    sRGB in 8 bits, else a PNG. What cannot be opened comes back as it is."""
+    """Return an image file for a reader that ignores colour profiles.
+
+    It is the file itself if its values are sRGB in 8 bits, or if it cannot be opened; else a PNG.
+    """
     try:
         with Image.open(io.BytesIO(data)) as image:
             if image.mode in ("1", "L", "LA", "P", "RGB", "RGBA") and not _source(image, data).space:
@@ -98,8 +103,7 @@ def file_in_srgb(data: bytes) -> bytes:
 
 
 def profile_to_keep(image: Image.Image, data: bytes = b"") -> tuple[bytes, str]:
-    """(ICC profile to store with an image's numbers when its file is encoded again, empty for sRGB; the same note as
-    that of `to_srgb`)."""
+    """Return (ICC profile to store when the image is encoded again, empty for sRGB; the note of `to_srgb`)."""
     source = _source(image, data)
     return source.icc, source.note
 
@@ -110,7 +114,7 @@ def has_sixteen_bits(image: Image.Image, data: bytes) -> bool:
 
 
 def _source(image: Image.Image, data: bytes) -> _Source:
-    """What the file says about its colours, most trusted first: cICP, an ICC profile, other chunks, the camera."""
+    """Return the colour space of an image, by the first of: cICP, ICC profile, other chunks, the camera's mark."""
     note = ""
     try:
         space = colour_spaces.of_code_points(image, data)
@@ -128,7 +132,7 @@ def _source(image: Image.Image, data: bytes) -> _Source:
 
 @lru_cache(maxsize=KEPT)
 def _of_icc(icc: bytes, space: str) -> _Source:
-    """The source that an ICC profile describes for an image in `space`."""
+    """Return the source that an ICC profile describes for an image in `space`."""
     try:
         theirs = ImageCmsProfile(io.BytesIO(icc)).profile.xcolor_space.strip()
         if theirs != space and (space, theirs) != ("GRAY", "RGB"):
@@ -142,7 +146,7 @@ def _of_icc(icc: bytes, space: str) -> _Source:
 
 
 def _space_of(image: Image.Image, data: bytes) -> str:
-    """The colour space of an image's numbers, in the words of ICC."""
+    """Return the colour space of an image's values, by its name in ICC."""
     if image.mode in ("CMYK", "LAB"):
         return {"CMYK": "CMYK", "LAB": "Lab"}[image.mode]
     is_grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
@@ -226,7 +230,7 @@ def _grey_table(source: _Source, levels: int) -> Bytes:
 
 
 def _from_print(image: Image.Image, source: _Source) -> Image.Image:
-    """An image in CMYK or Lab; of CMYK without a profile nobody knows the inks, and Pillow's plain formula is used."""
+    """Convert an image in CMYK or Lab. For CMYK without a profile the inks are unknown: Pillow's formula is used."""
     if not source.space and image.mode == "LAB":
         source = _Source(ImageCmsProfile(ImageCms.createProfile("LAB")).tobytes(), "Lab")
     if not source.space:
@@ -259,13 +263,12 @@ def _sixteen_bits(image: Image.Image, data: bytes, source: _Source) -> Words | N
 
 
 def _from_words(words: Words, source: _Source) -> Image.Image:
+    """Convert the values of `_sixteen_bits` to an sRGB image of 8 bits."""
     colours = words[..., :3] if words.ndim == 3 else words
     if not source.space:
         converted = _eight_bits(colours)
-    elif source.space == "GRAY":
-        converted = _grey_table(source, 65536)[colours if words.ndim == 2 else colours[..., 0]]
-    elif words.ndim == 2:
-        converted = _grey_table(source, 65536)[colours]
+    elif source.space == "GRAY" or words.ndim == 2:
+        converted = _grey_table(source, 65536)[words if words.ndim == 2 else words[..., 0]]
     else:
         converted = _words_to_srgb(colours, source)
     image = Image.fromarray(converted).convert("RGB")

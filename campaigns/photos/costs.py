@@ -1,4 +1,4 @@
-"""What it costs to open an image, told from its header and markers before anything of it is decoded.
+"""Estimates what it costs to open an image, by its header and markers, before it is decoded.
 
 A file of some kilobytes may hold as many pixels as the largest photo, and what a pixel costs depends on how the file
 holds it: a progressive JPEG is kept as coefficients until its last scan, WebP and AVIF as several whole canvases.
@@ -34,7 +34,7 @@ def check(image: Image.Image, data: bytes) -> None:
     pixels = width * height
     if max(width, height) > MAX_PROPORTION * min(width, height):
         raise TooCostly(
-            f"The picture is {width} × {height} pixels, a strip and no photo; its long side may be at most "
+            f"The image is {width} × {height} pixels; its long side may be at most "
             f"{MAX_PROPORTION} times the short one."
         )
     if decoded_bytes(image) > MAX_DECODED_BYTES:
@@ -46,16 +46,16 @@ def check(image: Image.Image, data: bytes) -> None:
         )
     if pixels > FREE_PIXELS and pixels > MAX_PIXELS_PER_BYTE * len(data):
         raise TooCostly(
-            f"The file has {len(data):,} bytes for {pixels / 1e6:.0f} million pixels: there can be no photo in it. "
+            f"The file has {len(data):,} bytes for {pixels / 1e6:.0f} million pixels, too few for a photo. "
             "Export it again, or smaller."
         )
     scans = data.count(b"\xff\xda") if _is_progressive(image) else 1
     if scans > FEWEST_SCANS and scans * pixels > MAX_SCANNED_PIXELS:
-        raise TooCostly(f"The picture is a progressive JPEG with {scans:,} scans. Save it again, as a plain JPEG.")
+        raise TooCostly(f"The image is a progressive JPEG with {scans:,} scans. Save it again, as a plain JPEG.")
 
 
 def decoded_bytes(image: Image.Image) -> int:
-    """About how much memory decoding takes, in bytes."""
+    """Return about how many bytes of memory decoding takes."""
     per_pixel = _PER_PIXEL.get(image.mode, 4) + _BESIDE.get(image.format or "", 0)
     if _is_progressive(image):
         per_pixel += _COEFFICIENT_BYTES * len(image.getbands())

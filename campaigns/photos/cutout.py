@@ -58,7 +58,7 @@ def cut_out(pixels: NDArray[np.uint8]) -> CutOut:
 
 
 def _looked_over(rgba: NDArray[np.uint8], method: str, confidence: float) -> CutOut:
-    """The cut-out with a lower confidence and a note where a person has to look at it."""
+    """Return the cut-out, with a note and perhaps a lower confidence if a person has to look at it."""
     alpha = rgba[..., 3]
     box = box_of(alpha)
     doubt = parts.doubt(alpha)

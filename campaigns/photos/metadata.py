@@ -49,8 +49,7 @@ def has_position(image: Image.Image) -> bool:
 
 
 def is_turned(image: Image.Image) -> bool:
-    """True if EXIF or XMP say that the pixels are stored turned or mirrored: orientation 2 to 8. Anything else in that
-    place says nothing, and the pixels are shown as they are."""
+    """True if EXIF or XMP give an orientation from 2 to 8: turned or mirrored. Other values have no meaning."""
     try:
         return image.getexif().get(ORIENTATION, 1) in range(2, 9)
     except (SyntaxError, ValueError, struct.error, TypeError, KeyError):

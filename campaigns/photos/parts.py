@@ -31,7 +31,7 @@ class Doubt:
 
 
 def doubt(alpha: NDArray[np.uint8]) -> Doubt | None:
-    """Why the separate parts in an alpha (height × width) need a person's look; None for a single part."""
+    """Return why a person should look at the separate parts in an alpha (height × width); None for a single part."""
     sizes = _sizes(alpha)
     if len(sizes) < 2:
         return None
@@ -49,7 +49,7 @@ def doubt(alpha: NDArray[np.uint8]) -> Doubt | None:
 
 
 def _sizes(alpha: NDArray[np.uint8]) -> NDArray[np.int32]:
-    """Width, height and area of each part that counts, n × 3, the largest area first."""
+    """Return width, height and area of each part that counts, n × 3, the largest area first."""
     scale = min(1.0, SIDE / max(alpha.shape))
     small = alpha if scale == 1 else cv2.resize(alpha, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     solid = (small >= SOLID).astype(np.uint8)

@@ -1,7 +1,7 @@
-"""Photos of strangers, opened in a process with limits (campaigns/parsing) and never in this one.
+"""Opens untrusted photos in a child process with limits (campaigns/parsing), never in this one.
 
-The same as `intake`, `cutout`, `masks` and `palettes`, but for files and not for pixels: pixels stay in that process.
-`tasks.py` is what runs there.
+The functions do the work of `intake`, `cutout`, `masks` and `palettes` on files: pixels stay in the child process,
+which runs `tasks.py`.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class CutOutFile:
 
 
 def admit(data: bytes, *, is_patient: bool = False) -> Admitted:
-    """Decide about one file. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
+    """Check one file and prepare it for storage. Raises a subclass of intake.Refused, and Busy unless `is_patient`."""
     answer = _asked("admit", {}, [data], is_patient=is_patient)
     found = dict(answer.value)
     found["notes"] = tuple(found["notes"])
@@ -59,8 +59,7 @@ def admit(data: bytes, *, is_patient: bool = False) -> Admitted:
 
 
 def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
-    """Cut the product out of an admitted photo. Raises NoProduct, also where that cannot be done for another reason:
-    the photo itself is good."""
+    """Cut the product out of an admitted photo. Raises NoProduct if that cannot be done, whatever the reason."""
     try:
         return _cut_out(_asked("cut_out", {}, [data], is_patient=is_patient))
     except TooLarge:
@@ -71,17 +70,17 @@ def cut_out(data: bytes, *, is_patient: bool = False) -> CutOutFile:
 
 
 def painted(photo: bytes, mask: bytes, *, width: int, height: int) -> CutOutFile:
-    """The admitted photo, of this size, with the alpha that a mask file means. Raises intake.Refused and NoProduct."""
+    """Give an admitted photo of this size the alpha of a mask file. Raises intake.Refused and NoProduct."""
     return _cut_out(_asked("painted", {"width": width, "height": height}, [photo, mask]))
 
 
 def palette(data: bytes) -> list[Swatch]:
-    """The main colours of one file. Raises intake.Refused."""
+    """Return the main colours of one file. Raises intake.Refused."""
     return [Swatch(**one) for one in _asked("palette", {}, [data]).value]
 
 
 def small_copy(data: bytes, edge: int) -> bytes:
-    """A WebP whose long edge has at most so many pixels; b"" for a picture that is no larger. Raises intake.Refused."""
+    """Return a WebP whose long edge is at most `edge` pixels; b"" for an image no larger. Raises intake.Refused."""
     parts = _asked("small_copy", {"edge": edge}, [data]).parts
     return parts[0] if parts else b""
 
@@ -92,8 +91,8 @@ def _cut_out(answer: parsing.Message) -> CutOutFile:
 
 
 def _asked(task: str, arguments: dict[str, Any], parts: list[bytes], *, is_patient: bool = False) -> parsing.Message:
-    """The answer of a task, or the refusal that it names."""
-    if (largest := max(map(len, parts))) > intake.MAX_BYTES:  # it would only be refused there
+    """Return the answer of a task. Raises the refusal that it names."""
+    if (largest := max(map(len, parts))) > intake.MAX_BYTES:  # the child would refuse it too
         raise TooLarge(intake.too_many_bytes(largest))
     try:
         answer = parsing.ask(f"campaigns.photos.tasks:{task}", arguments, parts, limits=LIMITS, is_patient=is_patient)

@@ -1,4 +1,4 @@
-"""What runs in a parsing child for `reading.py`: files in, files and plain data out."""
+"""The tasks that a child process runs for `reading.py`: they take files, and return files and plain data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Task = Callable[[dict[str, Any], list[bytes]], Message]
 
 
 def _task(work: Task) -> Callable[[dict[str, Any], list[bytes]], Iterator[Message]]:
-    """The work's only message, or the name and sentence of its refusal."""
+    """Decorator: yield the message of the work, or the name and sentence of its refusal."""
 
     @wraps(work)
     def run(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:

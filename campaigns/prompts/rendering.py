@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
+from campaigns.plain_json import strings, with_strings
 from campaigns.prompts.syntax import Node, Slot, parse
 
 
@@ -88,7 +89,7 @@ def render(source: PromptSource, values: Mapping[str, Any]) -> Rendered:
         text=whole,
         negative=_append(negative, source.style_negative),
         spans=tuple(spans),
-        parameters={key: _parameter(value, values) for key, value in source.parameters.items()},
+        parameters=with_strings(source.parameters, partial(_parameter, values=values)),
         style_start=len(whole) - len(source.style.strip()),
     )
 
@@ -99,18 +100,7 @@ def _texts(source: PromptSource | str) -> Iterator[str]:
         return
     yield source.text
     yield source.negative
-    yield from _strings(source.parameters)
-
-
-def _strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, Mapping):
-        for inner in value.values():
-            yield from _strings(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _strings(inner)
+    yield from strings(source.parameters)
 
 
 def _is_empty(value: Any) -> bool:
@@ -149,15 +139,9 @@ def _append(text: str, style: str) -> str:
     return f"{kept}{' ' if kept[-1] in ',.;:' else ', '}{style.strip()}"
 
 
-def _parameter(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, str):
-        nodes = parse(value)
-        if len(nodes) == 1 and isinstance(nodes[0], Slot):
-            found, _ = _value(nodes[0], values)
-            return found.strip() if isinstance(found, str) else found
-        return _fill(nodes, values)[0]
-    if isinstance(value, Mapping):
-        return {key: _parameter(inner, values) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_parameter(inner, values) for inner in value]
-    return value
+def _parameter(text: str, values: Mapping[str, Any]) -> Any:
+    nodes = parse(text)
+    if len(nodes) == 1 and isinstance(nodes[0], Slot):
+        found, _ = _value(nodes[0], values)
+        return found.strip() if isinstance(found, str) else found
+    return _fill(nodes, values)[0]

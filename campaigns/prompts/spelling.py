@@ -22,8 +22,10 @@ class Remark:
 
 
 def check(text: str, known: Iterable[str]) -> list[Remark]:
-    """The first mistake of syntax, or every placeholder without default whose name nothing has and every one that looks
-    like a choice of words, in order of place."""
+    """Return the first mistake of syntax; without one, the doubtful placeholders, in order.
+
+    Those are placeholders without default whose name nothing has, and those that look like a choice of words.
+    """
     try:
         nodes = parse(text)
     except PromptSyntaxError as error:
@@ -40,7 +42,7 @@ def check(text: str, known: Iterable[str]) -> list[Remark]:
 
 
 def alternatives(text: str, known: Iterable[str] = ()) -> list[Remark]:
-    """The placeholders of a text that look like a choice of words: {red|blue|green}; none of a broken text."""
+    """Return the placeholders that look like a choice of words: {red|blue|green}; none if the text is broken."""
     return [remark for remark in check(text, known) if remark.kind == "alternatives"]
 
 

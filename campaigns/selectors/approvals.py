@@ -1,4 +1,4 @@
-"""How many approved images a brand has: the app that makes them says so here; without it, none."""
+"""How many approved images a brand has, counted by functions that higher apps register here."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _counts: list[Count] = []
 
 
 def provide(count: Count) -> Count:
-    """Decorator: let this function say how many images of a brand are approved."""
+    """Decorator: register a function that counts the approved images of a brand."""
     _counts.append(count)
     return count
 
 
 def count(user: User, brand: Brand) -> int:
-    """The approved images that a new guide could have looked at again."""
-    return sum(each(user, brand) for each in _counts)
+    """Return how many approved images a new guide could send back to review."""
+    return sum(counted(user, brand) for counted in _counts)

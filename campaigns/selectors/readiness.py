@@ -157,13 +157,13 @@ def specs_of(campaign_id: int) -> list[OutputSpec]:
 
 
 def specs_by_subject(subject_ids: Collection[int]) -> dict[int, list[OutputSpec]]:
-    """Return what is wanted of each subject: of the campaigns that it is in, the largest output spec of each aspect.
+    """Return, for each subject, the largest output spec of each aspect among the campaigns that it is in.
 
-    One query. A campaign that it is not in wants nothing of it; nor does a sandbox.
+    Two queries. Sandbox campaigns do not count.
     """
-    member = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)
+    members = Campaign.subjects.through.objects.filter(subject_id__in=subject_ids, campaign__is_sandbox=False)
     campaigns: dict[int, list[int]] = {}
-    for subject_id, campaign_id in member.values_list("subject_id", "campaign_id"):
+    for subject_id, campaign_id in members.values_list("subject_id", "campaign_id"):
         campaigns.setdefault(campaign_id, []).append(subject_id)
     found: dict[int, dict[str, OutputSpec]] = {pk: {} for pk in subject_ids}
     for spec in OutputSpec.objects.filter(campaign__in=campaigns).order_by("-width", "-height", "id"):

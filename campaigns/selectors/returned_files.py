@@ -30,7 +30,7 @@ def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Prev
 
 @dataclass(frozen=True)
 class Encoding:
-    """One way to read a file that is not in UTF-8; `examples`: a few of its cells, read so."""
+    """An encoding that a file may be in; `examples`: a few of its cells as they read in it."""
 
     name: str
     label: str
@@ -42,14 +42,14 @@ class Encoding:
 
 
 def encodings_of(found: FeedImport) -> list[Encoding]:
-    """The encodings that a kept text may have, if it is in none that is certain; else nothing to choose."""
+    """Return the encodings that a kept text file may be in; none if its encoding is certain."""
     is_older = found.dialect.get("encoding") in encodings.LABELS or "encoding" in found.issue_counts
     if not is_older or not files.exists(found.storage_key):
         return []
     with files.open(found.storage_key) as stream:
         sample = sniffing.sample(stream)
-    every = ((name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items())
-    return [Encoding(*one) for one in every if one[2] and not any("\ufffd" in cell for cell in one[2])]
+    every = (Encoding(name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items())
+    return [one for one in every if one.examples and not any("\ufffd" in cell for cell in one.examples)]
 
 
 def is_spreadsheet(found: FeedImport) -> bool:

@@ -233,7 +233,7 @@ def _named(named: Sequence[tuple[_Named, Taken]], report: Report) -> list[tuple[
 
 
 def _taken(brand: Brand, offered: Sequence[_File]) -> Iterator[Taken | Refusal]:
-    """Yield what became of each file, in order. A few at a time on threads: at most WORKERS files are in memory."""
+    """Yield the result of each file, in order. They are read on threads: at most WORKERS files are in memory."""
     jobs: dict[str, Future[Taken]] = {}  # equal files are cut out once
     with ThreadPoolExecutor(WORKERS) as pool:
         for start in range(0, len(offered), WORKERS):
@@ -252,9 +252,9 @@ def _admitted(file: _File) -> reading.Admitted | Refusal:
         return reading.admit(file.read(), is_patient=True)
     except (intake.Refused, Busy, OSError, zipfile.BadZipFile, RuntimeError) as error:
         return Refusal(file.name, str(error) or "The file could not be read.")
-    except Exception:  # of the decoders: one file of a stranger must not cost all others of the archive
+    except Exception:  # of a decoder: one bad file must not stop the others of the archive
         log.exception("photo.failed")
-        return Refusal(file.name, "The picture is damaged in a way that cannot be read; export it again.")
+        return Refusal(file.name, "The image is damaged and cannot be read; export it again.")
 
 
 def _members(archive: zipfile.ZipFile) -> Iterator[_File]:

@@ -87,12 +87,12 @@ def _seal_brand(brand_id: int, limit: int) -> int:
 
 
 def seal_lock(brand_id: int) -> str:
-    """The name of the lock under which a brand's trail is sealed."""
+    """Return the name of the lock under which a brand's trail is sealed."""
     return f"proofline.seal:{brand_id}"
 
 
 def body_of(event_id: int, seq: int) -> dict[str, Any]:
-    """The hashed body of one event as it is now."""
+    """Return the body of one event as it is now, as it is hashed."""
     with connection.cursor() as cursor:
         cursor.execute(f"SELECT {_COLUMNS} FROM campaigns_event e WHERE e.id = %s", [event_id])  # noqa: S608
         return _body(seq, cursor.fetchone())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import zoneinfo
 from decimal import Decimal
+from typing import Any
 
 from django.db import transaction
 from django.utils.text import slugify
@@ -21,9 +22,9 @@ MOST_BUDGET = 10**10
 
 @transaction.atomic
 def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_zone: str = "") -> Brand:
-    """Begin a brand; its founder becomes its admin. Only superusers found brands: there is no brand yet to ask.
-    time_zone: of its dates, empty for that of the installation.
+    """Create a brand and make its founder its admin. Only superusers may: a new brand has no roles to ask for.
 
+    time_zone: that of the brand's dates; empty for that of the installation.
     Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
     """
     if not by.is_superuser:
@@ -51,35 +52,71 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
 
 @transaction.atomic
 def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
-    """What all campaigns together may spend in a calendar month, in the brand's currency; None for no limit. What is
-    promised already stays promised. Raises NotAllowed and Invalid."""
-    brand = Brand.objects.select_for_update().get(pk=brand_id)
-    require(by, Action.EDIT_BRAND, brand)
+    """Set what all campaigns together may spend in a calendar month, in the brand's currency; None for no limit.
+
+    What is promised already stays promised. Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
     if amount is not None and not 0 <= amount < MOST_BUDGET:
         raise Invalid(
             "This is no budget.", [Problem("monthly_budget", "Give an amount of 0 or more, or none.", str(amount))]
         )
-    before, brand.monthly_budget = brand.monthly_budget, amount
-    if before != amount:
-        brand.save(update_fields=["monthly_budget"])
-        payload = {"before": _text(before), "after": _text(amount)}
-        events.publish(events.BrandBudgetSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
-    return brand
+    return _set(brand, "monthly_budget", amount, events.BrandBudgetSet, by)
 
 
 @transaction.atomic
 def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
-    """Change the time zone of the brand's dates; empty for that of the installation. Files that were delivered keep
-    their names until they are delivered again. Raises NotAllowed and Invalid."""
+    """Change the time zone of the brand's dates; empty for that of the installation.
+
+    Files that were delivered keep their names until they are delivered again. Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if problems := _time_zone_problems(time_zone):
+        raise Invalid("This time zone is not known.", problems)
+    return _set(brand, "time_zone", time_zone, events.BrandTimeZoneSet, by)
+
+
+@transaction.atomic
+def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
+    """Choose what happens to published images that go stale from now on, by a value of StaleUse.
+
+    Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if stale_use not in StaleUse.values:
+        problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
+        raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
+    return _set(brand, "stale_use", stale_use, events.BrandStaleUseSet, by)
+
+
+@transaction.atomic
+def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
+    """Choose what happens when a prompt has a word that the brand guide bans, by a value of BannedWords.
+
+    Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if banned_words not in BannedWords.values:
+        problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
+        raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
+    return _set(brand, "banned_words", banned_words, events.BrandBannedWordsSet, by)
+
+
+def _locked(brand_id: int, by: User) -> Brand:
+    """Return the brand, locked, if this person may edit it. Raises NotAllowed."""
     brand = Brand.objects.select_for_update().get(pk=brand_id)
     require(by, Action.EDIT_BRAND, brand)
-    if problems := _time_zone_problems(time_zone):
-        raise Invalid("This is no time zone.", problems)
-    before, brand.time_zone = brand.time_zone, time_zone
-    if before != time_zone:
-        brand.save(update_fields=["time_zone"])
-        payload = {"before": before, "after": time_zone}
-        events.publish(events.BrandTimeZoneSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+def _set(brand: Brand, field: str, value: Any, event: type[events.Happening], by: User) -> Brand:
+    """Save one setting of a locked brand and publish its event, if it changes."""
+    before = getattr(brand, field)
+    setattr(brand, field, value)
+    if before != value:
+        brand.save(update_fields=[field])
+        payload = {"before": _text(before), "after": _text(value)}
+        events.publish(event(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return brand
 
 
@@ -89,42 +126,8 @@ def _time_zone_problems(time_zone: str) -> list[Problem]:
     return [Problem("time_zone", "Use a name of the IANA list, such as Europe/Berlin, or leave it empty.", time_zone)]
 
 
-@transaction.atomic
-def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
-    """Choose what happens to published images that go stale from now on: "keep" them until a person decides, or
-    "withdraw" them at once. Raises NotAllowed and Invalid."""
-    brand = Brand.objects.select_for_update().get(pk=brand_id)
-    require(by, Action.EDIT_BRAND, brand)
-    if stale_use not in StaleUse.values:
-        problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
-        raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
-    before, brand.stale_use = brand.stale_use, stale_use
-    if before != stale_use:
-        brand.save(update_fields=["stale_use"])
-        payload = {"before": str(before), "after": str(stale_use)}
-        events.publish(events.BrandStaleUseSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
-    return brand
-
-
-@transaction.atomic
-def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
-    """Choose what happens when a prompt has a word that the brand guide bans: "warn" in the preview of a run, or
-    "block" the run. Raises NotAllowed and Invalid."""
-    brand = Brand.objects.select_for_update().get(pk=brand_id)
-    require(by, Action.EDIT_BRAND, brand)
-    if banned_words not in BannedWords.values:
-        problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
-        raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
-    before, brand.banned_words = brand.banned_words, banned_words
-    if before != banned_words:
-        brand.save(update_fields=["banned_words"])
-        payload = {"before": str(before), "after": str(banned_words)}
-        events.publish(events.BrandBannedWordsSet(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
-    return brand
-
-
-def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else str(amount)
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 @transaction.atomic

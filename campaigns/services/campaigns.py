@@ -212,9 +212,9 @@ def _ensure_brief(fields: dict[str, Any], brand: Brand) -> None:
 
 
 def _ensure_specs(specs: list[SpecInput], *, kept: Set[str]) -> None:
-    """Raise Invalid for what is wrong.
+    """Raise Invalid with every mistake.
 
-    kept: slugs of specs that stay as they are. Their name patterns may be older than this check.
+    kept: slugs of specs that stay as they are. Their name patterns may be older than the check and are not checked.
     """
     problems = []
     for index, spec in enumerate(specs):

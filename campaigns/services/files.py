@@ -50,7 +50,7 @@ CAUSES = {
     errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
     errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
 }
-"""Why a write failed, by the system's error number, for people who do not know our folders."""
+"""Why a write failed, by the system's error number, in words for people."""
 _SALT = "proofline.files"
 _PIECE = 1 << 20
 
@@ -92,7 +92,7 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
 
     durable: on disk, fsync before the rename; say False for what can be made again, such as thumbnails. A reader never
     sees half a file either way. sha256: spares the hashing when the caller has just done it.
-    Raises StorageFailed, with the cause, where it cannot be written; nothing of it is left then.
+    Raises StorageFailed, with the cause, if it cannot be written; no part of it is left then.
     """
     digest = sha256 or hashlib.sha256(data).hexdigest()
     key = key_for(digest, suffix=suffix)
@@ -105,9 +105,9 @@ def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> 
 
 
 def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
-    """Store what a stream holds, from where it stands, a piece at a time.
+    """Store the rest of a stream, a piece at a time.
 
-    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, where it cannot be written.
+    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
     """
     digest, size = hashlib.sha256(), 0
     with _writing(), _spool() as spool:
@@ -128,7 +128,7 @@ def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
 
 @contextmanager
 def _writing() -> Iterator[None]:
-    """Turn what the disk or the bucket answers to a write into StorageFailed."""
+    """Raise StorageFailed in place of the exceptions of the disk and of the bucket."""
     try:
         yield
     except OSError as error:
@@ -294,7 +294,7 @@ def _is_there(path: Path, size: int) -> bool:
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        # No sweeper can remove it from a read-only disk either.
+        # Its time cannot be renewed on a read-only disk, but neither can it be swept from there.
     return True
 
 

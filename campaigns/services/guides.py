@@ -33,10 +33,10 @@ def draft(*, brand: Brand, by: User, seen: str = "", **fields: Any) -> GuideVers
     Raises NotAllowed, and Invalid with every mistake.
     """
     require(by, Action.EDIT_BRAND, brand)
-    # Numbers are dealt one after the other. no_key, because the events of others refer to the brand: with a full lock,
-    # drafting and publishing at once would wait for each other.
+    # Numbers are given one after the other. no_key, because events refer to the brand: with a full lock, drafting and
+    # publishing at the same time would wait for each other.
     Brand.objects.select_for_update(no_key=True).get(pk=brand.pk)
-    # Locked, because somebody may be publishing it: then it is no draft any more, and the next one is begun.
+    # Locked, because somebody may be publishing it: it is no draft after that, and the next one is begun.
     drafts = GuideVersion.objects.select_for_update().filter(brand=brand, status=GuideStatus.DRAFT)
     guide = drafts.order_by("-number").first()
     is_new = guide is None

@@ -78,7 +78,7 @@ def import_feed(
         with files.open(offered.storage_key) as stream:
             return feed_reading.read(stream, offered)
     with ExitStack() as held:
-        # Its row comes first and is locked with it: when reading it ends this process, the next one counts that.
+        # The row is saved and locked first: if reading ends this process, the next one counts the attempt.
         with transaction.atomic(durable=True):
             offered.status = ImportStatus.WAITING
             offered.save()
@@ -227,14 +227,14 @@ def take(import_id: int) -> bool:
     """Read (or take back) a waiting import unless somebody is at it just now; True if it was done.
 
     The lock dies with its reader, so that a killed worker's import is taken up again by the next, from the beginning:
-    nothing of it was written. One that killed several readers is set aside: refused, with words.
+    nothing of it was written. One that killed several readers is set aside: it is refused, and says why.
     """
     with _reading(import_id) as is_mine:
         return is_mine and _read_waiting(import_id)
 
 
 def _read_waiting(import_id: int) -> bool:
-    """Read (or take back) a waiting import that is the caller's; False if it waits no more."""
+    """Read (or take back) an import that the caller has locked; False if it no longer waits."""
     waiting = FeedImport.objects.filter(pk=import_id, status=ImportStatus.WAITING)
     if not waiting.update(attempts=F("attempts") + 1, reading_since=timezone.now()):
         return False
@@ -336,11 +336,10 @@ def _offered(
 
 
 def _last_encoding(source: FeedSource | None) -> str:
-    """The encoding that people chose for the last file of this source."""
+    """Return the encoding that people chose for the last file of this source; empty without one."""
     if source is None:
         return ""
-    last = FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first()
-    return last or ""
+    return FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first() or ""
 
 
 def _keep(file: IO[bytes] | Path) -> files.Stored:

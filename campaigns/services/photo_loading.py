@@ -1,8 +1,8 @@
 """Photos that a feed names by address get their files: a few at a time, tried again after a while, given up with words.
 
 Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. A photo being
-fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then. A photo whose fetch
-ended or outlasted its process three times is set aside, as a job is (generation/services/outcomes.py).
+fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then. A photo whose fetch has
+three times killed its process, or not ended in time, is set aside, as a job is (generation/services/outcomes.py).
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from campaigns.services import outside, photo_files, photos
 LABEL = "photo loader"
 MAX_ATTEMPTS = 5
 MAX_DEATHS = 3
-"""Fetches of one photo that may end without a word: their process died, or they took longer than LEASE."""
+"""Fetches of one photo that may end without a result: their process died, or they took longer than LEASE."""
 WAITS_SECONDS = (60, 600, 3600, 6 * 3600)
 """Before the second, third … attempt, a little more or less, unless the server names a time."""
 TIMEOUT_SECONDS = 45.0
@@ -64,8 +64,7 @@ RETURNING id, source, fetch_attempts, fetch_deaths - 1
 
 @dataclass(frozen=True)
 class Claimed:
-    """A photo that is this process's to fetch. attempt: the how-manieth, from 1. deaths: earlier ones without an
-    end."""
+    """A photo that this process has claimed. attempt: its number, from 1. deaths: earlier attempts without a result."""
 
     photo_id: int
     source: str
@@ -168,7 +167,7 @@ def _wait(claimed: Claimed, error: StorageFailed | Busy) -> None:
 
 @transaction.atomic
 def _set_aside(claimed: Claimed) -> None:
-    """Refuse a photo that may be what stops its process; a person can have it fetched again."""
+    """Refuse a photo that seems to kill the processes that open it; a person can have it fetched again."""
     row = _still_claimed(claimed)
     if row is not None:
         message = (
@@ -179,7 +178,7 @@ def _set_aside(claimed: Claimed) -> None:
 
 
 def _still_claimed(claimed: Claimed) -> ReferencePhoto | None:
-    """The photo's row, locked; None if it got a file meanwhile, or somebody asked to begin anew."""
+    """Return the photo's row, locked; None if it got a file meanwhile, or somebody had its fetching begun anew."""
     row = ReferencePhoto.objects.select_for_update().select_related("subject__brand").get(pk=claimed.photo_id)
     return row if row.status == PhotoStatus.PENDING and row.fetch_attempts == claimed.attempt else None
 

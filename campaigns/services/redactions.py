@@ -1,7 +1,7 @@
-"""Removing a secret from the audit trail, so that verification stays meaningful.
+"""Removes a secret from the audit trail, so that the trail can still be verified.
 
-The event loses the secret, its link keeps its number and hash, and a new sealed event says what was removed, by whom
-and why. A check then names the link as redacted; what stood there before can no longer be proved.
+The secret is removed from the event, its link keeps its number and hash, and a new event records which link, by whom
+and why. Verification then names the link as redacted; what stood there before can no longer be proved.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from campaigns.services import audit
 
 REMOVED = "[removed]"
 SHORTEST = 6
-"""Characters; a shorter text would also be found where it is no secret."""
+"""Characters; a shorter text would also be found in places where it is no secret."""
 
 _CONTAINING = """
     SELECT e.id, s.seq, s.hash, e.payload FROM campaigns_event e
@@ -65,7 +65,7 @@ def _ensure_usable(secret: str, reason: str) -> None:
 
 
 def _containing(brand: Brand, secret: str) -> list[tuple[int, int | None, str | None, Any]]:
-    """(event, number, hash, payload) of the events that hold the text in a value or a key."""
+    """Return (event, number, hash, payload) of each event that holds the text in a value or a key."""
     with connection.cursor() as cursor:
         cursor.execute(_CONTAINING, [brand.pk, json.dumps(secret, ensure_ascii=False)[1:-1]])
         return [(pk, seq, hash_, audit.plain_payload(payload)) for pk, seq, hash_, payload in cursor.fetchall()]
@@ -82,8 +82,10 @@ def _without(value: Any, secret: str) -> Any:
 
 
 def _rewrite(payloads: dict[int, Any]) -> None:
-    """The one place that changes events: the trigger that refuses it is off inside this transaction only. The lock that
-    this takes keeps all others from writing events until it ends."""
+    """Change the payloads of events. Nothing else does: a trigger refuses it, which is off in this transaction only.
+
+    Disabling it locks the table, so that nobody else can write events until the transaction ends.
+    """
     with connection.cursor() as cursor:
         cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")  # ALTER TABLE refuses while checks are put off
         cursor.execute("ALTER TABLE campaigns_event DISABLE TRIGGER append_only")
@@ -97,7 +99,7 @@ def _rewrite(payloads: dict[int, Any]) -> None:
 
 def _happening(brand: Brand, row: tuple[int, int | None, str | None, Any], secret: str, reason: str) -> Any:
     event_id, seq, hash_, payload = row
-    said = {
+    record = {
         "seq": seq,
         "event": event_id,
         "hash": hash_,
@@ -105,4 +107,4 @@ def _happening(brand: Brand, row: tuple[int, int | None, str | None, Any], secre
         "places": json.dumps(payload, ensure_ascii=False).count(json.dumps(secret, ensure_ascii=False)[1:-1]),
         "reason": reason.strip(),
     }
-    return events.AuditRedacted(brand_id=brand.pk, object_id=event_id, payload=said)
+    return events.AuditRedacted(brand_id=brand.pk, object_id=event_id, payload=record)

@@ -81,8 +81,10 @@ def change(
     subject_kind: str | None = None,
     every_minutes: int | None = None,
 ) -> FeedSource:
-    """Change what is given. A new address is fetched at once, without regard to what the old one answered. The address
-    as pages show it, with “?…” for its query, stands for the one that is kept."""
+    """Change what is given. A new address is fetched at once, without regard to what the old one answered.
+
+    An address as pages show it, with “?…” in place of its query, stands for the one that is kept.
+    """
     source = lock(source_id, by)
     address = source.url if url is None else _entered(url.strip(), source.url)
     is_elsewhere = address != source.url
@@ -332,7 +334,7 @@ def _fill(source: FeedSource, *, name: str, url: str, every_minutes: int, subjec
 
 
 def _entered(url: str, kept: str = "") -> str:
-    """The address that is meant, where `kept` was shown without its query. Raises Invalid."""
+    """Return the address that is meant, if a form showed `kept` without its query. Raises Invalid."""
     try:
         return str(fetching.entered(url, kept))
     except ValueError as error:

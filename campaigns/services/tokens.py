@@ -11,10 +11,10 @@ from campaigns.models import User
 
 @transaction.atomic
 def create(*, user: User) -> str:
-    """Make a token for somebody who has just given the password; returned once, kept as a hash.
+    """Create a token for somebody who has just given the password. Only its hash is stored.
 
-    Raises NotAllowed when the password was changed or the account switched off meanwhile: that ends tokens, and this
-    one would come too late to be ended.
+    Raises NotAllowed if the password was changed or the account disabled meanwhile: that ends all tokens, and this one
+    would be created too late to be ended.
     """
     now = User.objects.select_for_update().get(pk=user.pk)
     if now.password != user.password or not now.is_active:

@@ -20,7 +20,7 @@ register = template.Library()
 
 @register.filter
 def shown_address(text: Any) -> str:
-    """An address, or a text with some, without logins and queries, which may hold keys; another text as it is."""
+    """Show an address, or a text with addresses, without logins and queries, which may hold keys."""
     return str(shown_settings(str(text))) if "://" in str(text) else shown(str(text))
 
 

@@ -33,7 +33,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if older_than := row_number(before):
         found = found.filter(pk__lt=older_than)
     rows = list(found.order_by("-pk")[: PAGE + 1])
-    for row in rows:  # those of earlier versions may hold what addresses carry
+    for row in rows:  # events of earlier versions may hold logins and queries of addresses
         row.payload = plain(row.payload)
     number, head = audit.head(request.brand)
     return render(

@@ -43,7 +43,7 @@ def test_what_is_refused_stands_beside_its_field_and_the_secret_is_not_repeated(
 ) -> None:
     client = page_client(lead)
     for fields, words in (
-        ({"setting_inputs": "{"}, "This is no JSON"),
+        ({"setting_inputs": "{"}, "This is not JSON"),
         ({"setting_inputs": f'{{"api_key": "{SECRET}2"}}'}, "belongs into the secret"),
         ({"setting_model": ""}, "does not take this"),
         ({"setting_max_side": "wide"}, "whole number from 16 to 16384"),

@@ -1,4 +1,4 @@
-"""`manage.py audit verify|seal|export|redact`: what an operator or an auditor asks of the trail."""
+"""`manage.py audit verify|seal|export|redact`: check, seal, export or redact the audit trail."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`manage.py first_account`: say how to make the first account, where there is none yet."""
+"""`manage.py first_account`: say how to create the first account if there is none."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from django.core.management.base import BaseCommand
 from campaigns.models import User
 
 HOW = """\
-There is no account yet. Make the first one in a second terminal, in this folder:
+There is no account yet. Create the first one in a second terminal, in this folder:
 
     .venv/bin/python manage.py createsuperuser
 
-It may do everything. Sign in with it, and make a brand and accounts for others under Administration.
+It may do everything. Sign in with it, and add a brand and accounts for others under Administration.
 """
 
 
 class Command(BaseCommand):
-    help = "Say how to make the first account, where there is none yet."
+    help = "Say how to create the first account if there is none."
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not User.objects.exists():
