@@ -134,7 +134,7 @@ def lies() -> list[str]:
         pixels = product.read_pixels(version.master)
         if not np.array_equal(pixels, paint(maker.revision, maker.tier, frozen.spec)):
             found.append(f"{version}: its pixels are not what {maker} makes.")
-        named = fingerprints.of_maker(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
+        named = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
         if not named == frozen.fingerprint == version.master.fingerprint:
             found.append(f"{version}: its fingerprint is not that of {maker}.")
     return found

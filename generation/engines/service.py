@@ -138,14 +138,6 @@ class Service:
                 message += ' A host in a private network is named with its port in "output_hosts": "minio:9000".'
             raise EngineError(kind, message) from error
 
-    def may_fetch(self, url: str) -> bool:
-        """Return whether `download` would fetch from this address, as the endpoint is set up now."""
-        try:
-            self._way_to(url)
-        except EngineError:
-            return False
-        return True
-
     def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
         """The whole address, and the client to fetch it with; None for the guarded way out. Raises EngineError of kind
         ENDPOINT for a host that the endpoint does not name."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -93,11 +93,6 @@ def approved(user: User, brand: Brand) -> int:
 def sentences(causes: Iterable[Mapping[str, Any]]) -> list[str]:
     """The causes as people read them, one sentence each."""
     return [_sentence(cause) for cause in causes]
-
-
-def words(causes: Sequence[Mapping[str, Any]]) -> str:
-    """The causes in one line, without times, for events and messages."""
-    return " ".join(_sentence({**cause, "at": ""}) for cause in causes)
 
 
 def _cause(kind: str, name: str, before: str, now: str) -> dict[str, Any]:

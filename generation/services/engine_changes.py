@@ -177,7 +177,7 @@ def _freeze_anew(
         spec = _sized(one.spec, place.engine)
         problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
         plain = spec.to_json()
-        fingerprint = fingerprints.of_maker(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
+        fingerprint = fingerprints.of_spec(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
         if not problems and taken.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
             problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
         if problems:

@@ -119,7 +119,7 @@ class Order:
 
     @property
     def fingerprint_prefix(self) -> str:
-        return fingerprints.prefix_of(brand_id=self.campaign.brand_id, maker=self.maker)
+        return fingerprints.prefix(brand_id=self.campaign.brand_id, maker=self.maker)
 
     @property
     def candidates(self) -> int:

@@ -124,10 +124,10 @@ def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     return len(taken)
 
 
-def restore(asset_ids: Sequence[int], *, label: str = LABEL) -> list[int]:
-    """Move stale assets back to approved, because their inputs are as they were; returns which. The caller holds their
-    locks, and knows that nobody has decided about them since."""
-    moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=label)
+def restore(asset_ids: Sequence[int]) -> list[int]:
+    """Move stale assets back to approved, because their inputs are as they were; returns the ids that moved. The caller
+    holds their locks, and has made sure that nobody has decided about them since."""
+    moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=LABEL)
     StaleAsset.objects.filter(asset__in=moved).delete()
     return moved
 
@@ -177,7 +177,7 @@ def _compare(locked: Sequence[Asset], given: Mapping[int, dict[str, Any]]) -> _F
         causes = _merged(before, fresh, given.get(asset.pk) or {})
         if asset.state == AssetState.IN_REVIEW and fresh:
             found.in_review.append(asset)
-        elif asset.state == AssetState.APPROVED and causes and (fresh or given.get(asset.pk)):
+        elif asset.state == AssetState.APPROVED and causes:
             found.becoming.append(asset)
         elif asset.state == AssetState.STALE and causes:
             found.staying.append(asset)

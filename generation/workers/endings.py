@@ -160,7 +160,7 @@ def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, ma
     planned = Maker.of(job.maker)
     if planned == maker:
         return made
-    fingerprint = fingerprints.of_maker(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
+    fingerprint = fingerprints.of_spec(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
     if planned is None:
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
     before, after = (one.revision.partition("+")[0] for one in (planned, maker))
