@@ -155,7 +155,8 @@ def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
     if count:
         settle(batch)
     if count > CHUNK:
-        transaction.on_commit(lambda: _go_on_with(batch))
+        # The change has committed by then: a failure here is logged, and housekeeping deals with the rest.
+        transaction.on_commit(lambda: _go_on_with(batch), robust=True)
         nudges.wake(Lane.HOUSEKEEPING)
     return count
 
