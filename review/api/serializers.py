@@ -108,13 +108,18 @@ class CandidateSerializer(serializers.Serializer[Any]):
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task with its checklist, and the versions that can be decided."""
+    """A task with its checklist, the versions that can be decided, and what changed since they were made."""
 
     checklist = serializers.ListField(child=serializers.DictField(), source="checklist_version.items", read_only=True)
     candidates: Any = CandidateSerializer(many=True, read_only=True)
+    changed = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="what the image was made from that has changed since, a sentence each",
+    )
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "checklist", "candidates"]
+        fields = [*TaskSerializer.Meta.fields, "checklist", "candidates", "changed"]
 
 
 class DecisionOrder(serializers.Serializer[Any]):

@@ -67,8 +67,13 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         """
         task = self.get_object()
         changed = staleness.of(task.asset)
+        moved = inputs.moved([task.asset.cell_id]).get(task.asset.cell_id, [])
         candidates = [
-            {"version": version.pk, "candidate": version.candidate, "seen": pins.pinned(version, task).token}
+            {
+                "version": version.pk,
+                "candidate": version.candidate,
+                "seen": pins.pinned(version, task, version.renditions.all(), moved).token,
+            }
             for version in room.versions_of([task]).get(task.asset_id, [])
         ]
         return Response(
