@@ -253,7 +253,7 @@ def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
 
 @pytest.fixture
 def stuck(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
-    """A run whose three images wait because other weights lie under the same name."""
+    """A run whose three images wait because other weights are in the file of the same name."""
     run = release(plan(campaign, endpoint))
     overwrite(endpoint, b"second")
     work(worker)

@@ -32,7 +32,7 @@ from generation.workers.leases import Leases
 log = structlog.get_logger(__name__)
 
 STORAGE_PAUSE_SECONDS = 2.0
-"""How long to wait before a file that could not be stored is stored again."""
+"""Pause before another attempt to store a file."""
 
 MADE_BY_ANOTHER: Final = "made_by_another"
 """The check that says that a service made an image with another version than was planned."""
@@ -73,8 +73,8 @@ class Endings:
         """`files.put` that pauses the job's run while nothing can be stored, and keeps the image in memory meanwhile.
 
         It may have been paid for, so it is given up only when PROOFLINE["storage_seconds"] have passed, the worker
-        stops or the job is cancelled: then EngineError of kind STORAGE. The full memory keeps the worker from making
-        more than it can store.
+        stops or the job is cancelled. Then this raises EngineError of kind STORAGE. Images that wait in memory take the
+        worker's places, so it makes no more than it can store.
         """
 
         def put(data: bytes, **options: Any) -> files.Stored:
@@ -154,9 +154,11 @@ class Endings:
 
 
 def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, maker: Maker) -> outcomes.Made:
-    """What a service made with another version than was planned: it is paid for, so it is kept, under the fingerprint
-    of what made it. Where the plan named a version, reviewers are told. So is what was planned before makers were
-    recorded."""
+    """Return `made` under the fingerprint of what made it, where a service used another version than was planned.
+
+    It is paid for, so it is kept; reviewers are told if the plan named a version. An image that was planned before
+    makers were recorded gets its own fingerprint, too.
+    """
     planned = Maker.of(job.maker)
     if planned == maker:
         return made

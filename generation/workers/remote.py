@@ -242,7 +242,7 @@ class RemoteLane:
                 return
             engine = self._engine(endpoint)
             maker = fingerprints.maker(endpoint, engine)
-            if engine_changes.is_changed(job, maker):  # or planned since this round has read the endpoint
+            if engine_changes.is_changed(job, maker):  # or it was planned after this round read the endpoint
                 endpoint = Endpoint.objects.get(pk=endpoint.pk)
                 engine = self._engine(endpoint)
                 maker = fingerprints.maker(endpoint, engine)
@@ -411,8 +411,10 @@ class RemoteLane:
 
 
 def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, result: Result) -> tuple[Maker, Result]:
-    """(what made a result that was waited for, the result). The engine that reads the answer may be set up otherwise
-    than the one that sent the order: then the seed, too, is the order's."""
+    """Return what made a result that was waited for, and the result itself.
+
+    The endpoint may have other settings now than when the order was sent. Then model and seed are those of the order.
+    """
     now = fingerprints.maker(endpoint, engine)
     submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now
     maker = fingerprints.made_by(submitted, now, result.model, result.revision)

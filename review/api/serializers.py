@@ -95,7 +95,7 @@ class NewChecklistVersion(serializers.Serializer[Any]):
 
 
 class PublishingChecklist(serializers.Serializer[Any]):
-    """What a new version would do."""
+    """The effect that a new version would have."""
 
     number = serializers.IntegerField(help_text="the number that the next version gets")
     approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")

@@ -119,7 +119,7 @@ def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
 
 
 class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
-    """What reviewers confirm, stage by stage."""
+    """The checklists that reviewers confirm, one for each stage."""
 
     serializer_class = serializers.ChecklistSerializer
     filterset_fields = ["brand__slug", "stage"]
