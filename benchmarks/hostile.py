@@ -1,4 +1,4 @@
-"""What files that are meant to cost a lot do to a running installation: time, memory, and whether it goes on answering.
+"""Measure what expensive files do to a running installation: time, memory, and whether it goes on answering.
 
     make bench NAME=hostile         prints a table
 
@@ -31,7 +31,7 @@ AT_ONCE = 4
 
 @dataclass
 class Watch:
-    """Watches a running installation: memory of its processes with all their children, and its sign-in page."""
+    """Measures a running installation: the memory of its processes with all their children, and its sign-in page."""
 
     processes: dict[str, psutil.Process]
     address: str
@@ -76,7 +76,7 @@ def megabytes(process: psutil.Process) -> float:
 
 
 def processor_seconds(process: psutil.Process) -> float:
-    """Of the process and its children, ended ones included: what the machine does besides is not in it."""
+    """Return the processor time of a process and all its children, ended ones included."""
     times = process.cpu_times()
     living = [child.cpu_times() for child in process.children(recursive=True)]
     ended = times.children_user + times.children_system
@@ -85,7 +85,7 @@ def processor_seconds(process: psutil.Process) -> float:
 
 @contextmanager
 def installation() -> Iterator[tuple[str, Watch]]:
-    """A whole installation in processes of its own; its address, and what watches it."""
+    """Start a whole installation in processes of its own; yields its address and the `Watch` that measures it."""
     from config import embedded, supervisor
 
     with embedded.services(watch=True):
@@ -111,7 +111,7 @@ def installation() -> Iterator[tuple[str, Watch]]:
 
 
 def person() -> tuple[str, int]:
-    """A brand with a product, and somebody who may import; (slug of the brand, id of the product)."""
+    """Create a brand with a product, and a user who may import. Returns the brand's slug and the product's id."""
     from campaigns.models import Brand, Membership, Subject, User
 
     user, _ = User.objects.get_or_create(username="hostile")
@@ -135,7 +135,7 @@ def signed_in(address: str) -> httpx.Client:
 
 
 def requests(client: httpx.Client, brand: str, subject: int) -> dict[str, Callable[[], list[httpx.Response]]]:
-    """Name of a case -> what sends it."""
+    """Return a function for each case that sends its file, by the case's name."""
     from tests import hostile_files
 
     def feed(data: bytes) -> list[httpx.Response]:
@@ -179,10 +179,10 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     rows: list[dict[str, float]] = []
     with installation() as (address, watch):
-        client = signed_in(address) if (made := person()) else None
-        assert client is not None
+        brand, subject = person()
+        client = signed_in(address)
         print("| what | answer | seconds | of CPU | web MB | workers MB | sign-in s |\n|---|---|---|---|---|---|---|")
-        for name, send in requests(client, *made).items():
+        for name, send in requests(client, brand, subject).items():
             watch.begin()
             began, used = time.monotonic(), processor_seconds(watch.processes["web"])
             answers = send()

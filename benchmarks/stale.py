@@ -1,4 +1,4 @@
-"""How long it takes to make approvals stale in a brand of 100,000 approved images when a feed changes few of them.
+"""Measure how long a feed that changes few products takes to make approvals stale among 100,000 approved images.
 
 Measured through the service, in the transaction of the change: an import that touched every product and changed a
 value which the prompt used in 1 % of them; the rest of that work after the commit; and one product changed by hand.

@@ -44,7 +44,7 @@ class JobState(TextChoices):
 
 
 class HoldReason(TextChoices):
-    """Why a job waits without being queued. changed: its engine is no longer what it was planned for."""
+    """The reason for which a job is held. changed: its engine is no longer what the job was planned for."""
 
     NOT_RELEASED = "not_released"
     PAUSED = "paused"

@@ -83,7 +83,7 @@ def look_at_standing_orders() -> int:
 
 @periodic(every_seconds=5)
 def make_approvals_stale() -> int:
-    """Assets of a large change, or of one whose process died after its commit."""
+    """Go on with large changes, and with those whose process died after its commit."""
     return staleness.go_on()
 
 

@@ -55,7 +55,7 @@ def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
 @subscribe(FeedImported)
 @subscribe(FeedUndone)
 def look_at_what_an_import_changed(happening: FeedImported | FeedUndone) -> None:
-    """Approvals that rest on a value which the feed changed, or which its undoing changed back."""
+    """Make approvals stale that rest on a value which the import, or its undoing, changed."""
     staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": happening.object_id}, by=doer())
 
 
@@ -79,7 +79,7 @@ def look_at_what_rests_on_the_photo(happening: Happening) -> None:
 @subscribe_to_all(CutoutAccepted)
 @subscribe_to_all(CutoutRefused)
 def look_at_what_rests_on_the_cutouts(happenings: list[Happening]) -> None:
-    """People accept a whole sheet of cut-outs at once."""
+    """Look once for a whole sheet of cut-outs, which people accept together."""
     photos = [happening.object_id for happening in happenings]
     staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=doer())
 

@@ -49,8 +49,8 @@ def pinned(
     renditions: Iterable[Rendition] | None = None,
     moved: Sequence[Mapping[str, Any]] | None = None,
 ) -> Pinned:
-    """What is there now for one version under one task. `renditions` and `moved` (inputs of its asset) each save a
-    query when they are loaded already."""
+    """Return what is there now for one version under one task. `renditions` and `moved` (changed inputs of its asset)
+    each save a query when they are loaded already."""
     if renditions is None:
         renditions = version.renditions.select_related("output_spec")
     if moved is None:

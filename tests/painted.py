@@ -23,7 +23,7 @@ SIDE = 64
 
 
 def paint(revision: str, tier: str, spec: Mapping[str, Any], *, is_blind: bool = False) -> Pixels:
-    """What the engine makes of a spec in that state: 64 blocks, each state and spec with colours of its own."""
+    """Return what the engine makes of a spec: 64 blocks, in other colours for each revision, tier and spec."""
     words = "" if is_blind else spec["prompt"]
     text = f"{revision}/{tier}/{words}/{spec['seed']}/{spec['candidate']}"
     seed = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big")
@@ -119,13 +119,13 @@ def overwrite(endpoint: Endpoint, content: bytes) -> None:
 
 
 def work(worker: LaneWorker) -> None:
-    """Until nothing is queued on the lane."""
+    """Drain the lane until nothing is queued on it."""
     while Job.objects.filter(lane=Lane.CPU, status=JobState.QUEUED, not_before=None).exists():
         worker.drain(Lane.CPU)
 
 
 def lies() -> list[str]:
-    """What of the images that are kept did not make its fingerprint, by the pixels. A sentence each."""
+    """Return a sentence for each kept image whose pixels or fingerprint are not those of its recorded maker."""
     found = []
     engine = Painted({"file": "/dev/null"})
     for version in AssetVersion.objects.select_related("master", "job__frozen", "job__endpoint"):
@@ -134,7 +134,7 @@ def lies() -> list[str]:
         pixels = product.read_pixels(version.master)
         if not np.array_equal(pixels, paint(maker.revision, maker.tier, frozen.spec)):
             found.append(f"{version}: its pixels are not what {maker} makes.")
-        named = fingerprints.of_maker(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
+        named = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
         if not named == frozen.fingerprint == version.master.fingerprint:
             found.append(f"{version}: its fingerprint is not that of {maker}.")
     return found

@@ -67,7 +67,7 @@ def with_its_old_date(folder: Path) -> None:
 
 
 def written_in_part(folder: Path) -> None:
-    """In place, as `dd` and some downloads do: the same inode, the same length."""
+    """Overwrite the file in place, as `dd` and some downloads do: the same inode, the same length."""
     data = trained(folder / UNET)
     with (folder / UNET).open("r+b") as file:
         file.write(data)

@@ -23,11 +23,11 @@ from tests.tiny_models import Desk, task
 
 
 class OutOfMemoryError(RuntimeError):
-    """As torch names its own."""
+    """Named like torch's own exception."""
 
 
 class AcceleratorError(RuntimeError):
-    """As torch names what a card reports."""
+    """Named like the exception in which torch passes on what a card reports."""
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,6 +19,7 @@ from hypothesis import strategies as st
 from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
 from campaigns.models import Campaign, Event
 from generation.choices import AssetState, HoldReason, JobState, Lane, RunState
+from generation.finishing import encode
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
 from generation.selectors import explaining, failures
 from generation.services import dispatch, engine_changes, fingerprints, outcomes, retries, rounds, runs
@@ -173,6 +176,27 @@ def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
     assert not Attempt.objects.filter(job__run=third, details__has_key="reused_master").exists() and lies() == []
 
 
+def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+):
+    """As after another version of the library that compresses PNG files."""
+    release(plan(campaign, endpoint))
+    work(worker)
+    masters = list(Master.objects.order_by("pk").values())
+    real = encode.encode_master
+
+    def encode_otherwise(pixels: Any) -> Any:
+        encoded = real(pixels)
+        data = encoded.data + b"another end"
+        return replace(encoded, data=data, sha256=hashlib.sha256(data).hexdigest())
+
+    monkeypatch.setattr(encode, "encode_master", encode_otherwise)
+    again = release(plan(campaign, endpoint))
+    work(worker)
+    assert set(Job.objects.filter(run=again).values_list("status", flat=True)) == {JobState.SUCCEEDED}
+    assert list(Master.objects.order_by("pk").values()) == masters
+
+
 def test_a_technical_record_of_a_reused_image_names_its_model(
     worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
 ):
@@ -229,7 +253,7 @@ def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
 
 @pytest.fixture
 def stuck(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
-    """A run whose three images wait because other weights lie under the same name."""
+    """A run whose three images wait because other weights are in the file of the same name."""
     run = release(plan(campaign, endpoint))
     overwrite(endpoint, b"second")
     work(worker)

@@ -1,4 +1,4 @@
-"""Files of a model that are something else, truncated or missing are named as what they are."""
+"""Files of a model that are missing, truncated or of another format are reported as such."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `openai` engine against servers that speak the same and yet refuse what OpenAI takes, such as a LiteLLM proxy."""
+"""The `openai` engine against servers of the same API that refuse fields of OpenAI, such as a LiteLLM proxy."""
 
 from __future__ import annotations
 
@@ -274,7 +274,7 @@ def test_a_refused_key_is_told_by_type_and_words(
 
 @pytest.mark.parametrize("letters", ["key", "model ", "n, ", "'size' ", " ", "parameter: n, seed, ", "not "])
 def test_hostile_words_are_read_in_no_time(letters: str) -> None:
-    """The answer is another server's: 200 KB of any of these take less than a second."""
+    """The text comes from another server: 200 KB of any of these are read in less than a second."""
     answer = plain({"error": {"message": letters * (200_000 // len(letters)), "code": "x" * 1000}}, 400)
     response = answers.httpx.Response(answer.status, content=answer.body)
     error = answers.refused(response, "host", "m", ("size", "n", "seed", "response_format"), "a mug")

@@ -1,4 +1,4 @@
-"""A single file of Stable Diffusion 1.5 or SDXL is drawn with offline: its configurations and tokenizer are ours."""
+"""A single file of Stable Diffusion 1.5 or SDXL works offline: we write its configurations and its tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A service that is away for long: no job that was not sent fails, pages say why, and work goes on at once after it."""
+"""A service that is away for long: no job that was not sent fails, pages say why, and work goes on when it is back."""
 
 from __future__ import annotations
 

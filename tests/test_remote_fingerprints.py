@@ -44,7 +44,7 @@ def working() -> Iterator[RemoteLane]:
 
 
 def work() -> None:
-    """Until nothing is queued, made or waited for."""
+    """Run the lane until nothing is queued, made or waited for."""
     with working():
         try:
             processes.wait_until(is_done, seconds=60, what="the jobs end")
@@ -62,7 +62,7 @@ def is_done() -> bool:
 
 
 def made_by(run: Run) -> set[str]:
-    """The revisions that the attempts of a run say that they were made by."""
+    """Return the revisions that the attempts of a run recorded."""
     return set(Attempt.objects.filter(job__run=run, outcome="succeeded").values_list("details__revision", flat=True))
 
 

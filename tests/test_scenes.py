@@ -350,6 +350,6 @@ def test_the_fingerprint_of_a_plain_packshot_is_what_it_was(endpoint: Endpoint, 
     spec = base.Spec("", 400, 400, 0, parameters={"backdrop": "oat"}, images={"cutout": base.ImageRef("a", "b")})
     text = fingerprints.canonical({**spec.to_json(), "prompt": "", "negative": "", "seed": 0})
     shared = fingerprints.canonical([brand.pk, "packshot", "packshot", "1", "final"])
-    assert fingerprints.of_spec(
-        brand_id=brand.pk, endpoint=endpoint, engine=engine, spec=spec.to_json()
-    ) == fingerprints.fingerprint(shared, text)
+    maker = fingerprints.maker(endpoint, engine)
+    made = fingerprints.of_spec(brand_id=brand.pk, maker=maker, engine=engine, spec=spec.to_json())
+    assert made == fingerprints.fingerprint(shared, text)

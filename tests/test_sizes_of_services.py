@@ -76,7 +76,7 @@ class OneSize(OpenAIServer):
 
 
 def workflow(width: int, height: int, *, is_marked: bool, scale: float = 1.0) -> dict[str, Any]:
-    """Settings of a workflow of this size, enlarged so many times at its end."""
+    """Settings of a workflow of this size, whose last node enlarges the image by this factor."""
     graph = comfy_workflows.text_to_image()
     graph["5"]["inputs"] |= {"width": width, "height": height}
     graph["20"] = comfy_kinds.node("ImageScaleBy", image=["8", 0], scale_by=scale, upscale_method="lanczos")

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from django.apps import apps
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from PIL import Image
 
@@ -512,6 +512,32 @@ def test_a_large_change_goes_on_after_its_commit_and_survives_the_death_of_its_p
     assert staleness.go_on() == 4
     assert set(map(state, assets)) == {"stale"}
     assert not StaleCandidate.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_failure_after_the_commit_does_not_reach_who_made_the_change_and_housekeeping_does_the_rest(
+    brand: Brand, manager: User, reviewer: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    products = [product(brand, key=f"MUG-{number}") for number in range(3)]
+    assets = list(Asset.objects.filter(cell__run=plan(brand, products, manager)).order_by("pk"))
+    for asset in assets:
+        approve(make(asset), reviewer)
+    real, batches = staleness.settle, []
+
+    def settle(batch: Any) -> int:
+        batches.append(batch)
+        if len(batches) == 2:
+            raise OperationalError("the connection is gone")
+        return real(batch, limit=1)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(staleness, "CHUNK", 1)
+        patch.setattr(staleness, "settle", settle)
+        take(brand, manager, *[(one.key, "Mug", "teal", "stoneware", "12.90") for one in products])
+    assert len(batches) == 2
+    assert StaleCandidate.objects.count() == 2
+    assert staleness.go_on() == 2
+    assert set(map(state, assets)) == {"stale"}
 
 
 def test_the_number_of_statements_does_not_grow_with_the_images(

@@ -13,9 +13,11 @@ from rest_framework.test import APIClient
 from campaigns.models import Brand, Event, Subject, User
 from campaigns.services import guides, photos
 from generation.models import Asset
+from review.api.serializers import TaskDetailSerializer
 from review.models import ReviewTask
 from review.services import checklists
 from tests.approved import approved, product, take
+from tests.in_review import seen
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +55,16 @@ def test_the_reviewer_reads_why_an_image_is_stale(
     assert "Colour changed from sage to &lt;teal&gt;." in page
     assert "The product photo was removed on " in page
     assert "It stays published until you decide." in page
+
+
+def test_the_api_of_a_task_says_what_changed_and_its_schema_names_all_that_it_answers(
+    stale: Asset, reviewer: User, api_client: Api
+) -> None:
+    task = ReviewTask.objects.get(asset=stale)
+    answer = api_client(reviewer).get(reverse("api:task-detail", args=[task.pk])).json()
+    assert answer["changed"][-1] == "colour changed from sage to <teal>."
+    assert set(answer) == set(TaskDetailSerializer.Meta.fields)
+    assert [candidate["seen"] for candidate in answer["candidates"]] == [seen(task)["seen"]]
 
 
 def test_an_image_without_a_change_says_nothing_of_it(

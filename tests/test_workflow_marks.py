@@ -39,7 +39,7 @@ def unmarked(one: Endpoint, lead: Any, *places: str) -> Endpoint:
 
 
 def settle(one: Endpoint, lead: Any, *places: tuple[str, str]) -> Endpoint:
-    """Say that these are meant as they are, with the marks as they stand."""
+    """Say that these places are meant as they are, and keep the marks."""
     seen = selectors.shown(one).digest
     return workflows.mark(endpoint_id=one.pk, by=lead, seen=seen, names=names_of(one), meant=places)
 
@@ -230,7 +230,7 @@ def test_words_that_another_node_makes_can_be_marked_over(brand, lead):
 
 
 def style_kept(brand: Any, lead: Any) -> Endpoint:
-    """An endpoint whose second image is the house's style, the same for every product."""
+    """An endpoint whose workflow has a second image for the brand's style, the same for every product."""
     one = unmarked(uploaded(brand, lead, graph=kinds.ip_adapter()), lead, "22.image")
     assert open_at(one) == [("22", "image")]
     return settle(one, lead, ("22", "image"))

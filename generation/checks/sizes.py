@@ -7,7 +7,7 @@ from typing import Final
 from generation.checks.base import Limit, Sample, Verdict, register
 
 SLIGHT: Final = 1.05
-"""An image that is enlarged no more than so many times looks the same: services round sizes to their multiples."""
+"""An image that is enlarged by no more than this factor looks the same: services round sizes to their multiples."""
 
 
 @register
@@ -15,8 +15,8 @@ class DimensionsCheck:
     """The picture has the width and height that its job asked for.
 
     A remote service may have a size of its own (fact "is_remote"): the files are cropped and scaled from what it made.
-    It is flagged only where it is smaller than wanted. The score is how often it is enlarged. "asked": the size that
-    the service was asked for, where it does not make the wanted one.
+    It is flagged only where it is smaller than wanted. The score is the factor by which it is enlarged. Fact "asked":
+    the size that the service was asked for, where it does not make the wanted one.
     """
 
     name = "dimensions"

@@ -57,7 +57,7 @@ class ErrorKind(StrEnum):
 class EngineError(Exception):
     """An attempt failed. `message` is for a person; `log` is the engine's own words.
 
-    is_unsent: the service could not be reached, so that the job was never sent there and this is no failure of it.
+    is_unsent: the service could not be reached. The job was never sent, so this does not count as one of its tries.
     """
 
     def __init__(
@@ -133,13 +133,13 @@ class Task:
 class Result:
     """One finished image, or why there is none (`error` set, `pixels` None).
 
-    model, revision: what really made it, as `Engine.model_identity` writes them, or a service's own name and version of
-    its model; "" where the engine knows no more than it said there when the task was handed over.
-    seconds: wall time of this image's share of the batch. facts: device,
-    batch size, steps, scheduler: whatever making it again needs. usage: what a remote service counted for this image,
-    by unit ("images", "seconds", "text_input_tokens", "image_input_tokens", "output_tokens"); the endpoint's prices
-    make money of it. outputs: of a remote result, where its pixels are, for `fetch`. arriving: of a local result that
-    was yielded while its pixels are still on their way from the card; `arrived` waits for them.
+    model, revision: what really made it, in the form of `Engine.model_identity`, or a service's own name and version of
+    its model; "" where the engine only knows what `model_identity` said when it got the task. seconds: wall time of
+    this image's share of the batch. facts: device, batch size, steps, scheduler: whatever making it again needs. usage:
+    what a remote service counted for this image, by unit ("images", "seconds", "text_input_tokens",
+    "image_input_tokens", "output_tokens"); the endpoint's prices make money of it. outputs: of a remote result, where
+    its pixels are, for `fetch`. arriving: of a local result that was yielded while its pixels are still on their way
+    from the card; `arrived` waits for them.
     """
 
     task_id: int
@@ -282,8 +282,8 @@ class Engine(Protocol):
     def model_identity(self) -> tuple[str, str]:
         """(model, revision) as it is now, as far as known without loading it: part of the fingerprint.
 
-        revision: the model's version, and behind a "+" a digest of the endpoint's settings that decide pixels. It is
-        asked for before every batch and order, so what is kept of it has to notice when files were changed.
+        revision: the model's version, and behind a "+" a digest of the endpoint's settings that decide pixels. This is
+        called before every batch and every order, so an engine that caches it has to notice changed files.
         """
 
     def quote(self, spec: Spec) -> Quote: ...

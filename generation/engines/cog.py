@@ -143,7 +143,7 @@ class Cog:
         if standing.error is not None:
             raise standing.error
         model, revision = self.model_identity()
-        revision = standing.revision or revision.partition("+")[0]  # the container's own word, where it has one
+        revision = standing.revision or revision.partition("+")[0]  # as the container reports it, if it does
         facts = {**standing.facts, **self.inputs.asked(body["input"])}
         seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
         named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
@@ -215,7 +215,8 @@ class Cog:
         return made
 
     def _refused(self, response: httpx.Response) -> EngineError:
-        """Why the server did not take an order. One that cannot work answers as if it were busy: its health tells."""
+        """Return why the server did not take an order. One that cannot work answers like a busy one: its health check
+        tells them apart."""
         refusal = predictions.refusal(response, self.service.host, is_order=True)
         if response.status_code not in _NOT_TAKEN:
             return refusal

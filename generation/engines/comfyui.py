@@ -57,10 +57,10 @@ class ComfyUI:
     inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], …]}: which inputs a job fills. prompt, negative, seed,
     width and height are the job's own; what loads an image is an image role; any other name is a parameter.
     ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
-    model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: what lay under the names that the
-    workflow has, as far as the servers say; filled by the page's check.
+    model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: size and time of change of the
+    workflow's model files on each server, where the server tells them; filled by the page's check.
     output_node: of several nodes that save pictures the one whose picture counts.
-    meant_as_is: unmarked images and prompts that a person said are meant; written by the page.
+    meant_as_is: unmarked images and prompts that a person confirmed as they are; written by the page.
     allow_partial: take a picture although the server left other outputs of the workflow out.
     headers: sent with every call. ca: file of certificates to trust. The secret is a bearer token, or "user:password".
     timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before what it had is made

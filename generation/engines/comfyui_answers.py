@@ -26,8 +26,8 @@ PASSING: Final = (
     "cudaerror", "deferredcudacallerror", "clientoserror", "serverdisconnected", "temporarily",
 )  # fmt: skip
 _RESULT: Final = re.compile(r"\d+-[0-9a-f]{8}_\d")
-"""How the files of the node begin whose image counts: the order's stem, then a number. Those of other nodes have the
-node's id behind the stem (comfyui_graph.Workflow.filled)."""
+"""Beginning of the file names of the node whose image counts: the order's stem, then a number. Files of other nodes
+have the node's id behind the stem (comfyui_graph.Workflow.filled)."""
 PASSING_WORDS: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
 #: What nodes say of a model file that is damaged, of another family, or incomplete.
 MODEL_WORDS: Final = (
@@ -124,7 +124,7 @@ def _refused(answer: Mapping[str, Any], workflow: Workflow, host: str, log: str)
 
 
 def _kind(node_errors: Mapping[str, Any], workflow: Workflow) -> ErrorKind:
-    """Whose fault a refusal is: the job's if it is about a value that the job fills in, else the endpoint's."""
+    """Return INPUT for a refusal of a value that the job fills in, ENDPOINT for any other."""
     filled_in = {tuple(place) for mark in workflow.marks.values() for place in mark.places}
     for node_id, error in _errors(node_errors):
         extra = error.get("extra_info")

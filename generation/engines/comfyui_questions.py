@@ -1,7 +1,7 @@
-"""What a person has to settle before a ComfyUI workflow is used: images and words that no job would fill in.
+"""Questions about a ComfyUI workflow that a person settles before it is used: images and prompts that no job fills in.
 
-An image or a prompt that is not marked stays as its author left it, so every product would get the same one. Nobody
-can tell whether that is meant but a person, who marks the input or says that it is meant as it is.
+An image or a prompt that is not marked stays as its author left it, so every product would get the same one. Only a
+person can tell whether that is intended: they mark the input, or say that it is meant as it is.
 """
 
 from __future__ import annotations

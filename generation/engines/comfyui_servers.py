@@ -41,7 +41,7 @@ EXTENSIONS: Final = (
 INPUTS_KEPT: Final = 4096
 
 LISTED_SECONDS: Final = 30.0
-"""How long what a server says of its model files is taken for granted."""
+"""Seconds for which a server's list of its model files is used before it is asked for again."""
 
 
 @dataclass(frozen=True)
@@ -308,15 +308,15 @@ class Server:
 
     def _list_models(self, names: set[str]) -> dict[str, str]:
         found: dict[str, str] = {}
-        for folder in self._listed_at_path("experiment/models"):
+        for folder in self._entries_at("experiment/models"):
             if names <= found.keys():
                 break
-            for one in self._listed_at_path(f"experiment/models/{quote(str(folder.get('name')), safe='')}"):
+            for one in self._entries_at(f"experiment/models/{quote(str(folder.get('name')), safe='')}"):
                 if one.get("name") in names:
                     found[str(one["name"])] = f"{one.get('size')} bytes, {one.get('modified')}"
         return found
 
-    def _listed_at_path(self, path: str) -> list[Mapping[str, Any]]:
+    def _entries_at(self, path: str) -> list[Mapping[str, Any]]:
         response = self.ask("GET", path)
         told = json_of(response, self.name) if response.status_code == 200 else None
         return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []

@@ -1,4 +1,4 @@
-"""Where the words of a ComfyUI workflow stand: which inputs hold its prompt, and which nodes turn words into a picture.
+"""Find the words of a ComfyUI workflow: the inputs that hold its prompt, and the nodes that turn words into an image.
 
 Connections decide, not titles. Class names are those of ComfyUI 0.38 and of node packs that many people use.
 """
@@ -27,8 +27,8 @@ MOST_HOPS: Final = 40
 def prompts(graph: Graph) -> tuple[list[Place], list[Place]]:
     """The inputs that hold the prompt, and those that hold the negative prompt.
 
-    They are the texts before the first sampler, and those of further samplers that say the same or refine. A workflow
-    without samplers has them before its guider, or in the only node that takes words.
+    These are the texts before the first sampler, and those of further samplers that hold the same words or belong to a
+    refiner. In a workflow without samplers they are before its guider, or in the only node that takes words.
     """
     heads = [node_id for node_id, node in graph.items() if is_link(node["inputs"].get("positive"))]
     heads.sort(key=lambda node_id: "sampler" not in plain_class(graph[node_id]))

@@ -1,6 +1,6 @@
-"""Find the graph in a file that holds more than the graph: what clients post, queues store and hosts of ComfyUI expect.
+"""Find the graph in a file that holds more than the graph, as clients, queues and hosts of ComfyUI write it.
 
-Seen: {"prompt": graph} of ComfyUI's own clients, {"input": {"workflow": graph}} of RunPod, {"workflow": graph},
+Known forms: {"prompt": graph} of ComfyUI's own clients, {"input": {"workflow": graph}} of RunPod, {"workflow": graph},
 {"output": graph}, a history with its lists, and a graph as JSON text inside JSON.
 """
 
@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 DEEPEST: Final = 6
-"""So many levels down a graph is looked for."""
+"""Levels of nesting in which a graph is looked for."""
 MOST_PARTS: Final = 10_000
 MOST_NESTED: Final = 100
 """Inputs of nodes are nested a few levels at most."""
@@ -36,7 +36,7 @@ def graphs_in(plain: Any) -> list[Mapping[str, Any]]:
 
 
 def is_of_editor(plain: Any) -> bool:
-    """Whether this is, or holds, a workflow as ComfyUI's editor keeps it: with places and colours of its nodes."""
+    """Return whether this is, or holds, a workflow as ComfyUI's editor saves it, with places and colours of nodes."""
     return any(
         isinstance(one, Mapping)
         and isinstance(one.get("nodes"), list)
@@ -46,7 +46,7 @@ def is_of_editor(plain: Any) -> bool:
 
 
 def unstorable(value: Any) -> str:
-    """Why a value of a node cannot be kept; "" if it can. Some values come from nodes that went wrong, such as NaN."""
+    """Return why a value of a node cannot be stored, "" if it can. Nodes that failed may leave values such as NaN."""
     waiting: list[tuple[Any, int]] = [(value, 0)]
     while waiting:
         one, depth = waiting.pop()
@@ -65,7 +65,7 @@ def unstorable(value: Any) -> str:
 
 
 def _is_graph(plain: Any) -> bool:
-    """Whether this is an object of nodes; one node that can be told is enough, so that a bad one is named later."""
+    """Return whether this is an object of nodes. One recognisable node is enough: a bad one is named later."""
     if not isinstance(plain, Mapping):
         return False
     return any(isinstance(node, Mapping) and "class_type" in node for node in plain.values())

@@ -60,7 +60,7 @@ from generation.engines.weights import Signature, digest, family_of, signature
 MOST_SIDE = 2048
 WARM_UP_STEPS = 2
 DECISIVE = ("dtype", "safety_checker", "fp8")
-"""Settings that decide pixels beside the files, the tier and what a job says."""
+"""Settings of the endpoint that decide pixels, beside its files and its tier."""
 CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tried again with what is there then."
 
 
@@ -151,8 +151,8 @@ class Diffusers:
         return self._identity
 
     def _look(self) -> Signature:
-        """What the model's files are now. What was read of others is forgotten. Asked before every batch, and not for
-        every spec: it looks at each file."""
+        """Return the state of the model's files, and forget what was read from them if it changed. This looks at each
+        file, so it is called for every batch and not for every spec."""
         paths = [self.path, *self.equipment.paths().values()]
         if self.acceleration.draft.lora:
             paths.append(Path(self.acceleration.draft.lora))
@@ -165,23 +165,21 @@ class Diffusers:
 
     @property
     def _completion(self) -> Path | None:
-        """The folder with what a single file lacks."""
+        """The folder with the configurations and tokenizers that a single file lacks."""
         folder = str(self.config.get("model_config") or "")
         return Path(folder) if folder and not self.path.is_dir() else None
 
     def _settings_digest(self) -> str:
-        """Hex, of what else decides pixels; "" of an endpoint that sets none of it."""
+        """Return a digest, in hex, of what else decides pixels; "" where the endpoint sets none of it."""
         chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
         folder = self._completion
         if folder is not None:
             completed = digest(folder) if folder.exists() else ""
         else:
             completed = original_configs.revision(self._likely_family().name) if self.path.is_file() else ""
-        return (
-            hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
-            if (chosen or completed)
-            else ""
-        )
+        if not chosen and not completed:
+            return ""
+        return hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
 
     def quote(self, spec: Spec) -> Quote:
         return Quote(

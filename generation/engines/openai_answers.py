@@ -35,7 +35,7 @@ UNKNOWN_PARAMETER: Final = frozenset(
     {"unknown_parameter", "unsupported_parameter", "unrecognized_parameter", "extra_forbidden", "value_error.extra"}
 )
 TRANSPORT: Final = frozenset({"n", "response_format", "output_format"})
-"""Fields about how the image is handed over: one image is made without them too, so any refusal of them is passed."""
+"""Fields about how the image is returned. It is made without them too, so they are left out after any refusal."""
 #: Cloudflare's "no answer from behind" (https://developers.cloudflare.com/support/troubleshooting/http-status-codes/).
 UNANSWERED: Final = frozenset({502, 504, 520, 524})
 _KEY = re.compile(r"\b(?:sk|sess|pk)-[\w*.…-]{6,}|(?<=[Bb]earer )\S+")
@@ -77,7 +77,7 @@ _PARAMETERS = re.compile(
     r"([\w, ]{1,200})",
     re.I,
 )
-"""A list of names behind what they are: "Unrecognized request arguments supplied: n, seed"."""
+"""Names behind a word for what they are, as in "Unrecognized request arguments supplied: n, seed"."""
 LONGEST_WORDS: Final = 2000
 _TRY_AGAIN = re.compile(r"try again in ((?:[\d.]+(?:ms|h|m|s))+)", re.IGNORECASE)
 _SPAN = re.compile(r"(?<![\d.])([\d.]+)(ms|d|h|m|s)")
@@ -137,8 +137,8 @@ def is_wrong_model(status: int, said: Mapping[str, str]) -> bool:
 def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: str = "") -> frozenset[str]:
     """Return those of the fields `sent` that the service refuses because it does not know or support them.
 
-    Only an answer that was given before anything was made counts (400 or 422). A refused value is nothing unknown,
-    except in TRANSPORT. prompt: some services repeat it; what stands in it is no field.
+    Only an answer that was given before anything was made counts (400 or 422). A field whose value is refused is not
+    unknown, unless it is one of TRANSPORT. prompt: some services repeat it, and words of it are no names of fields.
     """
     if response.status_code not in {400, 422}:
         return frozenset()
@@ -153,7 +153,7 @@ def refused_parameters(response: httpx.Response, sent: Collection[str], prompt: 
 
 
 def _is_named(name: str, words: str) -> bool:
-    """Whether these words are about the field. "size" and "n" are words too: they count where they stand as a name."""
+    """Return whether these words name the field. "size" and "n" are ordinary words too, and need signs of a name."""
     own = re.escape(name)
     if "_" in name:
         return re.search(rf"(?<!\w){own}(?!\w)", words) is not None

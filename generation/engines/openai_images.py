@@ -84,7 +84,7 @@ class OpenAIImages:
         self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
         self._sizes: dict[profiles.Size, profiles.Size] = {}
         self._left_out: frozenset[str] = frozenset()
-        """Fields that the server has refused to know, and that orders do without from then on."""
+        """Fields that the server does not know: orders are sent without them."""
         problems = self._wrong(self.defaults)
         if problems:
             raise ValueError(" ".join(problems))
@@ -131,7 +131,7 @@ class OpenAIImages:
         """The model's id, and a digest of what else in the endpoint decides the pixels: server, defaults, profile."""
         decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.get("output_format")]
         kept = [self.profile.negative, self.profile.seed, self.config.get("keep_outside", True)]
-        if self.config.get("profile"):  # another one would ask for other sizes and send other images
+        if self.config.get("profile"):  # another profile asks for other sizes and sends other images
             kept.append({**asdict(self.profile), "seconds": 0})
         digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
         return self.model, f"{REVISION}+{digest[:12]}"
@@ -235,7 +235,7 @@ class OpenAIImages:
         facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
         model, revision = self.model_identity()
         taken = str(answer.get("model") or model)
-        if taken != model:  # some servers say which model is behind a name
+        if taken != model:  # some servers name the model that an alias stands for
             revision = revision.replace("+", f"/{taken}+", 1)
         result = Result(
             task.id,
@@ -250,8 +250,8 @@ class OpenAIImages:
         return Submitted(request or marker, result)
 
     def _order(self, spec: Spec, asked: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
-        """Send the order. What the server refuses to know, and an image can be made without, is left out from then on:
-        the order is sent again, because nothing was made."""
+        """Send the order. Fields that the server does not know are left out from then on, if an image can be made
+        without them, and the order is sent again: nothing was made by the refused one."""
         while True:
             body = {name: value for name, value in self._body(spec, asked).items() if name not in self._left_out}
             response = self._send(body, sent, marker)
@@ -261,7 +261,7 @@ class OpenAIImages:
             self._left_out |= refused
 
     def _may_leave_out(self, spec: Spec) -> frozenset[str]:
-        """The fields that the engine adds of its own accord. What people set is never left out behind their backs."""
+        """Return the fields that the engine itself adds. What people set is never left out without telling them."""
         added = answers.TRANSPORT | {"size", self.profile.seed}
         return added - self._parameters(spec).keys() - {self.profile.negative}
 

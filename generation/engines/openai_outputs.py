@@ -17,7 +17,7 @@ from generation.engines.service import Service, pixels_of
 
 DOWNLOAD_TRIES: Final = 3
 FETCHED_LATER: Final = frozenset({ErrorKind.ENDPOINT, ErrorKind.TRANSIENT, ErrorKind.RATE})
-"""Why an image may not be fetched now and yet another time: its host is not allowed yet, or is away."""
+"""Errors after which an image is fetched again later: its host is not allowed yet, or is away."""
 
 
 def pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
@@ -40,7 +40,7 @@ def later(entry: Mapping[str, Any], source: Service, error: EngineError) -> Subm
 
 
 def standing(remote_id: str, named: Result, error: EngineError) -> Result:
-    """Where an order stands that was answered: made, if its id is the address of its image, else ended by `error`."""
+    """Return the result of an order that was answered: made if its id is the address of its image, else `error`."""
     if remote_id.startswith(("http://", "https://")):
         return replace(named, usage={"images": 1.0}, facts={"fetched_later": True}, outputs=(remote_id,))
     return replace(named, error=error)
@@ -59,7 +59,7 @@ def fetched(result: Result, source: Service) -> Result:
 
 
 def not_taken_over(error: EngineError) -> EngineError:
-    """The error of an image that is made, and paid for, and cannot be had."""
+    """Return the error of an image that is made and paid for, and that cannot be fetched or read."""
     message = f"The picture was made and could not be taken over: {error.message}"
     return EngineError(ErrorKind.DOUBT, message, log=error.log)
 

@@ -40,8 +40,8 @@ def read(entries: Any) -> OutputHosts:
 
 
 def may_be_private(entry: str) -> bool:
-    """Whether an entry may lead into a private network, so that only the operator may write it: it has a port, is an
-    IP address, or is a name without a dot."""
+    """Return whether an entry may lead into a private network, so that only the operator may write it. Such an entry
+    has a port, is an IP address, or is a name without a dot."""
     try:
         return _may_be_private(*_host_and_port(entry))
     except ValueError:

@@ -168,8 +168,8 @@ def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> 
 
 
 def is_of_device(error: Exception) -> bool:
-    """Return True for memory that did not suffice and for errors of the card, which are no fault of the model."""
-    return type(error).__name__ in {"MemoryError", "OutOfMemoryError", "AcceleratorError"}
+    """Return whether memory did not suffice or the card failed: neither is a fault of the model's files."""
+    return isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}
 
 
 def not_loaded(path: Path, error: Exception) -> EngineError:

@@ -109,7 +109,7 @@ class Inputs:
         return "width" in self.texts and "height" in self.texts
 
     def suffix(self) -> str:
-        """What a revision ends in: "+" and a digest of what decides pixels; "" of an endpoint that says nothing."""
+        """Return the end of a revision: "+" and a digest of the settings that decide pixels, "" without any."""
         if self == read({}):
             return ""
         parameters = {

@@ -61,7 +61,8 @@ class Pictures:
             return False
 
     def _address(self, sha256: str, data: bytes) -> str:
-        # A file that was converted to sRGB for the service has another sha256: it is uploaded, for its name tells.
+        # A file that was converted to sRGB has another sha256 than the stored one: it is uploaded, because the name of
+        # an upload keeps the stored file's.
         is_stored = hashlib.sha256(data).hexdigest() == sha256
         if is_stored and len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
             return address
@@ -90,11 +91,10 @@ class Pictures:
 
     def _is_upload(self, address: str, sha256: str) -> bool:
         if urlsplit(address).netloc == self.service.host and "/files/" in address:
-            kept = service.json_of(self._asked(address), self.service.host)
-            kept = kept if isinstance(kept, Mapping) else {}
+            kept = service.mapping_of(service.json_of(self._asked(address), self.service.host))
             if str(kept.get("name") or "").partition(".")[0] == _name(sha256):
                 return True
-            if checksum := kept.get("checksums", {}).get("sha256"):
+            if checksum := service.mapping_of(kept.get("checksums")).get("sha256"):
                 return str(checksum) == sha256
         return hashlib.sha256(self.service.download(address)).hexdigest() == sha256
 
@@ -106,7 +106,7 @@ class Pictures:
 
 
 def _name(sha256: str) -> str:
-    """The name of an upload without its extension; 64 bits of the hash of the stored file."""
+    """Return the name of an upload without its extension: 64 bits of the stored file's sha256."""
     return sha256[:16]
 
 

@@ -58,8 +58,8 @@ class Service:
     """One service at a base address, which may have a path. Safe to use from many threads.
 
     headers go with every call and are for credentials. ca: a file of certificates to trust beside the system's.
-    output_hosts: other hosts that its images may come from (output_hosts.py). Public ones are fetched through the
-    guarded way out, those in a private network as they are; neither gets the headers.
+    output_hosts: other hosts that its images may come from (output_hosts.py). Public ones are fetched by
+    campaigns.fetching, which refuses private addresses; those in a private network directly. Neither gets the headers.
     """
 
     def __init__(
@@ -138,23 +138,15 @@ class Service:
                 message += ' A host in a private network is named with its port in "output_hosts": "minio:9000".'
             raise EngineError(kind, message) from error
 
-    def may_fetch(self, url: str) -> bool:
-        """Return whether `download` would fetch from this address, as the endpoint is set up now."""
-        try:
-            self._way_to(url)
-        except EngineError:
-            return False
-        return True
-
     def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
-        """The whole address, and the client to fetch it with; None for the guarded way out. Raises EngineError of kind
-        ENDPOINT for a host that the endpoint does not name."""
+        """Return the whole address, and the client to fetch it with; None where campaigns.fetching fetches it. Raises
+        EngineError of kind ENDPOINT for a host that the endpoint does not name, INPUT for what is no address."""
         try:
             url = urljoin(self.base_url, url)
             parts = urlsplit(url)
             host, port = parts.hostname or "", parts.port
         except ValueError as error:
-            message = f"{self.host} says that the image lies at an address that is none: {error}."
+            message = f"{self.host} gave an address for the image that cannot be read: {error}."
             raise EngineError(ErrorKind.INPUT, message) from error
         if parts.netloc.rpartition("@")[2] == self.host and parts.scheme == urlsplit(self.base_url).scheme:
             return url, self._client
@@ -269,7 +261,7 @@ def pixels_of(data: bytes) -> Pixels:
 
 
 def _is_kept_out(url: str) -> bool:
-    """Return whether it is the address itself that the guarded way out refuses, and not what lies there."""
+    """Return whether campaigns.fetching refuses the address itself, and not what lies there."""
     try:
         fetching.check(url)
     except fetching.Refused as error:

@@ -63,7 +63,7 @@ def problem_of_file(path: Path) -> str:
 
 @lru_cache(maxsize=1024)
 def _problem_of_content(path: Path, size: int, *state: int) -> str:
-    """Kept for as long as the file is not written: planning asks for every image."""
+    """`problem_of_file`, cached until the file is written again, because planning asks for every image."""
     if not size:
         return f"{path.name} is empty (0 bytes). {ADVICE}"
     with path.open("rb") as file:
@@ -181,7 +181,7 @@ def _header_problem(path: Path, size: int) -> str:
 
 
 def _end_of_tensors(header: Mapping[str, Any]) -> int:
-    """Where the last tensor ends. Raises ValueError where a tensor's place does not fit its shape, or leaves a gap."""
+    """Return where the last tensor ends. Raises ValueError if a tensor does not fit its shape, or leaves a gap."""
     places = []
     for name, tensor in header.items():
         if name == "__metadata__":

@@ -51,7 +51,7 @@ def _is_guided(path: Path) -> bool:
 
 
 def tensor_names(path: Path) -> set[str]:
-    """Of a whole safetensors file, from its header. Raises EngineError (ENDPOINT) that says what it is instead."""
+    """Return the names in a whole safetensors file's header. Raises EngineError (ENDPOINT) for any other file."""
     if problem := problem_of_file(path):
         raise EngineError(ErrorKind.ENDPOINT, problem)
     return set(json.loads(safetensors_header(path)))
@@ -89,12 +89,15 @@ def digest(path: Path) -> str:
 
 
 Signature = tuple[tuple[str, int, int, int, int], ...]
-"""Of files, in order: path, size, inode, and when content and inode were last changed."""
+"""For each file, in order: path, size, inode, and when content and inode were last changed."""
 
 
 def signature(paths: Iterable[Path]) -> Signature:
-    """Tells without reading them whether any file below these paths was written since; a path that is not there has
-    none. The time of the inode's last change tells of what was written with its old date, as `cp -p` does."""
+    """Return the signature of all files below these paths, without reading them; it differs once one was written.
+
+    A path that does not exist has no files. The time of the inode's change shows a file that was written with its old
+    date, as `cp -p` does.
+    """
     found = []
     for path in paths:
         for file in files_of(path) if path.exists() else ():

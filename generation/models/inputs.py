@@ -1,5 +1,5 @@
-"""What images rest on: the feed values and the product photo that were used, and what became of approvals when they
-changed."""
+"""The inputs of images, that is the feed values and the product photo that were used, and approvals that went stale
+because these changed."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ class PinnedInputs(models.Model):
 
 
 class StaleAsset(models.Model):
-    """Why an approved asset went stale, and whether its files are still in use. Written when it goes stale, removed
-    when the decision that follows takes effect.
+    """The causes for which an approved asset went stale, and whether its files are still in use. Written when it goes
+    stale, removed when the decision that follows takes effect.
 
     causes: [{"kind": "value", "name", "from", "to", "at"} | {"kind": "photo" | "cutout", "change": "replaced" |
     "removed", "at"} | {"kind": "guide" | "checklist", "number", "name", "at"}], the oldest first.

@@ -146,7 +146,7 @@ def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
 
 
 def failed_by_it(brand: Brand, endpoint: Endpoint) -> int:
-    """How many images of the brand failed because the endpoint was not set up as it should be, and were not retried."""
+    """Return how many of the brand's images are failed because the endpoint was not set up as it should be."""
     failed = Job.objects.filter(endpoint=endpoint, status=JobState.FAILED, campaign__brand=brand)
     return failed.filter(error_kind=ErrorKind.ENDPOINT).count()
 

@@ -1,8 +1,8 @@
-"""Which inputs of an image are no longer what they were when it was made or last approved, and how to say so."""
+"""Find the inputs of an image that changed since it was made or last approved, and say so in sentences."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
@@ -63,14 +63,14 @@ ORDER BY 1, 2, 3
 
 
 def used_names(source: PromptSource, axes: Collection[str]) -> frozenset[str]:
-    """The placeholders of a prompt that read a value of the subject: all that no axis fills."""
+    """Return the placeholders of a prompt that read a value of the subject: all that no axis fills."""
     names = {slot.name for slot in prompts.placeholders(source)}
     return frozenset(names - set(axes) - _NO_FEED_VALUE)
 
 
 def moved(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
-    """Cell id -> what has moved since the image was made or last approved, as `StaleAsset.causes` says it but without
-    "at"; cells of which nothing has moved are left out. One query for any number of cells."""
+    """Return, by cell id, what has changed since the image was made or last approved, in the form of
+    `StaleAsset.causes` but without "at". Cells without a change are left out. One query for any number of cells."""
     ids = list(cell_ids)
     if not ids:
         return {}
@@ -85,19 +85,14 @@ def moved(cell_ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
 
 @approvals.provide
 def approved(user: User, brand: Brand) -> int:
-    """How many of the brand's images are approved, so that a new guide or checklist could have them looked at again."""
+    """Return how many approved images of the brand a new guide or checklist could send back to review."""
     rows = Asset.objects.visible_to(user).filter(brand=brand, state=AssetState.APPROVED, is_sandbox=False)
     return int(rows.count())
 
 
 def sentences(causes: Iterable[Mapping[str, Any]]) -> list[str]:
-    """The causes as people read them, one sentence each."""
+    """Return the causes as people read them, one sentence each."""
     return [_sentence(cause) for cause in causes]
-
-
-def words(causes: Sequence[Mapping[str, Any]]) -> str:
-    """The causes in one line, without times, for events and messages."""
-    return " ".join(_sentence({**cause, "at": ""}) for cause in causes)
 
 
 def _cause(kind: str, name: str, before: str, now: str) -> dict[str, Any]:

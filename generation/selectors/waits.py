@@ -53,7 +53,7 @@ def waits(endpoint_ids: Iterable[int]) -> dict[int, Wait]:
 
 
 def reasons(run: Run) -> list[str]:
-    """Why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now.
+    """Return why queued jobs of a run are not being made, a sentence for each endpoint that makes nothing now.
 
     Two queries and one per lane; one if nothing is queued.
     """

@@ -137,7 +137,7 @@ def look(endpoint: Endpoint) -> dict[str, Any]:
 
 
 def is_well(endpoint: Endpoint) -> bool:
-    """Return whether the engine says that it can work, asked by the worker that wants to know. May take long."""
+    """Return whether the engine says that it can work. It is asked in the calling thread, which may take long."""
     return _health(endpoint).is_ok
 
 

@@ -96,9 +96,10 @@ def move_many(
     by: User | None = None,
     label: str = "",
 ) -> list[int]:
-    """`move` for many assets in two statements; those no longer `old` are left alone. The caller holds their locks.
+    """Move many assets in two statements, as `move` does one; those that are no longer `old` stay as they are.
 
-    payloads: asset id -> what its event says beside the move. Returns the ids of the assets that moved.
+    payloads: by asset id, what its event has beside the move. Returns the ids of the assets that moved. The caller
+    holds their locks.
     """
     ASSET.ensure(old, to)
     told = payloads or {}

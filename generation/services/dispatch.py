@@ -124,7 +124,7 @@ SELECT id, is_cancel_requested FROM ours
 
 @dataclass(frozen=True)
 class ClaimedJob:
-    """What a worker needs of one claimed job. maker: what it was planned for, {} where that was not recorded."""
+    """One claimed job as a worker needs it. maker: what it was planned for, {} where that was not recorded."""
 
     id: int
     endpoint_id: int

@@ -12,18 +12,16 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, TypeVar
 
-from django.db.models import Q, QuerySet
-
 from campaigns import prompts
-from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
-from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.choices import SubjectKind
+from campaigns.models import Subject
 from campaigns.prompts import Rendered, listing
-from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import guides as guide_selectors
 from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
-from generation.selectors import concepts, scenes
+from generation.selectors import concepts, scenes, subjects
 from generation.selectors import inputs as input_selectors
+from generation.selectors.subjects import Pictures, SubjectRow
 from generation.services import estimates, fingerprints, inputs
 from generation.services.orders import (
     GUIDE_PARAMETERS,
@@ -41,27 +39,6 @@ SAMPLE_CHUNK = 200
 VALUES_KEY_LENGTH = 500
 
 Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Pictures:
-    """A subject's input images of one photo role."""
-
-    photo: ImageRef
-    cutout: ImageRef | None
-    photo_id: int | None = None
-
-
-@dataclass(frozen=True)
-class SubjectRow:
-    """One subject as planning needs it. pictures: by photo role, "" for the first ready photo."""
-
-    id: int
-    key: str
-    name: str
-    kind: str
-    attributes: Mapping[str, Any]
-    pictures: Mapping[str, Pictures]
 
 
 @dataclass(frozen=True)
@@ -92,7 +69,7 @@ class Draft:
     cost: Decimal = Decimal(0)
     seconds: float = 0.0
     problems: tuple[tuple[str, str], ...] = ()
-    #: What its images rest on: values of the feed that the prompt reads, and the photo with the cut-out if it is used.
+    #: Its inputs: the feed values that the prompt reads; id and sha256 of the photo, and sha256 of its cut-out if used.
     feed_values: Mapping[str, str] = field(default_factory=dict)
     photo: tuple[int | None, str, str] = (None, "", "")
 
@@ -112,8 +89,8 @@ class Wish:
 
 
 class Drafter:
-    """Draws up the drafts of one order. `unknown` collects rows and ids whose subject is not there; `passed_over`
-    counts the subjects that a sample did not take because they are not ready."""
+    """Draws up the drafts of one order. `unknown` collects rows and ids that name no subject; `passed_over` counts the
+    subjects that a sample left out because they are not ready."""
 
     def __init__(self, order: Order) -> None:
         self.order = order
@@ -122,7 +99,7 @@ class Drafter:
         self._roles = order.image_roles
         self._names = input_selectors.used_names(order.source, ())
         self._injected = order.injected
-        self._prefix = order.fingerprint_prefix
+        self._prefix = fingerprints.prefix(brand_id=order.campaign.brand_id, maker=order.maker)
         self._indifferent = fingerprints.indifferent(order.capabilities)
         self._palette = guide_selectors.colours_of(order.guide) if order.guide else {}
         self._quotes: dict[str, tuple[Decimal, float]] = {}
@@ -241,47 +218,12 @@ class Drafter:
                 yield Wish(subject, listing.placeholders(row), number, aspect, size)
 
     def _load(self, where: Mapping[str, Any]) -> dict[int, SubjectRow]:
-        rows = list(
-            self._findable()
-            .filter(brand_id=self.order.campaign.brand_id, **where)
-            .order_by("-kind")  # of equal keys the product wins in a list of keys: it comes last here
-            .values_list("pk", "key", "name", "kind", "attributes")
+        return subjects.load(
+            where,
+            brand_id=self.order.campaign.brand_id,
+            is_sandbox=self.order.is_sandbox,
+            with_pictures=bool(self._roles),
         )
-        rows.sort(key=lambda row: row[3] == "product")
-        pictures = self._pictures([row[0] for row in rows]) if self._roles else {}
-        return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
-
-    def _findable(self) -> QuerySet[Subject]:
-        """Active subjects; in the sandbox also the one that free words are about, which no list offers."""
-        active = Q(is_active=True)
-        return Subject.objects.filter(active | Q(studio__isnull=False) if self.order.is_sandbox else active)
-
-    def _pictures(self, subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
-        """Subject id -> photo role -> images; two queries."""
-        photos = list(
-            ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
-            .order_by("subject_id", "position", "id")
-            .values_list("pk", "subject_id", "role", "sha256", "storage_key")
-        )
-        accepted = Cutout.objects.filter(photo_id__in=[photo[0] for photo in photos], is_accepted=True)
-        cutouts = {
-            photo_id: ImageRef(sha256, key)
-            for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
-        }
-        found: dict[int, dict[str, Pictures]] = {}
-        for pk, subject_id, role, sha256, key in photos:
-            roles = found.setdefault(subject_id, {})
-            pictures = Pictures(ImageRef(sha256, key), cutouts.get(pk), pk)
-            for label in (role, f"{PHOTO_MARK}{pk}", ""):
-                there = roles.get(label)
-                # A photo with a cut-out is worth more than an earlier one without.
-                if there is None or (there.cutout is None and pictures.cutout is not None):
-                    roles[label] = pictures
-        for roles in found.values():
-            front = roles.get(PhotoRole.FRONT)
-            if front is not None and front.cutout is not None:
-                roles[""] = front
-        return found
 
     # -- one cell --------------------------------------------------------------------------------------------------
 
@@ -327,7 +269,7 @@ class Drafter:
             cost=cost,
             seconds=seconds,
             problems=refusals,
-            feed_values=self._read(wish),
+            feed_values=self._feed_values(wish),
             photo=self._photo(wish) if images else (None, "", ""),
         )
 
@@ -388,25 +330,18 @@ class Drafter:
         return pictures.photo
 
     def _values(self, wish: Wish) -> dict[str, Any]:
-        subject, campaign = wish.subject, self.order.campaign
-        own = campaign_selectors.values_of(
-            key=subject.key, name=subject.name, kind=subject.kind, attributes=dict(subject.attributes)
-        )
-        return {"brand": campaign.brand.name, "campaign": campaign.name, **own, **wish.values}
+        campaign = self.order.campaign
+        return {"brand": campaign.brand.name, "campaign": campaign.name, **wish.subject.values, **wish.values}
 
-    def _read(self, wish: Wish) -> dict[str, str]:
-        """The values of the subject that the prompt reads; those of axes come from no feed."""
-        subject = wish.subject
-        own = campaign_selectors.values_of(
-            key=subject.key, name=subject.name, kind=subject.kind, attributes=dict(subject.attributes)
-        )
-        return inputs.read_values(self._names - wish.values.keys(), own)
+    def _feed_values(self, wish: Wish) -> dict[str, str]:
+        """Return the values of the subject that the prompt reads; those of axes come from no feed."""
+        return inputs.read_values(self._names - wish.values.keys(), wish.subject.values)
 
-    def _photo(self, wish: Wish) -> tuple[int | None, str, str]:
-        """The photo that a cell is made from: its id, its sha256, and that of its cut-out where it is used."""
+    def _photo(self, wish: Wish) -> tuple[int, str, str]:
+        """Return the id and the sha256 of the photo that a cell is made from, and the sha256 of its cut-out if used."""
         pictures = wish.subject.pictures[str(wish.values.get(PHOTO_AXIS, ""))]
-        is_cut = bool({"cutout", "mask"} & set(self._roles)) and pictures.cutout is not None
-        return pictures.photo_id, pictures.photo.sha256, pictures.cutout.sha256 if is_cut and pictures.cutout else ""
+        cutout = pictures.cutout if {"cutout", "mask"} & set(self._roles) else None
+        return pictures.photo_id, pictures.photo.sha256, cutout.sha256 if cutout else ""
 
     def _parameters(self, wish: Wish, rendered: Rendered) -> dict[str, Any]:
         order = self.order

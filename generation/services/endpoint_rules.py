@@ -91,7 +91,7 @@ def places(config: Any) -> set[tuple[str, str]]:
 
 
 def _reached(config: Any) -> set[tuple[str, str]]:
-    """`places`, and the hosts in a private network that images may be fetched from, to which no secret is sent."""
+    """Return `places`, and hosts in a private network that images may be fetched from. These get no secret."""
     hosts = (pair for pair in _texts(config) if pair[0].partition("/")[0] == "output_hosts")
     return places(config) | {(where, text) for where, text in hosts if may_be_private(text)}
 

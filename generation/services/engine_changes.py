@@ -1,4 +1,4 @@
-"""Jobs whose endpoint is no longer what they were planned for: held before anything is made, and planned anew when
+"""Hold jobs whose endpoint is no longer what they were planned for, before anything is made, and plan them anew when
 somebody asks for it (docs/adr/0021)."""
 
 from __future__ import annotations
@@ -54,15 +54,15 @@ def sentence(planned: Maker, now: Maker) -> str:
 def hold(
     *, jobs: Sequence[dispatch.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: Maker, worker: str
 ) -> set[int]:
-    """Hold these claimed jobs, and with them all that are queued for the endpoint and were planned alike.
+    """Hold these claimed jobs, and all jobs that are queued for the endpoint and were planned for the same maker.
 
-    Nothing is kept of what may have been made of them, their money stays reserved, and their runs wait. Returns the ids
-    of the claimed jobs that are held; the others are no longer ours, or somebody has given them up.
+    Images that may have been made for them are not kept, their money stays reserved, and their runs wait. Returns the
+    ids of the claimed jobs that are held; the others have lost their lease, or are to be cancelled.
     """
     held = Job.objects.select_for_update(of=("self",)).filter(
         pk__in=[job.id for job in jobs], lease_token=token, status=JobState.RUNNING, is_cancel_requested=False
     )
-    ours = set(held.values_list("pk", flat=True))
+    ours = set(held.order_by("pk").values_list("pk", flat=True))
     counts: Counter[tuple[Maker, int]] = Counter()
     for planned in {Maker(**job.maker) for job in jobs if job.id in ours}:
         words = sentence(planned, now)
@@ -101,7 +101,7 @@ def _hold_queued(endpoint: Endpoint, planned: Maker, words: str) -> list[int]:
 
 @dataclass(frozen=True)
 class Anew:
-    """What became of the jobs. left: how many stay held, because the engine as it is now cannot make them."""
+    """The number of jobs that were planned anew, and of those `left`, which stay held: the engine cannot make them."""
 
     jobs: int
     left: int
@@ -119,10 +119,10 @@ class _Place:
 def plan_anew(*, run_id: int, by: User) -> Anew:
     """Plan the run's jobs that wait because their engine was changed, for what their endpoints are now.
 
-    Words, seeds and images stay, and with them cells, rounds and candidates; price, size limits and fingerprint are
-    those of now. What the engine cannot make as it was planned, or would make equal to another of them, stays held and
-    says why. Raises NotFound, NotAllowed, Invalid where an endpoint cannot be used or nothing can be planned anew, and
-    Conflict where nothing waits for it or the budget cannot bear it.
+    Prompts, seeds and input images stay, and with them cells, rounds and candidates; price, size limits and fingerprint
+    are those of now. A job stays held, with the reason, if the engine cannot make it as it was planned, or would make
+    the same image as for another of these jobs. Raises NotFound, NotAllowed, Invalid where an endpoint cannot be used
+    or nothing can be planned anew, and Conflict where nothing waits for it or the budget cannot bear it.
     """
     run = Run.objects.visible_to(by).select_related("campaign__brand").filter(pk=run_id).first()
     if run is None:
@@ -177,7 +177,7 @@ def _freeze_anew(
         spec = _sized(one.spec, place.engine)
         problems = _image_problems(spec, place.engine) or place.engine.validate(spec)
         plain = spec.to_json()
-        fingerprint = fingerprints.of_maker(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
+        fingerprint = fingerprints.of_spec(brand_id=one.brand_id, maker=place.maker, engine=place.engine, spec=plain)
         if not problems and taken.setdefault(fingerprint, planned_before[job.pk]) != planned_before[job.pk]:
             problems = [f"{place.endpoint.name} would now make the same image for it as for another one of this run."]
         if problems:
@@ -189,7 +189,7 @@ def _freeze_anew(
 
 
 def _sized(plain: dict[str, Any], engine: Engine) -> Spec:
-    """The spec in a size that the engine makes now."""
+    """Return the spec in a size that the engine makes now."""
     spec = Spec.from_json(plain)
     width, height = orders.master_size(spec.width, spec.height, engine.capabilities())
     return Spec.from_json({**plain, "width": width, "height": height})
@@ -214,7 +214,7 @@ def _set_state(job: Job, problem: str, *, is_paused: bool) -> None:
 
 
 def _settle(run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: int, places: dict[int, _Place]) -> Anew:
-    """Reserve the money, say so, and wake the workers."""
+    """Reserve the money, publish the event and wake the workers."""
     reserved = budget.cover(run=run, campaign=campaign)
     lanes = sorted({job.lane for job in ready})
     for lane in lanes:

@@ -13,15 +13,15 @@ from generation.models import Endpoint
 
 BATCH_KEY_LENGTH = 32
 SHORT_HASH = 12
-"""So many characters of a hash name a version."""
+"""Characters that the beginning of a hash needs to name a version."""
 
 
 @dataclass(frozen=True)
 class Maker:
-    """What makes an image, beside its spec. model, revision: as `Engine.model_identity` gives them.
+    """Everything beside the spec that decides an image. model, revision: as `Engine.model_identity` gives them.
 
-    tier: the endpoint's quality tier (`config["tier"]`, "final" if it says nothing; docs/adr/0013): a draft made on a
-    quick setting is never taken for a final image of the same words, nor a fast one for an exact one.
+    tier: the endpoint's quality tier (`config["tier"]`, "final" where it is not set; docs/adr/0013). A draft that was
+    made with a quick setting is never used as the final image of the same prompt.
     """
 
     engine: str
@@ -31,7 +31,7 @@ class Maker:
 
     @classmethod
     def of(cls, plain: Mapping[str, Any]) -> Maker | None:
-        """The maker that `to_json` wrote; None where nothing was recorded."""
+        """Return the maker that `to_json` wrote; None where nothing was recorded."""
         return cls(**plain) if plain else None
 
     def to_json(self) -> dict[str, Any]:
@@ -45,22 +45,23 @@ class Maker:
 
 
 def maker(endpoint: Endpoint, engine: Engine) -> Maker:
-    """What the endpoint's engine is at this moment. Reads files where the model lies in files: not in a transaction."""
+    """Return what the endpoint's engine is at this moment. Engines whose model is a file read that file."""
     model, revision = engine.model_identity()
     return Maker(endpoint.engine, model, revision, endpoint.config.get("tier", "final"))
 
 
 def reported(now: Maker, model: str, revision: str) -> Maker:
-    """Return what made an image by its local engine's own report; what the report leaves out is as it is `now`."""
+    """Return what made an image, from the report of a local engine; what the report leaves out is taken from `now`."""
     return Maker(now.engine, model or now.model, revision or now.revision, now.tier)
 
 
 def made_by(submitted: Maker, now: Maker, model: str, revision: str) -> Maker:
-    """What made an image of a service that was submitted to `submitted` and whose result says `model` and `revision`.
+    """Return what made a service's image that was submitted to `submitted` and whose result names `model`, `revision`.
 
-    now: what the engine is when the result is read. A result that repeats this says only how the endpoint is set up
-    now: the image is of what it was submitted to. Else the revision begins with the version that the service took, in
-    full where the endpoint has the beginning of its hash; settings are those of the submission.
+    now: what the engine is when the result is read. A result with this model and revision only repeats the endpoint's
+    settings, so the image was made by what it was submitted to. Any other revision begins with the version that the
+    service used; where the plan names the beginning of that version's hash, the plan's own text is kept. The settings
+    behind the "+" are always those of the submission.
     """
     if (model, revision) == (now.model, now.revision):
         return submitted
@@ -75,13 +76,8 @@ def canonical(plain: Any) -> str:
     return json.dumps(plain, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
-def prefix(*, brand_id: int, endpoint: Endpoint, engine: Engine) -> str:
-    """The part of a fingerprint's text that all jobs of one run share."""
-    return prefix_of(brand_id=brand_id, maker=maker(endpoint, engine))
-
-
-def prefix_of(*, brand_id: int, maker: Maker) -> str:
-    """`prefix` of what makes the image, where that is known already."""
+def prefix(*, brand_id: int, maker: Maker) -> str:
+    """Return the part of a fingerprint's text that all jobs of one run share."""
     return canonical([brand_id, maker.engine, maker.model, maker.revision, maker.tier])
 
 
@@ -90,15 +86,13 @@ def fingerprint(shared: str, spec: str) -> str:
     return hashlib.sha256(f"{shared}\n{spec}".encode()).hexdigest()
 
 
-def of_spec(*, brand_id: int, endpoint: Endpoint, engine: Engine, spec: Mapping[str, Any]) -> str:
-    """The fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included."""
-    return of_maker(brand_id=brand_id, maker=maker(endpoint, engine), engine=engine, spec=spec)
+def of_spec(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
+    """Return the fingerprint of one spec as plain JSON (`Spec.to_json`), candidate number included.
 
-
-def of_maker(*, brand_id: int, maker: Maker, engine: Engine, spec: Mapping[str, Any]) -> str:
-    """`of_spec` of what makes the image, where that is known already. engine: says what of the spec it obeys."""
+    engine: its capabilities say which parts of the spec it obeys.
+    """
     decisive = canonical({**spec, **indifferent(engine.capabilities())})
-    return fingerprint(prefix_of(brand_id=brand_id, maker=maker), decisive)
+    return fingerprint(prefix(brand_id=brand_id, maker=maker), decisive)
 
 
 def short_key(batch_key: str) -> str:

@@ -74,7 +74,7 @@ class Pilot:
 
 @dataclass(frozen=True)
 class FullRun:
-    """What a full run of one prompt version needs: a pilot that went well, and a version that a lead approved."""
+    """The conditions of a full run of one prompt version: a pilot that went well, and a lead's approval."""
 
     pilot: Pilot
     is_approved: bool

@@ -32,7 +32,7 @@ POLL_LEASE_SHARE = 0.25
 """For which part of a lease whoever took due jobs has them to itself; then another may ask."""
 ANSWERED = "answered"
 SUBMITTED = "submitted_to"
-"""The detail of an attempt that says what its order was sent to."""
+"""The key in an attempt's details for the maker that its order was sent to."""
 SLACK_SECONDS = 600.0
 """By how much a service's clock and ours, or two orders on their way, may be apart."""
 
@@ -100,7 +100,7 @@ class Due:
 def intend(*, job_id: int, token: uuid.UUID, maker: Maker | None = None) -> uuid.UUID | None:
     """Write down that an order is about to be sent; returns its marker, None if the job is no longer ours or wanted.
 
-    maker: what the order is sent to. The image that comes back is of this, whatever the endpoint is set to by then.
+    maker: what the order is sent to. The image that comes back is made by this, however the endpoint is set up by then.
     """
     marker = uuid.uuid4()
     details = json.dumps({SUBMITTED: maker.to_json()} if maker else {})

@@ -1,4 +1,4 @@
-"""Pinning what an image rests on: when it is planned, and anew when it is approved."""
+"""Pin the inputs of an image: when it is planned, and again when it is approved."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ ON CONFLICT (cell_id) DO NOTHING
 
 
 def read_values(names: Iterable[str], own: Mapping[str, Any]) -> dict[str, str]:
-    """The values that placeholders of these names read of a subject; `own`: what `values_of` says of it."""
+    """Return the values that placeholders of these names read of a subject. own: what `values_of` returns for it."""
     return {name: str(own.get(name) or "") for name in sorted(names)}
 
 

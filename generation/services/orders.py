@@ -118,10 +118,6 @@ class Order:
         return is_strict and self.guide is not None and self.stage != Stage.SANDBOX and self.capabilities.obeys_prompt
 
     @property
-    def fingerprint_prefix(self) -> str:
-        return fingerprints.prefix_of(brand_id=self.campaign.brand_id, maker=self.maker)
-
-    @property
     def candidates(self) -> int:
         """Pictures per cell; one where the engine heeds no seed, since all would be equal."""
         return self.version.candidates if SEED_AXIS in self.capabilities.obeys else 1

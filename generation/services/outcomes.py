@@ -54,7 +54,7 @@ are never retried."""
 class Made:
     """Everything that one attempt brought, its files already in storage.
 
-    fingerprint, maker: of what really made it, where that is not what the job was planned for.
+    fingerprint, maker: of what really made it, where the job was planned for something else.
     """
 
     master: StoredMaster
@@ -69,7 +69,7 @@ class Made:
 
 
 class MadeMeanwhile(Exception):
-    """Other pixels are kept under the fingerprint already: the version and its files have to be of that master."""
+    """Another image is already kept under the fingerprint: the version and its files have to be made of that master."""
 
     def __init__(self, master: Master) -> None:
         super().__init__(f"There is another master under the fingerprint {master.fingerprint}.")
@@ -219,9 +219,10 @@ def _is_resting(endpoint_id: int) -> bool:
 
 
 def _wait_out(job: Job, token: uuid.UUID, error: EngineError) -> None:
-    """The service is away for everybody: the job is queued again and the try does not count, however long it lasts.
+    """Queue a job again without counting the try, because the service is away for everybody, however long that lasts.
 
-    How soon the endpoint gets another order is its breaker's business, not the job's."""
+    The endpoint's breaker decides how soon it gets another order.
+    """
     _close_attempt(job, token, AttemptOutcome.FAILED, error)
     later = timezone.now() + timedelta(seconds=OUTAGE_PAUSE_SECONDS)
     message = error.message[:500]

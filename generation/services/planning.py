@@ -214,7 +214,7 @@ class _Totals:
 
 @dataclass
 class _Problems:
-    """What cannot be made, as a refusal names it: the first PROBLEMS_SHOWN, and how many there are of each kind."""
+    """The problems that a refusal names: the first PROBLEMS_SHOWN, and how many there are of each kind."""
 
     first: list[Problem] = field(default_factory=list)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -252,7 +252,8 @@ def _batches(drafts: Iterator[Draft]) -> Iterator[list[Draft]]:
 
 
 def _write(order: Order, run: Run) -> _Totals:
-    """Stream drafts into the tables, without those that lack something. From the first mistake on it only collects."""
+    """Stream drafts into the tables, without those that lack something. After the first mistake nothing more is
+    written, and the rest is read to count the problems."""
     drafter = Drafter(order)
     files = names.Collisions(order) if order.stage != Stage.SANDBOX else None
     totals = _Totals()

@@ -103,7 +103,7 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
         cell_id=asset.cell_id,
         round=asset.round,
         candidate=candidate,
-        fingerprint=fingerprints.of_maker(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec),
+        fingerprint=fingerprints.of_spec(brand_id=asset.brand_id, maker=maker, engine=engine, spec=spec),
         maker=maker.to_json(),
         quoted_cost=parent.quoted_cost,
         spec=spec,

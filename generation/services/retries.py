@@ -38,7 +38,7 @@ def retry_jobs(*, run_id: int, by: User, job_ids: Sequence[int]) -> int:
 
 
 def retry_endpoint(*, brand: Brand, endpoint: Endpoint, by: User) -> int:
-    """Queue the brand's images again that failed because this endpoint was not set up rightly; returns how many.
+    """Queue the brand's images again that failed because this endpoint was set up wrongly; returns how many.
 
     Each run is a transaction of its own: a used-up budget of one does not keep the others back. Raises NotAllowed, and
     Conflict, with the reasons, where no run could be tried again.

@@ -90,7 +90,7 @@ def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Cha
         raise Invalid("The change cannot be made as it is.", problems)
     maker = fingerprints.maker(endpoint, engine)
     before, after = (
-        fingerprints.of_maker(brand_id=parent.brand_id, maker=maker, engine=engine, spec=one)
+        fingerprints.of_spec(brand_id=parent.brand_id, maker=maker, engine=engine, spec=one)
         for one in (parent.spec, spec)
     )
     # Another model makes another image of the same controls.

@@ -213,7 +213,7 @@ def _refreeze(job: Job, frozen: JobSpec, there: Endpoint, engine: Engine, maker:
     if taken.problems:
         return False
     frozen.spec, frozen.maker = taken.spec.to_json(), maker.to_json()
-    frozen.fingerprint = fingerprints.of_maker(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
+    frozen.fingerprint = fingerprints.of_spec(brand_id=frozen.brand_id, maker=maker, engine=engine, spec=frozen.spec)
     frozen.quoted_cost, _ = estimates.quote(there, engine.quote(taken.spec))
     job.endpoint, job.lane, job.not_before = there, there.lane, None
     job.status, job.hold_reason, job.error_kind, job.error = JobState.QUEUED, "", "", ""

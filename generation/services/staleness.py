@@ -1,11 +1,11 @@
-"""Making approvals stale: what rests on an input that moved goes back to review, a bounded number at a time.
+"""Make approvals stale: an image whose inputs changed goes back to review, a bounded number of images at a time.
 
 A change first writes down which assets to look at, in its own transaction (`look_at`, `look_at_all`). The first CHUNK
-of them are dealt with at once, in that transaction; the rest after its commit, CHUNK by CHUNK, each in a short
-transaction of its own; what a killed process leaves behind is housekeeping's.
+of them are dealt with at once, in that transaction. The rest follows after its commit, in chunks of CHUNK assets, each
+in a short transaction of its own. Housekeeping goes on where a process was killed.
 
-Each asset is locked before its inputs are compared, as every decision does: of an approval and a change that meet, the
-second one sees what the first has done. docs/adr/0020-stale.md has the argument.
+Each asset is locked before its inputs are compared, as it is for every decision. So if an approval and a change happen
+at the same time, the second one sees what the first has written. docs/adr/0020-stale.md has the argument.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ LISTED = "SELECT unnest(%(subjects)s::bigint[])"
 
 @dataclass
 class _Found:
-    """What one chunk asks for. causes: asset id -> why it is stale now."""
+    """The assets of one chunk by what is to become of them. causes: by asset id, why it is stale now."""
 
     causes: dict[int, list[dict[str, Any]]] = field(default_factory=dict)
     becoming: list[Asset] = field(default_factory=list)
@@ -82,7 +82,7 @@ class _Found:
 
 
 def look_at(*, subjects: str, values: Mapping[str, Any], by: User | None) -> int:
-    """Make stale what rests on these subjects and of which an input moved; returns how many images are affected.
+    """Make approvals stale that rest on these subjects, where an input changed; returns how many images are affected.
 
     `subjects` is OF_IMPORT, OF_PHOTOS or LISTED, `values` its parameters. Must run in the transaction of the change.
     """
@@ -124,10 +124,10 @@ def settle(batch: uuid.UUID, *, limit: int = CHUNK) -> int:
     return len(taken)
 
 
-def restore(asset_ids: Sequence[int], *, label: str = LABEL) -> list[int]:
-    """Move stale assets back to approved, because their inputs are as they were; returns which. The caller holds their
-    locks, and knows that nobody has decided about them since."""
-    moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=label)
+def restore(asset_ids: Sequence[int]) -> list[int]:
+    """Move stale assets back to approved, because their inputs are as they were; returns the ids that moved. The caller
+    holds their locks, and has made sure that nobody has decided about them since."""
+    moved = assets.move_many(asset_ids, AssetState.STALE, AssetState.APPROVED, label=LABEL)
     StaleAsset.objects.filter(asset__in=moved).delete()
     return moved
 
@@ -155,7 +155,8 @@ def _begin(statement: str, values: Mapping[str, Any], by: User | None) -> int:
     if count:
         settle(batch)
     if count > CHUNK:
-        transaction.on_commit(lambda: _go_on_with(batch))
+        # The change has committed by then: a failure here is logged, and housekeeping deals with the rest.
+        transaction.on_commit(lambda: _go_on_with(batch), robust=True)
         nudges.wake(Lane.HOUSEKEEPING)
     return count
 
@@ -177,7 +178,7 @@ def _compare(locked: Sequence[Asset], given: Mapping[int, dict[str, Any]]) -> _F
         causes = _merged(before, fresh, given.get(asset.pk) or {})
         if asset.state == AssetState.IN_REVIEW and fresh:
             found.in_review.append(asset)
-        elif asset.state == AssetState.APPROVED and causes and (fresh or given.get(asset.pk)):
+        elif asset.state == AssetState.APPROVED and causes:
             found.becoming.append(asset)
         elif asset.state == AssetState.STALE and causes:
             found.staying.append(asset)
@@ -190,7 +191,7 @@ def _compare(locked: Sequence[Asset], given: Mapping[int, dict[str, Any]]) -> _F
 def _merged(
     before: Sequence[dict[str, Any]], fresh: Sequence[dict[str, Any]], given: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """The causes that count now, each with the time at which it was first seen."""
+    """Return the causes that count now, each with the time at which it was first seen."""
 
     def name(cause: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple(sorted((key, value) for key, value in cause.items() if key != "at"))
@@ -202,7 +203,7 @@ def _merged(
 
 
 def _write(found: _Found, by: User | None) -> None:
-    """Move and tell, in a fixed number of statements."""
+    """Move the assets and publish the events, in a fixed number of statements."""
     brand_id = next((asset.brand_id for asset in (*found.becoming, *found.in_review, *found.returning)), 0)
     if found.becoming:
         told = {asset.pk: {"causes": found.causes[asset.pk]} for asset in found.becoming}

@@ -1,6 +1,6 @@
-"""Marks and settled questions of an uploaded workflow, with respect to the one that the endpoint had before.
+"""Marks and settled questions of an uploaded workflow, compared with the workflow that the endpoint had before.
 
-Guesses are made anew. What a person changed by hand is kept at every node that is still the same.
+The guesses are made anew. A mark that a person changed by hand is kept at every node that is still the same.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ def detail(request: BrandRequest, run_id: int) -> HttpResponseBase:
 
 
 def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -> HttpResponseBase:
-    """The run's page; with a refusal, the page says it where the button is."""
+    """Render the run's page, with a refusal beside the button that was refused."""
     context = _standing(request, run) | {"sheet": _sheet(request, run), "refusal": refusal}
     if refusal is not None and "budget" in refusal.extra:
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])

@@ -73,7 +73,7 @@ def brief(jobs: Sequence[ClaimedJob], *, engine: str, is_remote: bool = False) -
 
 
 def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
-    """Master id -> what the attempt recorded that made it, without what counts for that attempt alone. One query."""
+    """Return, by master id, the details of the attempt that made it, without those of that attempt alone. One query."""
     if not master_ids:
         return {}
     made = Attempt.objects.filter(
@@ -88,7 +88,7 @@ def facts_of_masters(master_ids: Sequence[int]) -> dict[int, dict[str, Any]]:
 
 
 def _planned(job: ClaimedJob) -> dict[str, Any]:
-    """Equal fingerprints are of equal makers."""
+    """Return what made an image with the job's fingerprint: equal fingerprints have equal makers."""
     return {name: job.maker[name] for name in ("model", "revision") if name in job.maker}
 
 

@@ -1,4 +1,4 @@
-"""Turn an exception that a local engine did not expect into an EngineError: whose fault it is, in words."""
+"""Turn an exception that a local engine did not expect into an EngineError with a cause and a sentence."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from generation.engines.base import Context, EngineError, ErrorKind, LocalEngine
 OUT_OF_MEMORY: Final = frozenset({"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"})
 """Names of classes: torch, which has one of them, is not imported here."""
 DEVICE: Final = frozenset({"AcceleratorError"})
-"""What torch raises when the card itself reports an error."""
+"""Names of the classes that torch raises when the card itself reports an error."""
 SHOWN_CHARACTERS: Final = 200
 
 

@@ -32,7 +32,7 @@ from generation.workers.leases import Leases
 log = structlog.get_logger(__name__)
 
 STORAGE_PAUSE_SECONDS = 2.0
-"""How long to wait before a file that could not be stored is stored again."""
+"""Pause before another attempt to store a file."""
 
 MADE_BY_ANOTHER: Final = "made_by_another"
 """The check that says that a service made an image with another version than was planned."""
@@ -73,8 +73,8 @@ class Endings:
         """`files.put` that pauses the job's run while nothing can be stored, and keeps the image in memory meanwhile.
 
         It may have been paid for, so it is given up only when PROOFLINE["storage_seconds"] have passed, the worker
-        stops or the job is cancelled: then EngineError of kind STORAGE. The full memory keeps the worker from making
-        more than it can store.
+        stops or the job is cancelled. Then this raises EngineError of kind STORAGE. Images that wait in memory take the
+        worker's places, so it makes no more than it can store.
         """
 
         def put(data: bytes, **options: Any) -> files.Stored:
@@ -154,13 +154,15 @@ class Endings:
 
 
 def _under_its_own_name(made: outcomes.Made, job: ClaimedJob, engine: Engine, maker: Maker) -> outcomes.Made:
-    """What a service made with another version than was planned: it is paid for, so it is kept, under the fingerprint
-    of what made it. Where the plan named a version, reviewers are told. So is what was planned before makers were
-    recorded."""
+    """Return `made` under the fingerprint of what made it, where a service used another version than was planned.
+
+    It is paid for, so it is kept; reviewers are told if the plan named a version. An image that was planned before
+    makers were recorded gets its own fingerprint, too.
+    """
     planned = Maker.of(job.maker)
     if planned == maker:
         return made
-    fingerprint = fingerprints.of_maker(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
+    fingerprint = fingerprints.of_spec(brand_id=job.brand_id, maker=maker, engine=engine, spec=job.spec)
     if planned is None:
         return made if fingerprint == job.fingerprint else replace(made, fingerprint=fingerprint, maker=maker)
     before, after = (one.revision.partition("+")[0] for one in (planned, maker))

@@ -161,8 +161,8 @@ class LaneWorker:
         briefs: Mapping[int, Brief],
         pending: list[Future[None]],
     ) -> None:
-        """Have the engine make `todo`; where it crashes, each job of the rest alone, so that one bad input spoils no
-        other job of its batch."""
+        """Have the engine make `todo`. If it crashes, have it make the remaining jobs one by one, so that one bad input
+        fails no other job of its batch."""
         try:
             self._generate(claim, endpoint, todo, briefs, pending)
             return

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Mapping
-from dataclasses import replace
-from types import MappingProxyType
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -39,10 +36,10 @@ def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Mad
     except BadPixels as error:
         raise EngineError(ErrorKind.INPUT, f"The engine's picture cannot be used: {error}") from error
     faults.point("developed")
-    return _store(
-        brief,
-        developed,
-        put=put,
+    return Made(
+        master=_stored(developed, put),
+        verdicts=tuple(developed.verdicts),
+        renditions=_renditions(brief, developed, put),
         cost=result.cost,
         usage=result.usage,
         details={
@@ -58,16 +55,34 @@ def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Mad
 
 
 def develop_master(brief: Brief, *, put: Put = files.put) -> Made:
-    """Make renditions and findings anew for a master that is there already; costs no generation."""
+    """Make renditions and findings anew for a master that is there already; costs no generation.
+
+    The master's file stays as it is: encoded anew, the same pixels may become other bytes.
+    """
     assert brief.master is not None
-    pixels = read_pixels(brief.master)
-    developed = develop(pixels, brief.facts, [target for _, target in brief.targets])
-    details = {**brief.master_facts, "reused_master": brief.master.sha256}
-    made = _store(brief, developed, put=put, cost=0.0, details=details)
-    if brief.master.was_rejected:
+    master = brief.master
+    developed = develop(read_pixels(master), brief.facts, [target for _, target in brief.targets])
+    verdicts = tuple(developed.verdicts)
+    if master.was_rejected:
         earlier = Verdict("rejected_before", Outcome.FLAG, "This very picture was made before and rejected.")
-        made = replace(made, verdicts=(*made.verdicts, earlier))
-    return replace(made, is_reused=True)
+        verdicts = (*verdicts, earlier)
+    return Made(
+        master=StoredMaster(
+            sha256=master.sha256,
+            key=master.storage_key,
+            image_format=master.image_format,
+            width=master.width,
+            height=master.height,
+            has_alpha=master.has_alpha,
+            bytes=master.bytes,
+            thumbnails=master.thumbnails,
+            hashes=developed.hashes,
+        ),
+        verdicts=verdicts,
+        renditions=_renditions(brief, developed, put),
+        details={**brief.master_facts, "reused_master": master.sha256},
+        is_reused=True,
+    )
 
 
 def read_pixels(master: Master) -> Pixels:
@@ -76,40 +91,28 @@ def read_pixels(master: Master) -> Pixels:
         return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
 
 
-def _store(
-    brief: Brief,
-    developed: Developed,
-    *,
-    put: Put,
-    cost: float,
-    details: Mapping[str, Any],
-    usage: Mapping[str, float] = MappingProxyType({}),
-) -> Made:
+def _stored(developed: Developed, put: Put) -> StoredMaster:
     master = put(developed.master.data, suffix=developed.master.image_format, sha256=developed.master.sha256)
     thumbnails = {
         str(edge): put(thumb.data, suffix=thumb.image_format, durable=False).key
         for edge, thumb in developed.thumbnails.items()
     }
-    ids = {target.slug: spec_id for spec_id, target in brief.targets}
-    renditions = tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
-    return Made(
-        master=StoredMaster(
-            sha256=master.sha256,
-            key=master.key,
-            image_format=developed.master.image_format,
-            width=developed.master.width,
-            height=developed.master.height,
-            has_alpha=developed.has_alpha,
-            bytes=master.bytes,
-            thumbnails=thumbnails,
-            hashes=developed.hashes,
-        ),
-        verdicts=tuple(developed.verdicts),
-        renditions=renditions,
-        cost=cost,
-        usage=usage,
-        details=details,
+    return StoredMaster(
+        sha256=master.sha256,
+        key=master.key,
+        image_format=developed.master.image_format,
+        width=developed.master.width,
+        height=developed.master.height,
+        has_alpha=developed.has_alpha,
+        bytes=master.bytes,
+        thumbnails=thumbnails,
+        hashes=developed.hashes,
     )
+
+
+def _renditions(brief: Brief, developed: Developed, put: Put) -> tuple[StoredRendition, ...]:
+    ids = {target.slug: spec_id for spec_id, target in brief.targets}
+    return tuple(_rendition(ids[target.slug], encoded, put) for target, encoded in developed.renditions)
 
 
 def _rendition(output_spec_id: int, encoded: Encoded, put: Put) -> StoredRendition:

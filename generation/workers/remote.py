@@ -1,20 +1,17 @@
-"""The remote lane: hands jobs to services, asks after them, and brings their pictures home.
+"""The remote lane: hands jobs to services, asks how they stand, and has the images fetched (retrieval.py).
 
-One thread plans rounds, a pool of threads makes the calls, a few others finish the pictures that came; none waits for a
-picture that a service makes. What is under way stands in the rows, so that another worker can go on with it at any
-moment (services/handover.py).
+One thread plans rounds, a pool of threads makes the calls, and a few others store the images that came. No thread waits
+while a service makes an image: what is under way is in the rows, so another worker can go on with it at any moment
+(services/handover.py).
 """
 
 from __future__ import annotations
 
-import contextlib
 import math
 import sys
 import threading
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 from time import monotonic
@@ -38,9 +35,9 @@ from generation.services.handover import Due
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect, reported
 from generation.workers.endings import Endings
-from generation.workers.finishing import Finishing
 from generation.workers.leases import Leases
 from generation.workers.one_at_a_time import OneAtATime
+from generation.workers.retrieval import FIRST_PAUSE_SECONDS, Retrieval, kept_or_in_doubt
 
 log = structlog.get_logger(__name__)
 
@@ -49,20 +46,13 @@ BUSY_SECONDS = 0.1
 """How soon to look again while orders are being sent; whoever ends a call looks at once."""
 SHORTEST_PAUSE_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
-"""How soon a thread lets others in: an order that is due has only a word to say and must not wait behind all pictures
-that are being decoded, five milliseconds each."""
+"""How soon a thread lets others run: an order that is due needs little time, and must not wait for all images that are
+being decoded, five milliseconds each."""
 PROBE_SECONDS = 3.0
 """How often a resting endpoint for which jobs wait is asked whether it is back."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""
-MOST_TRIPS, FIRST_TRIP_SECONDS = 8, 2.0
-"""How often a picture that is made is fetched before it is given up, and half the pause after the first failure; each
-further one is twice as long."""
-MENDING_SECONDS = 10.0
-"""How often an image is fetched again whose host the endpoint does not allow yet."""
-ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
-"""Failures after which a job is sent again: never one that is paid for at a service that cannot look orders up."""
 
 
 class RemoteLane:
@@ -79,9 +69,8 @@ class RemoteLane:
         self._busy = 0
         self._threads: int = settings.PROOFLINE["remote_threads"]
         self._pool = ThreadPoolExecutor(self._threads, "remote")
-        self._finishing = Finishing()
+        self._retrieval = Retrieval(self.endings, self._context)
         self._asking: set[int] = set()
-        self._failed_trips: Counter[int] = Counter()
         self._probe_at: dict[int, float] = {}
         self._seen_away: set[int] = set()
         self._filling = OneAtATime()
@@ -105,7 +94,7 @@ class RemoteLane:
         self._thread.join()
         disconnect(self._pool, self._threads)
         self._pool.shutdown(wait=True)
-        self._finishing.stop()
+        self._retrieval.stop()
         sys.setswitchinterval(self._usual_switch_seconds)
 
     # -- rounds ----------------------------------------------------------------------------------------------------
@@ -233,7 +222,7 @@ class RemoteLane:
     def _idle_threads(self, *, own: int = 0) -> int:
         """How many calls could begin now; a few threads are kept for pictures that come back. own: 1 for a thread that
         asks and will be free at once."""
-        if self._finishing.is_full:
+        if self._retrieval.is_full:
             return 0
         return max(0, self._threads - self._threads // 4 - self._busy + own)
 
@@ -253,7 +242,7 @@ class RemoteLane:
                 return
             engine = self._engine(endpoint)
             maker = fingerprints.maker(endpoint, engine)
-            if engine_changes.is_changed(job, maker):  # or planned since this round has read the endpoint
+            if engine_changes.is_changed(job, maker):  # or it was planned after this round read the endpoint
                 endpoint = Endpoint.objects.get(pk=endpoint.pk)
                 engine = self._engine(endpoint)
                 maker = fingerprints.maker(endpoint, engine)
@@ -270,13 +259,13 @@ class RemoteLane:
                 if problem is not None and problem.kind == ErrorKind.ENDPOINT:
                     self.endings.persist(lambda: pacing.failed(endpoint, problem))
             else:
-                with _kept_or_in_doubt(engine):
+                with kept_or_in_doubt(engine):
                     handover.answered(job_id=job.id, token=claim.token)
                     self.endings.persist(lambda: pacing.succeeded(endpoint, in_use=in_use))
                 self._fill(endpoint)
                 made_by = fingerprints.made_by(maker, maker, submitted.result.model, submitted.result.revision)
-                trip = partial(_kept_or_in_doubt, engine)
-                self._bring_home(engine, job, claim, brief, submitted.result, made_by, trip)
+                attempt = partial(kept_or_in_doubt, engine)
+                self._retrieval.retrieve(engine, job, claim, brief, submitted.result, made_by, attempt)
 
     def _fill(self, endpoint: Endpoint) -> None:
         """The service has a place free: that is filled before this thread works on what it made."""
@@ -333,34 +322,14 @@ class RemoteLane:
     def _entrust_or_leave(
         self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str, problem: EngineError | None
     ) -> None:
-        """What the service has and could not be written down is no failure: the reaper has it looked up by its
-        marker."""
+        """Have the job wait for its image. If that cannot be written, the reaper looks the order up by its marker."""
         try:
-            pause = None if problem is None else FIRST_TRIP_SECONDS
-            self._entrust(engine, job, claim, remote_id, pause=pause, problem=problem)
+            pause = engine.poll_seconds if problem is None else FIRST_PAUSE_SECONDS
+            self._retrieval.entrust(job, claim, remote_id, pause=pause, problem=problem)
         except DatabaseError:
             log.exception("remote.not_written", job=job.id, remote_id=remote_id)
             connection.close()
             self.endings.drop(claim, [job])
-
-    def _entrust(
-        self,
-        engine: RemoteEngine,
-        job: ClaimedJob,
-        claim: Claim,
-        remote_id: str,
-        *,
-        pause: float | None = None,
-        problem: EngineError | None = None,
-    ) -> None:
-        pause = engine.poll_seconds if pause is None else pause
-        self.endings.persist(
-            lambda: handover.entrust(
-                job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
-            )
-        )
-        faults.point("entrusted")
-        self.endings.drop(claim, [job])
 
     # -- many jobs that are there ----------------------------------------------------------------------------------
 
@@ -407,69 +376,11 @@ class RemoteLane:
                 if result.error is not None:
                     raise result.error
                 self._fill(endpoint)
-                trip = partial(self._trip, engine, job, claim, one.remote_id)
+                attempt = partial(self._retrieval.repeated, engine, job, claim, one.remote_id)
                 maker, attributed = _attributed(engine, endpoint, job, result)
-                self._bring_home(engine, job, claim, briefs[job.id], attributed, maker, trip)
+                self._retrieval.retrieve(engine, job, claim, briefs[job.id], attributed, maker, attempt)
 
         self._spawn(work)
-
-    @contextlib.contextmanager
-    def _trip(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
-        """A picture that is made, and paid for, and could not be brought home lies there for another try: to order it
-        anew would be to pay for it twice."""
-        try:
-            yield
-        except Exception as error:
-            connection.close()
-            if not self._may_come_again(job, error):
-                if not isinstance(error, EngineError):
-                    raise
-                error.is_unsent = False  # it was sent, and made
-                if engine.looks_up or error.kind not in ORDERED_ANEW:
-                    raise
-                raise EngineError(ErrorKind.DOUBT, f"{error.message} The image is paid for.", log=error.log) from error
-            log.warning("remote.not_brought_home", job=job.id, error=str(error))
-            problem = error if isinstance(error, EngineError) else None
-            pause = FIRST_TRIP_SECONDS * 2 ** self._failed_trips[job.id]
-            if problem is not None and problem.kind == ErrorKind.ENDPOINT:
-                pause = MENDING_SECONDS
-            self._entrust(engine, job, claim, remote_id, pause=pause, problem=problem)
-
-    def _may_come_again(self, job: ClaimedJob, error: Exception) -> bool:
-        if isinstance(error, EngineError) and error.kind in {ErrorKind.STORAGE, ErrorKind.ENDPOINT}:
-            return True  # the service keeps it longer than a disk stays full, or an operator needs to allow its host
-        self._failed_trips[job.id] += 1
-        if self._failed_trips[job.id] >= MOST_TRIPS:
-            del self._failed_trips[job.id]
-            return False
-        return not isinstance(error, EngineError) or error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}
-
-    def _bring_home(
-        self,
-        engine: RemoteEngine,
-        job: ClaimedJob,
-        claim: Claim,
-        brief: Brief,
-        result: Result,
-        maker: Maker,
-        trip: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        """Fetch the picture and have it finished. What goes wrong with either is raised or dealt with by `trip`. maker:
-        what made it."""
-        arrived: Result | None = None
-        with trip():
-            arrived = result if result.pixels is not None else engine.fetch(result, self._context)
-            faults.point("generated")
-        if arrived is None:
-            return
-        made = replace(arrived, task_id=job.id)
-
-        def finish() -> None:
-            with self.endings.guarding(job, claim), trip():
-                self.endings.complete(job, claim, brief, made, engine, maker)
-                self._failed_trips.pop(job.id, None)
-
-        self._finishing.take(made, finish)
 
     def _cancel(self, engine: RemoteEngine, due: Sequence[Due]) -> None:
         """Tell the service, if it can be told, and end the jobs here in any case."""
@@ -500,26 +411,13 @@ class RemoteLane:
 
 
 def _attributed(engine: RemoteEngine, endpoint: Endpoint, job: ClaimedJob, result: Result) -> tuple[Maker, Result]:
-    """(what made a result that was waited for, the result). The engine that reads the answer may be set up otherwise
-    than the one that sent the order: then the seed, too, is the order's."""
+    """Return what made a result that was waited for, and the result itself.
+
+    The endpoint may have other settings now than when the order was sent. Then model and seed are those of the order.
+    """
     now = fingerprints.maker(endpoint, engine)
     submitted = handover.submitted_to(job.id) or Maker.of(job.maker) or now
     maker = fingerprints.made_by(submitted, now, result.model, result.revision)
     if submitted != now:
         result = replace(result, model=maker.model, seed=job.spec["seed"])
     return maker, result
-
-
-@contextlib.contextmanager
-def _kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
-    """A picture that came with its answer is paid for: where it cannot be asked for again, whatever goes wrong on its
-    way into the store leaves the order in doubt instead of sending it again."""
-    try:
-        yield
-    except Exception as error:
-        unpaid = isinstance(error, EngineError) and error.kind not in {ErrorKind.TRANSIENT, ErrorKind.STORAGE}
-        if engine.looks_up or unpaid:
-            raise
-        log.exception("remote.not_kept")
-        message = f"The picture was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
-        raise EngineError(ErrorKind.DOUBT, message[:500]) from error

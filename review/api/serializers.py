@@ -95,7 +95,7 @@ class NewChecklistVersion(serializers.Serializer[Any]):
 
 
 class PublishingChecklist(serializers.Serializer[Any]):
-    """What a new version would do."""
+    """The effect that a new version would have."""
 
     number = serializers.IntegerField(help_text="the number that the next version gets")
     approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")
@@ -108,13 +108,18 @@ class CandidateSerializer(serializers.Serializer[Any]):
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task with its checklist, and the versions that can be decided."""
+    """A task with its checklist, the versions that can be decided, and what changed since they were made."""
 
     checklist = serializers.ListField(child=serializers.DictField(), source="checklist_version.items", read_only=True)
     candidates: Any = CandidateSerializer(many=True, read_only=True)
+    changed = serializers.ListField(
+        child=serializers.CharField(),
+        read_only=True,
+        help_text="what the image was made from that has changed since, a sentence each",
+    )
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "checklist", "candidates"]
+        fields = [*TaskSerializer.Meta.fields, "checklist", "candidates", "changed"]
 
 
 class DecisionOrder(serializers.Serializer[Any]):

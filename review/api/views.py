@@ -67,8 +67,13 @@ class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gen
         """
         task = self.get_object()
         changed = staleness.of(task.asset)
+        moved = inputs.moved([task.asset.cell_id]).get(task.asset.cell_id, [])
         candidates = [
-            {"version": version.pk, "candidate": version.candidate, "seen": pins.pinned(version, task).token}
+            {
+                "version": version.pk,
+                "candidate": version.candidate,
+                "seen": pins.pinned(version, task, version.renditions.all(), moved).token,
+            }
             for version in room.versions_of([task]).get(task.asset_id, [])
         ]
         return Response(
@@ -114,7 +119,7 @@ def _decide(task_id: int, asked: dict[str, Any], request: Request) -> Decision:
 
 
 class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
-    """What reviewers confirm, stage by stage."""
+    """The checklists that reviewers confirm, one for each stage."""
 
     serializer_class = serializers.ChecklistSerializer
     filterset_fields = ["brand__slug", "stage"]

@@ -1,4 +1,4 @@
-"""Why an image is to be looked at again, in sentences, and which approvals count meanwhile."""
+"""Say in sentences why an image has to be reviewed again, and select the approvals that count meanwhile."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ PUBLISHED = Q(state=AssetState.APPROVED) | Q(state=AssetState.STALE, staleness__
 
 @dataclass(frozen=True)
 class Staleness:
-    """What has moved under an image, as sentences. is_stale: it was approved before; is_published: its approved files
-    are still in use."""
+    """The changes since an image was made, as sentences. is_stale: it was approved before; is_published: its approved
+    files are still in use."""
 
     sentences: Sequence[str]
     is_stale: bool
@@ -29,7 +29,7 @@ class Staleness:
 
 
 def of(asset: Asset) -> Staleness | None:
-    """Why the image is stale, or what moved while it waits for its decision; None where nothing did."""
+    """Return why the image is stale, or what changed while it waits for its decision; None without a change."""
     row = StaleAsset.objects.filter(asset=asset).first() if asset.state == AssetState.STALE else None
     causes = row.causes if row else inputs.moved([asset.cell_id]).get(asset.cell_id, [])
     if asset.state not in {AssetState.IN_REVIEW, AssetState.STALE} or not causes:
@@ -38,5 +38,5 @@ def of(asset: Asset) -> Staleness | None:
 
 
 def standing_approvals(asset_id: int) -> Q:
-    """Decisions by which an asset is approved and published, or was until it went stale."""
+    """Return the condition for decisions by which an asset is approved and published, or was until it went stale."""
     return Q(task__asset=asset_id, verdict=Verdict.APPROVED, voided_by__isnull=True) & COUNTS

@@ -1,7 +1,7 @@
-"""Which folders and bucket prefixes belong to one brand. Nothing is written here.
+"""Find the folders and bucket prefixes that belong to one brand. Nothing is written here.
 
-PROOFLINE_HANDOVER_FOLDERS names the roots. In each root a brand owns the folder that is called like its slug. An entry
-such as `acme=/mnt/acme` gives one folder to the brand `acme` alone.
+PROOFLINE_HANDOVER_FOLDERS names the roots. In each root a brand owns the folder whose name is its slug. An entry such
+as `acme=/mnt/acme` gives one folder to the brand `acme` alone.
 """
 
 from __future__ import annotations

@@ -140,8 +140,10 @@ ORDER = (
 
 
 def _held(by: User, now: datetime) -> int:
-    """How many claims `by` holds, over all brands. Until the transaction ends, no other one counts or adds claims of
-    this person: whoever asks meanwhile waits, so that two cannot both find room."""
+    """Return how many claims `by` holds, over all brands, and lock the user's row until the transaction ends.
+
+    The lock keeps two transactions from both finding room for the same person.
+    """
     User.objects.select_for_update(no_key=True).get(pk=by.pk)
     return ReviewTask.objects.filter(claimed_by=by, claimed_until__gt=now, state=TaskState.OPEN).count()
 

@@ -1,7 +1,7 @@
-"""What the review app does with images whose approval went stale: back to the first stage, taken back where the brand
-wants it, and as before where their inputs are again what was approved. Set-based: any number in few statements.
+"""Send images whose approval went stale back to the first stage, withdraw them where the brand wants that, and approve
+them again where their inputs are as they were. Each function takes any number of images in few statements.
 
-Whoever calls this holds the locks of the assets.
+The caller holds the locks of the assets.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ _CAUSE = "went stale"
 
 
 def send_back(*, brand_id: int, asset_ids: Sequence[int]) -> None:
-    """Have images that went stale judged again from the first stage on. Their approvals fill no slot any more; they
-    count for what is published until the next decision."""
+    """Have images that went stale reviewed again from the first stage on. Their approvals fill no slot any more, but
+    keep the images published until the next decision."""
     unpublished = _not_in_effect(asset_ids)
     if unpublished:
         staleness.withdraw(unpublished)
@@ -69,7 +69,7 @@ def close(asset: Asset) -> None:
 
 
 def _not_in_effect(asset_ids: Sequence[int]) -> list[int]:
-    """Those of the assets of which no approval has taken effect yet: nothing of them is published."""
+    """Return those of the assets of which no approval has taken effect yet: nothing of them is published."""
     in_effect = Decision.objects.filter(
         task__asset=OuterRef("asset"), verdict=Verdict.APPROVED, voided_by__isnull=True, consequences_at__isnull=False
     )
@@ -111,7 +111,7 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
 
 
 def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
-    """First-stage tasks of assets that have none, because the brand's stages were others when they were made."""
+    """Add first-stage tasks for assets that have none, because the brand's stages were others when they were made."""
     stage = version.checklist.stage
     lacking = Asset.objects.filter(pk__in=asset_ids).exclude(tasks__stage=stage)
     due_at = clock.now() + timedelta(hours=version.checklist.due_hours)
@@ -125,7 +125,7 @@ def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVers
 
 
 def _fill_slots(asset_ids: Sequence[int]) -> None:
-    """Put the approvals that were there before back into their tasks' slots, the newest ones."""
+    """Put the newest of the earlier approvals back into the empty slots of their tasks."""
     slots: dict[int, list[DecisionSlot]] = {}
     for slot in DecisionSlot.objects.filter(task__asset__in=asset_ids, decision__isnull=True).order_by("task", "-slot"):
         slots.setdefault(slot.task_id, []).append(slot)

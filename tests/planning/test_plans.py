@@ -54,8 +54,9 @@ def test_a_frozen_spec_holds_everything_that_decides_the_pixels(
     assert spec.parameters == {"steps": 4}
     assert spec.seed != jobs[0].spec["seed"]
     engine = engines.Ready(endpoint.config)
+    maker = fingerprints.maker(endpoint, engine)
     for job in jobs:
-        again = fingerprints.of_spec(brand_id=brand.pk, endpoint=endpoint, engine=engine, spec=job.spec)
+        again = fingerprints.of_spec(brand_id=brand.pk, maker=maker, engine=engine, spec=job.spec)
         assert again == job.fingerprint
 
 
@@ -69,9 +70,9 @@ def test_planning_the_same_again_gives_the_same_fingerprints_and_another_brand_o
     assert prints(planning.plan(**ask())) == prints(first)
     spec = JobSpec.objects.filter(job__run=first).first().spec
     engine = engines.Ready({})
-    assert fingerprints.of_spec(brand_id=brand.pk, endpoint=endpoint, engine=engine, spec=spec) != fingerprints.of_spec(
-        brand_id=other_brand.pk, endpoint=endpoint, engine=engine, spec=spec
-    )
+    asked = {"maker": fingerprints.maker(endpoint, engine), "engine": engine, "spec": spec}
+    ours, theirs = (fingerprints.of_spec(brand_id=one.pk, **asked) for one in (brand, other_brand))
+    assert ours != theirs
 
 
 def test_random_seeds_differ_and_are_recorded(ask: Callable[..., dict[str, Any]], version: PromptVersion) -> None:

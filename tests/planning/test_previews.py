@@ -147,9 +147,9 @@ def test_words_and_seeds_that_an_engine_ignores_make_no_other_picture(
     first, second = (list(JobSpec.objects.filter(job__run=run).order_by("job")) for run in planned)
     assert [job.fingerprint for job in first] == [job.fingerprint for job in second]
     assert first[0].spec["prompt"] != second[0].spec["prompt"]
-    again = fingerprints.of_spec(
-        brand_id=campaign.brand_id, endpoint=endpoint, engine=NeedsCutout({}), spec=first[0].spec
-    )
+    engine = NeedsCutout({})
+    maker = fingerprints.maker(endpoint, engine)
+    again = fingerprints.of_spec(brand_id=campaign.brand_id, maker=maker, engine=engine, spec=first[0].spec)
     assert again == first[0].fingerprint
 
 

@@ -1,0 +1,86 @@
+"""Subjects with their values and input images, as planning needs them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+
+from campaigns.choices import PhotoRole, PhotoStatus
+from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.selectors import campaigns
+from generation.engines.base import ImageRef
+from generation.services.orders import PHOTO_MARK
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """A subject's input images of one photo role."""
+
+    photo_id: int
+    photo: ImageRef
+    cutout: ImageRef | None
+
+
+@dataclass(frozen=True)
+class SubjectRow:
+    """One subject as planning needs it. pictures: by photo role, "" for the first ready photo."""
+
+    id: int
+    key: str
+    name: str
+    kind: str
+    attributes: Mapping[str, Any]
+    pictures: Mapping[str, Pictures]
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Return what placeholders read of the subject."""
+        return campaigns.values_of(key=self.key, name=self.name, kind=self.kind, attributes=dict(self.attributes))
+
+
+def load(where: Mapping[str, Any], *, brand_id: int, is_sandbox: bool, with_pictures: bool) -> dict[int, SubjectRow]:
+    """Return a brand's active subjects that match `where`, by id; at most three queries.
+
+    is_sandbox: also the subject that free prompts are about, which no list offers.
+    """
+    active = Q(is_active=True)
+    rows = list(
+        Subject.objects.filter(active | Q(studio__isnull=False) if is_sandbox else active)
+        .filter(brand_id=brand_id, **where)
+        .order_by("-kind")  # of equal keys the product wins in a list of keys: it comes last here
+        .values_list("pk", "key", "name", "kind", "attributes")
+    )
+    rows.sort(key=lambda row: row[3] == "product")
+    pictures = _pictures([row[0] for row in rows]) if with_pictures else {}
+    return {row[0]: SubjectRow(*row, pictures=pictures.get(row[0], {})) for row in rows}
+
+
+def _pictures(subject_ids: Sequence[int]) -> dict[int, dict[str, Pictures]]:
+    """Subject id -> photo role -> images; two queries."""
+    photos = list(
+        ReferencePhoto.objects.filter(subject_id__in=subject_ids, status=PhotoStatus.READY)
+        .order_by("subject_id", "position", "id")
+        .values_list("pk", "subject_id", "role", "sha256", "storage_key")
+    )
+    accepted = Cutout.objects.filter(photo_id__in=[photo[0] for photo in photos], is_accepted=True)
+    cutouts = {
+        photo_id: ImageRef(sha256, key)
+        for photo_id, sha256, key in accepted.values_list("photo_id", "sha256", "storage_key")
+    }
+    found: dict[int, dict[str, Pictures]] = {}
+    for pk, subject_id, role, sha256, key in photos:
+        roles = found.setdefault(subject_id, {})
+        pictures = Pictures(pk, ImageRef(sha256, key), cutouts.get(pk))
+        for label in (role, f"{PHOTO_MARK}{pk}", ""):
+            there = roles.get(label)
+            # A photo with a cut-out is worth more than an earlier one without.
+            if there is None or (there.cutout is None and pictures.cutout is not None):
+                roles[label] = pictures
+    for roles in found.values():
+        front = roles.get(PhotoRole.FRONT)
+        if front is not None and front.cutout is not None:
+            roles[""] = front
+    return found

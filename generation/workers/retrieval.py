@@ -1,0 +1,142 @@
+"""Fetching the images that services have finished, and storing them.
+
+A finished image is paid for. Where the service keeps it, a failed attempt is repeated later; where the service cannot
+be asked again, the order is held in doubt. It is never simply sent once more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+
+import structlog
+from django.db import connection
+
+from campaigns import faults
+from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
+from generation.services import handover
+from generation.services.dispatch import Claim, ClaimedJob
+from generation.services.fingerprints import Maker
+from generation.workers.briefing import Brief
+from generation.workers.context import WorkContext
+from generation.workers.endings import Endings
+from generation.workers.finishing import Finishing
+
+log = structlog.get_logger(__name__)
+
+MOST_ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 2.0
+"""How often a finished image is fetched before it is given up, and half the pause after the first failure; each further
+pause is twice as long."""
+MENDING_SECONDS = 10.0
+"""How often an image is fetched again whose host the endpoint does not allow yet."""
+ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
+"""Failures after which a job is sent again: never one that is paid for at a service that cannot look orders up."""
+
+
+class Retrieval:
+    """Used by every thread of the remote lane."""
+
+    def __init__(self, endings: Endings, context: WorkContext) -> None:
+        self._endings = endings
+        self._context = context
+        self._finishing = Finishing()
+        self._failures: Counter[int] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """True while so many images wait to be stored that no more should be ordered."""
+        return self._finishing.is_full
+
+    def stop(self) -> None:
+        """Store what has been fetched."""
+        self._finishing.stop()
+
+    def retrieve(
+        self,
+        engine: RemoteEngine,
+        job: ClaimedJob,
+        claim: Claim,
+        brief: Brief,
+        result: Result,
+        maker: Maker,
+        attempt: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        """Fetch the image and have it stored. maker: what made it.
+
+        attempt: wraps the fetching, and the storing, and deals with what goes wrong: `repeated` or `kept_or_in_doubt`.
+        """
+        arrived: Result | None = None
+        with attempt():
+            arrived = result if result.pixels is not None else engine.fetch(result, self._context)
+            faults.point("generated")
+        if arrived is None:
+            return
+        made = replace(arrived, task_id=job.id)
+
+        def finish() -> None:
+            with self._endings.guarding(job, claim), attempt():
+                self._endings.complete(job, claim, brief, made, engine, maker)
+                self._failures.pop(job.id, None)
+
+        self._finishing.take(made, finish)
+
+    @contextlib.contextmanager
+    def repeated(self, engine: RemoteEngine, job: ClaimedJob, claim: Claim, remote_id: str) -> Iterator[None]:
+        """Have a failed attempt repeated later: the service keeps the image, and a new order would be paid again."""
+        try:
+            yield
+        except Exception as error:
+            connection.close()
+            if not self._may_repeat(job, error):
+                if not isinstance(error, EngineError):
+                    raise
+                error.is_unsent = False  # it was sent, and made
+                if engine.looks_up or error.kind not in ORDERED_ANEW:
+                    raise
+                raise EngineError(ErrorKind.DOUBT, f"{error.message} The image is paid for.", log=error.log) from error
+            log.warning("remote.not_retrieved", job=job.id, error=str(error))
+            problem = error if isinstance(error, EngineError) else None
+            pause = FIRST_PAUSE_SECONDS * 2 ** self._failures[job.id]
+            if problem is not None and problem.kind == ErrorKind.ENDPOINT:
+                pause = MENDING_SECONDS
+            self.entrust(job, claim, remote_id, pause=pause, problem=problem)
+
+    def entrust(
+        self, job: ClaimedJob, claim: Claim, remote_id: str, *, pause: float, problem: EngineError | None = None
+    ) -> None:
+        """Have the job wait, and ask about it after `pause` seconds. problem: why its image could not be fetched."""
+        self._endings.persist(
+            lambda: handover.entrust(
+                job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
+            )
+        )
+        faults.point("entrusted")
+        self._endings.drop(claim, [job])
+
+    def _may_repeat(self, job: ClaimedJob, error: Exception) -> bool:
+        if isinstance(error, EngineError) and error.kind in {ErrorKind.STORAGE, ErrorKind.ENDPOINT}:
+            return True  # the service keeps it longer than a disk stays full, or an operator needs to allow its host
+        self._failures[job.id] += 1
+        may_help = not isinstance(error, EngineError) or error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}
+        if may_help and self._failures[job.id] < MOST_ATTEMPTS:
+            return True
+        del self._failures[job.id]
+        return False
+
+
+@contextlib.contextmanager
+def kept_or_in_doubt(engine: RemoteEngine) -> Iterator[None]:
+    """Hold the order in doubt where an image that came with its answer cannot be stored: it is paid for, and the
+    service cannot be asked for it again."""
+    try:
+        yield
+    except Exception as error:
+        unpaid = isinstance(error, EngineError) and error.kind not in {ErrorKind.TRANSIENT, ErrorKind.STORAGE}
+        if engine.looks_up or unpaid:
+            raise
+        log.exception("remote.not_kept")
+        message = f"The picture was made and could not be kept ({type(error).__name__}: {error}). It is paid for."
+        raise EngineError(ErrorKind.DOUBT, message[:500]) from error
