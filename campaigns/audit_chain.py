@@ -109,9 +109,10 @@ def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Ve
         fault = _fault(link, expected, head)
         if fault and _is_changed(link, expected, head):
             changed[link.seq], fault = (link, fault), ""
-        elif not fault and (seq := _explained(link, changed)):
-            del changed[seq]
+        record = None if fault or link.seq in changed else link
+        while record and (seq := _explained(record, changed)):
             redacted.append(seq)
+            record = changed.pop(seq)[0]  # may record a redaction itself, and have lost a secret of its reason since
         if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
             fault = (
                 f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."

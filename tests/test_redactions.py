@@ -149,6 +149,22 @@ def test_a_second_secret_of_the_same_event_can_be_removed_later(trail: Any, oper
     assert found.is_intact and set(found.redacted) >= {1, 2, 3, 4, 5, 6}
 
 
+def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
+    trail: Any,
+    operator: User,
+    tamper: Callable[..., None],  # noqa: F811
+) -> None:
+    redactions.remove(brand=trail, by=operator, secret=KEY, reason="The key of shop-4711 stood there")
+    seal_all()
+    assert redactions.remove(brand=trail, by=operator, secret="shop-4711", reason="It names a customer") == 2
+    seal_all()
+    found = audit.verify(trail)
+    assert (found.is_intact, found.redacted, found.count) == (True, (2, 5, 7, 8), 10)
+    changed = Event.objects.get(seal__seq=7, brand=trail)
+    tamper('UPDATE campaigns_event SET payload = payload || \'{"reason": ""}\' WHERE id = %s', changed.pk)
+    assert (audit.verify(trail).is_intact, audit.verify(trail).first_broken_seq) == (False, 2)
+
+
 def test_an_event_that_is_not_sealed_yet_is_sealed_without_the_secret(operator: User) -> None:
     brand = factories.BrandFactory()
     note(brand, message=KEY)
