@@ -62,13 +62,6 @@ class NotFound(DomainError):
     title = "Not found"
 
 
-class StorageFailed(DomainError):
-    """The disk or bucket for files refuses to store one. Stored files can still be read."""
-
-    status = 503
-    title = "Files cannot be stored now"
-
-
 class Conflict(DomainError):
     """Somebody was first, or the object is in a state that does not permit the move."""
 
@@ -89,6 +82,13 @@ class Unavailable(DomainError):
     status = 503
     title = "Not available at the moment"
     retry_after_seconds = 10
+
+
+class StorageFailed(Unavailable):
+    """The disk or bucket for files refuses to store one. Stored files can still be read."""
+
+    title = "Files cannot be stored now"
+    retry_after_seconds = 60
 
 
 class Busy(Unavailable):

@@ -20,7 +20,7 @@ from campaigns import errors, parsing
 from campaigns.choices import ImportStatus, PhotoStatus
 from campaigns.feeds import markup, returning
 from campaigns.models import FeedImport, ReferencePhoto
-from campaigns.parsing import Limits, processes
+from campaigns.parsing import Limits, messages, processes
 from campaigns.photos import costs, intake, reading
 from campaigns.services import archives, imports, photo_loading
 from tests import factories, hostile_files
@@ -228,6 +228,16 @@ def test_a_task_that_cannot_be_started_is_not_blamed_on_the_file(task: str) -> N
     with pytest.raises(errors.Busy, match="could not be opened just now"):
         parsing.ask(task, {}, [b"abc"], limits=SMALL)
     assert parsing.ask(COSTLY, {"what": ""}, [b"abc"], limits=SMALL).parts == [b"abc"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"", b"{", b"\x80", b"null", b"[]", b"1", b'{"value": 1}', b'{"value": 1, "sizes": 3}', b"[" * 100_000,
+     b'{"value": 1, "sizes": [-1]}', b'{"value": 1, "sizes": ["x"]}', b'{"value": 1, "sizes": [1e400]}',
+     b'{"value": 1, "sizes": [9]}'],
+)  # fmt: skip
+def test_an_answer_that_is_none_of_ours_counts_as_the_end_of_the_child(line: bytes) -> None:
+    assert messages.read(io.BytesIO(line + b"\nabc")) is None
 
 
 def test_starting_the_process_counts_against_no_limit() -> None:

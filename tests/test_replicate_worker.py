@@ -7,6 +7,7 @@ import signal
 import subprocess
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -88,6 +89,25 @@ def test_a_worker_brings_every_picture_home_through_everything_that_goes_wrong(
     every_picture_is_the_one_that_was_asked_for()
     settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).values_list("amount", flat=True)
     assert [float(amount) for amount in settled] == pytest.approx([0.0003] * 12, rel=0.01)
+
+
+def test_an_image_that_came_with_the_answer_and_cannot_be_stored_is_fetched_again_and_not_ordered_again(
+    server: Replicate, clean_redis: Any, tmp_path: Path
+) -> None:
+    folder = tmp_path / "full"
+    folder.write_text("a file where a folder should be")
+    queued.run(queued.campaign(), endpoint(server, wait_seconds=30), 1)
+    with processes.running("worker", "cloud", PROOFLINE_FILES=str(folder), PROOFLINE_STORAGE_SECONDS="0"):
+        processes.wait_until(
+            lambda: Job.objects.filter(status=JobState.WAITING).exclude(remote_id="").exists(),
+            seconds=60,
+            what="the job waits for its image to be fetched again",
+        )
+        folder.unlink()
+        folder.mkdir()
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 1}
+    assert len(server.paid) == 1
 
 
 def test_webhooks_bring_pictures_home_long_before_the_next_look(

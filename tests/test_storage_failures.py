@@ -22,6 +22,7 @@ from django.db import connection
 from django.urls import reverse
 from PIL import Image
 
+from campaigns.api import problems
 from campaigns.choices import PhotoStatus, Role
 from campaigns.errors import StorageFailed
 from campaigns.models import Event, Notice, ReferencePhoto, User
@@ -259,6 +260,11 @@ def test_tries_that_failed_for_want_of_room_are_never_used_up(db: None) -> None:
 
 
 # -- photos and pages ------------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_says_when_to_ask_again() -> None:
+    answer = problems.from_domain(StorageFailed("The disk that keeps the files is full."))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "60")
 
 
 def test_an_upload_to_a_full_disk_is_refused_with_words_and_attaches_nothing(

@@ -42,17 +42,21 @@ def _size(file: IO[bytes]) -> int:
 
 
 def read(stream: IO[bytes]) -> Message | None:
-    """Return the next message; None if the other side has ended, even in the middle of one."""
+    """Return the next message; None if the other side has ended, even in the middle of one, or does not speak so."""
     line = stream.readline()
     if not line.endswith(b"\n"):
         return None
-    head = json.loads(line)
-    if sum(head["sizes"]) > MAX_BYTES:
+    try:
+        head = json.loads(line)
+        value, sizes = head["value"], [int(size) for size in head["sizes"]]
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+        return None
+    if min(sizes, default=0) < 0 or sum(sizes) > MAX_BYTES:
         return None
     parts = []
-    for size in head["sizes"]:
+    for size in sizes:
         part = stream.read(size)
         if len(part) < size:
             return None
         parts.append(part)
-    return Message(head["value"], parts)
+    return Message(value, parts)

@@ -173,13 +173,16 @@ class Pending:
 
 @dataclass(frozen=True)
 class Submitted:
-    """The service has the task under `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll` needs). result:
-    where the service answered with the finished image at once. problem: why an image that is finished could not be
-    fetched yet; `poll` finds it under `remote_id`."""
+    """The service has the task under `remote_id` (at most LONGEST_REMOTE_ID characters, all that `poll` needs).
+
+    result: the finished image, where the service answered with it at once. is_kept: `poll` would find that image again.
+    problem: why an image that is finished could not be fetched yet; `poll` finds it under `remote_id`.
+    """
 
     remote_id: str
     result: Result | None = None
     problem: EngineError | None = None
+    is_kept: bool = False
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ class Replicate:
         if not response.is_success:
             raise self._refused(response)
         prediction = ordered(response, self.service.host)
-        return Submitted(str(prediction["id"]), self._at_once(prediction, task, context))
+        return Submitted(str(prediction["id"]), self._at_once(prediction, task, context), is_kept=True)
 
     def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
         """The prediction that was ordered under `marker`, in the account's list from the newest back to `since`.

@@ -265,6 +265,8 @@ class RemoteLane:
                 self._fill(endpoint)
                 made_by = fingerprints.made_by(maker, maker, submitted.result.model, submitted.result.revision)
                 attempt = partial(kept_or_in_doubt, engine)
+                if submitted.is_kept:
+                    attempt = partial(self._retrieval.repeated, engine, job, claim, submitted.remote_id)
                 self._retrieval.retrieve(engine, job, claim, brief, submitted.result, made_by, attempt)
 
     def _fill(self, endpoint: Endpoint) -> None:
