@@ -9,12 +9,14 @@ import pytest
 from django.apps import apps
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.db.models import Model
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
+from django_rq.models import Dashboard
 from knox.models import AuthToken
 
 from campaigns import models as campaigns
@@ -285,6 +287,11 @@ def test_the_next_guide_begins_with_what_the_newest_says(desk: Client, brand: Br
     desk.post(address, {"brand": brand.pk, "fill_ratio": 0.82, "baseline": 0.9, **rest})
     newest = brand.guide_versions.get(number=2)
     assert (newest.fill_ratio, newest.banned_wording) == (0.82, [])
+
+
+def test_a_row_has_no_page_outside_the_admin(desk: Client) -> None:
+    kinds = ContentType.objects.get_for_models(Dashboard, User).values()
+    assert {desk.get(f"/admin/r/{kind.pk}/1/").status_code for kind in kinds} == {404}
 
 
 @pytest.mark.parametrize("value", ["word", "1.5", "9" * 40, "-1", "9" * 5000, "a" * 2000])
