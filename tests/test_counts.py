@@ -159,7 +159,7 @@ def test_the_review_page_says_that_a_second_decision_is_wanted(
         task.slots.update(decision=decision)
     page = page_client(reviewer).get(reverse("review", args=[brand.slug])).content.decode()
     assert "3 images wait for other reviewers." in page
-    assert "want a second one" in page
+    assert "need a second one" in page
 
 
 def test_a_claim_that_ran_out_holds_nothing(

@@ -187,7 +187,7 @@ def test_a_strip_in_an_archive_leaves_the_good_photo_beside_it_alone(db: None, b
     for row in rows:
         row.refresh_from_db()
     assert [row.status for row in rows] == [PhotoStatus.REFUSED, PhotoStatus.READY]
-    assert "strip" in rows[0].notes[0]
+    assert "long side" in rows[0].notes[0]
 
 
 def test_a_small_photo_and_its_cut_out_come_back_from_the_other_process() -> None:

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 BAD = {
     "{sku}_{price}": "no {price}",
-    "{sku": "missing its partner",
+    "{sku": "not closed or not opened",
     "{brand}_{date}": "same name",
     "{sku:>8}": "take no format",
     "/{sku}": "stay inside its folder",
