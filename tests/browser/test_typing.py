@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -49,50 +50,49 @@ def test_reject_shows_its_reasons_in_every_view(room: Any, view: str) -> None:  
 
 
 @pytest.mark.parametrize("view", ["focus", "sheet"])
-@pytest.mark.parametrize(
-    "words", ["blurry edge", "grease mark", "zipper missing", "a scratch", "not our cup", "jagged"]
-)
 def test_words_typed_as_a_reason_run_no_key(
     room: Any,  # noqa: F811
     tasks: list[ReviewTask],  # noqa: F811
     view: str,
-    words: str,
 ) -> None:
     if view == "sheet":
         _sheet(room)
     before = room.evaluate(STATE)
     room.keyboard.press("x")
-    room.keyboard.type(words)
-    assert room.input_value("#reasons [name=words]") == words
-    assert room.evaluate(STATE) == before
+    for words in ("blurry edge", "grease mark", "zipper missing", "a scratch", "not our cup", "jagged"):
+        room.fill("#reasons [name=words]", "")
+        room.keyboard.type(words)
+        assert room.input_value("#reasons [name=words]") == words
+        assert room.evaluate(STATE) == before
     assert not Decision.objects.exists()
     _press(room, "Enter")
     decision = Decision.objects.get()
     assert (decision.verdict, decision.task_id, decision.note) == ("rejected", tasks[0].pk, words)
 
 
-@pytest.mark.parametrize("field", FIELDS)
-def test_no_key_of_the_review_page_acts_in_a_field(room: Any, field: str) -> None:  # noqa: F811
-    for view in ("focus", "sheet"):
-        if view == "sheet":
-            _sheet(room)
+@pytest.mark.parametrize("view", ["focus", "sheet"])
+def test_no_key_of_the_review_page_acts_in_a_field(room: Any, view: str) -> None:  # noqa: F811
+    if view == "sheet":
+        _sheet(room)
+    for field, html in FIELDS.items():
         room.evaluate(
             "(html) => { document.getElementById('typed')?.remove();"
             " document.getElementById('room').insertAdjacentHTML('beforeend', html); }",
-            FIELDS[field],
+            html,
         )
         room.focus("#typed")
         before = room.evaluate(STATE)
         room.keyboard.type(EVERY_KEY)
-        assert room.evaluate(STATE) == before, view
+        assert room.evaluate(STATE) == before, field
         room.evaluate("document.getElementById('typed').blur()")
     assert not Decision.objects.exists()
 
 
-@pytest.mark.parametrize("key", ["a", "x", "b", "Enter", "Escape", "g"])
-def test_a_key_of_a_composition_runs_nothing(room: Any, key: str) -> None:  # noqa: F811
+def test_a_key_of_a_composition_runs_nothing(room: Any) -> None:  # noqa: F811
     before = room.evaluate(STATE)
-    for composing in ("{ isComposing: true }", "{ keyCode: 229 }"):
+    for composing, key in product(
+        ("{ isComposing: true }", "{ keyCode: 229 }"), ("a", "x", "b", "Enter", "Escape", "g")
+    ):
         room.evaluate(
             f"(key) => document.body.dispatchEvent(new KeyboardEvent('keydown', "
             f"{{ key, bubbles: true, cancelable: true, ...{composing} }}))",
@@ -129,7 +129,7 @@ def asking(brand: Any, person: Callable[..., Any], db: None) -> None:
 
 
 @pytest.mark.usefixtures("asking")
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("count", [1, 3])
 def test_a_selection_is_approved_with_one_set_of_answers(request: pytest.FixtureRequest, count: int) -> None:
     page, shown = request.getfixturevalue("room"), request.getfixturevalue("tasks")
     _sheet(page)
