@@ -43,6 +43,7 @@ def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
         "staticfiles": {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"},
     }
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    settings.WHITENOISE_AUTOREFRESH = True  # else every client reads all static files
     return tmp_path / "files"
 
 
