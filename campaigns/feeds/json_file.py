@@ -208,17 +208,16 @@ class _Array:
 
     def _value(self) -> Any:
         self._peek()
-        # Twice as much each time, because each time the value is decoded from its beginning.
+        # Four times as much each time, because each time the value is decoded from its beginning.
         size = _CHUNK
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._buffer, self._at)
             except json.JSONDecodeError as error:
                 is_cut = error.msg.startswith("Unterminated") or error.pos + _NEAR >= len(self._buffer)
-                if is_cut:
-                    self._ensure_few_values()
                 if is_cut and self._reads_on(size):
-                    size *= 2
+                    self._ensure_few_values()
+                    size *= 4
                     continue
                 if is_cut and len(self._buffer) - self._at >= MAX_ITEM:
                     raise self._broken(f"one value of more than {MAX_ITEM:,} characters") from None
@@ -228,7 +227,7 @@ class _Array:
                 raise self._broken("nested too deep") from None
             # A number that ends where the buffer does may go on.
             if end == len(self._buffer) and self._reads_on(size):
-                size *= 2
+                size *= 4
                 continue
             self._at = end
             return value
