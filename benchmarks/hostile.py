@@ -153,10 +153,8 @@ def requests(client: httpx.Client, brand: str, subject: int) -> dict[str, Callab
         with ThreadPoolExecutor(times) as pool:
             return list(pool.map(send, range(times)))
 
-    def archive() -> list[httpx.Response]:
-        data = hostile_files.zipped(
-            **{"M-1__png": hostile_files.png(4_000_000, 16), "M-1_2__png": hostile_files.png(300, 300)}
-        )
+    def archive(**photos: bytes) -> list[httpx.Response]:
+        data = hostile_files.zipped(**photos)
         return [client.post("/api/v1/photos/", data={"brand": brand}, files={"file": ("photos.zip", data)})]
 
     cases: dict[str, Callable[[], list[httpx.Response]]] = {}
@@ -170,7 +168,11 @@ def requests(client: httpx.Client, brand: str, subject: int) -> dict[str, Callab
     for name, data in hostile_files.photos().items():
         cases[f"photo: {name}"] = lambda data=data: photos(data)
         cases[f"{AT_ONCE} at once: {name}"] = lambda data=data: photos(data, AT_ONCE)
-    cases["archive: a strip of 4,000,000 × 16 beside a good photo"] = archive
+    strip, good, another = (hostile_files.png(*size) for size in ((4_000_000, 16), (300, 300), (310, 310)))
+    cases["archive: a good photo alone, to compare"] = lambda: archive(**{"M-1__png": good})
+    cases["archive: a strip of 4,000,000 × 16 beside a good photo"] = lambda: archive(
+        **{"M-1__png": strip, "M-1_2__png": another}
+    )
     return cases
 
 
