@@ -218,7 +218,7 @@ class AssetSerializer(serializers.ModelSerializer[Asset]):
     sku = serializers.CharField(source="subject.key", read_only=True)
     axis_values = serializers.JSONField(source="cell.axis_values", read_only=True)
     aspect = serializers.CharField(source="cell.aspect", read_only=True)
-    current_version = VersionSerializer(read_only=True)
+    current_version = VersionSerializer(read_only=True, allow_null=True)
 
     class Meta:
         model = Asset
