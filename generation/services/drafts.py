@@ -166,6 +166,7 @@ class Drafter:
 
         Where too few are ready, others fill the sample, so that the preview can name what those lack.
         """
+        size = min(size, len(pairs))
         spread = sorted(pairs, key=lambda pair: hashlib.sha256(pair[1].encode()).digest())
         ready: list[int] = []
         others: list[int] = []

@@ -47,7 +47,7 @@ def routes(patterns: Iterable[Any] | None = None, prefix: str = "") -> Iterator[
 
 def ours() -> Iterator[str]:
     """The pages of this project: not Django's admin, not allauth's pages, and not the API, which has a schema."""
-    return (route for route in routes() if not route.startswith(("admin/", "accounts/", "api/")))
+    return (route for route in routes() if not route.lstrip("^").startswith(("admin/", "accounts/", "api/")))
 
 
 def route_of(path: str) -> str | None:

@@ -37,6 +37,7 @@ NOT_REACHED = {
     "brands/<slug:brand>/guide/draft/colours/take/",
     "brands/<slug:brand>/import/<int:import_id>/columns/",
     "brands/<slug:brand>/import/<int:import_id>/columns/preview/",
+    "brands/<slug:brand>/import/<int:import_id>/encoding/",
     "brands/<slug:brand>/import/<int:import_id>/file/",
     "brands/<slug:brand>/import/<int:import_id>/fix/",
     "brands/<slug:brand>/import/<int:import_id>/mistakes.csv",
@@ -80,10 +81,6 @@ def api(browser: Browser) -> api_requests.Maker:
     return maker
 
 
-#: A crawl takes about half a minute, so the tests of every change leave it to `make fuzz`.
-of_pages = pytest.mark.skipif(not IS_WHOLE, reason="pages are fuzzed by `make fuzz`")
-
-
 @pytest.fixture(scope="module")
 def pages(browser: Browser) -> crawling.Found:
     """What a crawl finds; Django's own admin pages only when all is sent."""
@@ -106,7 +103,6 @@ def test_every_operation_of_the_api_can_be_reached(api: api_requests.Maker) -> N
     assert not missing, "\n".join(missing)
 
 
-@of_pages
 def test_every_page_can_be_reached(pages: crawling.Found) -> None:
     missing = set(crawling.ours()) - pages.reached - NOT_REACHED
     assert not missing, "\n".join(sorted(missing))
@@ -122,21 +118,18 @@ def test_no_query_or_path_value_brings_the_api_down(api: api_requests.Maker, bro
     send_all(browser, "query and path values of the API", cases, SAMPLE_OF_API)
 
 
-@of_pages
 def test_no_query_or_path_value_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
     requests = [*pages.valid(), *pages.guesses()]
     cases = ([*mutations.of_query(one, pages.read_of(one, "query")), *mutations.of_path(one)] for one in requests)
     send_all(browser, "query and path values of pages", cases, SAMPLE_OF_PAGES)
 
 
-@of_pages
 def test_no_form_field_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
     forms = [one for one in [*pages.valid(), *pages.guesses()] if one.form is not None]
     cases = (mutations.of_form(one, pages.read_of(one, "form")) for one in forms)
     send_all(browser, "form fields of pages", cases, SAMPLE_OF_PAGES)
 
 
-@of_pages
 def test_no_json_of_a_script_brings_a_page_down(pages: crawling.Found, browser: Browser) -> None:
     bodies = (mutations.of_json(one) for one in pages.valid() if one.json is not None)
     send_all(browser, "JSON leaves of pages", bodies, SAMPLE_OF_API)

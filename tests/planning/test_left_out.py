@@ -142,6 +142,10 @@ def test_a_pilot_takes_products_that_are_ready(
     assert any("passed over" in note for note in seen.notes) is (ready < many)
 
 
+def test_a_pilot_of_more_products_than_any_database_holds_takes_them_all(ask: Callable[..., dict[str, Any]]) -> None:
+    assert planning.preview(**ask(sample=2**64)).subjects == planning.preview(**ask()).subjects
+
+
 def test_a_pilot_names_what_the_rest_lacks_where_too_few_are_ready(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, cutting: Endpoint
 ) -> None:
