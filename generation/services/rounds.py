@@ -139,7 +139,9 @@ def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
     """Put in the product's photo and cut-out as they are now, where those that the parent was planned with are used."""
     pinned = PinnedInputs.objects.filter(cell_id=parent.cell_id).first()
     images: dict[str, Any] = spec.get("images", {})
-    if pinned is None or not {ref["sha256"] for ref in images.values()} & {pinned.photo_sha256, pinned.cutout_sha256}:
+    if pinned is None or pinned.photo_pk is None:
+        return []
+    if not {ref["sha256"] for ref in images.values()} & {pinned.photo_sha256, pinned.cutout_sha256}:
         return []
     photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk, status=PhotoStatus.READY).first()
     if photo is None:
