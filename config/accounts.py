@@ -29,6 +29,13 @@ class Accounts(DefaultAccountAdapter):
     def is_open_for_signup(self, request: HttpRequest) -> bool:
         return False
 
+    def is_safe_url(self, url: str) -> bool:
+        """Return whether a person may be sent on to `url`; False also for what is no address at all."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:  # allauth splits it before Django checks it
+            return False
+
     def get_client_ip(self, request: HttpRequest) -> str:
         return client_address(request)
 

@@ -182,6 +182,15 @@ def test_an_unknown_address_is_a_page_of_ours(address, is_signed_in, manager, cl
 
 
 @pytest.mark.django_db
+@pytest.mark.parametrize("address", ["http://[::1", "//[", "http://[x]/", "https://[::1]]/", "http://other.example/"])
+@pytest.mark.parametrize("place", ["login/", "logout/", "password/reset/"])
+def test_an_address_to_go_on_to_that_is_none_of_ours_is_ignored(place, address, client):
+    answer = client.get(f"/accounts/{place}", {"next": address})
+    assert answer.status_code in (200, 302)
+    assert address not in answer.headers.get("Location", "")
+
+
+@pytest.mark.django_db
 @pytest.mark.parametrize("address", ["campaigns/new/", "import/", "products/photos/", "styles/", "notices/read/"])
 def test_a_form_without_csrf_token_gets_a_page_of_ours(address, brand, manager):
     client = Client(enforce_csrf_checks=True)
