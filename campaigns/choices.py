@@ -21,7 +21,7 @@ class StaleUse(TextChoices):
 
 
 class BannedWords(TextChoices):
-    """What happens when a prompt has a word that the brand guide bans."""
+    """A brand's choice for prompts that have a word which its guide bans."""
 
     WARN = "warn", "Warn in the preview of a run"
     BLOCK = "block", "Refuse the run"

@@ -9,7 +9,7 @@ IMAGE_ENDS = (
     ".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".avif", ".tif", ".tiff", ".bmp", ".heic", ".jp2", ".svg"
 )  # fmt: skip
 NOTHING = frozenset(("n/a", "na", "none", "null", "nil", "nan", "-", "–", "no_selection"))
-"""What shops and programs write where there is no image."""
+"""Values of cells that name no image."""
 _WEB = re.compile(r"https?://[^\s/?#]+(?:[/?#]|$)", re.IGNORECASE)
 _BETWEEN = re.compile(r"[|\n\r]|[,;][,;\s]{0,9}(?=(?:https?:)?//|www\.)|\s(?=https?://)|[,;]\s{0,9}$", re.IGNORECASE)
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61})\.){1,8}([A-Za-z]{2,18})")

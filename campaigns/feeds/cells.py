@@ -16,7 +16,7 @@ from campaigns.fetching import shown
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""
 MAX_KEY = 255
-"""What Shopify allows for a handle."""
+"""Characters; Shopify's limit for handles."""
 MAX_HEADING = 200
 MAX_NAME = 300
 MAX_ALT = 600
@@ -44,7 +44,7 @@ ERRORS = frozenset(
     ("#N/A", "#REF!", "#NAME?", "#DIV/0!", "#VALUE!", "#NULL!", "#NUM!", "#SPILL!", "#CALC!", "#GETTING_DATA", "#NV",
      "#BEZUG!", "#WERT!", "#ZAHL!", "#ERROR!", "#N/D", "#N/B")
 )  # fmt: skip
-"""What a spreadsheet shows for a cell that it could not compute; German, French and Dutch ones too."""
+"""Errors that a spreadsheet shows in place of a value, in English, German, French and Dutch."""
 _CODE = re.compile(r"[0-9][0-9 .,:/x+-]*")
 
 

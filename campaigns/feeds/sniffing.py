@@ -50,7 +50,7 @@ _MULTIBYTE = re.compile("[^\x00-\x7f\ufffd]")
 
 @dataclass(frozen=True)
 class Text:
-    """How a text is written. skip: bytes of the byte-order mark. errors: how undecodable bytes stay visible.
+    """The encoding of a text. skip: bytes of the byte-order mark. errors: how undecodable bytes stay visible.
 
     examples: cells as they read in an older encoding, for people to see whether it is the right one; else empty.
     """

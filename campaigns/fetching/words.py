@@ -1,4 +1,4 @@
-"""Why another computer could not be reached, in words for people: no error numbers, no text of a TLS library."""
+"""Describes failed connections in plain words, without error numbers or the texts of a TLS library."""
 
 from __future__ import annotations
 

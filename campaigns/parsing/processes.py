@@ -30,9 +30,9 @@ MOST_WAITING = 2 * AT_ONCE
 """Callers that may wait for a free child; more are sent away, so that the threads of a web server stay free."""
 WAIT_SECONDS = 20.0
 KEPT_SECONDS = 20.0
-"""How long an idle child is kept."""
+"""An idle child is ended after this time."""
 START_SECONDS = 120.0
-"""How long a child may take to start and to receive its request, which says how busy the machine is."""
+"""Limit for starting a child and sending it its request; a busy machine needs longer."""
 MOST_REQUESTS = 200
 """Requests after which a child is replaced, so that nothing that leaks adds up."""
 log = structlog.get_logger(__name__)
@@ -41,7 +41,7 @@ _ROOT = Path(__file__).resolve().parents[2]
 
 @dataclass(frozen=True)
 class Limits:
-    """What one request may take. seconds: on the clock, from one answer to the next; processor time is counted apart,
+    """Limits of one request. seconds: on the clock, from one answer to the next; processor time is counted apart,
     so that a busy machine kills nothing. Starting a child counts as neither."""
 
     memory_bytes: int

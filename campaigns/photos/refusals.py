@@ -1,4 +1,4 @@
-"""Why a file cannot become a reference photo; each message says what to do."""
+"""Refusals of files that cannot become reference photos; each message says what to do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many approved images a brand has, counted by functions that higher apps register here."""
+"""Counts the approved images of a brand, with functions that higher apps register here."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ CAUSES = {
     errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
     errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
 }
-"""Why a write failed, by the system's error number, in words for people."""
+"""Reasons for a failed write, by the system's error number."""
 _SALT = "proofline.files"
 _PIECE = 1 << 20
 

@@ -42,7 +42,7 @@ from generation.engines.service import Service
 
 BUSY_SECONDS: Final = 2.0
 CANCEL_LOOK_SECONDS: Final = 0.5
-"""How often to look whether an order that is being worked on was cancelled."""
+"""Interval for checking whether an order that the server works on was cancelled."""
 LONGEST_REASON: Final = 500
 _STATES: Final = {
     "STARTING": "it is still loading its model and takes orders when that is done",

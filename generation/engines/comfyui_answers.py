@@ -29,7 +29,7 @@ _RESULT: Final = re.compile(r"\d+-[0-9a-f]{8}_\d")
 """Beginning of the file names of the node whose image counts: the order's stem, then a number. Files of other nodes
 have the node's id behind the stem (comfyui_graph.Workflow.filled)."""
 PASSING_WORDS: Final = ("cuda error", "cudnn error", "cublas", "device-side assert", "hip error", "no space left")
-#: What nodes say of a model file that is damaged, of another family, or incomplete.
+#: Messages of nodes about a model file that is damaged, of another family, or incomplete.
 MODEL_WORDS: Final = (
     "checkpoint", "safetensors", "state_dict", "could not detect model type", "clip input is invalid",
     "vae is invalid", "invalid vae", "model file",

@@ -41,7 +41,7 @@ FORMATS: Final = {
     b"%PDF": "a PDF file",
 }
 COMPONENT_FILES: Final = {"diffusers": "diffusion_pytorch_model", "transformers": "model"}
-"""How each library names a network's weights."""
+"""File names of a network's weights, by library."""
 PICKLES: Final = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 NOT_NEEDED: Final = frozenset({"safety_checker"})
 """Components that the engine leaves out unless an endpoint asks for them."""

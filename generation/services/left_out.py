@@ -7,7 +7,8 @@ from typing import Any
 
 from generation.services.drafts import Draft
 
-#: What a product, a concept or an engine lacks. Any other problem is a mistake in the request, and refuses the run.
+#: Problems of a product, a concept or an engine, which leave its images out. Any other problem is a mistake in the
+#: request, and refuses the run.
 LACKS = frozenset({"missing_value", "missing_photo", "missing_cutout", "missing_scene", "missing_map", "engine"})
 SUBJECTS_NAMED = 100
 

@@ -44,7 +44,7 @@ LOOK_UP_SECONDS = 1.0
 MEMORY_REST_SECONDS = 12.0
 """What did not fit is tried again when others have left the card; until then routing may take it elsewhere."""
 OUTAGE_PAUSE_SECONDS = 1.0
-"""How soon a job that could not be sent may be claimed again."""
+"""Pause before a job that could not be sent may be claimed again."""
 MAX_TRIES = {ErrorKind.TRANSIENT: 5, ErrorKind.RATE: 20, ErrorKind.MEMORY: 3, ErrorKind.LOST: 3}
 """Attempts since a person last queued the job after which a kind of error is given up; kinds that are missing
 are never retried."""

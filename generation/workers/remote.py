@@ -46,10 +46,10 @@ BUSY_SECONDS = 0.1
 """How soon to look again while orders are being sent; whoever ends a call looks at once."""
 SHORTEST_PAUSE_SECONDS = 0.05
 SWITCH_SECONDS = 0.001
-"""How soon a thread lets others run: an order that is due needs little time, and must not wait for all images that are
-being decoded, five milliseconds each."""
+"""Longest time that a thread runs before others do, 5 ms by default: an order that is due needs little time, and must
+not wait for all images that are being decoded."""
 PROBE_SECONDS = 3.0
-"""How often a resting endpoint for which jobs wait is asked whether it is back."""
+"""Interval for asking a resting endpoint for which jobs wait whether it is back."""
 POLLED_AT_ONCE = 200
 ASK_AGAIN_SECONDS = 10.0
 """How long to wait with what could not be asked about."""

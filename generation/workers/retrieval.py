@@ -28,10 +28,10 @@ from generation.workers.finishing import Finishing
 log = structlog.get_logger(__name__)
 
 MOST_ATTEMPTS, FIRST_PAUSE_SECONDS = 8, 2.0
-"""How often a finished image is fetched before it is given up, and half the pause after the first failure; each further
+"""Attempts to fetch a finished image before it is given up, and half the pause after the first failure; each further
 pause is twice as long."""
 MENDING_SECONDS = 10.0
-"""How often an image is fetched again whose host the endpoint does not allow yet."""
+"""Interval for fetching an image again whose host the endpoint does not allow yet."""
 ORDERED_ANEW = frozenset({ErrorKind.TRANSIENT, ErrorKind.RATE, ErrorKind.LOST})
 """Failures after which a job is sent again: never one that is paid for at a service that cannot look orders up."""
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests import factories
+from tests.browser.signing_in import sign_in
 from tests.browser.test_review_room import room, tasks  # noqa: F401
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -68,10 +68,7 @@ def test_the_navigation_is_not_cut_and_messages_do_not_cover_it(
     type(brand).objects.filter(pk=brand.pk).update(name="A brand with quite a long name")
     page = browser_page
     page.set_viewport_size({"width": width, "height": height})
-    page.goto(f"{live_server.url}/accounts/login/")
-    page.fill("#id_login", lead.username)
-    page.fill("#id_password", factories.PASSWORD)
-    page.click("button.primary")
+    sign_in(page, live_server.url, lead)
     page.goto(f"{live_server.url}/brands/{brand.slug}/")
     page.wait_for_load_state("networkidle")
     assert page.locator(".chrome nav a").count() >= 9
@@ -88,10 +85,7 @@ def test_escape_closes_what_is_open_and_nothing_else(
     browser_page: Any, live_server: Any, brand: Any, person: Any, level: str
 ) -> None:
     page = browser_page
-    page.goto(f"{live_server.url}/accounts/login/")
-    page.fill("#id_login", person("lead", username="lena").username)
-    page.fill("#id_password", factories.PASSWORD)
-    page.click("button.primary")
+    sign_in(page, live_server.url, person("lead", username="lena"))
     page.goto(f"{live_server.url}/brands/{brand.slug}/")
     page.wait_for_load_state("networkidle")
     opener, opened = {

@@ -9,6 +9,7 @@ import pytest
 
 from campaigns.models import Brand, PromptVersion
 from tests import engines, factories
+from tests.browser.signing_in import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -41,10 +42,7 @@ def form(
     factories.OutputSpecFactory(campaign=campaign, width=600, height=600)
     factories.EndpointFactory(engine="ready")
     page = browser_page
-    page.goto(f"{live_server.url}/accounts/login/")
-    page.fill("#id_login", person("lead", username="lena").username)
-    page.fill("#id_password", factories.PASSWORD)
-    page.click("button.primary")
+    sign_in(page, live_server.url, person("lead", username="lena"))
     page.goto(f"{live_server.url}/brands/{brand.slug}/campaigns/autumn/runs/new/?prompt={prompts[0].pk}")
     page.wait_for_selector("#preview .figures")
     yield page

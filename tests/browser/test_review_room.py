@@ -14,6 +14,7 @@ from generation.models import Asset, Master, Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue, reasons
 from tests import factories
+from tests.browser.signing_in import sign_in
 from tests.in_review import image_in_review, seen
 from tests.processes import wait_until
 
@@ -53,10 +54,7 @@ def room(browser_page: Any, live_server: Any, brand: Any, person: Callable[..., 
     """The room, entered by a reviewer, with the first picture painted."""
     reviewer = person("reviewer", username="eva")
     page = browser_page
-    page.goto(f"{live_server.url}/accounts/login/")
-    page.fill("#id_login", reviewer.username)
-    page.fill("#id_password", factories.PASSWORD)
-    page.click("button.primary")
+    sign_in(page, live_server.url, reviewer)
     page.goto(f"{live_server.url}/brands/{brand.slug}/review/room/")
     page.wait_for_function(PAINTED)
     yield page

@@ -12,6 +12,7 @@ from PIL import Image
 from campaigns.services import files
 from generation.models import Asset, Job, Run
 from tests import factories
+from tests.browser.signing_in import sign_in
 from tests.in_review import packshot_spec
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -54,10 +55,7 @@ def page(browser_page: Any, live_server: Any, run: Run, person: Callable[..., An
     """The run's page, opened by the campaign manager."""
     manager = person("campaign_manager", username="jonas")
     tab = browser_page
-    tab.goto(f"{live_server.url}/accounts/login/")
-    tab.fill("#id_login", manager.username)
-    tab.fill("#id_password", factories.PASSWORD)
-    tab.click("button.primary")
+    sign_in(tab, live_server.url, manager)
     tab.goto(f"{live_server.url}/brands/{run.campaign.brand.slug}/runs/{run.pk}/")
     tab.wait_for_selector("#matrix .matrix-cell img")
     yield tab

@@ -12,6 +12,7 @@ from generation.models import Comparison, ComparisonVote, Endpoint, JobSpec, Run
 from generation.services import comparisons
 from generation.services.comparisons import Side
 from tests import factories, processes
+from tests.browser.signing_in import sign_in
 from tests.test_contact_sheets import finished
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
@@ -35,10 +36,7 @@ def designer(person: Callable[..., Any]) -> Any:
 @pytest.fixture
 def page(browser_page: Any, live_server: Any, designer: Any) -> Iterator[Any]:
     tab = browser_page
-    tab.goto(f"{live_server.url}/accounts/login/")
-    tab.fill("#id_login", designer.username)
-    tab.fill("#id_password", factories.PASSWORD)
-    tab.click("button.primary")
+    sign_in(tab, live_server.url, designer)
     yield tab
     tab.goto("about:blank")
     tab.wait_for_timeout(300)  # requests end before the database is emptied

@@ -15,6 +15,7 @@ from campaigns.models import Campaign, Cutout, GuideVersion, PromptVersion, Refe
 from generation.models import Asset, Job, JobSpec, Run
 from review.services import reasons
 from tests import factories, processes
+from tests.browser.signing_in import sign_in
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
@@ -40,10 +41,7 @@ class Day:
 
     def become(self, user: Any) -> None:
         self.page.context.clear_cookies()
-        self.page.goto(f"{self.site}/accounts/login/")
-        self.page.fill("#id_login", user.username)
-        self.page.fill("#id_password", factories.PASSWORD)
-        self.page.click("button.primary")
+        sign_in(self.page, self.site, user)
         self.page.wait_for_url(f"{self.site}/brands/**")
 
     def go(self, path: str) -> None:
