@@ -138,25 +138,24 @@ def _number(control: Control, value: Any) -> float | int:
 def _set_photo(spec: dict[str, Any], parent: JobSpec) -> list[Problem]:
     """Put in the product's photo and cut-out as they are now, where those that the parent was planned with are used."""
     pinned = PinnedInputs.objects.filter(cell_id=parent.cell_id).first()
-    images: dict[str, Any] = spec.get("images", {})
     if pinned is None or pinned.photo_pk is None:
         return []
-    if not {ref["sha256"] for ref in images.values()} & {pinned.photo_sha256, pinned.cutout_sha256}:
+    images = dict(spec.get("images", {}))
+    used = [role for role, ref in images.items() if ref["sha256"] in (pinned.photo_sha256, pinned.cutout_sha256)]
+    if not used:
         return []
     photo = ReferencePhoto.objects.filter(pk=pinned.photo_pk, status=PhotoStatus.READY).first()
     if photo is None:
         sentence = "The product photo that this image was made from is gone. Reject it, and make what is missing."
         return [Problem("controls", sentence)]
-    current: dict[str, Any] = {pinned.photo_sha256: photo}
-    if pinned.cutout_sha256:
-        current[pinned.cutout_sha256] = photo.cutouts.filter(is_accepted=True).first()
-    now = {role: current.get(ref["sha256"], ref) for role, ref in images.items()}
-    if None in now.values():
-        return [Problem("controls", "The product’s photo has no accepted cut-out now. Accept one, then ask again.")]
-    spec["images"] = {
-        role: ref if isinstance(ref, dict) else {"sha256": ref.sha256, "key": ref.storage_key}
-        for role, ref in now.items()
-    }
+    cutout = photo.cutouts.filter(is_accepted=True).first()
+    for role in used:
+        file = photo if images[role]["sha256"] == pinned.photo_sha256 else cutout
+        if file is None:
+            sentence = "The product’s photo has no accepted cut-out now. Accept one, then ask again."
+            return [Problem("controls", sentence)]
+        images[role] = {"sha256": file.sha256, "key": file.storage_key}
+    spec["images"] = images
     return []
 
 
