@@ -73,6 +73,15 @@ def _in_drawer(page: Any, name: str, value: str) -> None:
     )
 
 
+def test_a_failure_fits_into_a_narrow_window(page: Any, run: Run) -> None:
+    failed = Job.objects.filter(run=run, cell__subject__key="MUG-3")
+    failed.update(status="failed", error_kind="changed", error="The model was changed.")
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.reload()
+    page.wait_for_selector(".failure-mend .button")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
 def test_arrows_walk_the_cells_and_the_drawer_follows(page: Any) -> None:
     page.locator(".matrix-cell").first.focus()
     page.keyboard.press("Enter")
