@@ -48,14 +48,20 @@ def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> None:
-    """Tests with transactions of their own empty the tables by TRUNCATE, which the audit tables refuse in
-    production."""
+def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[None]:
+    """Tests with transactions of their own empty the tables quickly, some by TRUNCATE, which the audit tables refuse
+    in production."""
     from django.db import connection
+    from django.test import TransactionTestCase
+
+    from tests.emptying import empty_tables
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for table in ("campaigns_event", "campaigns_sealedevent"):
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER never_truncated")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)
+        yield
 
 
 @pytest.fixture(scope="session")
