@@ -74,8 +74,8 @@ def _parent(pid: int) -> int:
 
 def one_import(path: str) -> dict[str, Any]:
     """Import the file; seconds, peaks and counts."""
-    from campaigns.models import Brand, User
     from campaigns.services import imports
+    from core.models import Brand, User
 
     brand, by = Brand.objects.get(slug="benchmark"), User.objects.get(username="benchmark")
     base, of_postgres = peak_mb(), postgres_seconds()
@@ -111,7 +111,7 @@ def _figures(seconds: float, rows: int) -> dict[str, Any]:
 
 def approvals(stop: str, count: str) -> dict[str, Any]:
     """Approve up to `count` open images at a person's pace until the file `stop` is there; milliseconds of each."""
-    from campaigns.models import User
+    from core.models import User
     from review.models import ReviewTask
     from review.services import decisions
     from tests.in_review import seen
@@ -181,7 +181,7 @@ def compare(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
 
 def make_ready(count: int) -> None:
     """Images in review of the benchmark's brand, all in one campaign."""
-    from campaigns.models import Brand
+    from core.models import Brand
     from tests import factories
     from tests.in_review import image_in_review
 
@@ -196,7 +196,7 @@ def make_ready(count: int) -> None:
 def main() -> None:
     from django.core.management import call_command
 
-    from campaigns.models import Brand, User
+    from core.models import Brand, User
 
     call_command("migrate", verbosity=0)
     Brand.objects.get_or_create(slug="benchmark", defaults={"name": "Benchmark"})

@@ -130,7 +130,7 @@ def line(settings: Trial, folder: Path) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db.models import Max, Min
 
-    from campaigns.models import Event
+    from core.models import Event
     from generation.models import Attempt, Job, JobSpec, Worker
     from review.models import ReviewTask
     from tests import queued

@@ -112,7 +112,8 @@ def installation() -> Iterator[tuple[str, Watch]]:
 
 def person() -> tuple[str, int]:
     """Create a brand with a product, and a user who may import. Returns the brand's slug and the product's id."""
-    from campaigns.models import Brand, Membership, Subject, User
+    from campaigns.models import Subject
+    from core.models import Brand, Membership, User
 
     user, _ = User.objects.get_or_create(username="hostile")
     user.set_password(PASSWORD)

@@ -78,7 +78,7 @@ def line() -> dict[str, float]:
     from django.core.management import call_command
     from django.db.models import Max, Min
 
-    from campaigns.models import Event
+    from core.models import Event
     from generation.models import Attempt, Endpoint, Job, Master, Worker
     from review.models import ReviewTask
     from tests import queued

@@ -116,7 +116,8 @@ def plan_once(asked: dict[str, int], results: Any) -> None:
     from django.db import connection
     from django.test.utils import CaptureQueriesContext
 
-    from campaigns.models import Campaign, PromptVersion, User
+    from campaigns.models import Campaign, PromptVersion
+    from core.models import User
     from generation.models import Endpoint
     from generation.services import planning
 

@@ -133,8 +133,8 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
     from django.db.models import Max
     from django.utils import timezone
 
-    from campaigns.models import Event
-    from generation.choices import Lane
+    from core.choices import Lane
+    from core.models import Event
     from generation.models import Endpoint, Job
     from tests import queued
     from tests.openai_server import KEY

@@ -3,30 +3,6 @@
 from django.db.models import TextChoices
 
 
-class Role(TextChoices):
-    VIEWER = "viewer"
-    DESIGNER = "designer"
-    CAMPAIGN_MANAGER = "campaign_manager"
-    REVIEWER = "reviewer"
-    LEAD = "lead"
-    INTEGRATOR = "integrator"
-    ADMIN = "admin"
-
-
-class StaleUse(TextChoices):
-    """What happens to the files of an approved image that went stale, until a person decides."""
-
-    KEEP = "keep", "Keep published until decided"
-    WITHDRAW = "withdraw", "Take back at once"
-
-
-class BannedWords(TextChoices):
-    """A brand's choice for prompts that have a word which its guide bans."""
-
-    WARN = "warn", "Warn in the preview of a run"
-    BLOCK = "block", "Refuse the run"
-
-
 class SubjectKind(TextChoices):
     PRODUCT = "product"
     ARTICLE = "article"

@@ -8,9 +8,10 @@ from django import forms
 from django.utils.text import slugify
 
 from campaigns.choices import ImageFormat
-from campaigns.errors import Invalid
-from campaigns.fetching import shown_settings
-from campaigns.models import Brand, Campaign, User
+from campaigns.models import Campaign
+from core.errors import Invalid
+from core.fetching import shown_settings
+from core.models import Brand, User
 
 
 def add_problems(form: forms.BaseForm, refusal: Invalid) -> None:

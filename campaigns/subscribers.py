@@ -1,28 +1,32 @@
-"""Whom this app tells, in the same transaction, when something happened to its prompts and feeds."""
+"""Reactions of this app to events, in the same transaction: style presets of a new brand, notices to people."""
 
 from __future__ import annotations
 
 from django.urls import reverse
 
-from campaigns.choices import Role
-from campaigns.events import (
-    FeedSourceFailing,
-    PromptApprovalAsked,
-    PromptVersionApproved,
-    PromptVersionSentBack,
-    doer,
-    subscribe,
-)
-from campaigns.models import Brand, FeedSource, PromptTemplate, User
-from campaigns.services import notices
+from campaigns.events import FeedSourceFailing, PromptApprovalAsked, PromptVersionApproved, PromptVersionSentBack
+from campaigns.models import FeedSource, PromptTemplate
+from campaigns.services import styles
+from core.choices import Role
+from core.events import BrandCreated, current_actor, subscribe
+from core.models import Brand, User
+from core.services import notices
+
+
+@subscribe(BrandCreated)
+def add_style_presets(event: BrandCreated) -> None:
+    """Give a new brand the style presets of a design team."""
+    founder = current_actor()
+    if founder is not None:
+        styles.add_presets(brand=Brand.objects.get(pk=event.brand_id), by=founder)
 
 
 @subscribe(PromptApprovalAsked)
-def tell_the_leads(happening: PromptApprovalAsked) -> None:
+def tell_the_leads(event: PromptApprovalAsked) -> None:
     """A version waits for a yes; the leads give it, and not to themselves."""
-    template = PromptTemplate.objects.select_related("brand").get(pk=happening.object_id)
-    number = happening.payload["number"]
-    asking = doer()
+    template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
+    number = event.payload["number"]
+    asking = current_actor()
     who = asking.display_name if asking else "The line"
     notices.tell(
         brand=template.brand,
@@ -35,14 +39,14 @@ def tell_the_leads(happening: PromptApprovalAsked) -> None:
 
 @subscribe(PromptVersionApproved)
 @subscribe(PromptVersionSentBack)
-def tell_who_asked(happening: PromptVersionApproved | PromptVersionSentBack) -> None:
+def tell_who_asked(event: PromptVersionApproved | PromptVersionSentBack) -> None:
     """The answer goes to whoever asked for the approval."""
-    asking = User.objects.filter(pk=happening.payload.get("asked_by") or 0).first()
-    if asking is None or asking == doer():
+    asking = User.objects.filter(pk=event.payload.get("asked_by") or 0).first()
+    if asking is None or asking == current_actor():
         return
-    template = PromptTemplate.objects.select_related("brand").get(pk=happening.object_id)
-    number, answer = happening.payload["number"], happening.payload.get("answer", "")
-    lead = doer()
+    template = PromptTemplate.objects.select_related("brand").get(pk=event.object_id)
+    number, answer = event.payload["number"], event.payload.get("answer", "")
+    lead = current_actor()
     who = lead.display_name if lead else "A lead"
     said = f"sent {template.name} v{number} back: {answer}" if answer else f"approved {template.name} v{number}."
     notices.tell(
@@ -55,16 +59,16 @@ def tell_who_asked(happening: PromptVersionApproved | PromptVersionSentBack) -> 
 
 
 @subscribe(FeedSourceFailing)
-def tell_who_feeds_us(happening: FeedSourceFailing) -> None:
+def tell_who_feeds_us(event: FeedSourceFailing) -> None:
     """A feed could not be read: whoever set it up, and the leads."""
-    brand = Brand.objects.get(pk=happening.brand_id)
-    source = FeedSource.objects.select_related("created_by").get(pk=happening.object_id)
+    brand = Brand.objects.get(pk=event.brand_id)
+    source = FeedSource.objects.select_related("created_by").get(pk=event.object_id)
     told = {source.created_by, *notices.people(brand, Role.LEAD)}
     notices.tell(
         brand=brand,
-        users=[user for user in told if user != doer()],
+        users=[user for user in told if user != current_actor()],
         kind="feed_source_failing",
-        sentence=f"The feed {source.name} could not be read: {happening.payload.get('message', '')}",
+        sentence=f"The feed {source.name} could not be read: {event.payload.get('message', '')}",
         href=reverse("sources", args=[brand.slug]),
         is_repetitive=True,
     )

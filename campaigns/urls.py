@@ -2,19 +2,7 @@
 
 from django.urls import include, path
 
-from campaigns.views import (
-    audit,
-    campaigns,
-    guide_draft,
-    guides,
-    import_mapping,
-    imports,
-    notices,
-    palette,
-    prompts,
-    sources,
-    styles,
-)
+from campaigns.views import campaigns, guide_draft, guides, import_mapping, imports, palette, prompts, sources, styles
 
 urlpatterns = [
     path("brands/<slug:brand>/campaigns/", campaigns.index, name="campaigns"),
@@ -52,9 +40,6 @@ urlpatterns = [
     path("brands/<slug:brand>/styles/preview/", styles.preview, name="style_preview"),
     path("brands/<slug:brand>/styles/<slug:slug>/", styles.detail, name="style"),
     path("brands/<slug:brand>/styles/<slug:slug>/<slug:verb>/", styles.act, name="style_act"),
-    path("brands/<slug:brand>/audit/", audit.index, name="audit"),
-    path("brands/<slug:brand>/audit/verify/", audit.verify, name="audit_verify"),
-    path("brands/<slug:brand>/audit/export.jsonl", audit.export, name="audit_export"),
     path("brands/<slug:brand>/guide/", guides.page, name="guide"),
     path("brands/<slug:brand>/guide/v<int:version>/", guides.page, name="guide_version"),
     path("brands/<slug:brand>/guide/v<int:version>/changes/", guides.compare, name="guide_compare"),
@@ -69,9 +54,5 @@ urlpatterns = [
     path("brands/<slug:brand>/guide/draft/colours/take/", guide_draft.take_colours, name="guide_take_colours"),
     path("brands/<slug:brand>/guide/draft/pictures/<slug:use>/", guide_draft.add_pictures, name="guide_add_pictures"),
     path("brands/<slug:brand>/guide/draft/picture/<int:pk>/", guide_draft.change_picture, name="guide_picture"),
-    path("brands/<slug:brand>/notices/", notices.index, name="notices"),
-    path("brands/<slug:brand>/notices/unread/", notices.unread, name="notices_unread"),
-    path("brands/<slug:brand>/notices/<int:notice_id>/", notices.follow, name="notice"),
-    path("brands/<slug:brand>/notices/<slug:verb>/", notices.act, name="notices_act"),
     path("brands/<slug:brand>/palette/", palette.search, name="palette"),
 ]

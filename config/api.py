@@ -3,15 +3,17 @@
 from django.urls import path
 from rest_framework.routers import SimpleRouter
 
-from campaigns.api import guides, imports, reference, sources
+from campaigns.api import guides, imports, sources
 from campaigns.api import views as campaigns
+from core.api import reference
+from core.api import views as core
 from generation.api import views as generation
 from review.api import views as review
 
 app_name = "api"
 
 router = SimpleRouter()
-router.register("brands", campaigns.BrandViewSet, "brand")
+router.register("brands", core.BrandViewSet, "brand")
 router.register("subjects", campaigns.SubjectViewSet, "subject")
 router.register("imports", imports.ImportViewSet, "import")
 router.register("sources", sources.FeedSourceViewSet, "source")
@@ -30,7 +32,7 @@ router.register("destinations", review.DestinationViewSet, "destination")
 router.register("deliveries", review.DeliveryViewSet, "delivery")
 
 urlpatterns = [
-    path("tokens/", campaigns.TokenView.as_view(), name="token"),
+    path("tokens/", core.TokenView.as_view(), name="token"),
     path("photos/", campaigns.PhotosView.as_view(), name="photos"),
     path("brands/<slug:brand>/sources/<slug:source>/rows/", sources.SourceRowsView.as_view(), name="source-rows"),
     path("brands/<slug:slug>/guide/", guides.GuideView.as_view(), name="guide"),
@@ -39,7 +41,7 @@ urlpatterns = [
     path("changes/", review.ChangesView.as_view(), name="changes"),
     path("products/<path:sku>/assets/", review.ProductAssetsView.as_view(), name="product-assets"),
     path("files/<int:pk>/", review.FileView.as_view(), name="rendition"),
-    path("audit/", review.AuditView.as_view(), name="audit"),
+    path("audit/", core.AuditView.as_view(), name="audit"),
     path("schema/", reference.SchemaView.as_view(), name="schema"),
     path("docs/", reference.DocsView.as_view(url_name="api:schema"), name="docs"),
     *router.urls,

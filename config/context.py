@@ -7,9 +7,9 @@ from typing import Any
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from campaigns.access import PERMISSIONS, Action
-from campaigns.models import Brand, Membership
-from campaigns.selectors import notices
+from core.access import PERMISSIONS, Action
+from core.models import Brand, Membership
+from core.selectors import notices
 
 
 def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:

@@ -14,9 +14,9 @@ from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
 
-from campaigns.api.problems import MEDIA_TYPE, members
-from campaigns.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
-from campaigns.refusals import translate
+from core.api.problems import MEDIA_TYPE, members
+from core.errors import BadRequest, DomainError, Invalid, NotAllowed, NotFound, Unavailable
+from core.refusals import translate
 
 logger = logging.getLogger(__name__)
 

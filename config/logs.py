@@ -8,7 +8,7 @@ import sys
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from campaigns.fetching import plain, without_secrets
+from core.fetching import plain, without_secrets
 
 #: Applied to our own records and to those of Django and RQ alike, so that every line has the same keys.
 SHARED: list[Processor] = [

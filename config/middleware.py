@@ -9,10 +9,10 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 
-from campaigns import storable
-from campaigns.errors import DomainError, Invalid, Problem
-from campaigns.refusals import translate
 from config import errors
+from core import storable
+from core.errors import DomainError, Invalid, Problem
+from core.refusals import translate
 
 View = Callable[[HttpRequest], HttpResponse]
 
@@ -25,7 +25,7 @@ class UnknownCharset(DomainError):
 class StorableInputMiddleware:
     """Refuses requests whose address, headers or form fields hold what PostgreSQL cannot store.
 
-    JSON bodies, and everything else sent to the API, are checked by its parsers (campaigns/api/parsers.py).
+    JSON bodies, and everything else sent to the API, are checked by its parsers (core/api/parsers.py).
     """
 
     def __init__(self, get_response: View) -> None:

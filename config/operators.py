@@ -14,7 +14,7 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.shortcuts import resolve_url
 from django.utils.http import urlencode
 
-from campaigns.errors import NotAllowed
+from core.errors import NotAllowed
 
 
 class OperatorSite(AdminSite):

@@ -42,6 +42,7 @@ INSTALLED_APPS = [
     "csp",
     "django_htmx",
     "django_rq",
+    "core",
     "campaigns",
     "generation",
     "review",
@@ -67,7 +68,7 @@ MIDDLEWARE = [
 
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
-AUTH_USER_MODEL = "campaigns.User"
+AUTH_USER_MODEL = "core.User"
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 TEMPLATES = [
@@ -136,8 +137,8 @@ AUTHENTICATION_BACKENDS = [
 ]
 ACCOUNT_LOGIN_METHODS = {"username", "email"}
 ACCOUNT_EMAIL_VERIFICATION = "none"
-ACCOUNT_ADAPTER = "config.accounts.Accounts"
-ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in config/sign_in_limits.py
+ACCOUNT_ADAPTER = "core.accounts.adapter.Accounts"
+ACCOUNT_RATE_LIMITS = {"login": None, "login_failed": None}  # ours are in core/accounts/sign_in_limits.py
 LOGIN_URL = "account_login"
 LOGIN_REDIRECT_URL = "home"
 AUTH_PASSWORD_VALIDATORS = [{"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator"}]
@@ -166,16 +167,16 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
-    "DEFAULT_PAGINATION_CLASS": "campaigns.api.pagination.Keyset",
+    "DEFAULT_PAGINATION_CLASS": "core.api.pagination.Keyset",
     "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
     "DEFAULT_PARSER_CLASSES": [
-        "campaigns.api.parsers.JSONParser",
-        "campaigns.api.parsers.FormParser",
-        "campaigns.api.parsers.MultiPartParser",
+        "core.api.parsers.JSONParser",
+        "core.api.parsers.FormParser",
+        "core.api.parsers.MultiPartParser",
     ],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "campaigns.api.problems.handle",
+    "EXCEPTION_HANDLER": "core.api.problems.handle",
     "PAGE_SIZE": 50,
 }
 REST_KNOX = {"TOKEN_TTL": None, "AUTO_REFRESH": False}
@@ -188,7 +189,7 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,  # what is sent differs from what is shown: files, secrets, read-only fields
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "campaigns.api.refusals_in_schema.add_refusals",
+        "core.api.refusals_in_schema.add_refusals",
     ],
     "ENUM_NAME_OVERRIDES": {
         "Outcome": "generation.choices.Outcome",

@@ -5,8 +5,8 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404
 from django.urls import include, path, re_path
 
-from config.accounts import ProvedEmailView
 from config.errors import page_not_found
+from core.accounts.adapter import ProvedEmailView
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.permission_denied"
@@ -20,6 +20,7 @@ urlpatterns = [
     path("accounts/email/", login_required(ProvedEmailView.as_view()), name="account_email"),
     path("accounts/", include("allauth.account.urls")),
     path("api/v1/", include("config.api")),
+    path("", include("core.urls")),
     path("", include("campaigns.urls")),
     path("", include("generation.urls")),
     path("", include("review.urls")),

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from campaigns.states import PROMPT, Machine
+from campaigns.states import PROMPT
+from core.states import Machine
 from generation import states as generation_states
 from review import states as review_states
 

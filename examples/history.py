@@ -15,12 +15,15 @@ import cv2
 import numpy as np
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.choices import Role, SubjectKind
-from campaigns.models import Brand, Campaign, Cutout, PromptVersion, Subject, User
-from campaigns.services import audit, campaigns, files, notices, prompts
+from campaigns.choices import SubjectKind
+from campaigns.models import Campaign, Cutout, PromptVersion, Subject
+from campaigns.services import campaigns, prompts
 from campaigns.services.campaigns import SpecInput
-from generation.choices import JobState, Lane, Stage
+from core import clock
+from core.choices import Lane, Role
+from core.models import Brand, User
+from core.services import audit, files, notices
+from generation.choices import JobState, Stage
 from generation.engines.base import Pixels
 from generation.models import AssetVersion, Endpoint, Job, Run
 from generation.services import planning, runs

@@ -15,9 +15,11 @@ from typing import Any, TypeVar
 from django.db import transaction
 
 from campaigns.choices import GuideStatus, PromptStatus
-from campaigns.models import Brand, Campaign, GuideVersion, PromptTemplate, StylePreset, User
-from campaigns.services import brands, campaigns, guides, pictures, prompts, styles
+from campaigns.models import Campaign, GuideVersion, PromptTemplate, StylePreset
+from campaigns.services import campaigns, guides, pictures, prompts, styles
 from campaigns.services.campaigns import SpecInput
+from core.models import Brand, User
+from core.services import brands
 from generation.models import Endpoint
 from review.models import Checklist, Destination, Reason
 from review.services import checklists, destinations, reasons

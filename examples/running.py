@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from campaigns.models import Campaign, PromptTemplate, Subject, User
+from campaigns.models import Campaign, PromptTemplate, Subject
+from core.models import User
 from generation.choices import JobState, RunState
 from generation.models import Endpoint, Run
 from generation.services import planning, retries, runs

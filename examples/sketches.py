@@ -17,10 +17,12 @@ import cv2
 import numpy as np
 from django.db import transaction
 
-from campaigns.choices import Role, SubjectKind
-from campaigns.models import Brand, Campaign, PromptTemplate, Subject, User
+from campaigns.choices import SubjectKind
+from campaigns.models import Campaign, PromptTemplate, Subject
 from campaigns.services import campaigns, subjects
 from campaigns.services.subjects import Entry
+from core.choices import Role
+from core.models import Brand, User
 from examples import loading
 from examples.loading import Example
 from examples.running import Wish, ensure

@@ -9,9 +9,9 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.template.defaultfilters import filesizeformat
 
-from campaigns.desk import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
-from campaigns.fetching import shown_settings
 from campaigns.forms import SettingsArea
+from core.admin_base import ByService, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
+from core.fetching import shown_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
 from generation.services import endpoints, store

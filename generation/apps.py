@@ -8,10 +8,11 @@ from django.conf import settings
 
 class GenerationConfig(AppConfig):
     name = "generation"
+    events_label = "Making"  # in the filter of the audit page
 
     def ready(self) -> None:
         """Make event types, housekeeping and the plug-ins of this installation known."""
-        from generation import chores, events, subscribers  # noqa: F401
+        from generation import events, periodic_tasks, subscribers  # noqa: F401
         from generation.checks import registry
         from generation.finishing import develop  # noqa: F401
 

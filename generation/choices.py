@@ -3,14 +3,6 @@
 from django.db.models import TextChoices
 
 
-class Lane(TextChoices):
-    GPU = "gpu"
-    CLOUD = "cloud"
-    CPU = "cpu"
-    DELIVERY = "delivery"
-    HOUSEKEEPING = "housekeeping"
-
-
 class Stage(TextChoices):
     SANDBOX = "sandbox"
     PILOT = "pilot"

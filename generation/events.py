@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from campaigns.events import Happening, declare
+from core.events import DomainEvent, declare
 
 
 @declare
-class VersionReady(Happening):
+class VersionReady(DomainEvent):
     """All candidates of one round of an asset are made and checked. object_id is the asset's.
 
     payload: {"round", "version_ids", "worst_outcome", "stage"}.
@@ -20,7 +20,7 @@ class VersionReady(Happening):
 
 
 @declare
-class JobSucceeded(Happening):
+class JobSucceeded(DomainEvent):
     """One job's image is stored. payload: {"run", "asset", "version", "attempt", "sha256", "reused"}."""
 
     type = "generation.job.succeeded"
@@ -28,7 +28,7 @@ class JobSucceeded(Happening):
 
 
 @declare
-class JobFailed(Happening):
+class JobFailed(DomainEvent):
     """One job will not be tried again by itself. payload: {"run", "asset", "kind", "message"}."""
 
     type = "generation.job.failed"
@@ -36,7 +36,7 @@ class JobFailed(Happening):
 
 
 @declare
-class JobLost(Happening):
+class JobLost(DomainEvent):
     """A worker died or was cut off. payload: {"run", "deaths", "status"}."""
 
     type = "generation.job.lost"
@@ -44,7 +44,7 @@ class JobLost(Happening):
 
 
 @declare
-class JobDoubtful(Happening):
+class JobDoubtful(DomainEvent):
     """An order was sent and its answer lost where nobody can be asked: it may have been paid for, and waits for a
     person or, by the endpoint's policy, for another order. payload: {"run", "attempt", "amount"}."""
 
@@ -53,7 +53,7 @@ class JobDoubtful(Happening):
 
 
 @declare
-class RunAlternatesSet(Happening):
+class RunAlternatesSet(DomainEvent):
     """A person said where a run's jobs may go when its endpoint is slow or down. payload: {"alternates": [slugs]}."""
 
     type = "generation.run.alternates_set"
@@ -61,7 +61,7 @@ class RunAlternatesSet(Happening):
 
 
 @declare
-class RunRerouted(Happening):
+class RunRerouted(DomainEvent):
     """Queued jobs of a run went to another endpoint. payload: {"jobs", "from", "to", "reason", "sentence",
     "reserved"}."""
 
@@ -70,7 +70,7 @@ class RunRerouted(Happening):
 
 
 @declare
-class RunEngineChanged(Happening):
+class RunEngineChanged(DomainEvent):
     """Jobs of a run are held because the endpoint is no longer what they were planned for. payload: {"jobs",
     "endpoint", "planned", "now"}, the last two in words."""
 
@@ -79,7 +79,7 @@ class RunEngineChanged(Happening):
 
 
 @declare
-class RunPlannedAnew(Happening):
+class RunPlannedAnew(DomainEvent):
     """A person had such jobs planned anew, for what their endpoints are now. payload: {"jobs", "left", "reserved",
     "now"}; left: how many cannot be made so and stay held."""
 
@@ -88,7 +88,7 @@ class RunPlannedAnew(Happening):
 
 
 @declare
-class DoubtTakenBack(Happening):
+class DoubtTakenBack(DomainEvent):
     """A person found that a run's orders in doubt were not charged. payload: {"amount"}, freed again."""
 
     type = "generation.run.doubt_taken_back"
@@ -96,7 +96,7 @@ class DoubtTakenBack(Happening):
 
 
 @declare
-class ChecksFailed(Happening):
+class ChecksFailed(DomainEvent):
     """Every candidate of a round failed its checks, and the prompt's policy asks for another one. object_id is the
     asset's; payload: {"round", "version_ids"}."""
 
@@ -106,7 +106,7 @@ class ChecksFailed(Happening):
 
 
 @declare
-class RejectedByChecks(Happening):
+class RejectedByChecks(DomainEvent):
     """An image failed its checks, and its prompt's policy rejects such images. object_id is the asset's; payload:
     {"round", "version_ids", "reason", "checks": [{"check", "message"}]}."""
 
@@ -115,7 +115,7 @@ class RejectedByChecks(Happening):
 
 
 @declare
-class CandidateAdded(Happening):
+class CandidateAdded(DomainEvent):
     """The line tries a failed picture with another seed. object_id is the asset's; payload: {"round", "candidate",
     "job", "seed", "left"}."""
 
@@ -124,7 +124,7 @@ class CandidateAdded(Happening):
 
 
 @declare
-class AssetMoved(Happening):
+class AssetMoved(DomainEvent):
     """An asset changed its state. payload: {"from", "to", "version"}, and "causes" where it went stale."""
 
     type = "generation.asset.moved"
@@ -132,7 +132,7 @@ class AssetMoved(Happening):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AssetsNoticed(Happening):
+class AssetsNoticed(DomainEvent):
     """Something about many assets at once. asset_ids: all of them; payload: {"count", "assets": the first 100 ids}."""
 
     asset_ids: tuple[int, ...] = ()
@@ -167,7 +167,7 @@ class InputsReturned(AssetsNoticed):
 
 
 @declare
-class RunFinished(Happening):
+class RunFinished(DomainEvent):
     """Every job of a run has ended. payload: {"succeeded", "failed", "cancelled"}."""
 
     type = "generation.run.finished"
@@ -175,7 +175,7 @@ class RunFinished(Happening):
 
 
 @declare
-class RoundOpened(Happening):
+class RoundOpened(DomainEvent):
     """The next round of an asset was asked for. payload: {"round", "job", "from_version", "controls"}."""
 
     type = "generation.round.opened"
@@ -183,7 +183,7 @@ class RoundOpened(Happening):
 
 
 @declare
-class RunPlanned(Happening):
+class RunPlanned(DomainEvent):
     """A run's cells and jobs exist, held. payload: {"stage", "cells", "jobs", "cost", "campaign", "prompt_version",
     "endpoint"}."""
 
@@ -192,7 +192,7 @@ class RunPlanned(Happening):
 
 
 @declare
-class RunReleased(Happening):
+class RunReleased(DomainEvent):
     """A run's jobs were queued. payload: {"queued", "reused", "left_out", "reserved", "override_reason", "pilot"}."""
 
     type = "generation.run.released"
@@ -200,7 +200,7 @@ class RunReleased(Happening):
 
 
 @declare
-class RunPaused(Happening):
+class RunPaused(DomainEvent):
     """A run stands still. payload: {"reason", "held", "by_itself"}."""
 
     type = "generation.run.paused"
@@ -208,7 +208,7 @@ class RunPaused(Happening):
 
 
 @declare
-class RunResumed(Happening):
+class RunResumed(DomainEvent):
     """A paused run goes on. payload: {"queued"}."""
 
     type = "generation.run.resumed"
@@ -216,7 +216,7 @@ class RunResumed(Happening):
 
 
 @declare
-class RunCancelled(Happening):
+class RunCancelled(DomainEvent):
     """A run was given up. payload: {"cancelled", "asked_to_stop", "freed", "superseded"}."""
 
     type = "generation.run.cancelled"
@@ -224,7 +224,7 @@ class RunCancelled(Happening):
 
 
 @declare
-class RunRetried(Happening):
+class RunRetried(DomainEvent):
     """A run's failed jobs were queued again. payload: {"queued", "reserved"}."""
 
     type = "generation.run.retried"
@@ -232,7 +232,7 @@ class RunRetried(Happening):
 
 
 @declare
-class RunPrioritised(Happening):
+class RunPrioritised(DomainEvent):
     """A run's place among its campaign's runs changed. payload: {"from", "to"}."""
 
     type = "generation.run.prioritised"
@@ -240,7 +240,7 @@ class RunPrioritised(Happening):
 
 
 @declare
-class RunScheduled(Happening):
+class RunScheduled(DomainEvent):
     """The clock is to release a planned run at a time, or no longer. payload: {"at", "was"}: ISO times or null."""
 
     type = "generation.run.scheduled"
@@ -248,7 +248,7 @@ class RunScheduled(Happening):
 
 
 @declare
-class RunReleaseRefused(Happening):
+class RunReleaseRefused(DomainEvent):
     """The clock wanted to release a scheduled run and could not. payload: {"message"}."""
 
     type = "generation.run.release_refused"
@@ -256,7 +256,7 @@ class RunReleaseRefused(Happening):
 
 
 @declare
-class BudgetReached(Happening):
+class BudgetReached(DomainEvent):
     """What a campaign has spent and promised has come to 80 or 100 % of its budget. payload: {"percent", "committed",
     "budget", "run"}."""
 
@@ -265,7 +265,7 @@ class BudgetReached(Happening):
 
 
 @declare
-class StandingOrderSaved(Happening):
+class StandingOrderSaved(DomainEvent):
     """A standing order was set up, changed, stopped or resumed. payload: {"name", "campaign", "prompt_version",
     "endpoint", "source": its name or "", "daily_budget", "daily_pictures", "is_enabled"}."""
 
@@ -274,7 +274,7 @@ class StandingOrderSaved(Happening):
 
 
 @declare
-class EndpointSaved(Happening):
+class EndpointSaved(DomainEvent):
     """An endpoint was set up, changed, switched on or off, or given another secret; a shared one is in every brand's
     trail. payload: {"slug", "name", "engine", "changes": {setting: [old, new]}, "secret": "set", "replaced", "removed"
     or "", "is_enabled"}; never the secret, and of a shared endpoint's engine only which of its settings changed."""
@@ -284,7 +284,7 @@ class EndpointSaved(Happening):
 
 
 @declare
-class EndpointTriedAgain(Happening):
+class EndpointTriedAgain(DomainEvent):
     """A person had a resting or paused endpoint tried again. payload: {"slug", "queued": pictures that its empty
     account had held}."""
 
@@ -293,7 +293,7 @@ class EndpointTriedAgain(Happening):
 
 
 @declare
-class ModelNoted(Happening):
+class ModelNoted(DomainEvent):
     """A local model was registered, or what is noted of it was changed; in every brand's trail, since any may draw with
     it. payload: {"name", "family", "revision", "changes": {column: [old, new]}, "is_usable"}; never where it lies."""
 
@@ -302,7 +302,7 @@ class ModelNoted(Happening):
 
 
 @declare
-class ComparisonStarted(Happening):
+class ComparisonStarted(DomainEvent):
     """A contact sheet is being made, to be voted on. payload: {"name", "rows", "runs"}."""
 
     type = "generation.comparison.started"
@@ -310,7 +310,7 @@ class ComparisonStarted(Happening):
 
 
 @declare
-class ComparisonVoted(Happening):
+class ComparisonVoted(DomainEvent):
     """A person chose a row's best picture, or changed their mind. payload: {"row", "column", "instead_of"}."""
 
     type = "generation.comparison.voted"
@@ -318,7 +318,7 @@ class ComparisonVoted(Happening):
 
 
 @declare
-class ComparisonRevealed(Happening):
+class ComparisonRevealed(DomainEvent):
     """A person was told which column was which in the rows they voted on. payload: {"rows"}."""
 
     type = "generation.comparison.revealed"

@@ -11,10 +11,12 @@ from typing import Any
 from django import forms
 from django.db.models import Q
 
-from campaigns import prompts, storable
+from campaigns import prompts
 from campaigns.choices import SeedStrategy
-from campaigns.models import Brand, PromptVersion, StylePreset
+from campaigns.models import PromptVersion, StylePreset
 from campaigns.services.prompts import FAILURE_POLICIES, MAX_REGENERATIONS
+from core import storable
+from core.models import Brand
 from generation.engines.base import SCENE, Capabilities, Control
 from generation.selectors.concepts import USES
 

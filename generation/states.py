@@ -1,6 +1,6 @@
 """The moves of runs, jobs and assets. Pure; docs/states.md is drawn from these tables."""
 
-from campaigns.states import machine
+from core.states import machine
 
 RUN = machine(
     "run",

@@ -8,40 +8,38 @@ from decimal import Decimal
 from django.db import transaction
 from django.urls import reverse
 
-from campaigns.choices import Role
 from campaigns.events import (
     CutoutAccepted,
     CutoutRefused,
     FeedImported,
     FeedUndone,
     GuidePublished,
-    Happening,
     PhotoRemoved,
     PhotoRestored,
     PhotosAttached,
     PhotosRetried,
     SubjectChanged,
-    doer,
-    subscribe,
-    subscribe_to_all,
 )
-from campaigns.models import Campaign, User
-from campaigns.services import notices
-from generation.choices import Lane, Stage
+from campaigns.models import Campaign
+from core.choices import Lane, Role
+from core.events import DomainEvent, current_actor, subscribe, subscribe_to_all
+from core.models import User
+from core.services import notices, nudges
+from generation.choices import Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
 from generation.selectors import inputs
-from generation.services import nudges, regenerations, staleness
+from generation.services import regenerations, staleness
 
 #: A try-out shorter than this is still on its designer's screen.
 WORTH_TELLING = timedelta(minutes=2)
 
 
 @subscribe(ChecksFailed)
-def try_another_seed(happening: ChecksFailed) -> None:
+def try_another_seed(event: ChecksFailed) -> None:
     """After commit, because it locks campaign and run, and whoever says this holds the asset. Housekeeping looks after
     those that a killed process leaves behind."""
-    asset_id = happening.object_id
+    asset_id = event.object_id
     transaction.on_commit(lambda: regenerations.regenerate(asset_id))
 
 
@@ -54,49 +52,49 @@ def wake_the_photo_loader(_: FeedImported | PhotosRetried) -> None:
 
 @subscribe(FeedImported)
 @subscribe(FeedUndone)
-def look_at_what_an_import_changed(happening: FeedImported | FeedUndone) -> None:
+def look_at_what_an_import_changed(event: FeedImported | FeedUndone) -> None:
     """Make approvals stale that rest on a value which the import, or its undoing, changed."""
-    staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": happening.object_id}, by=doer())
+    staleness.look_at(subjects=staleness.OF_IMPORT, values={"import": event.object_id}, by=current_actor())
 
 
 @subscribe(SubjectChanged)
-def look_at_what_a_person_changed(happening: SubjectChanged) -> None:
-    staleness.look_at(subjects=staleness.LISTED, values={"subjects": [happening.object_id]}, by=doer())
+def look_at_what_a_person_changed(event: SubjectChanged) -> None:
+    staleness.look_at(subjects=staleness.LISTED, values={"subjects": [event.object_id]}, by=current_actor())
 
 
 @subscribe(PhotosAttached)
-def look_at_what_rests_on_the_photos(happening: PhotosAttached) -> None:
-    subjects = sorted({photo["subject"] for photo in happening.payload["photos"]})
-    staleness.look_at(subjects=staleness.LISTED, values={"subjects": subjects}, by=doer())
+def look_at_what_rests_on_the_photos(event: PhotosAttached) -> None:
+    subjects = sorted({photo["subject"] for photo in event.payload["photos"]})
+    staleness.look_at(subjects=staleness.LISTED, values={"subjects": subjects}, by=current_actor())
 
 
 @subscribe(PhotoRemoved)
 @subscribe(PhotoRestored)
-def look_at_what_rests_on_the_photo(happening: Happening) -> None:
-    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": [happening.object_id]}, by=doer())
+def look_at_what_rests_on_the_photo(event: DomainEvent) -> None:
+    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": [event.object_id]}, by=current_actor())
 
 
 @subscribe_to_all(CutoutAccepted)
 @subscribe_to_all(CutoutRefused)
-def look_at_what_rests_on_the_cutouts(happenings: list[Happening]) -> None:
+def look_at_what_rests_on_the_cutouts(events: list[DomainEvent]) -> None:
     """Look once for a whole sheet of cut-outs, which people accept together."""
-    photos = [happening.object_id for happening in happenings]
-    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=doer())
+    photos = [event.object_id for event in events]
+    staleness.look_at(subjects=staleness.OF_PHOTOS, values={"photos": photos}, by=current_actor())
 
 
 @subscribe(GuidePublished)
-def look_again_by_the_new_guide(happening: GuidePublished) -> None:
+def look_again_by_the_new_guide(event: GuidePublished) -> None:
     """Only where its author asks for it; otherwise the guide counts for what is made from now on."""
-    if happening.payload.get("look_again"):
-        cause = {"kind": inputs.GUIDE, "number": happening.payload["number"], "name": ""}
-        staleness.look_at_all(brand_id=happening.brand_id, cause=cause, by=doer())
+    if event.payload.get("look_again"):
+        cause = {"kind": inputs.GUIDE, "number": event.payload["number"], "name": ""}
+        staleness.look_at_all(brand_id=event.brand_id, cause=cause, by=current_actor())
 
 
 @subscribe(RunFinished)
-def tell_that_a_run_finished(happening: RunFinished) -> None:
+def tell_that_a_run_finished(event: RunFinished) -> None:
     """Who asked for it and who owns the campaign; of a try-out only the former, and only when it took long."""
-    run = _run(happening)
-    made, failed = happening.payload["succeeded"], happening.payload["failed"]
+    run = _run(event)
+    made, failed = event.payload["succeeded"], event.payload["failed"]
     sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"
     sentence += f", {failed} could not be made." if failed else "."
     concerned: list[User | None] = [run.requested_by, run.campaign.owner]
@@ -111,28 +109,28 @@ def tell_that_a_run_finished(happening: RunFinished) -> None:
 
 
 @subscribe(RunPaused)
-def tell_that_a_run_stands_still(happening: RunPaused) -> None:
+def tell_that_a_run_stands_still(event: RunPaused) -> None:
     """Also who owns the review: a run pauses itself because of what was made or refused there."""
-    run = _run(happening)
-    why = happening.payload.get("reason") or "Nobody said why."
-    actor = doer()
+    run = _run(event)
+    why = event.payload.get("reason") or "Nobody said why."
+    actor = current_actor()
     who = f"{actor.display_name} paused {run.name}." if actor else f"{run.name} paused itself."
     _tell(run, [run.requested_by, run.campaign.owner, run.campaign.review_owner], "run_paused", f"{who} {why}")
 
 
 @subscribe(RunReleaseRefused)
-def tell_that_a_run_did_not_begin(happening: RunReleaseRefused) -> None:
-    run = _run(happening)
-    sentence = f"{run.name} was to begin and could not: {happening.payload['message']}"
+def tell_that_a_run_did_not_begin(event: RunReleaseRefused) -> None:
+    run = _run(event)
+    sentence = f"{run.name} was to begin and could not: {event.payload['message']}"
     _tell(run, [run.requested_by, run.campaign.owner], "release_refused", sentence)
 
 
 @subscribe(BudgetReached)
-def tell_about_the_budget(happening: BudgetReached) -> None:
+def tell_about_the_budget(event: BudgetReached) -> None:
     """The owner and the leads, also who released the run: they meant the run, not the mark."""
-    campaign = Campaign.objects.select_related("brand", "owner").get(pk=happening.object_id)
-    percent, currency = happening.payload["percent"], campaign.brand.currency
-    committed, budget = (Decimal(happening.payload[name]) for name in ("committed", "budget"))
+    campaign = Campaign.objects.select_related("brand", "owner").get(pk=event.object_id)
+    percent, currency = event.payload["percent"], campaign.brand.currency
+    committed, budget = (Decimal(event.payload[name]) for name in ("committed", "budget"))
     words = "is used up" if percent == 100 else f"is {percent} % used"
     notices.tell(
         brand=campaign.brand,
@@ -143,14 +141,14 @@ def tell_about_the_budget(happening: BudgetReached) -> None:
     )
 
 
-def _run(happening: Happening) -> Run:
+def _run(event: DomainEvent) -> Run:
     return Run.objects.select_related(
         "campaign__brand", "campaign__owner", "campaign__review_owner", "requested_by"
-    ).get(pk=happening.object_id)
+    ).get(pk=event.object_id)
 
 
 def _tell(run: Run, users: list[User | None], kind: str, sentence: str, query: str = "") -> None:
     brand = run.campaign.brand
-    concerned = [user for user in users if user != doer()]
+    concerned = [user for user in users if user != current_actor()]
     href = reverse("run", args=[brand.slug, run.pk]) + query
     notices.tell(brand=brand, users=concerned, kind=kind, sentence=sentence, href=href)

@@ -4,19 +4,9 @@ from typing import Any
 
 from django.db import close_old_connections
 
-from campaigns.models import User
+from core.models import User
 from generation.models import Endpoint
 from generation.services import asking, store, workflow_checks
-from generation.workers import process
-
-
-def drain(lane: str) -> bool:
-    """Work on a lane for a time slice; True if work was left."""
-    close_old_connections()
-    try:
-        return process.drain(lane)
-    finally:
-        close_old_connections()
 
 
 def hash_model(model_id: int) -> str:

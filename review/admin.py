@@ -9,10 +9,10 @@ from django.contrib import admin
 from django.http import HttpRequest
 from django.utils.translation import ngettext
 
-from campaigns.desk import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
-from campaigns.fetching import shown_settings
 from campaigns.forms import SettingsArea
-from campaigns.models import User
+from core.admin_base import ByService, Lines, ReadOnly, ReadOnlyInline, ServiceForm, operator, pretty
+from core.fetching import shown_settings
+from core.models import User
 from generation.selectors import inputs
 from review.delivery import base as delivery
 from review.models import (

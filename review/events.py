@@ -1,10 +1,10 @@
 """The event types of the review app. Past tense, dotted: "review.object.happened"."""
 
-from campaigns.events import Happening, declare
+from core.events import DomainEvent, declare
 
 
 @declare
-class TaskOpened(Happening):
+class TaskOpened(DomainEvent):
     """An asset waits for judgement at a stage. payload: {"task", "stage", "round", "checklist_version"}."""
 
     type = "review.task.opened"
@@ -12,7 +12,7 @@ class TaskOpened(Happening):
 
 
 @declare
-class TaskSkipped(Happening):
+class TaskSkipped(DomainEvent):
     """payload: {"task", "stage"}."""
 
     type = "review.task.skipped"
@@ -20,7 +20,7 @@ class TaskSkipped(Happening):
 
 
 @declare
-class TaskEscalated(Happening):
+class TaskEscalated(DomainEvent):
     """After three rounds the campaign manager decides how to go on. payload: {"task", "round", "to"}."""
 
     type = "review.task.escalated"
@@ -28,7 +28,7 @@ class TaskEscalated(Happening):
 
 
 @declare
-class TaskReturned(Happening):
+class TaskReturned(DomainEvent):
     """The campaign manager gave an escalated task back to the reviewers. payload: {"task", "note"}."""
 
     type = "review.task.returned"
@@ -36,7 +36,7 @@ class TaskReturned(Happening):
 
 
 @declare
-class VersionApproved(Happening):
+class VersionApproved(DomainEvent):
     """payload: {"decision", "task", "stage", "version", "pinned", "closes_stage", "note"}."""
 
     type = "review.version.approved"
@@ -44,7 +44,7 @@ class VersionApproved(Happening):
 
 
 @declare
-class VersionRejected(Happening):
+class VersionRejected(DomainEvent):
     """payload: {"decision", "task", "stage", "version", "reason", "note", "pinned"}."""
 
     type = "review.version.rejected"
@@ -52,7 +52,7 @@ class VersionRejected(Happening):
 
 
 @declare
-class RevisionRequested(Happening):
+class RevisionRequested(DomainEvent):
     """payload: {"decision", "task", "stage", "version", "reason", "controls", "note", "pinned"}."""
 
     type = "review.version.revision_requested"
@@ -60,7 +60,7 @@ class RevisionRequested(Happening):
 
 
 @declare
-class DecisionUndone(Happening):
+class DecisionUndone(DomainEvent):
     """payload: {"decision", "voids", "verdict", "note"}: `verdict` is the one taken back."""
 
     type = "review.decision.undone"
@@ -68,7 +68,7 @@ class DecisionUndone(Happening):
 
 
 @declare
-class ApprovalRevoked(Happening):
+class ApprovalRevoked(DomainEvent):
     """payload: {"decision", "voids", "version", "note"}."""
 
     type = "review.approval.revoked"
@@ -76,7 +76,7 @@ class ApprovalRevoked(Happening):
 
 
 @declare
-class AssetReopened(Happening):
+class AssetReopened(DomainEvent):
     """A lead put a judged asset back into review. payload: {"from", "note"}."""
 
     type = "review.asset.reopened"
@@ -84,7 +84,7 @@ class AssetReopened(Happening):
 
 
 @declare
-class AssetReleased(Happening):
+class AssetReleased(DomainEvent):
     """An approval took effect: the asset may be pulled and is sent out.
 
     payload: {"version", "decision", "sku", "replaces": version | null, "renditions": {spec: sha256}}.
@@ -95,7 +95,7 @@ class AssetReleased(Happening):
 
 
 @declare
-class AssetRecalled(Happening):
+class AssetRecalled(DomainEvent):
     """A released asset may no longer be used. payload: {"version", "sku", "cause"}."""
 
     type = "review.asset.recalled"
@@ -103,7 +103,7 @@ class AssetRecalled(Happening):
 
 
 @declare
-class ChecklistPublished(Happening):
+class ChecklistPublished(DomainEvent):
     """payload: {"stage", "number", "items"}."""
 
     type = "review.checklist.published"
@@ -111,7 +111,7 @@ class ChecklistPublished(Happening):
 
 
 @declare
-class ReasonSaved(Happening):
+class ReasonSaved(DomainEvent):
     """payload: {"code", "label", "is_active"}."""
 
     type = "review.reason.saved"
@@ -119,7 +119,7 @@ class ReasonSaved(Happening):
 
 
 @declare
-class DestinationSaved(Happening):
+class DestinationSaved(DomainEvent):
     """payload: {"slug", "kind", "config", "is_enabled", "secret_changed"}; never the secret."""
 
     type = "review.destination.saved"
@@ -127,7 +127,7 @@ class DestinationSaved(Happening):
 
 
 @declare
-class DestinationDisabled(Happening):
+class DestinationDisabled(DomainEvent):
     """payload: {"slug", "reason"}."""
 
     type = "review.destination.disabled"
@@ -135,7 +135,7 @@ class DestinationDisabled(Happening):
 
 
 @declare
-class DeliveryWanted(Happening):
+class DeliveryWanted(DomainEvent):
     """payload: {"delivery", "destination", "desired", "version", "cause"}."""
 
     type = "review.delivery.wanted"
@@ -143,7 +143,7 @@ class DeliveryWanted(Happening):
 
 
 @declare
-class DeliveryDone(Happening):
+class DeliveryDone(DomainEvent):
     """The destination now holds, or no longer holds, the asset. payload: {"delivery", "destination",
     "observed", "files"}."""
 
@@ -152,7 +152,7 @@ class DeliveryDone(Happening):
 
 
 @declare
-class DeliveryFailed(Happening):
+class DeliveryFailed(DomainEvent):
     """The last try was used up, or trying again cannot help. payload: {"delivery", "destination", "message",
     "attempt"}."""
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from generation.choices import Lane
-from generation.services import nudges
-from generation.workers.process import serve_lane
+from core.choices import Lane
+from core.lanes import serve_lane
+from core.services import nudges
 from review.services import deliveries
 
 

@@ -1,6 +1,6 @@
 """The moves of review tasks and deliveries. Pure; docs/states.md is drawn from these tables."""
 
-from campaigns.states import machine
+from core.states import machine
 
 TASK = machine(
     "review task",

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.urls import reverse
 
-from campaigns.choices import Role
-from campaigns.events import doer, subscribe
-from campaigns.services import notices
+from core.choices import Role
+from core.events import current_actor, subscribe
+from core.services import notices
 from generation.events import AssetsBecameStale, InputsMovedInReview, InputsReturned, VersionReady
 from generation.models import Asset
 from review.events import DeliveryFailed, DestinationDisabled, TaskEscalated
@@ -15,39 +15,37 @@ from review.services import queue, stale_assets
 
 
 @subscribe(VersionReady)
-def open_review_task(happening: VersionReady) -> None:
+def open_review_task(event: VersionReady) -> None:
     """A round is complete: have it judged. Sandbox pictures are looked at in the sandbox, not reviewed."""
-    asset = Asset.objects.get(pk=happening.object_id)
+    asset = Asset.objects.get(pk=event.object_id)
     if not asset.is_sandbox:
         queue.open_task(asset=asset)
 
 
 @subscribe(AssetsBecameStale)
-def review_stale_images_again(happening: AssetsBecameStale) -> None:
-    stale_assets.send_back(brand_id=happening.brand_id, asset_ids=happening.asset_ids)
+def review_stale_images_again(event: AssetsBecameStale) -> None:
+    stale_assets.send_back(brand_id=event.brand_id, asset_ids=event.asset_ids)
 
 
 @subscribe(InputsMovedInReview)
-def void_approvals_of_earlier_stages(happening: InputsMovedInReview) -> None:
-    stale_assets.judge_again(brand_id=happening.brand_id, asset_ids=happening.asset_ids)
+def void_approvals_of_earlier_stages(event: InputsMovedInReview) -> None:
+    stale_assets.judge_again(brand_id=event.brand_id, asset_ids=event.asset_ids)
 
 
 @subscribe(InputsReturned)
-def approve_again_what_is_as_it_was(happening: InputsReturned) -> None:
-    stale_assets.give_back(asset_ids=happening.asset_ids)
+def approve_again_what_is_as_it_was(event: InputsReturned) -> None:
+    stale_assets.give_back(asset_ids=event.asset_ids)
 
 
 @subscribe(TaskEscalated)
-def tell_who_decides(happening: TaskEscalated) -> None:
+def tell_who_decides(event: TaskEscalated) -> None:
     """A picture came back after its rounds, or no engine can correct it: the campaign manager goes on."""
-    task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(
-        pk=happening.payload["task"]
-    )
-    subject, cause = task.asset.subject, happening.payload.get("cause", "")
+    task = ReviewTask.objects.select_related("brand", "escalated_to", "asset__subject").get(pk=event.payload["task"])
+    subject, cause = task.asset.subject, event.payload.get("cause", "")
     why = "needs a retouch" if cause == "retouch" else f"was sent back: {cause}"
     notices.tell(
         brand=task.brand,
-        users=[user for user in (task.escalated_to,) if user != doer()],
+        users=[user for user in (task.escalated_to,) if user != current_actor()],
         kind="picture_escalated",
         sentence=f"{subject.key} {subject.name} {why}. You decide how to go on.",
         href=reverse("asset", args=[task.brand.slug, task.asset_id]),
@@ -55,10 +53,10 @@ def tell_who_decides(happening: TaskEscalated) -> None:
 
 
 @subscribe(DeliveryFailed)
-def tell_that_a_delivery_failed(happening: DeliveryFailed) -> None:
+def tell_that_a_delivery_failed(event: DeliveryFailed) -> None:
     """The campaign's owner; one notice for all failures of a brand until it is read."""
-    asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=happening.object_id)
-    payload = happening.payload
+    asset = Asset.objects.select_related("brand", "campaign__owner", "subject").get(pk=event.object_id)
+    payload = event.payload
     notices.tell(
         brand=asset.brand,
         users=[asset.campaign.owner],
@@ -70,14 +68,14 @@ def tell_that_a_delivery_failed(happening: DeliveryFailed) -> None:
 
 
 @subscribe(DestinationDisabled)
-def tell_that_a_destination_is_off(happening: DestinationDisabled) -> None:
+def tell_that_a_destination_is_off(event: DestinationDisabled) -> None:
     """Nothing leaves for it any more until a lead switches it on: leads, admins and integrators."""
-    destination = Destination.objects.select_related("brand").get(pk=happening.object_id)
+    destination = Destination.objects.select_related("brand").get(pk=event.object_id)
     told = notices.people(destination.brand, Role.LEAD, Role.ADMIN, Role.INTEGRATOR)
     notices.tell(
         brand=destination.brand,
-        users=[user for user in told if user != doer()],
+        users=[user for user in told if user != current_actor()],
         kind="destination_off",
-        sentence=f"{destination.name} was switched off: {happening.payload.get('reason', '')}",
+        sentence=f"{destination.name} was switched off: {event.payload.get('reason', '')}",
         href=reverse("deliveries", args=[destination.brand.slug]),
     )

@@ -10,8 +10,10 @@ from django.db import transaction
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.models import Brand, FeedImport, Subject, User
-from campaigns.services import files, imports
+from campaigns.models import FeedImport, Subject
+from campaigns.services import imports
+from core.models import Brand, User
+from core.services import files
 from generation.choices import AssetState
 from generation.models import Asset, JobSpec, Run
 from generation.services import planning

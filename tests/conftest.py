@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from django.test import Client
     from rest_framework.test import APIClient
 
-    from campaigns.models import Brand, Campaign, PromptVersion, User
+    from campaigns.models import Campaign, PromptVersion
+    from core.models import Brand, User
     from generation.models import Endpoint
 
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -36,7 +37,7 @@ CHROMIUM_ARGUMENTS = [
 @pytest.fixture(autouse=True)
 def media(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Every test stores its files in a folder of its own, and counts wrong passwords by itself."""
-    monkeypatch.setattr("config.sign_in_limits._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
+    monkeypatch.setattr("core.accounts.sign_in_limits._PREFIX", f"tests:sign-in:{uuid.uuid4().hex}:")
     settings.MEDIA_ROOT = tmp_path / "files"
     settings.PROOFLINE = settings.PROOFLINE | {"handover_folders": [str(tmp_path)]}
     settings.STORAGES = settings.STORAGES | {
@@ -57,7 +58,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     from tests.emptying import empty_tables
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
-        for table in ("campaigns_event", "campaigns_sealedevent"):
+        for table in ("core_event", "core_sealedevent"):
             cursor.execute(f"ALTER TABLE {table} DISABLE TRIGGER never_truncated")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", empty_tables)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from campaigns.parsing import Message
+from core.parsing import Message
 
 
 def costly(arguments: dict[str, Any], parts: list[bytes]) -> Iterator[Message]:

@@ -10,9 +10,11 @@ from django.utils import timezone
 from factory.django import DjangoModelFactory
 
 from campaigns import models as campaigns
-from campaigns.choices import CutoutMethod, ImageFormat, PhotoStatus, PromptStatus, Role, SubjectKind
+from campaigns.choices import CutoutMethod, ImageFormat, PhotoStatus, PromptStatus, SubjectKind
+from core import models as core
+from core.choices import Lane, Role
 from generation import models as generation
-from generation.choices import JobState, Lane, RunState, Stage
+from generation.choices import JobState, RunState, Stage
 from review import models as review
 from review.choices import ItemMode, Verdict
 
@@ -27,9 +29,9 @@ def digest(text: object) -> str:
 # -- what to make ---------------------------------------------------------------------------------------------------
 
 
-class UserFactory(DjangoModelFactory[campaigns.User]):
+class UserFactory(DjangoModelFactory[core.User]):
     class Meta:
-        model = campaigns.User
+        model = core.User
         skip_postgeneration_save = True
 
     username = factory.Sequence(lambda n: f"person{n}")
@@ -37,17 +39,17 @@ class UserFactory(DjangoModelFactory[campaigns.User]):
     password = factory.django.Password(PASSWORD)
 
 
-class BrandFactory(DjangoModelFactory[campaigns.Brand]):
+class BrandFactory(DjangoModelFactory[core.Brand]):
     class Meta:
-        model = campaigns.Brand
+        model = core.Brand
 
     slug = factory.Sequence(lambda n: f"brand-{n}")
     name = factory.Sequence(lambda n: f"Brand {n}")
 
 
-class MembershipFactory(DjangoModelFactory[campaigns.Membership]):
+class MembershipFactory(DjangoModelFactory[core.Membership]):
     class Meta:
-        model = campaigns.Membership
+        model = core.Membership
 
     brand = factory.SubFactory(BrandFactory)
     user = factory.SubFactory(UserFactory)
@@ -171,9 +173,9 @@ class PromptVersionFactory(DjangoModelFactory[campaigns.PromptVersion]):
     created_by = factory.SubFactory(UserFactory)
 
 
-class EventFactory(DjangoModelFactory[campaigns.Event]):
+class EventFactory(DjangoModelFactory[core.Event]):
     class Meta:
-        model = campaigns.Event
+        model = core.Event
 
     brand = factory.SubFactory(BrandFactory)
     type = "campaigns.thing.happened"

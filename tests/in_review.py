@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from campaigns.services import files
+from core.services import files
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from review import pins

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from campaigns.models import Campaign
-from generation.choices import JobState, Lane
+from core.choices import Lane
+from generation.choices import JobState
 from generation.engines.base import Capabilities, Context, Pixels, Result, Task, register
 from generation.models import AssetVersion, Endpoint, Job, Run
 from generation.services import fingerprints, planning, runs

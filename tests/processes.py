@@ -102,7 +102,7 @@ def start(*arguments: str, **extra: str) -> Process:
 
 
 def start_doomed(lane: str, point: str) -> Process:
-    """A worker that is killed at `point` (campaigns/faults.py). Its leases are short: nobody looks at them while it
+    """A worker that is killed at `point` (core/crash_points.py). Its leases are short: nobody looks at them while it
     lives, and whoever takes over waits for their end."""
     return start("worker", lane, PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS="1")
 

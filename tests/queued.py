@@ -7,8 +7,10 @@ from itertools import count
 
 from django.utils import timezone
 
-from campaigns.models import Brand, Campaign, OutputSpec, PromptTemplate, PromptVersion, Subject, User
-from generation.choices import JobState, Lane, RunState, Stage
+from campaigns.models import Campaign, OutputSpec, PromptTemplate, PromptVersion, Subject
+from core.choices import Lane
+from core.models import Brand, User
+from generation.choices import JobState, RunState, Stage
 from generation.engines.base import Spec
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, LaneShare, Run
 from generation.services import dispatch

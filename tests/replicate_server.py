@@ -26,7 +26,7 @@ from typing import Any, ClassVar
 
 from PIL import Image
 
-from campaigns import signing
+from core import signing
 from tests.engines import ready_pixels
 from tests.remote_server import Remote, Request, Response, plain
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from campaigns.parsing import Message
+from core.parsing import Message
 
 time.sleep(1.5)
 

@@ -20,14 +20,15 @@ from django_rq.models import Dashboard
 from knox.models import AuthToken
 
 from campaigns import models as campaigns
-from campaigns.desk import Capped
-from campaigns.models import Brand, Event, User
+from core import models as core
+from core.admin_base import Capped
+from core.models import Brand, Event, User
 from generation import models as generation
 from review import models as review
 from tests import factories as f
 
 SECRET = "hush-4f1c9a7be2"
-OURS = ("campaigns", "generation", "review")
+OURS = ("core", "campaigns", "generation", "review")
 REGISTERED = sorted(admin.site._registry, key=lambda model: model._meta.label)
 
 ON_PAGES = "has pages of its own"
@@ -40,13 +41,13 @@ ELSEWHERE = {
     "campaigns.GuidePicture": ON_PAGES,
     "campaigns.ImportChange": "what undoing an import needs; told as counts on its page",
     "campaigns.ImportIssue": ON_PAGES,
-    "campaigns.Notice": "one person's own, on their page of notices",
+    "core.Notice": "one person's own, on their page of notices",
     "campaigns.OutputSpec": ON_PAGES,
     "campaigns.PromptTemplate": ON_PAGES,
     "campaigns.PromptVersion": ON_PAGES,
     "campaigns.ReferencePhoto": ON_PAGES,
     "campaigns.StagedRow": "lives for seconds, within an import",
-    "campaigns.StoredResponse": "answers of the API to one person, not to be read by another",
+    "core.StoredResponse": "answers of the API to one person, not to be read by another",
     "campaigns.Studio": "one per brand, written when somebody first tries free words",
     "campaigns.Subject": ON_PAGES,
     "campaigns.Variant": ON_PAGES,
@@ -72,15 +73,15 @@ ELSEWHERE = {
     "review.DeliveryAttempt": "shown with its delivery",
 }
 ADDABLE = {
-    "campaigns.User", "campaigns.Brand", "campaigns.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",
+    "core.User", "core.Brand", "core.Membership", "campaigns.GuideVersion", "campaigns.StylePreset",
     "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason", "review.Destination",
 }  # fmt: skip
 CHANGEABLE = {
-    "campaigns.Brand",
-    "campaigns.User", "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason",
+    "core.Brand",
+    "core.User", "generation.Endpoint", "generation.LocalModel", "review.Checklist", "review.Reason",
     "review.Destination",
 }  # fmt: skip
-DELETABLE = {"campaigns.Membership", "knox.AuthToken"}
+DELETABLE = {"core.Membership", "knox.AuthToken"}
 
 
 def _import() -> campaigns.FeedImport:
@@ -95,9 +96,9 @@ def _import() -> campaigns.FeedImport:
     )
 
 
-def _sealed() -> campaigns.SealedEvent:
+def _sealed() -> core.SealedEvent:
     event = f.EventFactory()
-    return campaigns.SealedEvent.objects.create(
+    return core.SealedEvent.objects.create(
         brand=event.brand, seq=1, event=event, previous_hash="0" * 64, hash=f.digest(event.pk)
     )
 
@@ -136,14 +137,14 @@ def _delivery() -> review.Delivery:
 
 MAKE: dict[type[Model], Callable[[], Model]] = {
     AuthToken: lambda: AuthToken.objects.create(f.UserFactory())[0],
-    campaigns.User: lambda: f.MembershipFactory().user,
-    campaigns.Brand: f.BrandFactory,
-    campaigns.Membership: f.MembershipFactory,
+    core.User: lambda: f.MembershipFactory().user,
+    core.Brand: f.BrandFactory,
+    core.Membership: f.MembershipFactory,
     campaigns.GuideVersion: f.GuideVersionFactory,
     campaigns.StylePreset: f.StylePresetFactory,
     campaigns.FeedImport: _import,
-    campaigns.Event: f.EventFactory,
-    campaigns.SealedEvent: _sealed,
+    core.Event: f.EventFactory,
+    core.SealedEvent: _sealed,
     generation.Endpoint: lambda: f.EndpointFactory(secret=SECRET),
     generation.LocalModel: _local_model,
     generation.Worker: _worker,
@@ -228,7 +229,7 @@ def test_a_reviewer_is_sent_away(model: type[Model], reviewer: User, page_client
 
 
 def test_a_stranger_signs_in_where_everybody_does(client: Client, db: None) -> None:
-    answer = client.get("/admin/campaigns/user/", follow=True)
+    answer = client.get("/admin/core/user/", follow=True)
     assert answer.request["PATH_INFO"] == reverse("account_login")
     assert "next=%2Fadmin%2Fcampaigns%2Fuser%2F" in answer.redirect_chain[-1][0]
 
@@ -247,23 +248,23 @@ def _types() -> list[str]:
 
 def test_a_new_brand_is_in_the_trail_with_its_founder(desk: Client, operator: User) -> None:
     desk.post(_address(Brand, "add"), {"name": "Foxglove", "slug": "foxglove", "currency": "GBP"})
-    event = Event.objects.get(type="campaigns.brand.created")
+    event = Event.objects.get(type="core.brand.created")
     assert event.actor == operator and event.brand.slug == "foxglove"
 
 
 def test_roles_are_given_and_taken_through_the_service(desk: Client, brand: Brand, lead: User) -> None:
     user = f.UserFactory()
     given = {"brand": brand.pk, "user": user.pk, "role": "viewer"}
-    assert desk.post(_address(campaigns.Membership, "add"), given).status_code == 302
+    assert desk.post(_address(core.Membership, "add"), given).status_code == 302
     membership = user.memberships.get()
-    desk.post(_address(campaigns.Membership, "delete", membership.pk), {"post": "yes"})
+    desk.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"})
     assert not user.memberships.exists()
-    assert _types() == ["campaigns.member.added", "campaigns.member.removed"]
+    assert _types() == ["core.member.added", "core.member.removed"]
 
 
 def test_the_last_who_may_edit_a_brand_stays(desk: Client, lead: User) -> None:
     membership = lead.memberships.get()
-    assert desk.post(_address(campaigns.Membership, "delete", membership.pk), {"post": "yes"}).status_code == 409
+    assert desk.post(_address(core.Membership, "delete", membership.pk), {"post": "yes"}).status_code == 409
     assert lead.memberships.exists()
 
 
@@ -296,7 +297,7 @@ def test_a_row_has_no_page_outside_the_admin(desk: Client) -> None:
 
 @pytest.mark.parametrize("value", ["word", "1.5", "9" * 40, "-1", "9" * 5000, "a" * 2000])
 @pytest.mark.parametrize(
-    "model", [campaigns.Membership, campaigns.GuideVersion, campaigns.StylePreset, review.Reason, review.Destination]
+    "model", [core.Membership, campaigns.GuideVersion, campaigns.StylePreset, review.Reason, review.Destination]
 )
 def test_a_brand_that_is_none_is_refused_in_the_form(desk: Client, model: type[Model], value: str) -> None:
     address = _address(model, "add")
@@ -408,5 +409,5 @@ def test_an_endpoints_secret_goes_in_and_what_its_service_refuses_comes_back(des
 @pytest.mark.django_db
 def test_counting_stops_before_it_costs(monkeypatch: pytest.MonkeyPatch) -> None:
     f.EventFactory.create_batch(4)
-    monkeypatch.setattr("campaigns.desk.COUNTED", 3)
+    monkeypatch.setattr("core.admin_base.COUNTED", 3)
     assert Capped(Event.objects.all(), 2).count == 3

@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.models import Brand, Notice, User
-from generation.choices import Breaker, HoldReason, JobState, Lane
+from core.choices import Lane
+from core.models import Brand, Notice, User
+from generation.choices import Breaker, HoldReason, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStanding, Job
 from generation.services import alarms, pacing

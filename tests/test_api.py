@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from campaigns.models import Campaign, StoredResponse, Subject
+from campaigns.models import Campaign, Subject
+from core.models import StoredResponse
 from generation.models import Asset, Endpoint
 from review.models import Decision
 from tests import factories, processes, queued

@@ -16,7 +16,7 @@ from django.db.models import CASCADE, Model
 from config import env
 from docs import states
 
-OURS = ("campaigns", "generation", "review")
+OURS = ("core", "campaigns", "generation", "review")
 MODELS = [model for label in OURS for model in apps.get_app_config(label).get_models()]
 CODE = [path for folder in ("config", *OURS) for path in sorted((env.ROOT / folder).rglob("*.py"))]
 READ = re.compile(r"env\.(?:text|flag|number|words|networks|ports)\(\s*\"([A-Z][A-Z0-9_]*)\"")

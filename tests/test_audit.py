@@ -12,26 +12,27 @@ import pytest
 from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 
-from campaigns import audit_chain, events
-from campaigns.models import Event, SealedEvent
-from campaigns.services import audit
+from core import audit_chain
+from core.events import DomainEvent, declare, publish, publish_all
+from core.models import Event, SealedEvent
+from core.services import audit
 from tests.factories import BrandFactory
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-@events.declare
-class Noted(events.Happening):
+@declare
+class Noted(DomainEvent):
     type = "tests.note.written"
     object_type = "note"
 
 
-TABLES = ("campaigns_event", "campaigns_sealedevent")
+TABLES = ("core_event", "core_sealedevent")
 
 
 def note(brand: Any, count: int = 1, **payload: Any) -> None:
     with transaction.atomic():
-        events.publish_all(
+        publish_all(
             (Noted(brand_id=brand.pk, object_id=number, payload=payload) for number in range(1, count + 1)),
             label="test",
         )
@@ -99,7 +100,7 @@ def test_an_event_of_a_transaction_that_still_runs_is_not_overtaken() -> None:
 
     def slow() -> None:
         with transaction.atomic():
-            events.publish(Noted(brand_id=brand.pk, object_id=1, payload={"who": "slow"}), label="test")
+            publish(Noted(brand_id=brand.pk, object_id=1, payload={"who": "slow"}), label="test")
             has_written.set()
             may_commit.wait(10)
         connection.close()
@@ -138,10 +139,10 @@ def test_concurrent_sealers_make_one_chain() -> None:
 
 def test_the_database_refuses_to_change_an_event_or_its_seal(sealed: Any) -> None:
     for sql in (
-        "UPDATE campaigns_event SET actor_label = 'nobody'",
-        "DELETE FROM campaigns_sealedevent",
-        "UPDATE campaigns_sealedevent SET hash = 'x'",
-        "DELETE FROM campaigns_event",
+        "UPDATE core_event SET actor_label = 'nobody'",
+        "DELETE FROM core_sealedevent",
+        "UPDATE core_sealedevent SET hash = 'x'",
+        "DELETE FROM core_event",
     ):
         with pytest.raises(DatabaseError, match="append-only"), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(sql)
@@ -149,7 +150,7 @@ def test_the_database_refuses_to_change_an_event_or_its_seal(sealed: Any) -> Non
 
 def test_a_changed_event_is_named(sealed: Any, tamper: Callable[..., None]) -> None:
     event = SealedEvent.objects.get(brand=sealed, seq=3).event_id
-    tamper("UPDATE campaigns_event SET payload = jsonb_set(payload, '{number}', '9') WHERE id = %s", event)
+    tamper("UPDATE core_event SET payload = jsonb_set(payload, '{number}', '9') WHERE id = %s", event)
     found = audit.verify(sealed)
     assert (found.is_intact, found.first_broken_seq, found.count) == (False, 3, 2)
     assert f"event {event} was changed" in found.message
@@ -161,12 +162,12 @@ def test_a_changed_event_is_named(sealed: Any, tamper: Callable[..., None]) -> N
 )
 def test_every_column_of_an_event_is_covered(sealed: Any, tamper: Callable[..., None], change: str) -> None:
     event = SealedEvent.objects.get(brand=sealed, seq=4).event_id
-    tamper(f"UPDATE campaigns_event SET {change} WHERE id = %s", event)  # noqa: S608 - our own parameters
+    tamper(f"UPDATE core_event SET {change} WHERE id = %s", event)  # noqa: S608 - our own parameters
     assert audit.verify(sealed).first_broken_seq == 4
 
 
 def test_a_removed_seal_is_a_gap(sealed: Any, tamper: Callable[..., None]) -> None:
-    tamper("DELETE FROM campaigns_sealedevent WHERE brand_id = %s AND seq IN (2, 3)", sealed.pk)
+    tamper("DELETE FROM core_sealedevent WHERE brand_id = %s AND seq IN (2, 3)", sealed.pk)
     found = audit.verify(sealed)
     assert found.first_broken_seq == 2
     assert "Links 2 to 3 are missing" in found.message
@@ -175,8 +176,8 @@ def test_a_removed_seal_is_a_gap(sealed: Any, tamper: Callable[..., None]) -> No
 def test_a_removed_event_is_named(sealed: Any) -> None:
     event = SealedEvent.objects.get(brand=sealed, seq=5).event_id
     with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute("ALTER TABLE campaigns_event DISABLE TRIGGER append_only")
-        cursor.execute("DELETE FROM campaigns_event WHERE id = %s", [event])
+        cursor.execute("ALTER TABLE core_event DISABLE TRIGGER append_only")
+        cursor.execute("DELETE FROM core_event WHERE id = %s", [event])
         found = audit.verify(sealed)  # before the foreign key, checked at commit, would refuse it
         transaction.set_rollback(True)
     assert found.first_broken_seq == 5 and "lost its event" in found.message
@@ -184,18 +185,17 @@ def test_a_removed_event_is_named(sealed: Any) -> None:
 
 def test_swapped_links_are_named(sealed: Any, tamper: Callable[..., None]) -> None:
     tamper(
-        "UPDATE campaigns_sealedevent SET seq = CASE seq WHEN 2 THEN 4002 ELSE 2 END "
-        "WHERE brand_id = %s AND seq IN (2, 4)",
+        "UPDATE core_sealedevent SET seq = CASE seq WHEN 2 THEN 4002 ELSE 2 END WHERE brand_id = %s AND seq IN (2, 4)",
         sealed.pk,
     )
-    tamper("UPDATE campaigns_sealedevent SET seq = 4 WHERE brand_id = %s AND seq = 4002", sealed.pk)
+    tamper("UPDATE core_sealedevent SET seq = 4 WHERE brand_id = %s AND seq = 4002", sealed.pk)
     assert audit.verify(sealed).first_broken_seq == 2
 
 
 def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..., None]) -> None:
     """Somebody changes an event and computes its own hash anew, but not those after it."""
     seal = SealedEvent.objects.select_related("event").get(brand=sealed, seq=3)
-    tamper("UPDATE campaigns_event SET actor_label = 'eve' WHERE id = %s", seal.event_id)
+    tamper("UPDATE core_event SET actor_label = 'eve' WHERE id = %s", seal.event_id)
     event = Event.objects.get(pk=seal.event_id)
     body = audit_chain.body(
         seq=3,
@@ -211,7 +211,7 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
         xid=event.xid,
     )
     tamper(
-        "UPDATE campaigns_sealedevent SET hash = %s WHERE id = %s",
+        "UPDATE core_sealedevent SET hash = %s WHERE id = %s",
         audit_chain.link_hash(seal.previous_hash, body),
         seal.pk,
     )
@@ -221,9 +221,9 @@ def test_a_replaced_link_breaks_at_the_next_one(sealed: Any, tamper: Callable[..
 
 def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..., None]) -> None:
     tamper(
-        "INSERT INTO campaigns_event (brand_id, type, object_type, object_id, payload, actor_label, at, xid) "
+        "INSERT INTO core_event (brand_id, type, object_type, object_id, payload, actor_label, at, xid) "
         "SELECT brand_id, type, object_type, object_id, payload, 'eve', at, 3 "
-        "FROM campaigns_event WHERE brand_id = %s LIMIT 1",
+        "FROM core_event WHERE brand_id = %s LIMIT 1",
         sealed.pk,
     )
     assert audit.seal() == 0
@@ -234,10 +234,10 @@ def test_an_old_event_without_a_seal_is_noticed(sealed: Any, tamper: Callable[..
 def test_a_trail_cut_off_or_computed_anew_is_shown_by_an_anchor(sealed: Any, tamper: Callable[..., None]) -> None:
     anchor = audit.head(sealed)
     assert audit.verify(sealed, anchor=anchor).is_intact
-    tamper("DELETE FROM campaigns_sealedevent WHERE brand_id = %s AND seq > 4", sealed.pk)
+    tamper("DELETE FROM core_sealedevent WHERE brand_id = %s AND seq > 4", sealed.pk)
     assert "cut off" in audit.verify(sealed, anchor=anchor).message
-    tamper("DELETE FROM campaigns_sealedevent WHERE brand_id = %s", sealed.pk)
-    tamper("UPDATE campaigns_event SET actor_label = 'eve' WHERE brand_id = %s", sealed.pk)
+    tamper("DELETE FROM core_sealedevent WHERE brand_id = %s", sealed.pk)
+    tamper("UPDATE core_event SET actor_label = 'eve' WHERE brand_id = %s", sealed.pk)
     seal_all()
     assert audit.verify(sealed).is_intact, "without an anchor a chain made anew looks whole"
     assert "not the one that was noted" in audit.verify(sealed, anchor=anchor).message
@@ -279,11 +279,11 @@ def test_the_command_exits_with_1_and_names_the_link(sealed: Any, tamper: Callab
     with pytest.raises(SystemExit) as stopped:
         call_command("audit", "verify", "--file", str(copy), stdout=out)
     assert stopped.value.code == 1 and "BROKEN at link 1" in out.getvalue()
-    tamper("DELETE FROM campaigns_sealedevent WHERE brand_id = %s AND seq = 1", sealed.pk)
+    tamper("DELETE FROM core_sealedevent WHERE brand_id = %s AND seq = 1", sealed.pk)
     with pytest.raises(SystemExit):
         call_command("audit", "verify", "--brand", sealed.slug, "--json", stdout=StringIO())
 
 
 def test_publishing_outside_a_transaction_is_refused() -> None:
     with pytest.raises(RuntimeError, match="outside a transaction"):
-        events.publish(Noted(brand_id=1, object_id=1))
+        publish(Noted(brand_id=1, object_id=1))

@@ -15,12 +15,12 @@ from django.core.management import call_command
 from django.db import connection
 from psycopg import sql
 
-from campaigns.models import User
-from campaigns.services import brands
+from core.models import User
+from core.services import brands
 from tests import processes
 
 RESTORED = "restored_for_a_test"
-TABLES = ("campaigns_user", "campaigns_brand", "campaigns_event", "django_migrations")
+TABLES = ("core_user", "core_brand", "core_event", "django_migrations")
 
 
 def client_program(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -72,9 +72,9 @@ def test_a_dump_restores_rows_and_the_guards_of_the_audit_trail(empty_database: 
         for table in TABLES:
             count = sql.SQL("SELECT count(*) FROM {}").format(sql.Identifier(table))
             assert copy.execute(count).fetchone() == original.execute(count).fetchone(), table
-        assert copy.execute("SELECT name FROM campaigns_brand").fetchone() == ("Größe “M”",)
+        assert copy.execute("SELECT name FROM core_brand").fetchone() == ("Größe “M”",)
         with pytest.raises(psycopg.errors.RestrictViolation):
-            copy.execute("DELETE FROM campaigns_event")
+            copy.execute("DELETE FROM core_event")
 
 
 def test_the_client_programs_are_as_new_as_the_embedded_server(db: None) -> None:

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand
+from core.errors import Invalid
+from core.models import Brand
 from review.delivery.base import DeliveryError
 from review.delivery.places import Directory
 from review.models import Delivery, Destination

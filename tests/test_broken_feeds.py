@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from campaigns.feeds import CAUSES
-from campaigns.models import Brand, FeedImport, Subject, User
+from campaigns.models import FeedImport, Subject
 from campaigns.services import imports
+from core.models import Brand, User
 from tests.feed_files import parsed, xlsx
 
 SOUND = "sku,name,colour,price\n007,Müslischale,grün,12.90\n008,Teller,weiß,8.50\n"

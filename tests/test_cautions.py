@@ -14,7 +14,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns.choices import Role
+from core.choices import Role
 from generation.models import Asset, Endpoint, Run
 from generation.selectors import coverage, matrix
 from review.models import ReviewTask

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from generation.choices import HoldReason, JobState, Lane
+from core.choices import Lane
+from generation.choices import HoldReason, JobState
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.diffusers import Diffusers

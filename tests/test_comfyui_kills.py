@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from generation.choices import AttemptOutcome, JobState, Lane
+from core.choices import Lane
+from generation.choices import AttemptOutcome, JobState
 from generation.models import AssetVersion, Attempt, Endpoint, Job
 from generation.services import outcomes
 from tests import comfy_workflows, processes, queued

@@ -15,10 +15,12 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Brand, Event, Studio, User
-from campaigns.services import files
-from generation.choices import AssetState, JobState, Lane, RunState, Stage
+from campaigns.models import Studio
+from core.choices import Lane
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Brand, Event, User
+from core.services import files
+from generation.choices import AssetState, JobState, RunState, Stage
 from generation.engines import base as engines
 from generation.models import (
     Asset,

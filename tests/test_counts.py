@@ -11,8 +11,9 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.models import Brand, Subject, User
+from campaigns.models import Subject
 from campaigns.selectors import readiness
+from core.models import Brand, User
 from generation.models import Asset
 from generation.selectors import coverage, runs
 from review.models import Delivery, ReviewTask

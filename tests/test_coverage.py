@@ -10,7 +10,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.models import Brand, Campaign, Subject, User
+from campaigns.models import Campaign, Subject
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Cell, Run
 from generation.selectors import cards, coverage, needs, rollout

@@ -13,7 +13,8 @@ from PIL import Image
 
 from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
-from campaigns.services import files, photos
+from campaigns.services import photos
+from core.services import files
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db

@@ -13,10 +13,10 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from campaigns.access import PERMISSIONS, Action
-from campaigns.choices import Role
-from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Stale
-from campaigns.models import Event
+from core.access import PERMISSIONS, Action
+from core.choices import Role
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Stale
+from core.models import Event
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Job, Master, Rendition
 from review.choices import Desired, ItemMode, TaskState, Verdict

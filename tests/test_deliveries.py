@@ -14,11 +14,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.fetching import is_public
-from campaigns.models import Event
-from campaigns.services import audit
-from campaigns.signing import is_signed, new_secret, sign
+from core.errors import Conflict, Invalid, NotAllowed
+from core.fetching import is_public
+from core.models import Event
+from core.services import audit
+from core.signing import is_signed, new_secret, sign
 from generation.models import Asset
 from review.choices import Desired, Observed
 from review.delivery import base

@@ -11,8 +11,9 @@ import pytest
 from django.db import connection, connections, transaction
 from django.utils import timezone
 
-from campaigns.models import Event
-from generation.choices import AttemptOutcome, JobState, Lane
+from core.choices import Lane
+from core.models import Event
+from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
 from generation.services import dispatch, outcomes, retries

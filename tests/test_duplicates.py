@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.models import Brand
+from core.models import Brand
 from generation.engines.base import Pixels
 from generation.finishing import likeness
 from generation.finishing.decode import decode

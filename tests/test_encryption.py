@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 
-from campaigns import encryption
+from core import encryption
 from generation.models import Endpoint
 from review.models import Destination
 from tests import factories

@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Brand, Event, User
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStanding, Job
 from generation.services import endpoints
 from tests import factories

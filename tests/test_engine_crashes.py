@@ -11,8 +11,9 @@ import pytest
 from PIL import UnidentifiedImageError
 from redis.exceptions import ConnectionError as RedisAway
 
-from campaigns.errors import StorageFailed
-from generation.choices import JobState, Lane
+from core.choices import Lane
+from core.errors import StorageFailed
+from generation.choices import JobState
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Job

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, User
+from core.errors import Invalid
+from core.models import Brand, User
 from generation import engines
 from generation.engines.settings import TABLES, Kind, Setting, of, problems
 from generation.models import Endpoint

@@ -16,9 +16,9 @@ from django.views.decorators.http import require_POST
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
-from campaigns.errors import Conflict, Invalid
-from campaigns.refusals import translate
 from config import errors
+from core.errors import Conflict, Invalid
+from core.refusals import translate
 from tests import factories
 
 API = "/api/v1"

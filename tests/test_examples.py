@@ -13,10 +13,13 @@ import pytest
 from django.core.management import CommandError, call_command
 from PIL import Image
 
-from campaigns import audit_chain, prompts
-from campaigns.access import Action, can
-from campaigns.models import Brand, Event, GuideVersion, Membership, PromptVersion, Subject, User
-from campaigns.services import audit, imports
+from campaigns import prompts
+from campaigns.models import GuideVersion, PromptVersion, Subject
+from campaigns.services import imports
+from core import audit_chain
+from core.access import Action, can
+from core.models import Brand, Event, Membership, User
+from core.services import audit
 from examples import loading, tamper
 from examples.render import native, render
 from examples.render.catalogue import PHOTOS, SETS, products

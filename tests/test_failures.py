@@ -10,8 +10,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from campaigns.errors import Conflict, NotAllowed
-from campaigns.models import Campaign, Event, User
+from campaigns.models import Campaign
+from core.errors import Conflict, NotAllowed
+from core.models import Event, User
 from generation import causes
 from generation.causes import Mend
 from generation.engines.base import ErrorKind

@@ -10,8 +10,9 @@ import pytest
 from django.db import OperationalError, connection, transaction
 
 from campaigns.feeds.base import FeedRow
-from campaigns.models import Brand, StagedRow, Subject, User
+from campaigns.models import StagedRow, Subject
 from campaigns.services import staging
+from core.models import Brand, User
 from generation.models import Cell
 from review.services import decisions
 from tests import factories

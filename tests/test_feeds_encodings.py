@@ -10,10 +10,11 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.errors import Invalid
 from campaigns.feeds import encodings
-from campaigns.models import Brand, FeedImport, Subject, User
+from campaigns.models import FeedImport, Subject
 from campaigns.services import imports
+from core.errors import Invalid
+from core.models import Brand, User
 from tests.feed_files import only_issue, opened, parsed
 
 GERMAN = "sku;name;preis;farbe\nA-1;Größe M – Teller Käthe;12,90;grün\nA-2;Schüssel für Äpfel;19,90;weiß\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from campaigns.fetching import urls
+from core.fetching import urls
 from tests.feed_files import only_issue, opened, parsed
 from tests.test_feeds_markup import WOO, table
 

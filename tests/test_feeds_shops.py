@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from campaigns.feeds import FeedRow, magento
-from campaigns.models import Brand, FeedImport, ReferencePhoto, Subject, User, Variant
+from campaigns.models import FeedImport, ReferencePhoto, Subject, Variant
 from campaigns.services import imports
+from core.models import Brand, User
 from tests.feed_files import REAL, needs_real_feeds, only_issue, opened, parsed
 
 

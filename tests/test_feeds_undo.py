@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from campaigns.models import Brand, FeedImport, ImportChange, ReferencePhoto, Subject, User, Variant
+from campaigns.models import FeedImport, ImportChange, ReferencePhoto, Subject, Variant
 from campaigns.services import imports, staging
 from campaigns.services.staging import Undone
+from core.models import Brand, User
 from tests import factories
 
 FIRST = "sku;name;colour;price;photo\n007;Mug;sage;12,90;mug.jpg\n008;Bowl;clay;20,00;bowl.jpg\n"

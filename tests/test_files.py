@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
-from campaigns.errors import NotAllowed, NotFound, StorageFailed
-from campaigns.services import files
+from core.errors import NotAllowed, NotFound, StorageFailed
+from core.services import files
 from tests import s3_server
 
 DATA = b"forty-two mugs" * 1000

@@ -16,9 +16,11 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Campaign, Event
-from generation.choices import AssetState, HoldReason, JobState, Lane, RunState
+from campaigns.models import Campaign
+from core.choices import Lane
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Event
+from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.finishing import encode
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
 from generation.selectors import explaining, failures

@@ -13,10 +13,12 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
 from campaigns import channels
-from campaigns.choices import ImageFormat, Role
-from campaigns.models import Brand, Campaign, GuidePicture, GuideVersion, User
+from campaigns.choices import ImageFormat
+from campaigns.models import Campaign, GuidePicture, GuideVersion
 from campaigns.services import campaigns, guides, pictures
 from campaigns.services.campaigns import SpecInput
+from core.choices import Role
+from core.models import Brand, User
 from generation.models import Run
 from tests import factories
 from tests.in_review import image_in_review

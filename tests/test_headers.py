@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.models import Brand
+from core.models import Brand
 from review.services import consequences, decisions
 from tests.in_review import image_in_review, seen
 

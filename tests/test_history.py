@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.models import Campaign, Event, Subject, User
-from campaigns.services import archives, audit, imports
+from campaigns.models import Campaign, Subject
+from campaigns.services import archives, imports
+from core import clock
+from core.models import Event, User
+from core.services import audit
 from examples import history, loading
 from generation.models import Asset, AssetVersion, Endpoint, LedgerEntry
 from review.models import Decision, Delivery

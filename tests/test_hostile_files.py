@@ -16,13 +16,13 @@ from django.db import connection
 from django.utils import timezone
 from PIL import Image
 
-from campaigns import errors, parsing
 from campaigns.choices import ImportStatus, PhotoStatus
 from campaigns.feeds import markup, returning
 from campaigns.models import FeedImport, ReferencePhoto
-from campaigns.parsing import Limits, messages, processes
 from campaigns.photos import costs, intake, reading
 from campaigns.services import archives, imports, photo_loading
+from core import errors, parsing
+from core.parsing import Limits, messages, processes
 from tests import factories, hostile_files
 from tests.feed_files import only_issue, parsed
 
@@ -297,7 +297,7 @@ def test_no_more_files_are_opened_at_once_than_there_are_places_and_the_rest_is_
     children = subprocess.run(["ps", "--ppid", str(os.getpid()), "-o", "args="], capture_output=True, text=True).stdout
     for thread in threads:
         thread.join()
-    assert children.count("campaigns.parsing.child") <= 2 * processes.AT_ONCE
+    assert children.count("core.parsing.child") <= 2 * processes.AT_ONCE
     assert [one for one in outcomes if isinstance(one, errors.Busy)] and "done" in outcomes
     assert errors.Busy.status == 503
 

@@ -9,11 +9,11 @@ import httpx
 import pytest
 from django.db import connection
 
-from campaigns import storable
-from campaigns.errors import Conflict, DomainError, Invalid
 from campaigns.models import FeedSource, GuideVersion
 from campaigns.prompts import listing
 from campaigns.services import guides, sources
+from core import storable
+from core.errors import Conflict, DomainError, Invalid
 from generation.engines import openai_answers, service
 from generation.engines.settings import Kind, Setting
 from generation.services import endpoints

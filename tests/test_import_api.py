@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from campaigns.models import Brand, FeedImport, Subject
+from campaigns.models import FeedImport, Subject
 from campaigns.services import imports
+from core.models import Brand
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

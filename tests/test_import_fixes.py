@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 
 from campaigns.choices import ImportStatus
-from campaigns.errors import Conflict, Invalid, NotFound
 from campaigns.feeds import CAUSES, FeedRow, Issue, fixes, mapping, open_feed
 from campaigns.feeds.fixes import Chosen, Mending
-from campaigns.models import Brand, FeedImport, Subject, User
+from campaigns.models import FeedImport, Subject
 from campaigns.selectors import imports as selectors
 from campaigns.services import feed_reading, imports
+from core.errors import Conflict, Invalid, NotFound
+from core.models import Brand, User
 
 
 def read(text: str | bytes, *chosen: Chosen) -> tuple[list[FeedRow], list[Issue], list[int]]:

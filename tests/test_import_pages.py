@@ -13,8 +13,10 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.models import Brand, Event, FeedImport, FeedSource, Subject, User
-from campaigns.services import files, imports
+from campaigns.models import FeedImport, FeedSource, Subject
+from campaigns.services import imports
+from core.models import Brand, Event, User
+from core.services import files
 from tests import factories
 from tests.feed_files import parsed, xlsx
 

@@ -13,11 +13,14 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from campaigns import background, clock
+from campaigns import background
 from campaigns.choices import ImportStatus
-from campaigns.errors import Conflict, NotAllowed, NotFound
-from campaigns.models import Brand, Event, FeedImport, FeedSource, SealedEvent, Subject, User
-from campaigns.services import feed_reading, files, imports, mappings
+from campaigns.models import FeedImport, FeedSource, Subject
+from campaigns.services import feed_reading, imports, mappings
+from core import clock
+from core.errors import Conflict, NotAllowed, NotFound
+from core.models import Brand, Event, SealedEvent, User
+from core.services import files
 from generation.services import sweeper
 from tests import factories, processes
 from tests.test_imports import FEED, Peak, big_feed

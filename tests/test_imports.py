@@ -17,20 +17,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from campaigns.choices import ImportStatus
-from campaigns.errors import NotAllowed, NotFound
-from campaigns.models import (
-    Brand,
-    Event,
-    FeedImport,
-    ImportIssue,
-    ReferencePhoto,
-    StagedRow,
-    Subject,
-    User,
-    Variant,
-)
+from campaigns.models import FeedImport, ImportIssue, ReferencePhoto, StagedRow, Subject, Variant
 from campaigns.selectors import imports as selectors
 from campaigns.services import feed_reading, imports, staging
+from core.errors import NotAllowed, NotFound
+from core.models import Brand, Event, User
 from tests.feed_files import REAL, needs_real_feeds, xlsx
 
 FEED = (

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Brand, Campaign, OutputSpec, PromptVersion, User
+from campaigns.models import Campaign, OutputSpec, PromptVersion
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Brand, User
 from generation.choices import Stage
 from generation.models import Cell, Endpoint, JobSpec, Run
 from generation.selectors import compare

@@ -12,8 +12,8 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import faults
-from campaigns.services import files
+from core import crash_points
+from core.services import files
 from generation.choices import AttemptOutcome, JobState
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry, Master
 from generation.services import outcomes, sweeper
@@ -51,7 +51,7 @@ def all_done() -> bool:
     return not Job.objects.exclude(status=JobState.SUCCEEDED).exists()
 
 
-@pytest.mark.parametrize("point", faults.POINTS)
+@pytest.mark.parametrize("point", crash_points.POINTS)
 def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any) -> None:
     queued.run(queued.campaign(), queued.endpoint(batch_size=2), JOBS)
     victim = processes.start_doomed("cpu", point)
@@ -136,5 +136,5 @@ def test_the_point_names_are_those_in_the_code() -> None:
         capture_output=True,
         text=True,
     ).stdout
-    assert {line.split('"')[1] for line in found.split()} == {*faults.POINTS, *faults.AT_SERVICES}
-    assert os.environ.get(faults.ENVIRONMENT_VARIABLE) is None
+    assert {line.split('"')[1] for line in found.split()} == {*crash_points.POINTS, *crash_points.AT_SERVICES}
+    assert os.environ.get(crash_points.ENVIRONMENT_VARIABLE) is None

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, User
 from campaigns.prompts import listing
+from core.errors import Invalid
+from core.models import Brand, User
 from generation.choices import RunShape, Stage
 from generation.models import Cell, JobSpec
 from generation.services import planning

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.urls import reverse
 
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Brand, Event, User
-from campaigns.services import brands
+from core.errors import Conflict, Invalid, NotAllowed
+from core.models import Brand, Event, User
+from core.services import brands
 from generation.models import Rendition
 from review.models import Decision
 from review.services import decisions, packages
@@ -79,7 +79,7 @@ def test_a_time_zone_that_does_not_exist_is_refused(zone: str, brand: Any, lead:
     assert "Europe/Berlin" in refused.value.problems[0].message
     with pytest.raises(Invalid):
         brands.create_brand(slug="foxglove", name="Foxglove", time_zone=zone, by=operator)
-    assert not Event.objects.filter(type="campaigns.brand.time_zone_set").exists()
+    assert not Event.objects.filter(type="core.brand.time_zone_set").exists()
 
 
 @pytest.mark.django_db
@@ -91,11 +91,11 @@ def test_a_time_zone_is_set_by_who_may_edit_the_brand_and_stands_in_the_trail(
     for _ in range(2):
         brands.set_time_zone(brand_id=brand.pk, time_zone="Asia/Tokyo", by=lead)
     client.force_login(operator)
-    address = reverse("admin:campaigns_brand_change", args=[brand.pk])
+    address = reverse("admin:core_brand_change", args=[brand.pk])
     assert client.post(address, {"time_zone": "Europe/Berlin"}).status_code == 302
     page = client.post(address, {"time_zone": "Middle-earth/Shire"})
     assert "Europe/Berlin" in page.content.decode() and page.status_code == 200
-    told = Event.objects.filter(type="campaigns.brand.time_zone_set").order_by("id")
+    told = Event.objects.filter(type="core.brand.time_zone_set").order_by("id")
     assert [event.payload for event in told] == [
         {"before": "", "after": "Asia/Tokyo"},
         {"before": "Asia/Tokyo", "after": "Europe/Berlin"},

@@ -12,9 +12,11 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, Campaign, PromptVersion, ReferencePhoto, User
-from campaigns.services import files, photos
+from campaigns.models import Campaign, PromptVersion, ReferencePhoto
+from campaigns.services import photos
+from core.errors import Invalid
+from core.models import Brand, User
+from core.services import files
 from generation.engines import base
 from generation.engines.base import ImageRef, Spec, Task
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec

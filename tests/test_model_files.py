@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from campaigns.errors import Invalid
+from core.errors import Invalid
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.weight_files import problem_of_file, problem_of_lora, problem_of_model

@@ -12,8 +12,8 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.template.loader import render_to_string
 
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Event
+from core.errors import Conflict, Invalid, NotAllowed
+from core.models import Event
 from generation.engines.weights import digest
 from generation.models import LocalModel
 from generation.services import planning, store

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from campaigns import clock
-from campaigns.errors import Conflict
-from campaigns.models import Brand, User
+from core import clock
+from core.errors import Conflict
+from core.models import Brand, User
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
 from generation.engines.base import Spec
 from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
@@ -157,7 +157,7 @@ def test_without_money_for_it_nothing_in_doubt_is_ordered_again(brand: Brand, ow
 
 
 def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callable[..., Any]) -> None:
-    from campaigns.errors import NotAllowed
+    from core.errors import NotAllowed
 
     run = planned(brand, owner, 1, "2")
     release(run, owner)

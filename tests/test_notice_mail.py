@@ -12,9 +12,9 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns.models import Notice, User
-from campaigns.services import notice_mail, notices
 from config import env
+from core.models import Notice, User
+from core.services import notice_mail, notices
 from tests.mail_server import Mailbox, mail_server, use
 
 pytestmark = pytest.mark.django_db

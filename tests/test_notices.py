@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from campaigns import events as spine
-from campaigns.errors import NotFound
 from campaigns.events import FeedSourceFailing, PromptApprovalAsked
-from campaigns.models import FeedSource, Notice, User
-from campaigns.services import notices
+from campaigns.models import FeedSource
+from core import events as core_events
+from core.errors import NotFound
+from core.models import Notice, User
+from core.services import notices
 from generation.events import RunReleaseRefused
 from generation.models import Job
 from generation.services import budget, runs
@@ -49,7 +50,7 @@ def kinds(user: User) -> list[str]:
 
 def publish(happening: Any, by: User | None = None) -> None:
     with transaction.atomic():
-        spine.publish(happening, by=by)
+        core_events.publish(happening, by=by)
 
 
 # -- who is told ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, Lane, LedgerKind
+from core.choices import Lane
+from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
 from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
 from generation.services import doubts, outcomes

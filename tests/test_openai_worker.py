@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, Lane, LedgerKind
+from core.choices import Lane
+from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Finding, Job, LedgerEntry
 from generation.selectors import explaining
 from generation.services import doubts

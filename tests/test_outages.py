@@ -18,10 +18,11 @@ import pytest
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.fetching.words import words_of
-from campaigns.models import Brand, User
+from core.choices import Lane
+from core.fetching.words import words_of
+from core.models import Brand, User
 from generation import causes
-from generation.choices import Breaker, JobState, Lane, RunState
+from generation.choices import Breaker, JobState, RunState
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job, Worker

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from generation.choices import Breaker, Lane
+from core.choices import Lane
+from generation.choices import Breaker
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding
 from generation.services import dispatch, handover, limits, pacing, throttle

@@ -13,9 +13,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
-from campaigns.choices import Role
 from campaigns.models import Campaign, PromptVersion, Subject
-from campaigns.services import files
+from core.choices import Role
+from core.services import files
 from review.models import Decision, ReviewTask
 from review.services import reasons
 from tests import factories

@@ -25,7 +25,7 @@ import pytest
 from campaigns.prompts import wording
 from config.env import ROOT
 
-PACKAGES = ("campaigns", "generation", "review", "config")
+PACKAGES = ("core", "campaigns", "generation", "review", "config")
 METHODS = ("match", "fullmatch", "search", "sub", "subn", "split", "findall", "finditer")
 #: Patterns that are made from what people write: each with texts that people may write.
 MADE = [wording._pattern(word) for word in ("sale", "a a a a b", "a  a", "é e\u0301", "a" * 40, "(a+)+$")]

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image, ImageDraw
 
 from campaigns.models import Cutout
-from campaigns.services import files, photos, previews
+from campaigns.services import photos, previews
+from core.services import files
 from generation.engines.base import ImageRef
 from generation.workers.context import INPUT_CACHE_BYTES, InputCache
 from tests import factories, icc

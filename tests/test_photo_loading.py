@@ -16,10 +16,11 @@ from django.utils import timezone
 from PIL import Image
 
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Conflict, NotAllowed
-from campaigns.models import Event, ReferencePhoto
+from campaigns.models import ReferencePhoto
 from campaigns.selectors import photos as selectors
 from campaigns.services import photo_loading
+from core.errors import Conflict, NotAllowed
+from core.models import Event
 from tests import factories, scenes
 from tests.awkward_server import AwkwardServer, Talk, serving
 

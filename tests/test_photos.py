@@ -13,11 +13,14 @@ import pytest
 from django.db import connection
 from PIL import Image
 
-from campaigns.choices import PhotoStatus, Role
-from campaigns.errors import Invalid, NotAllowed, NotFound
-from campaigns.models import Cutout, Event, ReferencePhoto
+from campaigns.choices import PhotoStatus
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import reading
-from campaigns.services import archives, files, photos
+from campaigns.services import archives, photos
+from core.choices import Role
+from core.errors import Invalid, NotAllowed, NotFound
+from core.models import Event
+from core.services import files
 from generation.services import sweeper
 from tests import factories, scenes
 

@@ -13,8 +13,9 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from campaigns import clock
-from campaigns.models import Brand, Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core import clock
+from core.models import Brand, User
 from generation.models import Asset, Cell, Endpoint, Run
 from generation.views import run_form
 from generation.views.run_form import Form

@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Brand, Campaign, Event, Notice, PromptTemplate, PromptVersion, User
+from campaigns.models import Campaign, PromptTemplate, PromptVersion
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as selectors
 from campaigns.services import campaigns, prompts
+from core.errors import Conflict, Invalid, NotAllowed
+from core.models import Brand, Event, Notice, User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import Asset, Job, JobSpec, Run
 from generation.selectors import tries

@@ -11,8 +11,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns import events
-from campaigns.errors import Conflict, Invalid
+from core.errors import Conflict, Invalid
+from core.events import publish
 from generation.events import VersionReady
 from review.choices import ItemMode, TaskState
 from review.models import ReviewTask
@@ -28,7 +28,7 @@ def ready(asset: Any, *, is_sandbox: bool = False) -> None:
     type(asset).objects.filter(pk=asset.pk).update(is_sandbox=is_sandbox)
     payload = {"round": asset.round, "version_ids": [], "worst_outcome": "pass", "is_sandbox": is_sandbox}
     with transaction.atomic():
-        events.publish(VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="test")
+        publish(VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="test")
 
 
 def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:

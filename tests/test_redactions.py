@@ -11,10 +11,11 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, connection, transaction
 
-from campaigns import audit_chain, events
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Event, SealedEvent, User
-from campaigns.services import audit, redactions
+from core import audit_chain
+from core.errors import Conflict, Invalid, NotAllowed
+from core.events import AuditRedacted, publish
+from core.models import Event, SealedEvent, User
+from core.services import audit, redactions
 from tests import factories
 from tests.test_audit import note, seal_all, tamper  # noqa: F401
 
@@ -54,7 +55,7 @@ def test_a_removed_secret_is_gone_and_the_chain_proves_the_rest(trail: Any, oper
     found = audit.verify(trail, anchor=head)
     assert (found.is_intact, found.redacted, found.count) == (True, (2, 5), 8)
     assert "removed later from 2 links (2, 5)" in found.message
-    said = Event.objects.filter(type="campaigns.audit.redacted").order_by("pk")
+    said = Event.objects.filter(type="core.audit.redacted").order_by("pk")
     assert [(one.payload["seq"], one.payload["reason"], one.actor) for one in said] == [
         (2, REASON, operator),
         (5, REASON, operator),
@@ -69,13 +70,13 @@ def test_events_cannot_be_changed_afterwards_either(trail: Any, operator: User) 
 
 
 TAMPERINGS = {
-    "the redacted event again": "UPDATE campaigns_event SET payload = '{}' WHERE id = %(redacted)s",
-    "another event": "UPDATE campaigns_event SET payload = '{}' WHERE id = %(other)s",
-    "who did it": "UPDATE campaigns_event SET actor_label = 'nobody' WHERE id = %(redacted)s",
-    "the record of it": 'UPDATE campaigns_event SET payload = payload || \'{"reason": ""}\' WHERE id = %(record)s',
-    "the hash in the record": "UPDATE campaigns_event SET payload = payload || '{\"seq\": 3}' WHERE id = %(record)s",
-    "the seal": "UPDATE campaigns_sealedevent SET hash = repeat('0', 64) WHERE event_id = %(redacted)s",
-    "the record's seal removed": "DELETE FROM campaigns_sealedevent WHERE event_id >= %(record)s",
+    "the redacted event again": "UPDATE core_event SET payload = '{}' WHERE id = %(redacted)s",
+    "another event": "UPDATE core_event SET payload = '{}' WHERE id = %(other)s",
+    "who did it": "UPDATE core_event SET actor_label = 'nobody' WHERE id = %(redacted)s",
+    "the record of it": 'UPDATE core_event SET payload = payload || \'{"reason": ""}\' WHERE id = %(record)s',
+    "the hash in the record": "UPDATE core_event SET payload = payload || '{\"seq\": 3}' WHERE id = %(record)s",
+    "the seal": "UPDATE core_sealedevent SET hash = repeat('0', 64) WHERE event_id = %(redacted)s",
+    "the record's seal removed": "DELETE FROM core_sealedevent WHERE event_id >= %(record)s",
 }
 
 
@@ -104,10 +105,10 @@ def test_a_record_for_another_content_explains_nothing(
     tamper: Callable[..., None],  # noqa: F811
 ) -> None:
     event = Event.objects.get(seal__seq=3, brand=trail)
-    tamper("UPDATE campaigns_event SET payload = '{}' WHERE id = %s", event.pk)
+    tamper("UPDATE core_event SET payload = '{}' WHERE id = %s", event.pk)
     said = {"seq": 3, "event": event.pk, "hash": event.seal.hash, "body_sha256": "0" * 64, "places": 1, "reason": "x"}
     with transaction.atomic():
-        events.publish(events.AuditRedacted(brand_id=trail.pk, object_id=event.pk, payload=said), label="x")
+        publish(AuditRedacted(brand_id=trail.pk, object_id=event.pk, payload=said), label="x")
     seal_all()
     assert audit.verify(trail).first_broken_seq == 3
 
@@ -118,7 +119,7 @@ def test_a_trail_that_does_not_hold_is_not_redacted(
     tamper: Callable[..., None],  # noqa: F811
 ) -> None:
     second = Event.objects.get(brand=trail, seal__seq=2)
-    tamper("UPDATE campaigns_event SET actor_label = 'x' WHERE id = %s", second.pk)
+    tamper("UPDATE core_event SET actor_label = 'x' WHERE id = %s", second.pk)
     with pytest.raises(Conflict, match="does not hold"):
         redactions.remove(brand=trail, by=operator, secret=KEY, reason=REASON)
     assert redactions.count(brand=trail, secret=KEY) == 2
@@ -161,7 +162,7 @@ def test_a_secret_in_the_reason_of_a_redaction_can_be_removed_later(
     found = audit.verify(trail)
     assert (found.is_intact, found.redacted, found.count) == (True, (2, 5, 7, 8), 10)
     changed = Event.objects.get(seal__seq=7, brand=trail)
-    tamper('UPDATE campaigns_event SET payload = payload || \'{"reason": ""}\' WHERE id = %s', changed.pk)
+    tamper('UPDATE core_event SET payload = payload || \'{"reason": ""}\' WHERE id = %s', changed.pk)
     assert (audit.verify(trail).is_intact, audit.verify(trail).first_broken_seq) == (False, 2)
 
 
@@ -190,6 +191,6 @@ def test_the_command_takes_the_secret_from_standard_input_and_counts_first(
     assert "0 events hold it" in run("--dry-run", "--brand", trail.slug)
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT tgenabled FROM pg_trigger WHERE tgname = 'append_only' AND tgrelid = 'campaigns_event'::regclass"
+            "SELECT tgenabled FROM pg_trigger WHERE tgname = 'append_only' AND tgrelid = 'core_event'::regclass"
         )
         assert cursor.fetchone() == ("O",)

@@ -9,8 +9,8 @@ from django.contrib.auth.models import AnonymousUser
 from django.http import HttpResponse
 from django.test import RequestFactory
 
-from campaigns import errors
 from config.middleware import DomainErrorMiddleware
+from core import errors
 
 REFUSALS = [errors.Invalid, errors.NotAllowed, errors.NotFound, errors.Conflict, errors.Stale]
 

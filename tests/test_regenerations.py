@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from campaigns.models import Brand, Event, User
+from core.models import Brand, Event, User
 from generation.checks.base import Verdict
 from generation.models import Asset, AssetVersion, Job, JobSpec, LedgerEntry, Run
 from generation.services import dispatch, outcomes, planning, regenerations, runs

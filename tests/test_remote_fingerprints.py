@@ -9,7 +9,8 @@ from typing import Any, ClassVar
 
 import pytest
 
-from generation.choices import HoldReason, JobState, Lane
+from core.choices import Lane
+from generation.choices import HoldReason, JobState
 from generation.engines.base import Result, build, register
 from generation.engines.replicate import HIDDEN, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run

@@ -14,7 +14,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Lane, LedgerKind
+from core.choices import Lane
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind
 from generation.engines import base as engines
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
 from generation.services import fingerprints, limits, outcomes, runs, throttle

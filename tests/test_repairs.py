@@ -12,10 +12,12 @@ from django.db import connection
 from PIL import Image
 
 from campaigns.choices import CutoutMethod
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Cutout, Event, ReferencePhoto
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import masks
-from campaigns.services import cutouts, files, photos
+from campaigns.services import cutouts, photos
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Event
+from core.services import files
 from generation.models import JobSpec
 from generation.services import planning
 from tests import factories, scenes

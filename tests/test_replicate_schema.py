@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rq import SimpleWorker
 
-from campaigns.models import Brand, Event, User
+from core.models import Brand, Event, User
 from generation.engines import replicate_inputs
 from generation.engines.base import Spec
 from generation.engines.cog import Cog

@@ -13,8 +13,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from campaigns import signing
-from generation.choices import JobState, Lane
+from core import signing
+from core.choices import Lane
+from generation.choices import JobState
 from generation.engines.base import Task, build
 from generation.models import Attempt, Endpoint, Job
 from generation.services import dispatch, handover

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from campaigns.services import files
-from generation.choices import AttemptOutcome, JobState, Lane, LedgerKind
+from core.choices import Lane
+from core.services import files
+from generation.choices import AttemptOutcome, JobState, LedgerKind
 from generation.finishing.decode import decode
 from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
 from generation.services import outcomes

@@ -21,11 +21,12 @@ from django.test import Client
 from django.utils import timezone
 from knox.models import AuthToken
 
-from campaigns.access import PERMISSIONS, Action
-from campaigns.choices import Role
-from campaigns.errors import NotAllowed
-from campaigns.models import Membership, StoredResponse, User
-from campaigns.services import sources, tokens
+from campaigns.services import sources
+from core.access import PERMISSIONS, Action
+from core.choices import Role
+from core.errors import NotAllowed
+from core.models import Membership, StoredResponse, User
+from core.services import tokens
 from generation.models import Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue
@@ -244,15 +245,13 @@ def by_operator(user: User) -> None:
     client = Client()
     client.force_login(factories.UserFactory(is_superuser=True, is_staff=True))
     given = {"password1": "battery staple", "password2": "battery staple", "usable_password": "true"}
-    assert client.post(f"/admin/campaigns/user/{user.pk}/password/", given).status_code == 302
+    assert client.post(f"/admin/core/user/{user.pk}/password/", given).status_code == 302
 
 
 def by_operator_without_one(user: User) -> None:
     client = Client()
     client.force_login(factories.UserFactory(is_superuser=True, is_staff=True))
-    answer = client.post(
-        f"/admin/campaigns/user/{user.pk}/password/", {"usable_password": "false", "unset-password": ""}
-    )
+    answer = client.post(f"/admin/core/user/{user.pk}/password/", {"usable_password": "false", "unset-password": ""})
     assert answer.status_code == 302
 
 

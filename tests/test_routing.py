@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from campaigns.errors import Invalid, NotAllowed, NotFound
-from campaigns.models import Campaign, User
-from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Lane, MoveReason
+from campaigns.models import Campaign
+from core.choices import Lane
+from core.errors import Invalid, NotAllowed, NotFound
+from core.models import User
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
 from generation.selectors import explaining
 from generation.services import budget, routing

@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from campaigns.models import Brand, Campaign, User
+from campaigns.models import Campaign
+from core.models import Brand, User
 from generation.models import Run
 from tests import engines, factories
 

@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns.models import Notice, User
+from core.models import Notice, User
 from generation.models import Asset, Attempt, Job, Run
 from generation.selectors import matrix
 from generation.views.matrix import CELLS, load_sheet

@@ -12,8 +12,9 @@ import pytest
 from django.db import connection, connections
 from django.utils import timezone
 
-from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed
-from campaigns.models import Brand, Campaign, Event, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.errors import Conflict, DomainError, Invalid, NotAllowed
+from core.models import Brand, Event, User
 from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import matrix

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from campaigns.models import Brand, Event, User
-from campaigns.services import audit
-from generation.choices import AssetState, JobState, Lane
+from core.choices import Lane
+from core.models import Brand, Event, User
+from core.services import audit
+from generation.choices import AssetState, JobState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Job
 from generation.selectors import coverage

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from campaigns.models import Brand, Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.models import Brand, User
 from generation.models import Asset, Endpoint, JobSpec
 from generation.services import planning
 from tests import factories

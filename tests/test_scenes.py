@@ -10,8 +10,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.errors import Invalid
+from core.models import Brand, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, StandingOrder
 from generation.selectors import concepts, needs
 from generation.selectors.concepts import SCENES

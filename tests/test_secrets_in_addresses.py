@@ -19,12 +19,15 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 
-from campaigns import errors, events, fetching
-from campaigns.fetching import entered, shown, shown_settings, without_secrets
-from campaigns.models import Event, FeedSource, ImportIssue, Notice, ReferencePhoto, StoredResponse, User
-from campaigns.services import imports, notice_mail, photo_loading, sources
-from campaigns.signing import new_secret
+from campaigns.models import FeedSource, ImportIssue, ReferencePhoto
+from campaigns.services import imports, photo_loading, sources
 from config import logs
+from core import errors, fetching
+from core.events import BrandCreated, publish
+from core.fetching import entered, shown, shown_settings, without_secrets
+from core.models import Event, Notice, StoredResponse, User
+from core.services import notice_mail
+from core.signing import new_secret
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint
 from generation.services import endpoints
@@ -354,8 +357,8 @@ def test_a_sealed_payload_keeps_its_words_and_loses_the_query(brand: Any) -> Non
         "n": 1,
     }
     with transaction.atomic():
-        events.publish(events.BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), label="test")
-    kept = Event.objects.get(type="campaigns.brand.created").payload
+        publish(BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), label="test")
+    kept = Event.objects.get(type="core.brand.created").payload
     assert kept == {"message": "https://h.example/a?… failed", "list": [{"url": "https://h.example/b"}], "n": 1}
 
 

@@ -10,8 +10,8 @@ import pytest
 from django.core.cache import cache
 from django.utils import timezone
 
-from campaigns.errors import Invalid
 from campaigns.models import FeedImport
+from core.errors import Invalid
 from generation.models import Rendition
 from review.delivery.webhook import Webhook
 from review.services import consequences, decisions, destinations

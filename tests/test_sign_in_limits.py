@@ -14,8 +14,8 @@ import pytest
 from allauth.account.models import EmailAddress
 from django.test import Client, RequestFactory
 
-from campaigns.models import User
-from config import accounts, sign_in_limits
+from core.accounts import adapter, sign_in_limits
+from core.models import User
 
 pytestmark = pytest.mark.django_db
 RIGHT, WRONG = "correct horse", "wrong"
@@ -130,8 +130,8 @@ def test_a_browser_is_known_for_one_account_and_one_password(
     elif change == "other account":
         name = colleagues[0].username
     else:
-        value = browser.cookies[accounts.BROWSER_COOKIE].value
-        browser.cookies[accounts.BROWSER_COOKIE] = value[:-5] if change == "shortened" else f"1{value}"
+        value = browser.cookies[adapter.BROWSER_COOKIE].value
+        browser.cookies[adapter.BROWSER_COOKIE] = value[:-5] if change == "shortened" else f"1{value}"
     guess(name, 6, OWNER)
     right = RIGHT + "!" if change == "password" else RIGHT
     assert sign_in(name, right, OWNER, browser) == 200
@@ -219,7 +219,7 @@ def test_what_a_proxy_says_counts_as_far_as_it_is_trusted(
 ) -> None:
     settings.PROOFLINE = settings.PROOFLINE | {"trusted_proxies": trusted}
     meta = {"REMOTE_ADDR": remote} | ({"HTTP_X_FORWARDED_FOR": forwarded} if forwarded else {})
-    assert accounts.client_address(RequestFactory().post("/", **meta)) == expected
+    assert adapter.client_address(RequestFactory().post("/", **meta)) == expected
 
 
 def test_a_made_up_header_gives_no_fresh_tries(account: User) -> None:

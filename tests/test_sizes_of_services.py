@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core.choices import Lane
 from generation.checks import registry
 from generation.checks.base import Sample, Verdict
-from generation.choices import JobState, Lane, RunState
+from generation.choices import JobState, RunState
 from generation.models import Endpoint, Finding, Job, Rendition, Run
 from tests import comfy_kinds, comfy_workflows, processes, queued
 from tests.comfy_server import ComfyServer

@@ -11,11 +11,13 @@ import numpy as np
 import pytest
 
 from campaigns.choices import SubjectKind
-from campaigns.models import Campaign, Event, PromptVersion, Subject
+from campaigns.models import Campaign, PromptVersion, Subject
 from campaigns.services import archives, imports
 from config import beside
+from core.choices import Lane
+from core.models import Event
 from examples import loading, sketches
-from generation.choices import JobState, Lane
+from generation.choices import JobState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
 from generation.workers import lane as lanes
 from review.management.commands import demo

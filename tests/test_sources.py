@@ -16,10 +16,11 @@ from django.urls import reverse
 from django.utils import timezone
 
 from campaigns.choices import ImportStatus, SourceKind
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound
-from campaigns.models import Event, FeedImport, FeedSource, Notice, Subject
+from campaigns.models import FeedImport, FeedSource, Subject
 from campaigns.selectors import sources as selectors
 from campaigns.services import imports, pushes, sources
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Event, Notice
 from tests.awkward_server import AwkwardServer, Talk, serving
 
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -8,9 +8,10 @@ import pytest
 from django.db import connection, transaction
 
 from campaigns.feeds.base import FeedRow
-from campaigns.models import Brand, StagedRow
+from campaigns.models import StagedRow
 from campaigns.services import staging
 from campaigns.services.merging import LARGE_BATCH, plan_for_size
+from core.models import Brand
 
 ROWS = 2 * LARGE_BATCH
 

@@ -15,9 +15,11 @@ from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.errors import Conflict, Invalid, Stale
-from campaigns.models import Brand, Cutout, Event, GuideVersion, ReferencePhoto, Subject, User
-from campaigns.services import audit, brands, cutouts, guides, imports, photos, subjects
+from campaigns.models import Cutout, GuideVersion, ReferencePhoto, Subject
+from campaigns.services import cutouts, guides, imports, photos, subjects
+from core.errors import Conflict, Invalid, Stale
+from core.models import Brand, Event, User
+from core.services import audit, brands
 from generation.models import Asset, JobSpec, PinnedInputs, StaleAsset, StaleCandidate
 from generation.services import staleness
 from review.models import ChecklistVersion, Decision, Delivery, ReviewTask

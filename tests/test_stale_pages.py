@@ -10,8 +10,9 @@ from django.test import Client
 from django.urls import reverse
 from rest_framework.test import APIClient
 
-from campaigns.models import Brand, Event, Subject, User
+from campaigns.models import Subject
 from campaigns.services import guides, photos
+from core.models import Brand, Event, User
 from generation.models import Asset
 from review.api.serializers import TaskDetailSerializer
 from review.models import ReviewTask
@@ -148,7 +149,7 @@ def test_a_lead_chooses_on_the_page_of_deliveries_what_happens_to_stale_images(
     client.post(reverse("stale_use", args=[brand.slug]), {"stale_use": choice})
     brand.refresh_from_db()
     assert brand.stale_use == choice
-    changed = Event.objects.filter(type="campaigns.brand.stale_use_set").count()
+    changed = Event.objects.filter(type="core.brand.stale_use_set").count()
     assert changed == (1 if choice == "withdraw" else 0)
 
 

@@ -12,10 +12,11 @@ import pytest
 from django.db import connection, transaction
 from PIL import Image
 
-from campaigns.choices import Role
-from campaigns.errors import Stale
-from campaigns.models import Brand, Subject, User
+from campaigns.models import Subject
 from campaigns.services import cutouts, photos, subjects
+from core.choices import Role
+from core.errors import Stale
+from core.models import Brand, User
 from generation.models import Asset
 from generation.selectors import inputs
 from review.models import ReviewTask
@@ -139,6 +140,7 @@ def test_an_approval_before_an_open_change_has_looked_is_seen_by_it(
 ) -> None:
     """The value is written, the approval commits, and only then does the change look for approvals."""
     from campaigns import events
+    from core.events import publish
 
     subject = task.asset.subject
     with transaction.atomic():
@@ -146,7 +148,7 @@ def test_an_approval_before_an_open_change_has_looked_is_seen_by_it(
         Subject.objects.filter(pk=subject.pk).update(attributes={"colour": colour, "material": material})
         assert Other(lambda: decisions.approve(by=people[1], **seen(task))).end() is None
         happened = events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload={"changes": {}})
-        events.publish(happened, by=people[0])
+        publish(happened, by=people[0])
     assert state(task) == ("stale" if colour == "teal" else "approved")
 
 

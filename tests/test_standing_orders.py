@@ -13,11 +13,12 @@ from django.db import connection
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns import clock
 from campaigns.choices import PromptStatus
-from campaigns.errors import Invalid, NotAllowed, NotFound
-from campaigns.models import Campaign, Event, FeedSource, Subject
+from campaigns.models import Campaign, FeedSource, Subject
 from campaigns.services import imports, sources
+from core import clock
+from core.errors import Invalid, NotAllowed, NotFound
+from core.models import Event
 from generation.choices import AssetState, JobState, RunState, Stage
 from generation.models import Asset, Job, Run, StandingOrder
 from generation.services import standing

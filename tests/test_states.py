@@ -8,8 +8,9 @@ import pytest
 from django.db.models import TextChoices
 
 from campaigns.choices import PromptStatus
-from campaigns.errors import Conflict
-from campaigns.states import PROMPT, Machine, machine
+from campaigns.states import PROMPT
+from core.errors import Conflict
+from core.states import Machine, machine
 from generation import choices as generation_choices
 from generation import states as generation_states
 from review import choices as review_choices

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.test import RequestFactory
 
-from campaigns import storable
-from campaigns.errors import Invalid
-from campaigns.models import Campaign, StoredResponse
+from campaigns.models import Campaign
+from core import storable
+from core.errors import Invalid
+from core.models import StoredResponse
 
 API = "/api/v1"
 PROBLEM = "application/problem+json"

@@ -22,13 +22,16 @@ from django.db import connection
 from django.urls import reverse
 from PIL import Image
 
-from campaigns.api import problems
-from campaigns.choices import PhotoStatus, Role
-from campaigns.errors import StorageFailed
-from campaigns.models import Event, Notice, ReferencePhoto, User
-from campaigns.services import files, photo_loading, photos
+from campaigns.choices import PhotoStatus
+from campaigns.models import ReferencePhoto
+from campaigns.services import photo_loading, photos
+from core.api import problems
+from core.choices import Lane, Role
+from core.errors import StorageFailed
+from core.models import Event, Notice, User
+from core.services import files
 from generation import causes
-from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, RunState, Stage
+from generation.choices import AttemptOutcome, HoldReason, JobState, RunState, Stage
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Job, Master, Run
 from generation.services import dispatch, outcomes, runs

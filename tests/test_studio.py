@@ -9,12 +9,14 @@ import pytest
 from PIL import Image
 
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Invalid, NotAllowed, NotFound
-from campaigns.models import Brand, Event, PromptVersion, ReferencePhoto, Studio, User
+from campaigns.models import PromptVersion, ReferencePhoto, Studio
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import subjects as subject_selectors
 from campaigns.services import prompts as prompt_services
-from generation.choices import JobState, Lane, RunState, Stage
+from core.choices import Lane
+from core.errors import Invalid, NotAllowed, NotFound
+from core.models import Brand, Event, User
+from generation.choices import JobState, RunState, Stage
 from generation.engines import base as engines
 from generation.models import Asset, Endpoint, Job, JobSpec, Run
 from generation.selectors import rollout

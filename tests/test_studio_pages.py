@@ -11,8 +11,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from campaigns.models import Brand, Campaign, PromptVersion, ReferencePhoto, User
-from generation.choices import JobState, Lane, RunState
+from campaigns.models import Campaign, PromptVersion, ReferencePhoto
+from core.choices import Lane
+from core.models import Brand, User
+from generation.choices import JobState, RunState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, Run, Worker
 from generation.services import studio

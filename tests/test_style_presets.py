@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
-from campaigns.errors import Conflict, Invalid, NotAllowed
-from campaigns.models import Brand, Event, PromptVersion, StylePreset, User
+from campaigns.models import PromptVersion, StylePreset
 from campaigns.prompts.presets import PRESETS
 from campaigns.selectors import prompts as selectors
-from campaigns.services import brands, prompts, styles
+from campaigns.services import prompts, styles
+from core.errors import Conflict, Invalid, NotAllowed
+from core.models import Brand, Event, User
+from core.services import brands
 from tests import factories
 
 pytestmark = pytest.mark.django_db

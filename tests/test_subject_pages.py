@@ -9,11 +9,12 @@ import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image
 
-from campaigns.errors import Invalid, NotAllowed, NotFound, Stale
-from campaigns.models import Event, Subject
+from campaigns.models import Subject
 from campaigns.selectors import subjects as selectors
 from campaigns.services import subjects
 from campaigns.services.subjects import Entry
+from core.errors import Invalid, NotAllowed, NotFound, Stale
+from core.models import Event
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db

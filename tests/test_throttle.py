@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from generation.choices import Lane
+from core.choices import Lane
 from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.services import throttle

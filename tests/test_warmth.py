@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from generation.choices import JobState, Lane
+from core.choices import Lane
+from generation.choices import JobState
 from generation.engines import base
 from generation.engines.base import Context, Result, Task
 from generation.models import Endpoint, Job

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from campaigns.models import SealedEvent
-from generation.choices import JobState, Lane
+from core.choices import Lane
+from core.models import SealedEvent
+from generation.choices import JobState
 from generation.models import Job
 from generation.workers import process
 from tests import processes, queued

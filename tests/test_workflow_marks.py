@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from campaigns.errors import Invalid
-from campaigns.models import Event
+from core.errors import Invalid
+from core.models import Event
 from generation.engines import base as engines
 from generation.engines import comfyui_marks
 from generation.engines.base import ImageRef, Spec

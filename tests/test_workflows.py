@@ -12,9 +12,9 @@ from django.core.files.uploadedfile import SimpleUploadedFile
 from PIL import Image, PngImagePlugin
 from rq import SimpleWorker
 
-from campaigns.errors import Invalid, NotAllowed, NotFound, Stale
-from campaigns.models import Event
-from generation.choices import Lane
+from core.choices import Lane
+from core.errors import Invalid, NotAllowed, NotFound, Stale
+from core.models import Event
 from generation.engines import base as engines
 from generation.engines import comfyui_marks
 from generation.models import Endpoint

@@ -11,11 +11,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from campaigns.api.conventions import caller, ensure_match, idempotent, tagged
-from campaigns.errors import Conflict
-from campaigns.models import Brand, GuidePicture, GuideVersion, User
-from campaigns.selectors import approvals, brands, guides
+from campaigns.models import GuidePicture, GuideVersion
+from campaigns.selectors import approvals, guides
 from campaigns.services import guides as services
+from core.api.conventions import caller, ensure_match, idempotent, tagged
+from core.errors import Conflict
+from core.models import Brand, User
+from core.selectors import brands
 
 
 class GuidePictureSerializer(serializers.ModelSerializer[GuidePicture]):

@@ -13,11 +13,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from campaigns.api import serializers
-from campaigns.api.conventions import caller, idempotent
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport
-from campaigns.selectors import brands as brand_rows
 from campaigns.services import imports
+from core.api.conventions import caller, idempotent
+from core.selectors import brands as brand_rows
 
 SHOWN_ISSUES = 100
 

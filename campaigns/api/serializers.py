@@ -6,11 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from campaigns.api.fields import OwnKey, OwnSlug
 from campaigns.choices import SubjectKind
 from campaigns.feeds.encodings import LABELS as ENCODINGS
 from campaigns.models import (
-    Brand,
     Campaign,
     FeedImport,
     FeedSource,
@@ -23,13 +21,8 @@ from campaigns.models import (
     Subject,
     Variant,
 )
-
-
-class BrandSerializer(serializers.ModelSerializer[Brand]):
-    class Meta:
-        model = Brand
-        fields = ["id", "slug", "name", "currency", "stale_use", "banned_words"]
-        read_only_fields = ["id", "slug", "name", "currency"]
+from core.api.fields import OwnKey, OwnSlug
+from core.models import Brand
 
 
 class VariantSerializer(serializers.ModelSerializer[Variant]):

@@ -16,15 +16,16 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from campaigns import storable
 from campaigns.api import serializers
-from campaigns.api.conventions import caller, idempotent
-from campaigns.api.parsers import JSONParser, read_text
 from campaigns.choices import SourceKind, SubjectKind
-from campaigns.errors import Invalid, Problem
-from campaigns.models import Brand, FeedSource
-from campaigns.selectors import brands as brand_rows
+from campaigns.models import FeedSource
 from campaigns.services import pushes, sources
+from core import storable
+from core.api.conventions import caller, idempotent
+from core.api.parsers import JSONParser, read_text
+from core.errors import Invalid, Problem
+from core.models import Brand
+from core.selectors import brands as brand_rows
 
 
 class RowLines(BaseParser):

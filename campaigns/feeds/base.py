@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from typing import Any, Protocol
 
-from campaigns.fetching import without_secrets
+from core.fetching import without_secrets
 
 MAX_VALUE = 300
 """Characters of a bad value that an issue repeats."""

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from campaigns.feeds import addresses, markup
 from campaigns.feeds.base import Cells, Dated, FeedRefused, Header, Issue, Number, Record
-from campaigns.fetching import shown
+from core.fetching import shown
 
 MAX_CELL = 32_767
 """Characters; what a spreadsheet cell can hold."""

@@ -1,6 +1,6 @@
 """Reads the first visible sheet of an XLSX workbook, after making sure that opening it is harmless.
 
-Runs in a parsing child (campaigns/parsing), because the XLSX reader is native code that reads the sheet into memory as
+Runs in a parsing child (core/parsing), because the XLSX reader is native code that reads the sheet into memory as
 a full rectangle. What the workbook unpacks to and its farthest cell are measured first, from the packed bytes
 themselves and not from what they declare, so that whoever sent it learns the reason.
 """
@@ -21,7 +21,7 @@ from typing import Any
 import python_calamine
 
 from campaigns.feeds.base import FeedRefused, refused
-from campaigns.parsing.messages import Message
+from core.parsing.messages import Message
 
 ROWS_AT_ONCE = 200
 # Every repetition has a bound: a sheet may consist of beginnings that lead nowhere. A row's place has no letters.

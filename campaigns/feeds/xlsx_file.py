@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import IO, Any
 
-from campaigns import parsing
 from campaigns.feeds.base import Dated, Number, Record, refused
 from campaigns.feeds.cells import visible
+from core import parsing
 
 MAX_UNPACKED_BYTES = 256 * 1024 * 1024
 MAX_RATIO = 200

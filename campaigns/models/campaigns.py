@@ -6,11 +6,11 @@ from math import gcd
 
 from django.db import models
 
-from campaigns.access import BrandOwned
 from campaigns.choices import ImageFormat
-from campaigns.clock import MomentField
-from campaigns.models.brands import Brand, User
 from campaigns.models.subjects import Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models.brands import Brand, User
 
 
 class Campaign(models.Model):

@@ -5,12 +5,12 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
-from campaigns.access import BrandOwned
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
-from campaigns.clock import MomentField
-from campaigns.fetching import shown
-from campaigns.models.brands import Brand, User
 from campaigns.models.subjects import Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.fetching import shown
+from core.models.brands import Brand, User
 
 
 class FeedSource(models.Model):

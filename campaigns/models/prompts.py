@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
 from campaigns.choices import PromptStatus, SeedStrategy
-from campaigns.clock import MomentField
-from campaigns.models.brands import Brand, User
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models.brands import Brand, User
 
 
 class StylePreset(models.Model):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models.brands import Brand
 from campaigns.models.prompts import PromptTemplate
 from campaigns.models.subjects import Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models.brands import Brand
 
 
 class Studio(models.Model):

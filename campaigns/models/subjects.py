@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
 from campaigns.choices import CutoutMethod, PhotoRole, PhotoStatus, SubjectKind
-from campaigns.clock import MomentField
-from campaigns.fetching import shown
-from campaigns.models.brands import Brand, User
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.fetching import shown
+from core.models.brands import Brand, User
 
 
 class Subject(models.Model):

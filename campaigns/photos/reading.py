@@ -1,4 +1,4 @@
-"""Opens untrusted photos in a child process with limits (campaigns/parsing), never in this one.
+"""Opens untrusted photos in a child process with limits (core/parsing), never in this one.
 
 The functions do the work of `intake`, `cutout`, `masks` and `palettes` on files: pixels stay in the child process,
 which runs `tasks.py`.
@@ -12,11 +12,11 @@ from typing import Any
 
 import structlog
 
-from campaigns import parsing
 from campaigns.photos import intake
 from campaigns.photos.cutout import NoProduct
 from campaigns.photos.palettes import Swatch
 from campaigns.photos.refusals import Animated, NotAnImage, Refused, TooCostly, TooLarge, TooSmall, Truncated
+from core import parsing
 
 LIMITS = parsing.Limits(memory_bytes=1536 << 20, cpu_seconds=60, seconds=180)
 TOO_MUCH = "The file takes too much memory or time to open, so it was not opened. Save it smaller, as JPEG or PNG."

@@ -10,8 +10,8 @@ from typing import Any, Final
 
 from PIL import Image
 
-from campaigns.parsing.messages import Message
 from campaigns.photos import colour_profiles, cutout, intake, masks, palettes
+from core.parsing.messages import Message
 
 _QUALITY: Final = 82  # of small copies
 Task = Callable[[dict[str, Any], list[bytes]], Message]

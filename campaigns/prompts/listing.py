@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from math import gcd
 from typing import Any
 
-from campaigns import storable
 from campaigns.feeds import csv_file, sniffing, xlsx_file
 from campaigns.feeds.base import FeedRefused, letter
 from campaigns.prompts.seeds import MAX_SEED
 from campaigns.prompts.syntax import is_name
+from core import storable
 
 MAX_ROWS = 10_000
 MAX_ISSUES = 200

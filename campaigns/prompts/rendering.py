@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from campaigns.plain_json import strings, with_strings
 from campaigns.prompts.syntax import Node, Slot, parse
+from core.plain_json import strings, with_strings
 
 
 @dataclass(frozen=True)

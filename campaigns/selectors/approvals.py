@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from campaigns.models import Brand, User
+from core.models import Brand, User
 
 Count = Callable[[User, Brand], int]
 

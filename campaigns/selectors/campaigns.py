@@ -6,8 +6,9 @@ from typing import Any
 
 from django.db.models import Count, QuerySet
 
-from campaigns.errors import NotFound
-from campaigns.models import Campaign, Subject, User
+from campaigns.models import Campaign, Subject
+from core.errors import NotFound
+from core.models import User
 
 
 def visible(user: User, *, brand_id: int | None = None) -> QuerySet[Any]:

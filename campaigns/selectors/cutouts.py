@@ -9,9 +9,10 @@ from typing import Any
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
 from campaigns.choices import PhotoStatus
-from campaigns.models import Brand, Cutout, ReferencePhoto, User
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos.cutout import DOUBTFUL
 from campaigns.selectors import readiness
+from core.models import Brand, User
 
 COUNTED = 10_000
 

@@ -10,9 +10,10 @@ from django.db.models import Prefetch, QuerySet
 
 from campaigns import limits
 from campaigns.choices import GuideStatus, PictureUse
-from campaigns.errors import NotFound
 from campaigns.limits import Limit
-from campaigns.models import Brand, GuidePicture, GuideVersion, User
+from campaigns.models import GuidePicture, GuideVersion
+from core.errors import NotFound
+from core.models import Brand, User
 
 _WORDING: Final = {
     "required_wording": "Required wording",
@@ -78,6 +79,13 @@ def get(user: User, brand: Brand, number: int) -> GuideVersion:
     guide: GuideVersion | None = history(user, brand).filter(number=number).first()
     if guide is None:
         raise NotFound(f"The guide of {brand.name} has no version {number}.")
+    return guide
+
+
+def published(brand_id: int) -> GuideVersion | None:
+    """Return the published version with the highest number; None before the first. The caller checks rights."""
+    versions = GuideVersion.objects.filter(brand_id=brand_id, status=GuideStatus.PUBLISHED)
+    guide: GuideVersion | None = versions.order_by("-number").first()
     return guide
 
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from campaigns.models import Event, ReferencePhoto, Subject, User
+from campaigns.models import ReferencePhoto, Subject
+from core.models import Event, User
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,12 @@ from django.db.models import Count, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from campaigns.errors import NotFound
 from campaigns.feeds import FeedRefused, Header, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.base import normalised
-from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject, User
+from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
+from core.errors import NotFound
+from core.models import User
 
 SAMPLES = 25
 """Issues of a cause among which an example for each fix is looked for."""

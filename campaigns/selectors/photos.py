@@ -11,9 +11,10 @@ from django.db.models import Count, Min, Q, QuerySet
 from django.db.models.functions import Lower
 
 from campaigns.choices import CutoutMethod, PhotoStatus
-from campaigns.errors import NotFound
-from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User, Variant
+from campaigns.models import Cutout, ReferencePhoto, Subject, Variant
 from campaigns.photos import cutout
+from core.errors import NotFound
+from core.models import Brand, User
 
 
 @dataclass(frozen=True)

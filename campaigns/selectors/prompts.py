@@ -11,10 +11,11 @@ from django.db.models import Count, Max, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 
 from campaigns.choices import PromptStatus
-from campaigns.errors import NotFound
-from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject, User
+from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.prompts import PromptSource
 from campaigns.selectors import subjects
+from core.errors import NotFound
+from core.models import User
 
 LOOKED_AT = 5000
 """Subjects of a brand that are looked at for attribute names; the newest."""

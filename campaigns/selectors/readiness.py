@@ -15,9 +15,10 @@ from django.db.models import Prefetch
 from django.db.models.expressions import RawSQL
 
 from campaigns.choices import PhotoRole, PhotoStatus
-from campaigns.models import Brand, Campaign, Cutout, OutputSpec, ReferencePhoto
+from campaigns.models import Campaign, Cutout, OutputSpec, ReferencePhoto
 from campaigns.photos.cutout import DOUBTFUL
-from campaigns.selectors import brands
+from campaigns.selectors import guides
+from core.models import Brand
 
 MISSING, LOOK, SMALL, READY = "missing", "look", "small", "ready"
 STATES: Final = (READY, LOOK, MISSING, SMALL)
@@ -147,7 +148,7 @@ def needs_look(cutout: Cutout | None) -> bool:
 
 def fill_of(brand: Brand) -> float:
     """The share of the frame that the brand's published guide asks for."""
-    guide = brands.current_guide(brand.pk)
+    guide = guides.published(brand.pk)
     return guide.fill_ratio if guide else FILL
 
 

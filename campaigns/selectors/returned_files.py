@@ -7,12 +7,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
-from campaigns.errors import Conflict
 from campaigns.feeds import Feed, FeedRefused, Issue, encodings, previewing, returning, sniffing
 from campaigns.feeds.previewing import Preview
-from campaigns.models import FeedImport, User
+from campaigns.models import FeedImport
 from campaigns.selectors import imports
-from campaigns.services import feed_reading, files
+from campaigns.services import feed_reading
+from core.errors import Conflict
+from core.models import User
+from core.services import files
 
 PREVIEWED = 4
 SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")

@@ -10,9 +10,10 @@ from django.db.models import Count, OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from campaigns.choices import ImportStatus, SourceKind
-from campaigns.errors import NotFound
-from campaigns.models import Brand, FeedImport, FeedSource, User
+from campaigns.models import FeedImport, FeedSource
 from campaigns.services.sources import LEASE
+from core.errors import NotFound
+from core.models import Brand, User
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ from typing import Any
 from django.db.models import Prefetch, Q, QuerySet
 
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User
+from campaigns.models import Cutout, ReferencePhoto, Subject
+from core.errors import Invalid, NotFound, Problem
+from core.models import Brand, User
 
 PAGE = 60
 COUNTED = 10_000

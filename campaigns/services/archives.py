@@ -18,15 +18,16 @@ from typing import IO, Any
 import structlog
 from django.db import transaction
 
-from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Busy, Invalid
-from campaigns.models import Brand, ReferencePhoto, Subject, User
+from campaigns.models import ReferencePhoto, Subject
 from campaigns.photos import intake, names, reading
 from campaigns.selectors import photos as selectors
 from campaigns.selectors.photos import Wanted
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal, Taken
+from core.access import Action, require
+from core.errors import Busy, Invalid
+from core.models import Brand, User
 
 log = structlog.get_logger(__name__)
 

@@ -13,11 +13,13 @@ from django.db.models import ProtectedError
 from django.utils.text import slugify
 
 from campaigns import events, name_patterns
-from campaigns.access import Action, require
 from campaigns.choices import ImageFormat
-from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
-from campaigns.models import Brand, Campaign, OutputSpec, Subject, User
+from campaigns.models import Campaign, OutputSpec, Subject
 from campaigns.photos.colours import HEX
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem, Stale
+from core.events import publish
+from core.models import Brand, User
 
 BRIEF_FIELDS = frozenset(
     {
@@ -68,7 +70,7 @@ def create_campaign(
     if not is_new:
         raise Conflict(f"{brand.name} already has a campaign {slug!r}.", slug=slug, campaign=campaign.pk)
     payload = {"slug": slug, "name": campaign.name}
-    events.publish(events.CampaignCreated(brand_id=brand.pk, object_id=campaign.pk, payload=payload), by=by)
+    publish(events.CampaignCreated(brand_id=brand.pk, object_id=campaign.pk, payload=payload), by=by)
     wanted = list(specs)
     if wanted:
         set_output_specs(campaign_id=campaign.pk, specs=wanted, by=by)
@@ -88,7 +90,7 @@ def sandbox(*, brand: Brand, by: User) -> Campaign:
     made = Campaign.objects.create(brand=brand, slug=slug, name="Sandbox", owner=by, is_sandbox=True)
     OutputSpec.objects.create(campaign=made, slug="try", width=SANDBOX_PX, height=SANDBOX_PX, asset_type="try")
     payload = {"slug": slug, "name": made.name, "is_sandbox": True}
-    events.publish(events.CampaignCreated(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    publish(events.CampaignCreated(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
     return made
 
 
@@ -110,7 +112,7 @@ def update_campaign(*, campaign_id: int, by: User, seen_at: datetime | None = No
         setattr(campaign, name, new)
     campaign.save(update_fields=[*moved, "updated_at"])
     payload = {"changes": {name: [_plain(old), _plain(new)] for name, (old, new) in moved.items()}}
-    events.publish(events.CampaignChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+    publish(events.CampaignChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
     return campaign
 
 
@@ -135,7 +137,7 @@ def set_output_specs(*, campaign_id: int, specs: Iterable[SpecInput], by: User) 
     )
     if added or changed or removed:
         payload = {"added": added, "changed": changed, "removed": removed}
-        events.publish(events.OutputSpecsSet(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+        publish(events.OutputSpecsSet(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
     return list(campaign.output_specs.order_by("id"))
 
 
@@ -161,7 +163,7 @@ def add_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int] | Non
     )
     if new:
         payload = {"count": len(new), "subjects": new[:_EVENT_IDS]}
-        events.publish(events.SubjectsAdded(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
+        publish(events.SubjectsAdded(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
     return len(new)
 
 
@@ -176,9 +178,7 @@ def remove_subjects(*, campaign_id: int, by: User, subject_ids: Iterable[int]) -
     rows.delete()
     if gone:
         payload = {"count": len(gone), "subjects": gone[:_EVENT_IDS]}
-        events.publish(
-            events.SubjectsRemoved(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by
-        )
+        publish(events.SubjectsRemoved(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), by=by)
     return len(gone)
 
 

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 from django.db import transaction
 
 from campaigns import events
-from campaigns.access import Action, require
 from campaigns.choices import CutoutMethod
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, Cutout, ReferencePhoto, User
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import cutout, intake, reading
 from campaigns.selectors import photos as selectors
-from campaigns.services import files
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import DomainEvent, publish_all
+from core.models import Brand, User
+from core.services import files
 
 AT_ONCE = 2000
 """Cut-outs accepted or taken back in one go."""
@@ -176,13 +178,13 @@ def _publish(brand: Brand, steps: Sequence[Step], by: User) -> None:
     """One event per photo, with what no longer counts; one INSERT."""
     ids = [pk for step in steps for pk in (step.before, step.after) if pk is not None]
     sums = dict(Cutout.objects.filter(pk__in=ids).values_list("pk", "sha256"))
-    told: list[events.Happening] = []
+    told: list[DomainEvent] = []
     for step in steps:
         replaced = [sums[step.before]] if step.before and step.before != step.after else []
         payload = {"cutout": step.after, "before": step.before, "replaced": replaced}
         kind = events.CutoutAccepted if step.after else events.CutoutRefused
         told.append(kind(brand_id=brand.pk, object_id=step.photo, payload=payload))
-    events.publish_all(told, by=by)
+    publish_all(told, by=by)
 
 
 def _pk(found: Cutout | None) -> int | None:

@@ -14,15 +14,17 @@ from typing import IO, Any
 
 from django.db import transaction
 
-from campaigns import events, feeds, fetching
+from campaigns import events, feeds
 from campaigns.choices import ImportStatus
-from campaigns.errors import Conflict
 from campaigns.feeds import Feed, FeedRefused, FeedRow, Header, Issue
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.fixes import Chosen, Mending
 from campaigns.models import FeedImport, ImportIssue
 from campaigns.services import staged_fixes, staging
 from campaigns.services.staging import Merged, Mistake
+from core import fetching
+from core.errors import Conflict
+from core.events import publish
 
 MAX_STORED_ISSUES = 10_000
 MAX_STORED_PER_CAUSE = 1000
@@ -202,7 +204,7 @@ def conclude(parsed: Parsed, offered: FeedImport, *, batch: uuid.UUID) -> FeedIm
             merged = staging.merge(batch, brand_id=offered.brand_id, spoken=spoken, import_id=offered.pk, groups=groups)
         _record(parsed, merged, offered)
         if offered.status == ImportStatus.APPLIED:
-            events.publish(_happening(offered, merged), by=offered.requested_by)
+            publish(_event(offered, merged), by=offered.requested_by)
     return offered
 
 
@@ -265,7 +267,7 @@ def storable(text: str) -> str:
     return text.replace("\x00", "\ufffd").encode("utf-8", "replace").decode()
 
 
-def _happening(done: FeedImport, merged: Merged) -> events.FeedImported:
+def _event(done: FeedImport, merged: Merged) -> events.FeedImported:
     payload: dict[str, Any] = {
         "import": done.pk,
         "file_name": done.file_name,

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from campaigns import limits
 from campaigns.choices import Light
-from campaigns.errors import Invalid, Problem
 from campaigns.photos import colours
+from core.errors import Invalid, Problem
 
 COLOURS: Final = ("palette", "backdrops")
 WORDING: Final = ("required_wording", "approved_wording", "banned_wording")

@@ -9,12 +9,15 @@ from typing import Any
 
 from django.db import transaction
 
-from campaigns import clock, events
-from campaigns.access import Action, require
+from campaigns import events
 from campaigns.choices import GuideStatus
-from campaigns.errors import Conflict, Invalid, NotFound, Problem, Stale
-from campaigns.models import Brand, GuidePicture, GuideVersion, User
+from campaigns.models import GuidePicture, GuideVersion
 from campaigns.services import guide_fields
+from core import clock
+from core import events as core_events
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem, Stale
+from core.models import Brand, User
 
 NOTE_LENGTH = 2000
 
@@ -120,6 +123,6 @@ def _open(guide_id: int, by: User) -> GuideVersion:
     return guide
 
 
-def _tell(guide: GuideVersion, kind: type[events.Happening], by: User, **more: Any) -> None:
+def _tell(guide: GuideVersion, kind: type[core_events.DomainEvent], by: User, **more: Any) -> None:
     payload = {"guide": guide.pk, "number": guide.number, **more}
-    events.publish(kind(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
+    core_events.publish(kind(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)

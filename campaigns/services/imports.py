@@ -15,15 +15,19 @@ from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
-from campaigns import access, clock, events
-from campaigns.access import Action
+from campaigns import events
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.errors import Busy, Conflict, Invalid, NotFound, Problem
 from campaigns.feeds import FeedRefused, encodings, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.mapping import Peek
-from campaigns.models import Brand, FeedImport, FeedSource, ImportChange, User
-from campaigns.services import feed_reading, files, mappings, staging
+from campaigns.models import FeedImport, FeedSource, ImportChange
+from campaigns.services import feed_reading, mappings, staging
+from core import access, clock
+from core.access import Action
+from core.errors import Busy, Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
+from core.services import files
 
 MAX_FILE_BYTES = 1 << 30
 AT_ONCE_BYTES = 5_000_000
@@ -212,7 +216,7 @@ def _take_back(found: FeedImport, by: User, *, among: ImportStatus) -> None:
     }  # fmt: skip
     FeedImport.objects.filter(pk=found.pk).update(undone_counts=counts)
     payload = {"import": found.pk, "file_name": found.file_name, **counts}
-    events.publish(events.FeedUndone(brand_id=found.brand_id, object_id=found.pk, payload=payload), by=by)
+    publish(events.FeedUndone(brand_id=found.brand_id, object_id=found.pk, payload=payload), by=by)
 
 
 # -- reading what waits ------------------------------------------------------------------------------------------------

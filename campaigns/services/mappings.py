@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from django.db import transaction
 from django.utils.text import slugify
 
-from campaigns import access, events
-from campaigns.access import Action
+from campaigns import events
 from campaigns.choices import SourceKind
-from campaigns.errors import Conflict, Invalid, Problem
 from campaigns.feeds import FeedRefused, Header
 from campaigns.feeds import mapping as columns_of
-from campaigns.models import Brand, FeedImport, FeedSource, User
-from campaigns.services import files
+from campaigns.models import FeedImport, FeedSource
+from core import access
+from core.access import Action
+from core.errors import Conflict, Invalid, Problem
+from core.events import publish
+from core.models import Brand, User
+from core.services import files
 
 MAX_NAME = 120
 
@@ -68,7 +71,7 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
     source.header_sha256 = columns_of.header_sha256(header)
     source.save()
     FeedImport.objects.filter(pk=done.pk).update(source=source)
-    events.publish(
+    publish(
         events.MappingRemembered(
             brand_id=done.brand_id, object_id=source.pk, payload={"name": name, "mapping": source.mapping}
         ),

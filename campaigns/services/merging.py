@@ -15,7 +15,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from campaigns import clock
+from core import clock
 
 WORK_MEMORY = "64MB"
 """What one sort or hash of a merge may take before it goes to disk."""

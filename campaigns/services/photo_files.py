@@ -14,10 +14,12 @@ from django.db.models import Max
 
 from campaigns import events
 from campaigns.choices import PhotoStatus
-from campaigns.models import Brand, Cutout, ReferencePhoto, User
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import cutout, reading
 from campaigns.selectors import photos as selectors
-from campaigns.services import files
+from core import events as core_events
+from core.models import Brand, User
+from core.services import files
 
 
 @dataclass(frozen=True)
@@ -146,7 +148,9 @@ def publish(
         "photos": [{"photo": row.pk, "subject": row.subject_id, "sha256": row.sha256} for row in ready],
         "replaced": list(replaced),
     }
-    events.publish(events.PhotosAttached(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by, label=label)
+    core_events.publish(
+        events.PhotosAttached(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by, label=label
+    )
 
 
 def name_of(file_name: str) -> str:

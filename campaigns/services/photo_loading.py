@@ -18,14 +18,18 @@ import structlog
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from campaigns import events, fetching
-from campaigns.access import Action, require
+from campaigns import events
 from campaigns.choices import PhotoStatus
-from campaigns.crews import Crew
-from campaigns.errors import Busy, Conflict, StorageFailed
-from campaigns.models import Brand, ReferencePhoto, User
+from campaigns.models import ReferencePhoto
 from campaigns.photos import intake
-from campaigns.services import outside, photo_files, photos
+from campaigns.services import photo_files, photos
+from core import fetching
+from core.access import Action, require
+from core.crews import Crew
+from core.errors import Busy, Conflict, StorageFailed
+from core.events import publish
+from core.models import Brand, User
+from core.services import outside
 
 LABEL = "photo loader"
 MAX_ATTEMPTS = 5
@@ -222,5 +226,5 @@ def try_again(*, brand: Brand, by: User, photo_id: int | None = None) -> int:
         raise Conflict("No photo of this brand waits to be fetched again.")
     ReferencePhoto.objects.filter(pk__in=ids).update(**fresh)
     payload = {"count": len(ids), "photos": ids[:100]}
-    events.publish(events.PhotosRetried(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    publish(events.PhotosRetried(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return len(ids)

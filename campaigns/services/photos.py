@@ -11,14 +11,16 @@ from typing import Any
 from django.db import transaction
 
 from campaigns import events
-from campaigns.access import Action, require
 from campaigns.choices import PhotoRole, PhotoStatus
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import ReferencePhoto, Subject, User
+from campaigns.models import ReferencePhoto, Subject
 from campaigns.photos import intake, reading
 from campaigns.selectors import photos as selectors
 from campaigns.services import photo_files
 from campaigns.services.photo_files import Refusal
+from core.access import Action, require
+from core.errors import Invalid, NotFound, Problem
+from core.events import DomainEvent, publish
+from core.models import User
 
 WAITING = (PhotoStatus.PENDING, PhotoStatus.REFUSED)
 
@@ -124,7 +126,7 @@ def arrange(*, subject_id: int, order: Sequence[int], by: User) -> list[int]:
             row.position = at
         ReferencePhoto.objects.bulk_update(rows, ["position"])
         payload = {"photos": after, "before": before}
-        events.publish(events.PhotosArranged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(events.PhotosArranged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
     return after
 
 
@@ -159,9 +161,9 @@ def _locked(photo_id: int, by: User) -> ReferencePhoto:
     return photo
 
 
-def _tell(kind: type[events.Happening], photo: ReferencePhoto, by: User, **payload: Any) -> None:
+def _tell(kind: type[DomainEvent], photo: ReferencePhoto, by: User, **payload: Any) -> None:
     payload["subject"] = photo.subject_id
-    events.publish(kind(brand_id=photo.subject.brand_id, object_id=photo.pk, payload=payload), by=by)
+    publish(kind(brand_id=photo.subject.brand_id, object_id=photo.pk, payload=payload), by=by)
 
 
 def _check_role(role: str) -> None:

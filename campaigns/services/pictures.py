@@ -9,12 +9,15 @@ from django.db import transaction
 from django.db.models import Max
 
 from campaigns import events
-from campaigns.access import Action, require
 from campaigns.choices import PictureUse
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import BriefPicture, GuidePicture, GuideVersion, User
+from campaigns.models import BriefPicture, GuidePicture, GuideVersion
 from campaigns.photos import intake, reading
-from campaigns.services import campaigns, files, guides
+from campaigns.services import campaigns, guides
+from core.access import Action, require
+from core.errors import Invalid, NotFound, Problem
+from core.events import publish
+from core.models import User
+from core.services import files
 
 MOST = 24
 """Pictures beside one brief, or of one use in a guide: more than this nobody looks at."""
@@ -181,10 +184,10 @@ def _brief_picture(picture_id: int, by: User) -> tuple[BriefPicture, Any]:
 
 def _tell_guide(guide: GuideVersion, by: User) -> None:
     payload = {"guide": guide.pk, "number": guide.number, "fields": ["pictures"]}
-    events.publish(events.GuideDrafted(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
+    publish(events.GuideDrafted(brand_id=guide.brand_id, object_id=guide.brand_id, payload=payload), by=by)
 
 
 def _tell_brief(campaign: Any, by: User, **what: list[int]) -> None:
     payload = {"pictures": {name: ids for name, ids in what.items() if ids}}
-    happening = events.BriefPicturesChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload)
-    events.publish(happening, by=by)
+    event = events.BriefPicturesChanged(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload)
+    publish(event, by=by)

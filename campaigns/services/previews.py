@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.core.cache import cache
 
-from campaigns.errors import Invalid
 from campaigns.photos import intake, reading
-from campaigns.services import files
+from core.errors import Invalid
+from core.services import files
 
 EDGES = (96, 192, 384, 768)
 

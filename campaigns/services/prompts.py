@@ -8,12 +8,15 @@ from django.db import transaction
 from django.db.models import Max
 from django.utils.text import slugify
 
-from campaigns import clock, events, prompts
-from campaigns.access import Action, require
+from campaigns import events, prompts
 from campaigns.choices import PromptStatus, SeedStrategy
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, PromptTemplate, PromptVersion, User
+from campaigns.models import PromptTemplate, PromptVersion
 from campaigns.states import PROMPT
+from core import clock
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import DomainEvent, publish
+from core.models import Brand, User
 
 VERSION_FIELDS = frozenset(
     {
@@ -44,7 +47,7 @@ def create_template(*, brand: Brand, slug: str, name: str, by: User) -> PromptTe
     if not is_new:
         raise Conflict(f"{brand.name} already has a prompt {slug!r}.", slug=slug, template=template.pk)
     payload = {"slug": slug, "name": template.name}
-    events.publish(events.PromptTemplateCreated(brand_id=brand.pk, object_id=template.pk, payload=payload), by=by)
+    publish(events.PromptTemplateCreated(brand_id=brand.pk, object_id=template.pk, payload=payload), by=by)
     return template
 
 
@@ -65,7 +68,7 @@ def add_version(*, template_id: int, by: User, **fields: Any) -> PromptVersion:
         template=template, number=number, created_by=by, **fields, **_style_words(fields)
     )
     payload = {"version": version.pk, "number": number}
-    events.publish(events.PromptVersionAdded(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
+    publish(events.PromptVersionAdded(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
     return version
 
 
@@ -239,6 +242,6 @@ def ensure_named(slug: str, name: str) -> None:
         raise Invalid("This name cannot be used.", found)
 
 
-def _publish(kind: type[events.Happening], version: PromptVersion, payload: dict[str, Any], by: User) -> None:
+def _publish(kind: type[DomainEvent], version: PromptVersion, payload: dict[str, Any], by: User) -> None:
     template = version.template
-    events.publish(kind(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)
+    publish(kind(brand_id=template.brand_id, object_id=template.pk, payload=payload), by=by)

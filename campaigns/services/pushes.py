@@ -7,12 +7,13 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from campaigns import access, clock
-from campaigns.access import Action
 from campaigns.choices import ImportStatus, SourceKind
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, FeedImport, FeedSource, ImportIssue, User
+from campaigns.models import FeedImport, FeedSource, ImportIssue
 from campaigns.services import imports
+from core import access, clock
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.models import Brand, User
 
 MAX_ROWS = 10_000
 SHOWN_PROBLEMS = 200

@@ -20,14 +20,18 @@ from django.db import transaction
 from django.utils import timezone
 from django.utils.text import slugify
 
-from campaigns import access, clock, events, fetching
-from campaigns.access import Action
+from campaigns import events
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
-from campaigns.crews import Crew
-from campaigns.errors import Conflict, DomainError, Invalid, NotFound, Problem
-from campaigns.models import Brand, FeedImport, FeedSource, User
-from campaigns.refusals import one_winner
-from campaigns.services import imports, outside
+from campaigns.models import FeedImport, FeedSource
+from campaigns.services import imports
+from core import access, clock, fetching
+from core.access import Action
+from core.crews import Crew
+from core.errors import Conflict, DomainError, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
+from core.refusals import one_winner
+from core.services import outside
 
 LABEL = "feed fetcher"
 MAX_FEED_BYTES = 512 * 1024 * 1024
@@ -130,7 +134,7 @@ def take_columns(*, source_id: int, import_id: int, by: User) -> FeedSource:
     if source.kind == SourceKind.URL:
         source.next_fetch_at = timezone.now()
     source.save()
-    events.publish(
+    publish(
         events.MappingRemembered(
             brand_id=source.brand_id, object_id=source.pk, payload={"name": source.name, "mapping": source.mapping}
         ),
@@ -277,7 +281,7 @@ def _failed(source: FeedSource, message: str, *, wait_seconds: float = 0.0, came
         _conclude(source, wait, failures=count, error=message[:500], **tags)
         if count == TELL_AFTER or (came and count == 1):
             payload = {"name": source.name, "slug": source.slug, "failures": count, "message": message[:300]}
-            events.publish(
+            publish(
                 events.FeedSourceFailing(brand_id=source.brand_id, object_id=source.pk, payload=payload), label=LABEL
             )
 
@@ -360,4 +364,4 @@ def _publish(source: FeedSource, by: User) -> None:
         "every_minutes": source.every_minutes,
         "is_enabled": source.is_enabled,
     }
-    events.publish(events.FeedSourceSaved(brand_id=source.brand_id, object_id=source.pk, payload=payload), by=by)
+    publish(events.FeedSourceSaved(brand_id=source.brand_id, object_id=source.pk, payload=payload), by=by)

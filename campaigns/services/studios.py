@@ -7,10 +7,12 @@ from typing import Any
 from django.db import transaction
 
 from campaigns import events
-from campaigns.access import Action, require
 from campaigns.choices import SubjectKind
-from campaigns.models import Brand, PromptTemplate, PromptVersion, Studio, Subject, User
+from campaigns.models import PromptTemplate, PromptVersion, Studio, Subject
 from campaigns.services import prompts
+from core.access import Action, require
+from core.events import publish
+from core.models import Brand, User
 
 NAME = "Free words"
 SLUG = "free-words"
@@ -32,7 +34,7 @@ def ensure(*, brand: Brand, by: User) -> Studio:
     template = PromptTemplate.objects.create(brand=brand, slug=_free(slugs), name=NAME)
     made = Studio.objects.create(brand=brand, subject=subject, template=template)
     payload = {"subject": subject.pk, "template": template.pk}
-    events.publish(events.StudioOpened(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    publish(events.StudioOpened(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
     return _rows().get(pk=made.pk)
 
 

@@ -7,11 +7,13 @@ from typing import Any
 from django.db import transaction
 
 from campaigns import events
-from campaigns.access import Action, require
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, StylePreset, User
+from campaigns.models import StylePreset
 from campaigns.prompts.presets import PRESETS
 from campaigns.services.prompts import ensure_named
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
 
 FIELDS = frozenset({"name", "text", "negative"})
 LONGEST = 2000
@@ -28,7 +30,7 @@ def create(*, brand: Brand, slug: str, name: str, text: str, by: User, negative:
     )
     if not is_new:
         raise Conflict(f"{brand.name} already has a style {slug!r}.", slug=slug)
-    events.publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
+    publish(events.StyleCreated(brand_id=brand.pk, object_id=style.pk, payload={"slug": slug}), by=by)
     return style
 
 
@@ -50,7 +52,7 @@ def change(*, style_id: int, by: User, **fields: Any) -> StylePreset:
         setattr(style, name, value)
     style.save(update_fields=list(changed))
     payload = {"slug": style.slug, "changes": changed}
-    events.publish(events.StyleChanged(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    publish(events.StyleChanged(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
     return style
 
 
@@ -64,7 +66,7 @@ def set_active(*, style_id: int, by: User, is_active: bool) -> StylePreset:
     style.is_active = is_active
     style.save(update_fields=["is_active"])
     payload = {"slug": style.slug, "is_active": is_active}
-    events.publish(events.StyleRetired(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
+    publish(events.StyleRetired(brand_id=style.brand_id, object_id=style.pk, payload=payload), by=by)
     return style
 
 

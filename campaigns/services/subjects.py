@@ -13,11 +13,14 @@ from typing import Any
 from django.db import transaction
 from django.utils.text import slugify
 
-from campaigns import clock, events
-from campaigns.access import Action, require
+from campaigns import events
 from campaigns.choices import SubjectKind
-from campaigns.errors import Invalid, NotFound, Problem, Stale
-from campaigns.models import Brand, Subject, User
+from campaigns.models import Subject
+from core import clock
+from core.access import Action, require
+from core.errors import Invalid, NotFound, Problem, Stale
+from core.events import publish
+from core.models import Brand, User
 
 MOST_AT_ONCE = 2000
 KEY_LENGTH, NAME_LENGTH, VALUE_LENGTH = 255, 300, 2000
@@ -84,7 +87,7 @@ def create(*, brand: Brand, kind: str, entries: Sequence[Entry], by: User) -> Cr
     Subject.objects.bulk_create(made)
     if made:
         payload = {"kind": kind, "count": len(made), "keys": [one.key for one in made[:_EVENT_KEYS]]}
-        events.publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+        publish(events.SubjectsCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
     return Created(made, known)
 
 
@@ -114,7 +117,7 @@ def edit(
     if changes:
         subject.save(update_fields=["name", "attributes", "updated_at"])
         payload = {"changes": changes}
-        events.publish(events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(events.SubjectChanged(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
     return subject
 
 
@@ -142,7 +145,7 @@ def _switch(subject_id: int, by: User, *, is_active: bool) -> Subject:
         Subject.objects.filter(pk=subject.pk).update(is_active=is_active, updated_at=clock.now())
         kind = events.SubjectReturned if is_active else events.SubjectRetired
         payload = {"key": subject.key}
-        events.publish(kind(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
+        publish(kind(brand_id=subject.brand_id, object_id=subject.pk, payload=payload), by=by)
     return subject
 
 

@@ -12,9 +12,9 @@ from typing import Any
 from django.db import connection
 from django.db.models import ManyToOneRel
 
-from campaigns import clock
 from campaigns.models import ImportChange, ReferencePhoto, Subject, Variant
 from campaigns.services import merging
+from core import clock
 
 _PLAN = """
     CREATE TEMPORARY TABLE undo_plan ON COMMIT DROP AS

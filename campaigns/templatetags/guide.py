@@ -6,8 +6,8 @@ from typing import Any
 
 from django import template
 
-from campaigns.models import Brand
-from campaigns.selectors import brands, guides
+from campaigns.selectors import guides
+from core.models import Brand
 
 register = template.Library()
 
@@ -16,5 +16,5 @@ register = template.Library()
 def guide_offer(brand: Brand, axis: str = "") -> dict[str, Any]:
     """The published guide's choices as buttons that write them into the axes beside (static/js/axes.js), all of them or
     those of one axis; nothing where the guide offers none."""
-    offered = guides.choices(brands.current_guide(brand.pk))
+    offered = guides.choices(guides.published(brand.pk))
     return {"offered": {name: given for name, given in offered.items() if not axis or name == axis}}

@@ -14,15 +14,15 @@ from django.utils.dateparse import parse_datetime
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotFound, Stale
 from campaigns.forms import BriefForm, SpecForm, add_problems
 from campaigns.models import Campaign
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as selectors
 from campaigns.services import campaigns as services
 from campaigns.services import pictures
 from campaigns.services.campaigns import SpecInput
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound, Stale
+from core.pages import BrandRequest, brand_page, number
 
 
 @require_safe

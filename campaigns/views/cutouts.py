@@ -12,16 +12,16 @@ from django.urls import reverse
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from campaigns.access import Action, can
-from campaigns.errors import Invalid
-from campaigns.models import Brand
-from campaigns.pages import BrandRequest, brand_page, number
-from campaigns.selectors import brands
 from campaigns.selectors import cutouts as selectors
+from campaigns.selectors import guides
 from campaigns.selectors import photos as photo_selectors
 from campaigns.services import cutouts as services
 from campaigns.services.cutouts import Step
 from campaigns.views.uploads import received
+from core.access import Action, can
+from core.errors import Invalid
+from core.models import Brand
+from core.pages import BrandRequest, brand_page, number
 
 REMEMBERED = "cutouts_undo"
 MAX_MASK_BYTES = 24 * 1024 * 1024
@@ -129,7 +129,7 @@ def _next(request: HttpRequest) -> str:
 
 def _backdrop(brand: Brand) -> dict[str, str]:
     """The brand's standard backdrop as {"name", "hex"}, or, as white is there anyhow, its first that is not white."""
-    guide = brands.current_guide(brand.pk)
+    guide = guides.published(brand.pk)
     known = [one for one in (guide.backdrops if guide else []) if one.get("hex", "").casefold() not in ("", "#ffffff")]
     names = {one.get("name", "").casefold(): one for one in known}
     return (names.get(guide.backdrop.casefold()) if guide else None) or next(iter(known), {})

@@ -13,17 +13,17 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action
 from campaigns.choices import Light, PictureUse
-from campaigns.errors import Invalid, NotFound, Problem
 from campaigns.models import GuidePicture, GuideVersion
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.photos import colours, intake, palettes, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
 from campaigns.selectors.guides import ShownLimit
 from campaigns.services import guide_fields, guides, pictures
 from campaigns.views.guides import FRAMES, backdrop_hex, lines
+from core.access import Action
+from core.errors import Invalid, NotFound, Problem
+from core.pages import BrandRequest, brand_page
 
 #: The parts of the page, each saved on its own, and the fields that it saves.
 PARTS: dict[str, tuple[str, ...]] = {

@@ -12,15 +12,16 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
-from campaigns.access import Action, can
-from campaigns.choices import BannedWords, GuideStatus, PictureUse
-from campaigns.errors import NotFound
+from campaigns.choices import GuideStatus, PictureUse
 from campaigns.models import GuideVersion
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.photos import colours, palettes
 from campaigns.prompts.pieces import Piece
 from campaigns.selectors import guides as selectors
-from campaigns.services import brands
+from core.access import Action, can
+from core.choices import BannedWords
+from core.errors import NotFound
+from core.pages import BrandRequest, brand_page, number
+from core.services import brands
 
 SENTENCE_LENGTH = 2000
 #: Width by height of the frames in which fill and baseline are drawn.

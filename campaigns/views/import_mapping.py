@@ -10,21 +10,21 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from campaigns.access import Action
 from campaigns.choices import SubjectKind
-from campaigns.errors import Conflict
 from campaigns.feeds import FeedRefused
 from campaigns.feeds.base import letter
 from campaigns.feeds.mapping import Peek
-from campaigns.fetching import shown_settings
 from campaigns.models import FeedImport
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import imports as selectors
 from campaigns.selectors import returned_files
 from campaigns.selectors.imports import Choice
 from campaigns.services import imports as services
 from campaigns.services import mappings
 from campaigns.views.imports import KINDS
+from core.access import Action
+from core.errors import Conflict
+from core.fetching import shown_settings
+from core.pages import BrandRequest, brand_page
 
 SAMPLE_ROWS = 4
 

@@ -17,15 +17,15 @@ from django.urls import NoReverseMatch, reverse
 from django.views.decorators.http import require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from campaigns.access import Action
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.errors import Invalid
 from campaigns.feeds import pasting, returning
 from campaigns.models import FeedImport
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import imports as selectors
 from campaigns.selectors import returned_files
 from campaigns.services import imports as services
+from core.access import Action
+from core.errors import Invalid
+from core.pages import BrandRequest, brand_page
 
 SHOWN_ROWS = 50
 RECENT = 20

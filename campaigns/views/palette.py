@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from campaigns.models import Campaign, PromptTemplate, Subject
-from campaigns.pages import BrandRequest, brand_page
+from core.pages import BrandRequest, brand_page
 
 PAGES = {
     "Home": "brand_home",

@@ -8,17 +8,17 @@ from django.shortcuts import redirect
 from django.urls import reverse
 from django.views.decorators.http import require_POST
 
-from campaigns.access import Action
 from campaigns.choices import PhotoRole
-from campaigns.errors import Invalid
 from campaigns.models import ReferencePhoto
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.photos import intake
 from campaigns.selectors import photos as selectors
 from campaigns.selectors import subjects as subject_selectors
 from campaigns.services import archives
 from campaigns.services import photos as services
 from campaigns.views.uploads import received, several
+from core.access import Action
+from core.errors import Invalid
+from core.pages import BrandRequest, brand_page, number
 
 SHOWN = 8
 MAX_ARCHIVE_BYTES = archives.MAX_ZIP_BYTES

@@ -8,12 +8,12 @@ from django.shortcuts import redirect, render
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST
 
-from campaigns.access import Action
-from campaigns.errors import NotFound
 from campaigns.models import PromptVersion
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
+from core.access import Action
+from core.errors import NotFound
+from core.pages import BrandRequest, brand_page
 
 
 @brand_page()

@@ -12,17 +12,17 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action
 from campaigns.choices import SourceKind, SubjectKind
-from campaigns.errors import Invalid, NotFound
-from campaigns.fetching.showing import KEPT
 from campaigns.forms import AddressInput, add_problems
 from campaigns.models import FeedImport
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import photos as photo_selectors
 from campaigns.selectors import sources as selectors
 from campaigns.services import photo_loading
 from campaigns.services import sources as services
+from core.access import Action
+from core.errors import Invalid, NotFound
+from core.fetching.showing import KEPT
+from core.pages import BrandRequest, brand_page, number
 
 INTERVALS = [
     (15, "every 15 minutes"),

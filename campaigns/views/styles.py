@@ -12,16 +12,16 @@ from django.utils.text import slugify
 from django.views.decorators.http import require_POST
 
 from campaigns import prompts
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotFound
 from campaigns.forms import StyleForm, add_problems
 from campaigns.models import PromptVersion, StylePreset
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.prompts import pieces
 from campaigns.prompts.presets import PRESETS
 from campaigns.selectors import campaigns
 from campaigns.selectors import prompts as selectors
 from campaigns.services import styles as services
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound
+from core.pages import BrandRequest, brand_page
 
 SAMPLE = "The {name}, standing on a plain backdrop"
 

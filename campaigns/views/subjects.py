@@ -10,17 +10,17 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from campaigns.access import Action
 from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
-from campaigns.errors import Invalid, NotFound
 from campaigns.models import Campaign, ReferencePhoto, Subject
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import histories, readiness
 from campaigns.selectors import photos as photo_rows
 from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
+from core.access import Action
+from core.errors import Invalid, NotFound
+from core.pages import BrandRequest, brand_page
 
 KINDS = ((SubjectKind.PRODUCT, "Products"), (SubjectKind.ARTICLE, "Articles"), (SubjectKind.CONCEPT, "Concepts"))
 SHOWN_KNOWN = 3

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.core.files.uploadedfile import UploadedFile
 from django.http import HttpRequest
 
-from campaigns.errors import Invalid, Problem
+from core.errors import Invalid, Problem
 
 
 def received(request: HttpRequest, name: str, *, most: int, what: str) -> UploadedFile:

@@ -14,11 +14,11 @@ from rest_framework.decorators import action
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from campaigns.api.conventions import caller, idempotent, tagged
-from campaigns.errors import NotFound
 from campaigns.selectors import campaigns as campaign_rows
 from campaigns.selectors import prompts as prompt_rows
 from campaigns.selectors import subjects as subject_rows
+from core.api.conventions import caller, idempotent, tagged
+from core.errors import NotFound
 from generation.api import serializers
 from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from campaigns.fetching import without_secrets
+from core.fetching import without_secrets
 
 Pixels = NDArray[np.uint8]
 """height × width × 3 (sRGB) or × 4 (sRGB with straight alpha), uint8, C-contiguous."""

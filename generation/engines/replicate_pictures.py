@@ -14,7 +14,7 @@ from time import monotonic
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from campaigns.fetching.bodies import SNIFFED_BYTES, sniff
+from core.fetching.bodies import SNIFFED_BYTES, sniff
 from generation.engines import replicate_predictions as predictions
 from generation.engines import service
 from generation.engines.base import Context, EngineError, ErrorKind, Spec

@@ -17,8 +17,8 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 
-from campaigns import fetching
-from campaigns.fetching.words import words_of
+from core import fetching
+from core.fetching.words import words_of
 from generation.engines.base import EngineError, ErrorKind, Pixels
 from generation.engines.output_hosts import OutputHosts, with_port
 from generation.finishing.decode import Undecodable, decode
@@ -60,7 +60,7 @@ class Service:
 
     headers go with every call and are for credentials. ca: a file of certificates to trust beside the system's.
     output_hosts: other hosts that its images may come from (output_hosts.py). Public ones are fetched by
-    campaigns.fetching, which refuses private addresses; those in a private network directly. Neither gets the headers.
+    core.fetching, which refuses private addresses; those in a private network directly. Neither gets the headers.
     """
 
     def __init__(
@@ -140,7 +140,7 @@ class Service:
             raise EngineError(kind, message) from error
 
     def _way_to(self, url: str) -> tuple[str, httpx.Client | None]:
-        """Return the whole address, and the client to fetch it with; None where campaigns.fetching fetches it. Raises
+        """Return the whole address, and the client to fetch it with; None where core.fetching fetches it. Raises
         EngineError of kind ENDPOINT for a host that the endpoint does not name, INPUT for what is no address."""
         try:
             url = urljoin(self.base_url, url)
@@ -262,7 +262,7 @@ def pixels_of(data: bytes) -> Pixels:
 
 
 def _is_kept_out(url: str) -> bool:
-    """Return whether campaigns.fetching refuses the address itself, and not what lies there."""
+    """Return whether core.fetching refuses the address itself, and not what lies there."""
     try:
         fetching.check(url)
     except fetching.Refused as error:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Brand, Campaign, OutputSpec, Subject, User
+from campaigns.models import Campaign, OutputSpec, Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import Brand, User
 from generation.choices import AssetState, Outcome, VersionSource
 from generation.models.jobs import Job
 from generation.models.runs import Cell

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns import encryption
-from campaigns.models import Brand
-from generation.choices import Breaker, InDoubt, Lane
+from core import encryption
+from core.choices import Lane
+from core.models import Brand
+from generation.choices import Breaker, InDoubt
 from generation.engines import settings
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Subject, User
+from campaigns.models import Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import User
 from generation.models.assets import Asset
 from generation.models.runs import Cell
 

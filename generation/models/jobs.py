@@ -6,10 +6,12 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Brand, Campaign
-from generation.choices import AttemptOutcome, HoldReason, JobState, Lane, LedgerKind, MoveReason
+from campaigns.models import Campaign
+from core.access import BrandOwned
+from core.choices import Lane
+from core.clock import MomentField
+from core.models import Brand
+from generation.choices import AttemptOutcome, HoldReason, JobState, LedgerKind, MoveReason
 from generation.engines.base import LONGEST_REMOTE_ID
 from generation.models.endpoints import Endpoint
 from generation.models.runs import Cell, Run

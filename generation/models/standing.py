@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Campaign, FeedSource, PromptVersion, Subject, User
+from campaigns.models import Campaign, FeedSource, PromptVersion, Subject
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import User
 from generation.models.endpoints import Endpoint
 
 

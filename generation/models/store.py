@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.clock import MomentField
-from campaigns.models import User
+from core.clock import MomentField
+from core.models import User
 
 
 class LocalModel(models.Model):

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from campaigns.models import Campaign, User
+from campaigns.models import Campaign
+from core.models import User
 from generation.choices import AssetState, JobState
 from generation.models import Run
 from generation.selectors import runs

@@ -11,8 +11,9 @@ from typing import Any, Final
 from django.db.models import Count, Prefetch, Q, QuerySet
 from django.utils.crypto import salted_hmac
 
-from campaigns.errors import NotFound
-from campaigns.models import Brand, PromptVersion, User
+from campaigns.models import PromptVersion
+from core.errors import NotFound
+from core.models import Brand, User
 from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
 from generation.models import (
     Asset,

@@ -15,8 +15,9 @@ from django.db.models import QuerySet
 
 from campaigns import prompts
 from campaigns.choices import PhotoStatus, SubjectKind
-from campaigns.models import Brand, PromptVersion, ReferencePhoto, Subject, User
+from campaigns.models import PromptVersion, ReferencePhoto, Subject
 from campaigns.prompts import PromptSource
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.engines.base import CONTROL, CONTROL_MAP, MAP, SCENE, Capabilities, ImageRef
 from generation.models import Asset, Master

@@ -14,7 +14,8 @@ from typing import Any
 from django.db import connection
 from django.db.models import Case, IntegerField, Q, QuerySet, Value, When
 
-from campaigns.models import Campaign, OutputSpec, Subject, User
+from campaigns.models import Campaign, OutputSpec, Subject
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.selectors import cautions, live

@@ -16,11 +16,12 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.errors import NotFound
-from campaigns.models import Brand, User
+from core import clock
+from core.choices import Lane
+from core.errors import NotFound
+from core.models import Brand, User
 from generation import prices
-from generation.choices import Breaker, Lane
+from generation.choices import Breaker
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStanding
 from generation.selectors import lanes

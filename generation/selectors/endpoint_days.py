@@ -10,8 +10,8 @@ from typing import Any, Final
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.models import Brand
+from core import clock
+from core.models import Brand
 from generation import causes
 from generation.causes import Cause
 from generation.choices import JobState

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from django.db.models import Count, Q
 
-from campaigns import clock
-from campaigns.models import Brand, Campaign, User
-from generation.choices import AttemptOutcome, Lane, RunState
+from campaigns.models import Campaign
+from core import clock
+from core.choices import Lane
+from core.models import Brand, User
+from generation.choices import AttemptOutcome, RunState
 from generation.models import Attempt, Endpoint, EndpointStanding
 from generation.selectors import endpoint_cards, lanes
 from generation.selectors.endpoint_cards import Figures, Health

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from campaigns.models import Brand
 from campaigns.prompts.tokens import Encoder
+from core.models import Brand
 from generation.choices import Breaker
 from generation.engines import base as engines
 from generation.engines.encoders import encoder_of

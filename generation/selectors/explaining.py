@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from django.db.models import Count, Max
 from django.utils import timezone
 
-from campaigns import fetching
-from campaigns.errors import NotFound
-from campaigns.models import User
+from core import fetching
+from core.errors import NotFound
+from core.models import User
 from generation.choices import HoldReason, JobState
 from generation.models import Job, JobMove, Run
 from generation.selectors import waits

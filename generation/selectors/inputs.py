@@ -11,9 +11,9 @@ from django.utils import formats, timezone
 from django.utils.translation import gettext as _
 
 from campaigns import prompts
-from campaigns.models import Brand, User
 from campaigns.prompts import PromptSource
 from campaigns.selectors import approvals
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 

@@ -9,8 +9,8 @@ from django.db import connection
 from django.db.models import Q, QuerySet
 from django.db.models.fields.json import KeyTextTransform
 
-from campaigns.errors import Invalid, Problem
 from campaigns.models import Campaign, Subject
+from core.errors import Invalid, Problem
 
 SHOWN = 100
 _SEPARATORS = re.compile(r"[\n\r\t,;]+")

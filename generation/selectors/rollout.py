@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 from django.db import connection
 
-from campaigns.models import Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.models import User
 from generation.choices import RunState, Stage
 from generation.models import Run
 from generation.services import gates

@@ -11,8 +11,8 @@ from django.db import connection
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from campaigns.errors import NotFound
-from campaigns.models import User
+from core.errors import NotFound
+from core.models import User
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Run
 

@@ -11,11 +11,12 @@ from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
-from campaigns import clock
 from campaigns.choices import ImportStatus
-from campaigns.errors import NotFound
-from campaigns.models import Campaign, ImportChange, Subject, User
+from campaigns.models import Campaign, ImportChange, Subject
 from campaigns.selectors import readiness
+from core import clock
+from core.errors import NotFound
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, Run, StandingOrder
 

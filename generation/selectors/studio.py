@@ -12,8 +12,9 @@ from django.db.models import OuterRef, QuerySet, Subquery
 from django.utils import timezone
 
 from campaigns.choices import PhotoStatus
-from campaigns.models import Brand, Campaign, ReferencePhoto, Subject, User
+from campaigns.models import Campaign, ReferencePhoto, Subject
 from campaigns.selectors import subjects
+from core.models import Brand, User
 from generation import causes
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import AssetVersion, Attempt, Job, Run

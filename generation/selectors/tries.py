@@ -9,7 +9,8 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns.models import PromptTemplate, PromptVersion, User
+from campaigns.models import PromptTemplate, PromptVersion
+from core.models import User
 from generation.choices import AssetState, RunState, Stage
 from generation.models import AssetVersion, Run
 

@@ -10,7 +10,8 @@ from django.db.models import Count, QuerySet
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from generation.choices import Breaker, HoldReason, JobState, Lane
+from core.choices import Lane
+from generation.choices import Breaker, HoldReason, JobState
 from generation.models import Endpoint, Job, Run
 from generation.selectors import lanes
 from generation.services import pacing, throttle

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from django.db.models import Q
 
-from campaigns.errors import NotFound
-from campaigns.models import Brand, User
+from core.errors import NotFound
+from core.models import Brand, User
 from generation.engines import comfyui_marks, comfyui_questions
 from generation.engines.comfyui_graph import NotAWorkflow, Workflow, saving_nodes, title
 from generation.engines.comfyui_marks import Input, Node

@@ -7,9 +7,9 @@ from django.db.models import Count, Exists, OuterRef, Q
 from django.urls import reverse
 from django.utils import timezone
 
-from campaigns.choices import Role
-from campaigns.models import Brand, User
-from campaigns.services import notices
+from core.choices import Role
+from core.models import Brand, User
+from core.services import notices
 from generation.choices import Breaker, HoldReason, JobState
 from generation.models import EndpointStanding, Job
 

@@ -22,10 +22,10 @@ from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job as Message
 
-from campaigns.access import Action, require
-from campaigns.encryption import Unreadable
-from campaigns.errors import Conflict
-from campaigns.models import Brand, User
+from core.access import Action, require
+from core.encryption import Unreadable
+from core.errors import Conflict
+from core.models import Brand, User
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards

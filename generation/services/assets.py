@@ -8,10 +8,10 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.errors import Conflict, NotFound
-from campaigns.models import User
+from core import clock
+from core.errors import Conflict, NotFound
+from core.events import publish, publish_all
+from core.models import User
 from generation import events
 from generation.checks.base import Verdict
 from generation.choices import AssetState, JobState, Outcome, VersionSource
@@ -75,7 +75,7 @@ def move(asset: Asset, to: str, *, by: User | None = None, label: str = "", **pa
     if not moved:
         raise Conflict(f"Asset {asset.pk} is no longer {old}.", state=old, wanted=to)
     asset.state = to
-    spine.publish(
+    publish(
         events.AssetMoved(
             brand_id=asset.brand_id,
             object_id=asset.pk,
@@ -118,7 +118,7 @@ def move_many(
         )
         for pk, brand_id, version_id in rows
     ]
-    spine.publish_all(moves, by=by, label="" if by else label)
+    publish_all(moves, by=by, label="" if by else label)
     return [pk for pk, _, _ in rows]
 
 
@@ -224,14 +224,14 @@ def settle_round(asset: Asset, *, label: str, is_final: bool = False) -> None:
     shown = best(versions)
     if not is_final and shown.worst_outcome == Outcome.FAIL and regenerations_left(asset):
         payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
-        spine.publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+        publish(events.ChecksFailed(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
         return
     asset.current_version = shown
     if shown.worst_outcome == Outcome.FAIL and _rejects_failed(asset):
         _reject(asset, versions, label)
         return
     move(asset, AssetState.IN_REVIEW, label=label)
-    spine.publish(
+    publish(
         events.VersionReady(
             brand_id=asset.brand_id,
             object_id=asset.pk,
@@ -260,7 +260,7 @@ def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
     reason = "; ".join(check["message"] or check["check"] for check in checks)
     payload = {"round": asset.round, "version_ids": [version.pk for version in versions]}
     payload |= {"reason": reason, "checks": checks}
-    spine.publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
+    publish(events.RejectedByChecks(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=label)
 
 
 def regenerations_left(asset: Asset) -> int:

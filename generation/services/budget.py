@@ -13,10 +13,11 @@ from decimal import Decimal
 from django.db import connection
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.errors import Conflict
-from campaigns.models import Brand, Campaign
+from campaigns.models import Campaign
+from core import clock
+from core.errors import Conflict
+from core.events import publish
+from core.models import Brand
 from generation import events
 from generation.choices import LedgerKind
 from generation.models import LedgerEntry, Run
@@ -149,7 +150,7 @@ def _warn(run: Run, campaign: Campaign, before: Standing, wanted: Decimal) -> No
     passed = [mark for mark in WARN_AT_PERCENT if old * 100 < mark * before.budget <= new * 100]
     if passed:
         payload = {"percent": max(passed), "committed": str(new), "budget": str(before.budget), "run": run.pk}
-        spine.publish(
+        publish(
             events.BudgetReached(brand_id=campaign.brand_id, object_id=campaign.pk, payload=payload), label="the line"
         )
 

@@ -10,13 +10,15 @@ from typing import Any, Final, Unpack
 
 from django.db import transaction
 
-from campaigns import clock, prompts
-from campaigns import events as spine
-from campaigns.access import Action, require
+from campaigns import prompts
 from campaigns.choices import SeedStrategy
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, PromptVersion, User
+from campaigns.models import PromptVersion
 from campaigns.services import campaigns, studios
+from core import clock
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import DomainEvent, publish
+from core.models import Brand, User
 from generation import events
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
@@ -135,7 +137,7 @@ def start(
     for run in planned:
         runs.release(run_id=run.pk, by=by, reuse_rejected=True)
     payload = {"name": made.name, "rows": count, "runs": [run.pk for run in planned]}
-    spine.publish(events.ComparisonStarted(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
+    publish(events.ComparisonStarted(brand_id=brand.pk, object_id=made.pk, payload=payload), by=by)
     return made
 
 
@@ -247,5 +249,5 @@ def _locked(comparison_id: int, by: User) -> Comparison:
     return locked
 
 
-def _tell(kind: type[spine.Happening], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
-    spine.publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)
+def _tell(kind: type[DomainEvent], comparison: Comparison, payload: dict[str, Any], by: User) -> None:
+    publish(kind(brand_id=comparison.brand_id, object_id=comparison.pk, payload=payload), by=by)

@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db import connection, models
 
-from campaigns import clock
+from core import clock
 
 
 def reserve_ids(model: type[models.Model], count: int) -> list[int]:

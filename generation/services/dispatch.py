@@ -17,7 +17,7 @@ from django.db import connection, transaction
 from django.db.models import Min
 from django.utils import timezone
 
-from campaigns import clock
+from core import clock
 from generation.choices import JobState
 from generation.models import Attempt, Job, LaneShare
 

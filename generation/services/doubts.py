@@ -11,12 +11,13 @@ from decimal import Decimal
 from django.db import transaction
 from django.db.models import Sum
 
-from campaigns.errors import Conflict
-from campaigns.models import User
+from core.errors import Conflict
+from core.models import User
+from core.services import nudges
 from generation import events
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
 from generation.models import Job, LedgerEntry, Run
-from generation.services import budget, dispatch, nudges, runs
+from generation.services import budget, dispatch, runs
 
 _LABEL = "the line"
 

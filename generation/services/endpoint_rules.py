@@ -15,10 +15,11 @@ from typing import Any, Final
 
 from django.conf import settings
 
-from campaigns.errors import Problem
-from campaigns.fetching import shown_settings
+from core.choices import Lane
+from core.errors import Problem
+from core.fetching import shown_settings
 from generation import prices
-from generation.choices import InDoubt, Lane
+from generation.choices import InDoubt
 from generation.engines import base as engines
 from generation.engines.output_hosts import may_be_private
 from generation.engines.settings import operators as operators_settings

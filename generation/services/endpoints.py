@@ -14,17 +14,18 @@ from typing import Any, Final
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from campaigns import access, fetching, storable
-from campaigns import events as spine
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from campaigns.fetching import shown_settings
-from campaigns.models import Brand, User
 from campaigns.services import campaigns
+from core import access, fetching, storable
+from core.access import Action
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.events import publish, publish_all
+from core.fetching import shown_settings
+from core.models import Brand, User
+from core.services import nudges
 from generation import events
 from generation.choices import Breaker, HoldReason, JobState, RunState
 from generation.models import Endpoint, EndpointStanding, Job, Run
-from generation.services import dispatch, endpoint_rules, nudges
+from generation.services import dispatch, endpoint_rules
 from generation.states import JOB
 
 #: What can be changed; what an endpoint is called in addresses, its brand and its engine stay.
@@ -145,7 +146,7 @@ def try_again(*, endpoint_id: int, by: User) -> int:
         happened = events.EndpointTriedAgain(
             brand_id=brand_id, object_id=endpoint.pk, payload={"slug": endpoint.slug, "queued": queued}
         )
-        spine.publish(happened, by=by)
+        publish(happened, by=by)
     nudges.wake(endpoint.lane)
     return queued
 
@@ -287,7 +288,7 @@ def _publish_saved(endpoint: Endpoint, by: User, changes: Mapping[str, Any], *, 
         "secret": secret,
         "is_enabled": endpoint.is_enabled,
     }
-    spine.publish_all(
+    publish_all(
         (events.EndpointSaved(brand_id=pk, object_id=endpoint.pk, payload=payload) for pk in _concerned(endpoint)),
         by=by,
     )

@@ -11,15 +11,17 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.errors import Conflict, Invalid, NotFound
-from campaigns.models import Campaign, User
+from campaigns.models import Campaign
+from core import clock
+from core.errors import Conflict, Invalid, NotFound
+from core.events import publish
+from core.models import User
+from core.services import nudges
 from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
-from generation.services import budget, dispatch, estimates, fingerprints, nudges, orders, runs
+from generation.services import budget, dispatch, estimates, fingerprints, orders, runs
 from generation.services.fingerprints import Maker
 from generation.states import JOB
 
@@ -74,7 +76,7 @@ def hold(
     for (planned, run_id), count in counts.items():
         payload = {"jobs": count, "endpoint": endpoint.slug, "planned": str(planned), "now": str(now)}
         happened = events.RunEngineChanged(brand_id=brands[run_id], object_id=run_id, payload=payload)
-        spine.publish(happened, label=worker)
+        publish(happened, label=worker)
     return ours
 
 

@@ -14,11 +14,11 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from campaigns import encryption, signing
+from core import encryption, signing
+from core.services import nudges
 from generation.choices import JobState
 from generation.engines.replicate_shared import credentials
 from generation.models import Attempt, Endpoint, Job
-from generation.services import nudges
 
 log = structlog.get_logger(__name__)
 

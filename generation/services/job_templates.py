@@ -8,10 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from django.db import transaction
 
 from campaigns.choices import SubjectKind
-from campaigns.errors import Conflict, NotFound
-from campaigns.models import OutputSpec, User
+from campaigns.models import OutputSpec
 from campaigns.services import campaigns
 from campaigns.services.campaigns import SpecInput
+from core.errors import Conflict, NotFound
+from core.models import User
 from generation.choices import Stage
 
 PILOT_SAMPLE = 10

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any, Required, TypedDict
 
 from campaigns import name_patterns, prompts
-from campaigns.access import Action, require
-from campaigns.choices import BannedWords, PhotoRole, PromptStatus
-from campaigns.errors import Invalid, Problem
-from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion, User
+from campaigns.choices import PhotoRole, PromptStatus
+from campaigns.models import Campaign, GuideVersion, OutputSpec, PromptVersion
 from campaigns.prompts import PromptSource, listing
-from campaigns.selectors import brands as brand_selectors
+from campaigns.selectors import guides
 from campaigns.selectors import prompts as prompt_selectors
+from core.access import Action, require
+from core.choices import BannedWords
+from core.errors import Invalid, Problem
+from core.models import User
 from generation.choices import RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
@@ -192,7 +194,7 @@ def load(
         engine=engine,
         capabilities=capabilities,
         source=source,
-        guide=brand_selectors.current_guide(campaign.brand_id),
+        guide=guides.published(campaign.brand_id),
         groups=groups,
         axes=used_axes,
         variants=tuple(variants),

@@ -14,8 +14,9 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import clock, faults
-from campaigns import events as spine
+from core import clock, crash_points
+from core.events import publish
+from core.services import nudges
 from generation import events, prices
 from generation.checks.base import Verdict
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind, RunState, VersionSource
@@ -32,7 +33,7 @@ from generation.models import (
     Master,
     Run,
 )
-from generation.services import assets, duplicates, nudges, store
+from generation.services import assets, duplicates, store
 from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.dispatch import ClaimedJob
 from generation.services.fingerprints import Maker
@@ -105,7 +106,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         held = _hold(job.id, token)
         if held is None:
             return False
-        faults.point("finish.locked")
+        crash_points.point("finish.locked")
         if held.is_cancel_requested:
             _give_up(held, token, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled while it was being made.", worker)
             _settle(job, _cost(held, made) if made.usage else Decimal(0))
@@ -134,7 +135,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=store.recorded(made.details)
         )
         _settle(job, _cost(held, made))
-        spine.publish(
+        publish(
             events.JobSucceeded(
                 brand_id=job.brand_id,
                 object_id=job.id,
@@ -150,7 +151,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
             label=worker,
         )
         assets.settle_round(asset, label=worker)
-        faults.point("finish.written")
+        crash_points.point("finish.written")
     return True
 
 
@@ -244,7 +245,7 @@ def _hold_changed(job: Job, token: uuid.UUID, error: EngineError, worker: str) -
     _end(job, JobState.HELD, hold_reason=HoldReason.CHANGED, error_kind=error.kind, error=error.message[:500])
     brand_id = JobSpec.objects.values_list("brand_id", flat=True).get(pk=job.pk)
     payload = {"jobs": 1, "endpoint": job.endpoint.slug, "planned": "", "now": error.message}
-    spine.publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
+    publish(events.RunEngineChanged(brand_id=brand_id, object_id=job.run_id, payload=payload), label=worker)
 
 
 def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
@@ -258,7 +259,7 @@ def _hold_in_doubt(job: Job, error: EngineError, worker: str) -> None:
         campaign_id=job.campaign_id, run_id=job.run_id, job=job, kind=LedgerKind.DOUBT, amount=frozen.quoted_cost
     )
     payload = {"run": job.run_id, "attempt": job.attempts, "amount": str(frozen.quoted_cost)}
-    spine.publish(events.JobDoubtful(brand_id=frozen.brand_id, object_id=job.pk, payload=payload), label=worker)
+    publish(events.JobDoubtful(brand_id=frozen.brand_id, object_id=job.pk, payload=payload), label=worker)
 
 
 def backoff_seconds(attempt: int) -> float:
@@ -288,7 +289,7 @@ def _give_up(
     _end(job, status, error_kind=kind, error=message[:500])
     asset = assets.lock_of_cell(job.cell_id)
     if status != JobState.CANCELLED:
-        spine.publish(
+        publish(
             events.JobFailed(
                 brand_id=asset.brand_id,
                 object_id=job.pk,
@@ -353,7 +354,7 @@ def _take_back(job: Job) -> None:
         _give_up(job, None, JobState.CANCELLED, ErrorKind.CANCELLED, "Cancelled.", "reaper")
         return
     status = JobState.QUARANTINED if deaths >= MAX_DEATHS else JobState.QUEUED
-    spine.publish(
+    publish(
         events.JobLost(
             brand_id=job.campaign.brand_id,
             object_id=job.pk,

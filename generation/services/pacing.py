@@ -17,7 +17,8 @@ from django.db import connection, transaction
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
-from generation.choices import Breaker, JobState, Lane
+from core.choices import Lane
+from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job
 from generation.services import limits, throttle

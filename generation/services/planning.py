@@ -11,11 +11,12 @@ from typing import Any, Unpack
 
 from django.db import transaction
 
-from campaigns import events as spine
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import PromptVersion, Subject, User
+from campaigns.models import PromptVersion, Subject
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, StandingOrder
@@ -96,7 +97,7 @@ def plan(
     payload |= {"campaign": campaign.pk, "prompt_version": version.pk, "endpoint": order.endpoint.slug}
     if release_at:
         payload["release_at"] = release_at.isoformat()
-    spine.publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
+    publish(events.RunPlanned(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=by)
     if alternates:
         routing.set_alternates(run_id=run.pk, endpoints=alternates, by=by)
     return run

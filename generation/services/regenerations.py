@@ -11,15 +11,16 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from campaigns import events as spine
-from campaigns.errors import Conflict
 from campaigns.prompts.seeds import MAX_SEED
+from core.errors import Conflict
+from core.events import publish
+from core.services import nudges
 from generation import events
 from generation.choices import AssetState, JobState
 from generation.engines import base as engines
 from generation.engines.base import Engine, Spec
 from generation.models import Asset, AssetVersion, Job, JobSpec, Run
-from generation.services import assets, budget, dispatch, fingerprints, nudges, rounds
+from generation.services import assets, budget, dispatch, fingerprints, rounds
 
 _LABEL = "the line"
 
@@ -112,7 +113,7 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
     payload = {
         "round": asset.round, "candidate": candidate, "job": job.pk, "seed": spec["seed"], "left": left
     }  # fmt: skip
-    spine.publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
+    publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
     if status == JobState.QUEUED:
         dispatch.activate(lane=job.lane, campaign_id=job.campaign_id)
         nudges.wake(job.lane)

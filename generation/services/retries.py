@@ -8,17 +8,17 @@ from typing import Any
 from django.db import transaction
 from django.urls import reverse
 
-from campaigns import clock
-from campaigns.choices import Role
-from campaigns.errors import Conflict
-from campaigns.models import Brand, User
-from campaigns.services import notices
+from core import clock
+from core.choices import Role
+from core.errors import Conflict
+from core.models import Brand, User
+from core.services import notices, nudges
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import failures
-from generation.services import budget, dispatch, nudges, runs
+from generation.services import budget, dispatch, runs
 
 
 def retry_failed(*, run_id: int, by: User) -> int:

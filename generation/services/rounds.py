@@ -10,12 +10,14 @@ from typing import Any
 
 from django.db import transaction
 
-from campaigns import clock
-from campaigns import events as spine
 from campaigns.choices import PhotoStatus
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, ReferencePhoto, User
+from campaigns.models import ReferencePhoto
 from campaigns.services import campaigns
+from core import clock
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
+from core.services import nudges
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines import base as engines
@@ -23,7 +25,7 @@ from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
 from generation.selectors.concepts import Use
-from generation.services import assets, budget, dispatch, fingerprints, nudges
+from generation.services import assets, budget, dispatch, fingerprints
 from generation.services.fingerprints import Maker
 from generation.states import RUN
 
@@ -194,7 +196,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
     Asset.objects.filter(pk=asset.pk).update(round=asset.round, changed_at=clock.now())
     job = _insert(asset, run, change, status, hold_reason)
     budget.cover(run=run, campaign=run.campaign)
-    spine.publish(
+    publish(
         events.RoundOpened(
             brand_id=asset.brand_id,
             object_id=asset.pk,

@@ -16,15 +16,17 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Campaign, User
+from campaigns.models import Campaign
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.models import User
+from core.services import nudges
 from generation import events
 from generation.choices import HoldReason, JobState, MoveReason, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
 from generation.selectors.waits import Wait
-from generation.services import budget, dispatch, estimates, fingerprints, nudges, orders, runs
+from generation.services import budget, dispatch, estimates, fingerprints, orders, runs
 from generation.services.fingerprints import Maker
 
 MOVED_AT_ONCE = 500

@@ -11,16 +11,18 @@ from django.db import connection, transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.access import Action, require
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Campaign, User
+from campaigns.models import Campaign
 from campaigns.services import campaigns
+from core import clock
+from core import events as core_events
+from core.access import Action, require
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.models import User
+from core.services import nudges
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
-from generation.services import assets, budget, dispatch, gates, nudges
+from generation.services import assets, budget, dispatch, gates
 from generation.states import RUN
 
 REJECTED_BEFORE = "rejected_before"
@@ -313,7 +315,7 @@ def _count(statement: str, run_id: int) -> int:
 
 
 def publish(
-    kind: type[spine.Happening],
+    kind: type[core_events.DomainEvent],
     run: Run,
     campaign: Campaign,
     payload: dict[str, Any],
@@ -322,6 +324,6 @@ def publish(
 ) -> None:
     """Say what happened to a run. A `label` comes before the person; without both, the line itself did it."""
     label = label or ("" if by else "the line")
-    spine.publish(
+    core_events.publish(
         kind(brand_id=campaign.brand_id, object_id=run.pk, payload=payload), by=None if label else by, label=label
     )

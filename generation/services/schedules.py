@@ -7,9 +7,9 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
-from campaigns.models import User
+from core import clock
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, Problem
+from core.models import User
 from generation import events
 from generation.choices import RunState
 from generation.models import Run

@@ -21,14 +21,16 @@ from typing import Any
 import structlog
 from django.db import connection, transaction
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.models import User
+from core import clock
+from core.choices import Lane
+from core.events import publish
+from core.models import User
+from core.services import nudges
 from generation import events
-from generation.choices import AssetState, Lane
+from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
 from generation.selectors import inputs
-from generation.services import assets, nudges
+from generation.services import assets
 
 log = structlog.get_logger(__name__)
 
@@ -223,4 +225,4 @@ def _write(found: _Found, by: User | None) -> None:
             ids = tuple(asset.pk for asset in listed)
             payload = {"count": len(ids), "assets": list(ids[:100])}
             told_of = kind(brand_id=brand_id, object_id=brand_id, payload=payload, asset_ids=ids)
-            spine.publish(told_of, by=by, label="" if by else LABEL)
+            publish(told_of, by=by, label="" if by else LABEL)

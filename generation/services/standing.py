@@ -15,13 +15,14 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns import events as spine
-from campaigns.access import Action, require
 from campaigns.choices import PromptStatus, SourceKind
-from campaigns.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
-from campaigns.models import Campaign, FeedSource, PromptVersion, User
+from campaigns.models import Campaign, FeedSource, PromptVersion
 from campaigns.services import campaigns
+from core import clock
+from core.access import Action, require
+from core.errors import Conflict, DomainError, Invalid, NotAllowed, NotFound, Problem
+from core.events import publish
+from core.models import User
 from generation import events
 from generation.choices import Stage
 from generation.models import Endpoint, Run, StandingOrder, StandingSubject
@@ -323,6 +324,4 @@ def _publish(order: StandingOrder, by: User) -> None:
         "daily_pictures": order.daily_pictures,
         "is_enabled": order.is_enabled,
     }
-    spine.publish(
-        events.StandingOrderSaved(brand_id=order.campaign.brand_id, object_id=order.pk, payload=payload), by=by
-    )
+    publish(events.StandingOrderSaved(brand_id=order.campaign.brand_id, object_id=order.pk, payload=payload), by=by)

@@ -12,11 +12,11 @@ from typing import Any, Final
 import django_rq
 from django.db import IntegrityError, transaction
 
-from campaigns import events as spine
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from campaigns.models import Brand, User
+from core.choices import Lane
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.events import publish_all
+from core.models import Brand, User
 from generation import events
-from generation.choices import Lane
 from generation.engines.base import EngineError
 from generation.engines.families import FAMILIES
 from generation.engines.weights import digest, family_of, files_of, require_whole
@@ -171,7 +171,7 @@ def _publish(model: LocalModel, by: User | None, changes: Mapping[str, Any]) -> 
         "changes": {name: change for name, change in changes.items() if name != "path"},
         "is_usable": model.is_usable,
     }
-    spine.publish_all(
+    publish_all(
         (
             events.ModelNoted(brand_id=pk, object_id=model.pk, payload=payload)
             for pk in Brand.objects.values_list("pk", flat=True)

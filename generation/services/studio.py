@@ -16,22 +16,14 @@ from django.db import transaction
 from django.utils.text import slugify
 
 from campaigns import prompts
-from campaigns.access import Action, require
 from campaigns.choices import PhotoStatus, SeedStrategy
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import (
-    Brand,
-    PromptTemplate,
-    PromptVersion,
-    ReferencePhoto,
-    Studio,
-    StylePreset,
-    Subject,
-    User,
-)
+from campaigns.models import PromptTemplate, PromptVersion, ReferencePhoto, Studio, StylePreset, Subject
 from campaigns.prompts import listing
 from campaigns.services import campaigns, photos, studios
 from campaigns.services import prompts as prompt_services
+from core.access import Action, require
+from core.errors import Invalid, NotFound, Problem
+from core.models import Brand, User
 from generation.choices import RunShape, Stage
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run

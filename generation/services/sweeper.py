@@ -9,7 +9,7 @@ from itertools import chain, islice
 from django.db import connection
 from django.utils import timezone
 
-from campaigns.services import files
+from core.services import files
 
 GRACE = timedelta(hours=1)
 CHUNK = 1000

@@ -21,7 +21,7 @@ from pyrate_limiter.abstracts.algorithm import Decision
 from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from generation.choices import Lane
+from core.choices import Lane
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStanding
 from generation.services import limits

@@ -9,11 +9,12 @@ from typing import Any
 from django.db import transaction
 
 from campaigns import prompts
-from campaigns.access import Action, require
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import PromptTemplate, PromptVersion, User
+from campaigns.models import PromptTemplate, PromptVersion
 from campaigns.services import campaigns
 from campaigns.services import prompts as prompt_services
+from core.access import Action, require
+from core.errors import Invalid, NotFound, Problem
+from core.models import User
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint, Run
 from generation.services import planning, runs

@@ -18,9 +18,9 @@ from redis.exceptions import RedisError
 from rq.exceptions import NoSuchJobError
 from rq.job import Job as Message
 
-from campaigns.encryption import Unreadable
-from campaigns.errors import Conflict, Invalid
-from campaigns.models import User
+from core.encryption import Unreadable
+from core.errors import Conflict, Invalid
+from core.models import User
 from generation.engines import base as engines
 from generation.engines.comfyui_graph import Workflow
 from generation.engines.comfyui_questions import meant_in

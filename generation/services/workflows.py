@@ -9,8 +9,8 @@ from typing import Any, Final
 from django.db import transaction
 from django.db.models import Q
 
-from campaigns.errors import Invalid, NotAllowed, NotFound, Problem, Stale
-from campaigns.models import User
+from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
+from core.models import User
 from generation.engines import comfyui_marks
 from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse
 from generation.engines.comfyui_questions import MEANT, meant_in

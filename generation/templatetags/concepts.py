@@ -7,7 +7,7 @@ from typing import Any
 
 from django import template
 
-from campaigns.models import Brand
+from core.models import Brand
 from generation.selectors import concepts
 
 register = template.Library()

@@ -17,13 +17,14 @@ from django.utils.crypto import salted_hmac
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
-from campaigns.access import Action
-from campaigns.errors import DomainError, Invalid, Problem
 from campaigns.models import PromptVersion, Subject
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import subjects as subject_selectors
-from campaigns.services import files, previews
+from campaigns.services import previews
+from core.access import Action
+from core.errors import DomainError, Invalid, Problem
+from core.pages import BrandRequest, brand_page, number
+from core.services import files
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
 from generation.selectors import endpoints

@@ -11,8 +11,8 @@ from django.views.decorators.http import require_safe
 
 from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import campaigns as campaign_selectors
+from core.pages import BrandRequest, brand_page, number
 from generation.selectors import cards, coverage, needs, rollout, runs
 from generation.services import budget
 

@@ -10,11 +10,12 @@ from typing import Any, Final
 
 from django import forms
 
-from campaigns.fetching import shown_settings
 from campaigns.forms import SettingsArea
-from campaigns.models import Brand
+from core.choices import Lane
+from core.fetching import shown_settings
+from core.models import Brand
 from generation import prices
-from generation.choices import InDoubt, Lane
+from generation.choices import InDoubt
 from generation.engines import base as engines
 from generation.engines import settings
 from generation.models import Endpoint

@@ -12,13 +12,13 @@ from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns import access
-from campaigns.access import Action
-from campaigns.errors import Conflict, DomainError, Invalid, NotFound
 from campaigns.forms import add_problems
-from campaigns.models import Brand
-from campaigns.pages import BrandRequest, brand_page
-from campaigns.services import brands
+from core import access
+from core.access import Action
+from core.errors import Conflict, DomainError, Invalid, NotFound
+from core.models import Brand
+from core.pages import BrandRequest, brand_page
+from core.services import brands
 from generation.engines.settings import LOCAL
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors

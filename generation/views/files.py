@@ -8,10 +8,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.views.decorators.http import require_safe
 
-from campaigns import access
-from campaigns.access import Action
 from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
-from campaigns.services import files, previews
+from campaigns.services import previews
+from core import access
+from core.access import Action
+from core.services import files
 from generation.models import AssetVersion, Master, Rendition
 
 _KINDS: dict[str, Any] = {

@@ -11,13 +11,13 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action
 from campaigns.choices import SubjectKind
-from campaigns.errors import DomainError, Invalid, NotFound
 from campaigns.models import Campaign, OutputSpec, PromptVersion
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.prompts.pieces import cut
 from campaigns.selectors import campaigns as campaign_selectors
+from core.access import Action
+from core.errors import DomainError, Invalid, NotFound
+from core.pages import BrandRequest, brand_page, number
 from generation.choices import Stage
 from generation.models import Endpoint, Run
 from generation.selectors import compare as comparing

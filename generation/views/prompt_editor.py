@@ -12,15 +12,15 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import prompts
-from campaigns.access import Action
-from campaigns.errors import DomainError, Invalid, NotFound
 from campaigns.forms import add_problems
 from campaigns.models import PromptTemplate, PromptVersion, Subject
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.prompts import pieces, spelling, tokens
-from campaigns.selectors import brands, campaigns
+from campaigns.selectors import campaigns, guides
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
+from core.access import Action
+from core.errors import DomainError, Invalid, NotFound
+from core.pages import BrandRequest, brand_page, number
 from generation.forms import EngineChoice, PromptForm
 from generation.selectors import concepts, endpoints, scenes, tries
 from generation.selectors.endpoints import Offer
@@ -237,7 +237,7 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
         variants = prompts.expand_axes(axes)
     except prompts.AxisError as error:
         return context | {"shown": [], "variants": 0, "axis_problem": str(error)}
-    guide = brands.current_guide(request.brand.pk)
+    guide = guides.published(request.brand.pk)
     campaign = campaigns.visible(request.user, brand_id=request.brand.pk).values_list("name", flat=True).first()
     general = {"brand": request.brand.name, "campaign": campaign or "Autumn"}
     shown = []

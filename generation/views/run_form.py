@@ -14,10 +14,10 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from django.http import QueryDict
 
 from campaigns.choices import SubjectKind
-from campaigns.errors import Invalid, Problem
 from campaigns.models import Campaign, PromptVersion
-from campaigns.pages import number
 from campaigns.prompts import listing
+from core.errors import Invalid, Problem
+from core.pages import number
 from generation.choices import RunShape, Stage
 from generation.selectors import picking
 from generation.services import job_templates

@@ -13,8 +13,8 @@ from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.errors import Conflict, DomainError, Invalid, NotFound
-from campaigns.pages import BrandRequest, brand_page, number
+from core.errors import Conflict, DomainError, Invalid, NotFound
+from core.pages import BrandRequest, brand_page, number
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
 from generation.selectors import endpoints, explaining, failures, waits

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from django import forms
 
-from campaigns import storable
 from campaigns.forms import SettingInput, SettingsArea
+from core import storable
 from generation.engines.settings import Kind, Setting
 
 _CODE: Final = {"class": "mono", "spellcheck": "false"}

@@ -10,14 +10,14 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from campaigns import access
-from campaigns.access import Action
 from campaigns.choices import PromptStatus, SourceKind
-from campaigns.errors import DomainError, Invalid, NotFound
 from campaigns.forms import add_problems
 from campaigns.models import Campaign, FeedSource, PromptVersion
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
+from core import access
+from core.access import Action
+from core.errors import DomainError, Invalid, NotFound
+from core.pages import BrandRequest, brand_page
 from generation.models import Endpoint, StandingOrder
 from generation.selectors import standing as selectors
 from generation.services import standing as services

@@ -12,12 +12,12 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action
-from campaigns.errors import DomainError, Invalid, NotFound, Problem
 from campaigns.models import PromptTemplate, ReferencePhoto, StylePreset, Subject
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import subjects
+from core.access import Action
+from core.errors import DomainError, Invalid, NotFound, Problem
+from core.pages import BrandRequest, brand_page, number
 from generation.models import Endpoint
 from generation.selectors import endpoints
 from generation.selectors import studio as selectors

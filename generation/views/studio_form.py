@@ -9,9 +9,9 @@ from typing import Any, Final
 from django.http import QueryDict
 
 from campaigns import channels
-from campaigns.errors import Invalid, Problem
 from campaigns.models import ReferencePhoto, StylePreset, Subject
-from campaigns.pages import BrandRequest, number
+from core.errors import Invalid, Problem
+from core.pages import BrandRequest, number
 from generation.engines.base import MAP, SCENE, Capabilities, Control
 from generation.forms import CONTROL, OWN_FIELDS, value_of
 from generation.models import AssetVersion, Run

@@ -9,8 +9,8 @@ from django.contrib import messages
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 
-from campaigns.errors import Invalid, NotFound
-from campaigns.pages import BrandRequest, brand_page
+from core.errors import Invalid, NotFound
+from core.pages import BrandRequest, brand_page
 from generation.engines.comfyui_marks import NAMES
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors

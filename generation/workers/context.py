@@ -13,11 +13,11 @@ from typing import Any
 import structlog
 from django.db import close_old_connections, connection
 
-from campaigns import encryption
-from campaigns.errors import NotFound
 from campaigns.photos import colour_profiles
-from campaigns.services import files
-from generation.choices import Lane
+from core import encryption
+from core.choices import Lane
+from core.errors import NotFound
+from core.services import files
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.residents import Resident

@@ -10,7 +10,7 @@ from django.db import Error as DatabaseError
 from PIL import UnidentifiedImageError
 from redis.exceptions import RedisError
 
-from campaigns.errors import StorageFailed
+from core.errors import StorageFailed
 from generation.engines.base import Context, EngineError, ErrorKind, LocalEngine, Result, Task
 
 OUT_OF_MEMORY: Final = frozenset({"MemoryError", "OutOfMemoryError", "_ArrayMemoryError"})

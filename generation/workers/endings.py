@@ -15,9 +15,9 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
-from campaigns import faults
-from campaigns.errors import StorageFailed
-from campaigns.services import files
+from core import crash_points
+from core.errors import StorageFailed
+from core.services import files
 from generation.checks.base import Verdict
 from generation.choices import Outcome
 from generation.engines.base import Engine, EngineError, ErrorKind, Result
@@ -52,7 +52,7 @@ class Endings:
         """Keep what `engine` made. maker: what it was at that moment."""
         named = replace(result.arrived(), model=result.model or maker.model, revision=maker.revision)
         made = _under_its_own_name(product.develop_result(brief, named, put=self._put_for(job)), job, engine, maker)
-        faults.point("stored")
+        crash_points.point("stored")
         try:
             self._end(job, claim, made)
         except outcomes.MadeMeanwhile as error:
@@ -93,7 +93,7 @@ class Endings:
 
     def _end(self, job: ClaimedJob, claim: Claim, made: outcomes.Made) -> None:
         self.persist(lambda: outcomes.finish(job=job, token=claim.token, made=made, worker=self.name))
-        faults.point("finished")
+        crash_points.point("finished")
         self.drop(claim, [job])
         if any(verdict.outcome == Outcome.FAIL for verdict in made.verdicts):
             self.persist(lambda: runs.pause_if_unhealthy(job.run_id))

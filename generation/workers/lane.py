@@ -13,10 +13,11 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
 
-from campaigns import faults
+from core import crash_points
+from core.services import nudges
 from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, Task
 from generation.models import Endpoint
-from generation.services import dispatch, engine_changes, fingerprints, nudges
+from generation.services import dispatch, engine_changes, fingerprints
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.workers import crashes, warmth
 from generation.workers.briefing import Brief, brief
@@ -107,7 +108,7 @@ class LaneWorker:
         claim = dispatch.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
-            faults.point("claimed")
+            crash_points.point("claimed")
         return claim
 
     def _claim_apart(self, lane: str, sticky: int | None) -> Claim:
@@ -212,7 +213,7 @@ class LaneWorker:
             elif engine_changes.is_changed(job, maker):  # while the batch was made
                 self.endings.hold([job], claim, endpoint, maker)
             else:
-                faults.point("generated")
+                crash_points.point("generated")
                 self._submit(pending, self.endings.complete, job, claim, briefs[job.id], result, engine, maker)
 
     def _submit(self, pending: list[Future[None]], work: Any, job: ClaimedJob, claim: Claim, *args: Any) -> None:

@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
+from functools import partial
 
 from django.utils.module_loading import autodiscover_modules
 
-from campaigns import housekeeping
-from generation.choices import Lane
+from core import periodic
+from core.choices import Lane
+from core.lanes import serve_lane
 from generation.workers.lane import LaneWorker
 from generation.workers.remote import RemoteLane
 
 URGENCY = (Lane.HOUSEKEEPING, Lane.DELIVERY, Lane.CLOUD, Lane.GPU, Lane.CPU)
 """In which order a process that serves several lanes takes their messages: a long run never holds up what is short."""
 
+GENERATING = (Lane.GPU, Lane.CPU)
+
 _worker: LaneWorker | None = None
 _remote: RemoteLane | None = None
-_lanes: dict[str, Callable[[], bool]] = {}
-
-
-def serve_lane(lane: str) -> Callable[[Callable[[], bool]], Callable[[], bool]]:
-    """Decorator for lanes that do not generate: the function does a slice of their work; True if some is left."""
-
-    def register(work: Callable[[], bool]) -> Callable[[], bool]:
-        _lanes[lane] = work
-        return work
-
-    return register
 
 
 @serve_lane(Lane.HOUSEKEEPING)
 def _housekeep() -> bool:
-    housekeeping.run_due()
+    periodic.run_due()
     return False
 
 
@@ -55,6 +48,8 @@ def start(name: str, lanes: list[str]) -> LaneWorker:
     autodiscover_modules("lanes")  # each app's lanes.py says what its lanes' messages do
     _worker = LaneWorker(name, lanes)
     _worker.start()
+    for lane in GENERATING:
+        serve_lane(lane)(partial(_worker.drain, lane))
     if Lane.CLOUD in lanes:
         _remote = RemoteLane(name, _worker.leases)
         _remote.start()
@@ -67,12 +62,3 @@ def stop() -> None:
         _remote.stop()
     if _worker is not None:
         _worker.stop()
-
-
-def drain(lane: str) -> bool:
-    """Do a slice of `lane`'s work in this process's worker."""
-    if lane in _lanes:
-        return _lanes[lane]()
-    if _worker is None:
-        raise RuntimeError("no worker was started in this process; use `manage.py worker`")
-    return _worker.drain(lane)

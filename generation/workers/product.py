@@ -8,8 +8,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from campaigns import faults
-from campaigns.services import files
+from core import crash_points
+from core.services import files
 from generation.checks.base import Verdict
 from generation.choices import Outcome
 from generation.engines.base import EngineError, ErrorKind, Pixels, Result
@@ -35,7 +35,7 @@ def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Mad
         developed = develop(result.pixels, facts, [target for _, target in brief.targets])
     except BadPixels as error:
         raise EngineError(ErrorKind.INPUT, f"The engine's picture cannot be used: {error}") from error
-    faults.point("developed")
+    crash_points.point("developed")
     return Made(
         master=_stored(developed, put),
         verdicts=tuple(developed.verdicts),

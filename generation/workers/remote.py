@@ -23,12 +23,13 @@ from django.db import Error as DatabaseError
 from django.db import connection, transaction
 from django.utils import timezone
 
-from campaigns import faults
-from generation.choices import Lane
+from core import crash_points
+from core.choices import Lane
+from core.services import nudges
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
 from generation.models import Endpoint
-from generation.services import asking, dispatch, engine_changes, fingerprints, handover, nudges, pacing, throttle
+from generation.services import asking, dispatch, engine_changes, fingerprints, handover, pacing, throttle
 from generation.services.dispatch import Claim, ClaimedJob
 from generation.services.fingerprints import Maker
 from generation.services.handover import Due
@@ -166,7 +167,7 @@ class RemoteLane:
                 claim = dispatch.claim(lane=Lane.CLOUD, worker=self.name, limit=orders, endpoint_id=endpoint.pk)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
-            faults.point("claimed")
+            crash_points.point("claimed")
             self._begin(claim, endpoint, fresh.in_use + len(claim.jobs))
         return BUSY_SECONDS
 
@@ -291,7 +292,7 @@ class RemoteLane:
         if marker is None:
             raise EngineError(ErrorKind.CANCELLED, "Given up before it was ordered.")
         sent_at = timezone.now()
-        faults.point("intended")
+        crash_points.point("intended")
         service.departure.set(turn)
         try:
             submitted = engine.submit(Task(job.id, Spec.from_json(job.spec)), str(marker), self._context)
@@ -313,7 +314,7 @@ class RemoteLane:
             return None
         finally:
             service.departure.set(None)
-        faults.point("submitted")
+        crash_points.point("submitted")
         return submitted
 
     def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
@@ -354,7 +355,7 @@ class RemoteLane:
         if not due:
             return
         answers = engine.poll(list(due))
-        faults.point("polled")
+        crash_points.point("polled")
         pending = {due[key].job_id: answer for key, answer in answers.items() if isinstance(answer, Pending)}
         handover.again_at(pending, seconds=engine.poll_seconds)
         unasked = {one.job_id: Pending() for key, one in due.items() if key not in answers}
@@ -370,7 +371,7 @@ class RemoteLane:
             return
         job = claim.jobs[0]
         self.leases.hold(claim.token, [job.id])
-        faults.point("resumed")
+        crash_points.point("resumed")
         briefs = brief(claim.jobs, engine=endpoint.engine, is_remote=True)
 
         def work() -> None:
@@ -404,7 +405,7 @@ class RemoteLane:
             return
         taken = handover.remote_ids_since(endpoint.pk, one.sent_at)
         remote_id = engine.find(Task(one.job_id, Spec.from_json(spec)), str(one.marker), one.sent_at, taken)
-        faults.point("looked_up")
+        crash_points.point("looked_up")
         if remote_id is not None:
             handover.found(job_id=one.job_id, remote_id=remote_id)
         else:

@@ -15,7 +15,7 @@ from dataclasses import replace
 import structlog
 from django.db import connection
 
-from campaigns import faults
+from core import crash_points
 from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
 from generation.services import handover
 from generation.services.dispatch import Claim, ClaimedJob
@@ -71,7 +71,7 @@ class Retrieval:
         arrived: Result | None = None
         with attempt():
             arrived = result if result.pixels is not None else engine.fetch(result, self._context)
-            faults.point("generated")
+            crash_points.point("generated")
         if arrived is None:
             return
         made = replace(arrived, task_id=job.id)
@@ -113,7 +113,7 @@ class Retrieval:
                 job_id=job.id, token=claim.token, remote_id=remote_id, poll_seconds=pause, problem=problem
             )
         )
-        faults.point("entrusted")
+        crash_points.point("entrusted")
         self._endings.drop(claim, [job])
 
     def _may_repeat(self, job: ClaimedJob, error: Exception) -> bool:

@@ -13,7 +13,7 @@ from rq import SimpleWorker
 from rq.job import Job
 from rq.queue import Queue
 
-from generation import tasks
+from core import tasks
 from generation.workers.lane import LaneWorker
 
 log = structlog.get_logger(__name__)

@@ -7,9 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from campaigns.api.fields import OwnSlug
-from campaigns.fetching import shown_settings
-from campaigns.models import Brand
+from core.api.fields import OwnSlug
+from core.fetching import shown_settings
+from core.models import Brand
 from review.choices import Verdict
 from review.models import Checklist, ChecklistVersion, Decision, Delivery, Destination, ReviewTask
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import QuerySet
@@ -16,14 +15,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from campaigns import access
-from campaigns.access import Action
-from campaigns.api.conventions import caller, idempotent
-from campaigns.errors import Invalid, Problem
-from campaigns.pages import number
-from campaigns.selectors import brands as brand_rows
 from campaigns.selectors import campaigns as campaign_rows
-from campaigns.services import audit
+from core import access
+from core.access import Action
+from core.api.conventions import caller, idempotent, whole_number
+from core.selectors import brands as brand_rows
 from generation.api.serializers import AssetSerializer
 from generation.choices import AssetState
 from generation.models import Asset
@@ -39,13 +35,6 @@ WITHDRAWS = OpenApiParameter("withdraws", bool, description="Undo although conse
 LIMIT = OpenApiParameter("limit", int, description="How many at most, up to 1000.")
 SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
 BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
-
-
-def _number(request: Request, name: str, default: int, *, most: int) -> int:
-    raw = request.query_params.get(name, str(default))
-    if number(raw) is None or int(raw) > most:
-        raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
-    return int(raw)
 
 
 class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
@@ -212,8 +201,8 @@ class ChangesView(APIView):
     @extend_schema(parameters=[BRAND, SINCE, LIMIT], responses={200: OpenApiTypes.OBJECT})
     def get(self, request: Request) -> Response:
         brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        since = _number(request, "since", 0, most=10**18)
-        limit = max(1, _number(request, "limit", 100, most=1000))
+        since = whole_number(request, "since", 0, most=10**18)
+        limit = max(1, whole_number(request, "limit", 100, most=1000))
         found, following = changes.changes(user=caller(request), brand=brand, since=since, limit=limit)
         return Response({"changes": [dataclasses.asdict(change) for change in found], "next": following})
 
@@ -282,14 +271,3 @@ class ApprovedView(APIView):
             "current_version__findings", "current_version__renditions__output_spec"
         )
         return Response(AssetSerializer(rows, many=True).data)
-
-
-class AuditView(APIView):
-    """The brand's sealed trail as JSON lines, each with the hash that links it to the one before."""
-
-    @extend_schema(parameters=[BRAND, SINCE], responses={(200, "application/jsonl"): OpenApiTypes.STR})
-    def get(self, request: Request) -> StreamingHttpResponse:
-        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
-        access.require(caller(request), Action.READ_AUDIT, brand)
-        lines: Iterator[str] = audit.export(brand, since=_number(request, "since", 0, most=10**18))
-        return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from campaigns.fetching import without_secrets
+from core.fetching import without_secrets
 
 
 class DeliveryError(Exception):

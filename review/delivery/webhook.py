@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from campaigns import fetching, signing
-from campaigns.fetching.fetcher import retry_after
+from core import fetching, signing
+from core.fetching.fetcher import retry_after
 from review.delivery.base import DeliveryError, Package, Receipt, register
 
 TIMEOUT_SECONDS = 15.0

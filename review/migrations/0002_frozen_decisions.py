@@ -13,6 +13,6 @@ CREATE TRIGGER checklist_version_frozen BEFORE UPDATE ON review_checklistversion
 
 
 class Migration(migrations.Migration):
-    dependencies = [("review", "0001_initial"), ("campaigns", "0002_append_only")]
+    dependencies = [("review", "0001_initial"), ("core", "0002_append_only")]
 
     operations = [migrations.RunSQL(SQL, migrations.RunSQL.noop)]

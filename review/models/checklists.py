@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from django.db import models
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Brand, User
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import Brand, User
 
 
 class Checklist(models.Model):

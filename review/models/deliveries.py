@@ -5,10 +5,10 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from campaigns import encryption
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Brand
+from core import encryption
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import Brand
 from generation.models import Asset, AssetVersion
 from review.choices import Desired, Observed
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from django.db import models
 from django.db.models import Q
 
-from campaigns.access import BrandOwned
-from campaigns.clock import MomentField
-from campaigns.models import Brand, User
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models import Brand, User
 from generation.models import Asset, AssetVersion
 from review.choices import TaskState, Verdict
 from review.models.checklists import ChecklistVersion, Reason

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from campaigns.errors import NotFound
-from campaigns.models import ReferencePhoto, User
+from campaigns.models import ReferencePhoto
 from campaigns.prompts.pieces import Piece
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
+from core.errors import NotFound
+from core.models import User
 from generation import causes
 from generation.causes import Cause
 from generation.choices import HoldReason, JobState, Outcome

@@ -9,9 +9,10 @@ from typing import Any
 
 from django.db.models import Exists, OuterRef, Prefetch, Q, QuerySet
 
-from campaigns import access
-from campaigns.access import Action
-from campaigns.models import Brand, SealedEvent, User, Variant
+from campaigns.models import Variant
+from core import access
+from core.access import Action
+from core.models import Brand, SealedEvent, User
 from generation.choices import AssetState
 from generation.models import Asset, Rendition
 from generation.selectors import inputs

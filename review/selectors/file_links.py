@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from campaigns import access
-from campaigns.access import Action
-from campaigns.errors import NotFound
-from campaigns.models import User
-from campaigns.services import files
+from core import access
+from core.access import Action
+from core.errors import NotFound
+from core.models import User
+from core.services import files
 from generation.choices import AssetState
 from generation.models import Rendition
 from review.models import Decision

@@ -10,7 +10,7 @@ from campaigns.choices import GuideStatus, PictureUse
 from campaigns.models import GuidePicture, GuideVersion
 from campaigns.photos import colours
 from campaigns.prompts import Lint
-from campaigns.selectors import brands
+from campaigns.selectors import guides
 from generation.models import Run
 
 EXAMPLES = 2
@@ -38,7 +38,7 @@ class GuideBeside:
 
 def beside(run: Run, *, brand_id: int, prompt: str, backdrop: str = "") -> GuideBeside | None:
     """The guide for one picture of `run`; None where the brand has no published guide. Three queries."""
-    current = brands.current_guide(brand_id)
+    current = guides.published(brand_id)
     guide = run.guide_version or current
     if guide is None:
         return None

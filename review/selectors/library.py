@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import Count, Exists, OuterRef, Prefetch, Q, QuerySet
 
-from campaigns.models import Brand, User
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Finding, Rendition
 from review.choices import Observed

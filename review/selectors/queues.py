@@ -8,8 +8,8 @@ from datetime import datetime
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from campaigns.access import PERMISSIONS, Action
-from campaigns.models import User
+from core.access import PERMISSIONS, Action
+from core.models import User
 from review.choices import TaskState
 from review.models import ReviewTask
 

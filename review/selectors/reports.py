@@ -12,7 +12,8 @@ from typing import Any
 
 from django.db import connection
 
-from campaigns.models import Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.models import User
 from generation.choices import Stage
 from generation.models import Run
 
@@ -110,7 +111,7 @@ _PEOPLE = """
 SELECT u.id, count(*) FILTER (WHERE e.verdict = 'approved'), count(*) FILTER (WHERE e.verdict = 'rejected'),
        count(*) FILTER (WHERE e.verdict = 'needs_revision')
 FROM review_decision e JOIN review_reviewtask t ON t.id = e.task_id JOIN generation_asset a ON a.id = t.asset_id
-JOIN generation_cell c ON c.id = a.cell_id JOIN campaigns_user u ON u.id = e.decided_by_id
+JOIN generation_cell c ON c.id = a.cell_id JOIN core_user u ON u.id = e.decided_by_id
 WHERE c.run_id = ANY(%(runs)s) AND e.verdict IN ('approved', 'rejected', 'needs_revision') AND NOT EXISTS (
     SELECT 1 FROM review_decision x WHERE x.voids_id = e.id AND x.verdict = 'undone'
 )

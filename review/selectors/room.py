@@ -11,12 +11,13 @@ from django.db.models import Prefetch
 from django.urls import reverse
 
 from campaigns import prompts
-from campaigns.models import Cutout, ReferencePhoto, User
+from campaigns.models import Cutout, ReferencePhoto
 from campaigns.prompts import PromptSource
 from campaigns.prompts.pieces import Piece, cut
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.templatetags.proofline import SWATCHES, picture, swatch
+from core.models import User
+from core.templatetags.proofline import SWATCHES, picture, swatch
 from generation.engines import base as engines
 from generation.models import AssetVersion, Finding, JobSpec, Rendition
 from generation.selectors import inputs

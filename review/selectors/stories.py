@@ -9,9 +9,9 @@ from typing import Any
 
 from django.db.models import Prefetch
 
-from campaigns.errors import NotFound
-from campaigns.models import Event, User
-from campaigns.selectors.events import timeline
+from core.errors import NotFound
+from core.models import Event, User
+from core.selectors.events import timeline
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion, Finding, Rendition
 from review.choices import Desired, Observed, Verdict

@@ -8,10 +8,10 @@ import io
 import zipfile
 from collections.abc import Iterable, Iterator
 
-from campaigns import access
-from campaigns.access import Action
-from campaigns.errors import Invalid
-from campaigns.models import Brand, User
+from core import access
+from core.access import Action
+from core.errors import Invalid
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset
 from review.delivery.base import DeliveryError, DeliveryFile

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
-from campaigns.models import Brand
+from core.models import Brand
 from review.delivery.base import DeliveryError
 from review.delivery.places import safe_path
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from campaigns.errors import DomainError, Invalid
-from campaigns.models import User
+from core.errors import DomainError, Invalid
+from core.models import User
 from review.models import Decision, ReviewTask
 from review.services import decisions
 

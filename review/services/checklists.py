@@ -8,10 +8,11 @@ from typing import Any
 from django.db import transaction
 from django.db.models import Max
 
-from campaigns import access, events
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, User
+from core import access
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
 from generation.selectors import inputs
 from generation.services import staleness
 from review.choices import ItemMode
@@ -141,7 +142,7 @@ def _add_version(checklist: Checklist, items: Sequence[Mapping[str, str]], by: U
         {"code": i["code"], "sentence": i["sentence"], "mode": i.get("mode", ItemMode.BY_EXCEPTION)} for i in items
     ]
     version = ChecklistVersion.objects.create(checklist=checklist, number=last + 1, items=plain, created_by=by)
-    events.publish(
+    publish(
         ChecklistPublished(
             brand_id=checklist.brand_id,
             object_id=checklist.pk,

@@ -7,8 +7,9 @@ from datetime import datetime
 import structlog
 from django.db import transaction
 
-from campaigns import clock, events
-from campaigns.errors import DomainError
+from core import clock
+from core.errors import DomainError
+from core.events import publish
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services import assets, masters, rounds, staleness
@@ -91,7 +92,7 @@ def _release(asset: Asset, decision: Decision) -> None:
         "replaces": replaced,
         "renditions": decision.pinned.get("renditions", {}),
     }
-    events.publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    publish(AssetReleased(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
     deliveries.want_everywhere(
         asset=asset, version=decision.version, cause=f"approved by {decision.decided_by.display_name}"
     )

@@ -14,10 +14,11 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
-from campaigns import access, clock, events
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem, Stale
-from campaigns.models import User
+from core import access, clock
+from core.access import Action
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem, Stale
+from core.events import publish
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from generation.services import assets, inputs, rounds, runs
@@ -72,7 +73,7 @@ def approve(
         queue.move(scene.task, TaskState.DECIDED)
         _advance(scene)
     payload = _payload(scene, decision) | {"closes_stage": closes_stage}
-    events.publish(VersionApproved(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
+    publish(VersionApproved(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
     return decision
 
 
@@ -89,7 +90,7 @@ def reject(*, task_id: int, version_id: int, by: User, seen: str, reason: str, n
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REJECTED, by=by, decision=decision.pk)
     payload = _payload(scene, decision)
-    events.publish(VersionRejected(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
+    publish(VersionRejected(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
     _look_after_run(scene)
     return decision
 
@@ -128,7 +129,7 @@ def request_revision(
     scene.asset.current_version = scene.version
     assets.move(scene.asset, AssetState.REVISING, by=by, decision=decision.pk)
     payload = _payload(scene, decision) | {"controls": wanted}
-    events.publish(RevisionRequested(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
+    publish(RevisionRequested(brand_id=scene.asset.brand_id, object_id=scene.asset.pk, payload=payload), by=by)
     _look_after_run(scene)
     return decision
 

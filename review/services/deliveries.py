@@ -11,13 +11,14 @@ import structlog
 from django.db import transaction
 from django.db.models import F, Max
 
-from campaigns import access, clock, events
-from campaigns.access import Action
-from campaigns.errors import Conflict, NotFound
-from campaigns.models import User
-from generation.choices import Lane
+from core import access, clock
+from core.access import Action
+from core.choices import Lane
+from core.errors import Conflict, NotFound
+from core.events import publish
+from core.models import User
+from core.services import nudges
 from generation.models import Asset, AssetVersion
-from generation.services import nudges
 from review.choices import Desired, Observed
 from review.delivery.base import DeliveryError, Package, Receipt
 from review.events import AssetRecalled, DeliveryDone, DeliveryFailed, DeliveryWanted
@@ -58,7 +59,7 @@ def withdraw_everywhere(*, asset: Asset, by: User | None, cause: str) -> int:
         _wish(delivery, Desired.ABSENT, delivery.version)
         _announce(delivery, Desired.ABSENT, delivery.version, cause, by)
     payload = {"version": asset.current_version_id, "sku": asset.subject.key, "cause": cause}
-    events.publish(
+    publish(
         AssetRecalled(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by, label="" if by else "review"
     )
     if wanted:
@@ -226,7 +227,7 @@ def _succeed(delivery: Delivery, claimed: Delivery, receipt: Receipt) -> None:
         "files": delivery.files,
     }
     happened = DeliveryDone(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-    events.publish(happened, label="delivery")
+    publish(happened, label="delivery")
 
 
 def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
@@ -241,7 +242,7 @@ def _fail(delivery: Delivery, error: DeliveryError, now: datetime) -> None:
             "attempt": delivery.attempts,
         }
         failed = DeliveryFailed(brand_id=delivery.asset.brand_id, object_id=delivery.asset_id, payload=payload)
-        events.publish(failed, label="delivery")
+        publish(failed, label="delivery")
     if error.disables or (is_over and not error.is_final):
         destinations.disable(delivery.destination, reason=error.message)
 
@@ -279,7 +280,7 @@ def _announce(delivery: Delivery, desired: str, version: AssetVersion, cause: st
         "cause": cause,
     }
     wanted = DeliveryWanted(brand_id=delivery.destination.brand_id, object_id=delivery.asset_id, payload=payload)
-    events.publish(wanted, by=by, label="" if by else "review")
+    publish(wanted, by=by, label="" if by else "review")
 
 
 def _get(delivery_id: int, by: User) -> Delivery:

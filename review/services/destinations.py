@@ -9,11 +9,12 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from campaigns import access, clock, events, fetching
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotFound, Problem
-from campaigns.models import Brand, User
-from campaigns.refusals import one_winner
+from core import access, clock, fetching
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
+from core.refusals import one_winner
 from review.choices import Desired, Observed
 from review.delivery import base
 from review.events import DestinationDisabled, DestinationSaved
@@ -115,7 +116,7 @@ def disable(destination: Destination, *, reason: str) -> None:
     if changed:
         payload = {"slug": destination.slug, "reason": reason}
         happened = DestinationDisabled(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
-        events.publish(happened, label="delivery")
+        publish(happened, label="delivery")
 
 
 def forbidden(destination: Destination) -> list[str]:
@@ -187,4 +188,4 @@ def _publish_saved(destination: Destination, by: User, *, secret_changed: bool) 
         "secret_changed": secret_changed,
     }
     happened = DestinationSaved(brand_id=destination.brand_id, object_id=destination.pk, payload=payload)
-    events.publish(happened, by=by)
+    publish(happened, by=by)

@@ -7,10 +7,11 @@ from typing import Any
 
 from django.db import transaction
 
-from campaigns import access, events
-from campaigns.access import Action
-from campaigns.errors import Conflict
-from campaigns.models import User
+from core import access
+from core.access import Action
+from core.errors import Conflict
+from core.events import publish
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services import assets, rounds
@@ -25,7 +26,7 @@ def escalate(*, asset: Asset, task: ReviewTask, cause: str) -> None:
     owner = asset.campaign.owner
     ReviewTask.objects.filter(pk=task.pk).update(escalated_to=owner)
     payload = {"task": task.pk, "round": asset.round, "to": owner.display_name, "cause": cause}
-    events.publish(TaskEscalated(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
+    publish(TaskEscalated(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="review")
 
 
 @transaction.atomic
@@ -46,7 +47,7 @@ def return_to_review(*, task_id: int, by: User, note: str) -> ReviewTask:
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     reopened = queue.open_task(asset=asset, stage=task.stage, by=by)
     payload = {"task": task.pk, "note": note}
-    events.publish(TaskReturned(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(TaskReturned(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
     return reopened
 
 

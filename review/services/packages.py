@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from campaigns.services import files
+from core.services import files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
 from review.delivery.base import DeliveryError, DeliveryFile, Package

@@ -9,10 +9,11 @@ from django.db import transaction
 from django.db.models import F, Q
 from django.utils import timezone
 
-from campaigns import access, clock, events
-from campaigns.access import Action
-from campaigns.errors import Conflict, NotFound
-from campaigns.models import Brand, User
+from core import access, clock
+from core.access import Action
+from core.errors import Conflict, NotFound
+from core.events import publish
+from core.models import Brand, User
 from generation.models import Asset
 from review.choices import TaskState
 from review.events import TaskOpened, TaskSkipped
@@ -63,7 +64,7 @@ def open_task(*, asset: Asset, stage: str | None = None, by: User | None = None)
         _wake(task, fresh, slots=version.checklist.slots)
     slots = [DecisionSlot(task=task, slot=number) for number in range(1, version.checklist.slots + 1)]
     DecisionSlot.objects.bulk_create(slots, ignore_conflicts=True)
-    events.publish(
+    publish(
         TaskOpened(
             brand_id=asset.brand_id,
             object_id=asset.pk,
@@ -188,7 +189,7 @@ def skip(*, task_id: int, by: User) -> ReviewTask:
     if not skipped:
         raise Conflict("Only an open task can be skipped; this one is decided already.", task=task.pk)
     payload = {"task": task.pk, "stage": task.stage}
-    events.publish(TaskSkipped(brand_id=task.brand_id, object_id=task.asset_id, payload=payload), by=by)
+    publish(TaskSkipped(brand_id=task.brand_id, object_id=task.asset_id, payload=payload), by=by)
     task.skipped_at, task.claimed_by, task.claimed_until = now, None, None
     return task
 

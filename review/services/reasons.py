@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from campaigns import access, events
-from campaigns.access import Action
-from campaigns.errors import Invalid, NotFound, Problem
-from campaigns.models import Brand, User
+from core import access
+from core.access import Action
+from core.errors import Invalid, NotFound, Problem
+from core.events import publish
+from core.models import Brand, User
 from review.events import ReasonSaved
 from review.models import Reason
 
@@ -35,7 +36,7 @@ def save(*, brand: Brand, by: User, code: str, label: str, position: int = 1, is
         brand=brand, code=code, defaults={"label": label.strip(), "position": position, "is_active": is_active}
     )
     payload = {"code": code, "label": reason.label, "is_active": is_active}
-    events.publish(ReasonSaved(brand_id=brand.pk, object_id=reason.pk, payload=payload), by=by)
+    publish(ReasonSaved(brand_id=brand.pk, object_id=reason.pk, payload=payload), by=by)
     return reason
 
 

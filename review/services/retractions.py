@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from django.db import transaction
 
-from campaigns import access, clock, events
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
-from campaigns.models import User
+from core import access, clock
+from core.access import Action
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.events import publish
+from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.services import assets, masters, staleness
@@ -49,7 +50,7 @@ def undo(*, decision_id: int, by: User, withdraws: bool = False, note: str = "")
     if has_begun and decision.verdict == Verdict.REJECTED:
         masters.mark_rejected(decision.version.master_id, is_rejected=False)
     payload = {"decision": voiding.pk, "voids": decision.pk, "verdict": decision.verdict, "note": note}
-    events.publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(DecisionUndone(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
     return voiding
 
 
@@ -70,7 +71,7 @@ def revoke(*, asset_id: int, by: User, note: str) -> Decision:
     assets.move(asset, AssetState.REVOKED, by=by, decision=voiding.pk)
     deliveries.withdraw_everywhere(asset=asset, by=by, cause=f"revoked: {note}")
     payload = {"decision": voiding.pk, "voids": approval.pk, "version": approval.version_id, "note": note}
-    events.publish(ApprovalRevoked(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(ApprovalRevoked(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
     return voiding
 
 
@@ -94,7 +95,7 @@ def reopen(*, asset_id: int, by: User, note: str = "") -> ReviewTask:
     assets.move(asset, AssetState.IN_REVIEW, by=by)
     task = queue.open_task(asset=asset, by=by)
     payload = {"from": before, "note": note}
-    events.publish(AssetReopened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
+    publish(AssetReopened(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), by=by)
     return task
 
 

@@ -11,12 +11,13 @@ from datetime import timedelta
 
 from django.db.models import Exists, F, OuterRef, Q
 
-from campaigns import clock, events
-from campaigns.choices import StaleUse
-from campaigns.models import Brand
-from generation.choices import Lane
+from core import clock
+from core.choices import Lane, StaleUse
+from core.events import DomainEvent, publish_all
+from core.models import Brand
+from core.services import nudges
 from generation.models import Asset, StaleAsset
-from generation.services import nudges, staleness
+from generation.services import staleness
 from review.choices import Desired, Observed, TaskState, Verdict
 from review.events import AssetRecalled, DeliveryWanted, TaskOpened
 from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask
@@ -107,7 +108,7 @@ def _reopen(brand_id: int, asset_ids: Sequence[int]) -> None:
         )
         for pk, asset_id in sorted(opened.items())
     ]
-    events.publish_all(told, label=LABEL)
+    publish_all(told, label=LABEL)
 
 
 def _add_missing(brand_id: int, asset_ids: Sequence[int], version: ChecklistVersion) -> None:
@@ -154,7 +155,7 @@ def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
     there.update(desired=Desired.ABSENT, wish=F("wish") + 1, error="", changed_at=now)
     there.filter(is_free).exclude(observed=Observed.ABSENT).update(attempts=0, next_attempt_at=now)
     there.filter(is_free, observed=Observed.ABSENT).update(attempts=0, next_attempt_at=None)
-    told: list[events.Happening] = [
+    told: list[DomainEvent] = [
         DeliveryWanted(
             brand_id=brand_id,
             object_id=asset_id,
@@ -167,6 +168,6 @@ def _take_back(brand_id: int, asset_ids: Sequence[int]) -> None:
         for pk, key in sorted(published.items())
     ]
     staleness.withdraw(list(published))
-    events.publish_all(told, label=LABEL)
+    publish_all(told, label=LABEL)
     if listed:
         nudges.wake(Lane.DELIVERY)

@@ -6,8 +6,8 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from campaigns.errors import NotFound
-from campaigns.pages import BrandRequest, brand_page
+from core.errors import NotFound
+from core.pages import BrandRequest, brand_page
 from review.selectors import cells
 
 

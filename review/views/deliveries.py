@@ -13,10 +13,10 @@ from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action, can
-from campaigns.choices import StaleUse
-from campaigns.pages import BrandRequest, brand_page, number
-from campaigns.services import brands
+from core.access import Action, can
+from core.choices import StaleUse
+from core.pages import BrandRequest, brand_page, number
+from core.services import brands
 from review.choices import Desired, Observed
 from review.delivery.folder import harmless
 from review.models import Delivery, Destination

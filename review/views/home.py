@@ -16,9 +16,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from campaigns.access import Action, can
-from campaigns.models import Brand, Campaign, ReferencePhoto, Subject
-from campaigns.pages import BrandRequest, brand_page
+from campaigns.models import Campaign, ReferencePhoto, Subject
+from core.access import Action, can
+from core.models import Brand
+from core.pages import BrandRequest, brand_page
 from generation.choices import AssetState, JobState, RunState
 from generation.models import Asset, Run
 from generation.selectors import cautions

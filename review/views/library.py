@@ -11,9 +11,9 @@ from django.shortcuts import redirect, render
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.access import Action
-from campaigns.errors import Conflict, Invalid, NotFound
-from campaigns.pages import BrandRequest, brand_page, number
+from core.access import Action
+from core.errors import Conflict, Invalid, NotFound
+from core.pages import BrandRequest, brand_page, number
 from generation.choices import AssetState
 from generation.models import Asset
 from generation.services import rounds

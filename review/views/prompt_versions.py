@@ -9,12 +9,12 @@ from django.http import HttpResponseBase
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from campaigns.errors import NotFound
 from campaigns.models import PromptTemplate, PromptVersion
-from campaigns.pages import BrandRequest, brand_page, number
 from campaigns.prompts import comparing
 from campaigns.prompts.comparing import Difference
 from campaigns.selectors import prompts as selectors
+from core.errors import NotFound
+from core.pages import BrandRequest, brand_page, number
 from review.selectors.prompt_results import Results, results
 
 

@@ -12,9 +12,9 @@ from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from campaigns.errors import NotFound
-from campaigns.pages import BrandRequest, brand_page
 from campaigns.selectors import campaigns as campaign_selectors
+from core.errors import NotFound
+from core.pages import BrandRequest, brand_page
 from generation.models import Run
 from generation.selectors import runs as run_selectors
 from review.delivery.folder import harmless

@@ -12,11 +12,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns import storable
-from campaigns.access import Action, can
-from campaigns.errors import DomainError, Invalid, Problem
-from campaigns.pages import BrandRequest, brand_page, enter, number
-from campaigns.templatetags.proofline import picture
+from core import storable
+from core.access import Action, can
+from core.errors import DomainError, Invalid, Problem
+from core.pages import BrandRequest, brand_page, enter, number
+from core.templatetags.proofline import picture
 from review.models import Decision
 from review.selectors import room
 from review.services import checklists, decisions, queue

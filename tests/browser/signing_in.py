@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from campaigns.models import User
+from core.models import User
 from tests import factories
 
 

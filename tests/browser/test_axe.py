@@ -12,8 +12,10 @@ import pytest
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.models import Brand, Subject
-from campaigns.services import files, guides, imports, sources
+from campaigns.models import Subject
+from campaigns.services import guides, imports, sources
+from core.models import Brand
+from core.services import files
 from generation.models import Attempt, Cell, EndpointStanding, Job, LedgerEntry
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side

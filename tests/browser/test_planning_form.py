@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from campaigns.models import Brand, PromptVersion
+from campaigns.models import PromptVersion
+from core.models import Brand
 from tests import engines, factories
 from tests.browser.signing_in import sign_in
 

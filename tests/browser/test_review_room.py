@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from campaigns.services import files
+from core.services import files
 from generation.models import Asset, Master, Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue, reasons

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from campaigns.services import files
+from core.services import files
 from generation.models import Asset, Job, Run
 from tests import factories
 from tests.browser.signing_in import sign_in

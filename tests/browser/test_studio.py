@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from generation.choices import Lane
+from core.choices import Lane
 from generation.models import Comparison, ComparisonVote, Endpoint, JobSpec, Run
 from generation.services import comparisons
 from generation.services.comparisons import Side

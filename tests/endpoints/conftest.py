@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.utils import timezone
 
-from campaigns.models import Brand, User
+from core.models import Brand, User
 from generation.models import Endpoint, Run, Worker
 from generation.services import endpoints
 from tests import factories

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from campaigns.models import Brand
+from core.models import Brand
 from generation.models import Attempt, Endpoint, Run
 from tests import factories
 

@@ -11,7 +11,7 @@ import pytest
 from django.test import Client
 from rq import SimpleWorker
 
-from campaigns.models import Brand, User
+from core.models import Brand, User
 from generation.engines.base import Health
 from generation.engines.replicate import Replicate
 from generation.models import Endpoint, Worker

@@ -11,7 +11,7 @@ from django.contrib.messages import get_messages
 from django.test import Client
 from django.utils import timezone
 
-from campaigns.models import Brand, Event, User
+from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStanding
 from tests.endpoints.given import MODEL, SECRET, address, settings_of
 

@@ -11,8 +11,8 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from campaigns import clock
-from campaigns.models import Brand, User
+from core import clock
+from core.models import Brand, User
 from generation.models import Attempt, Endpoint, EndpointStanding, LedgerEntry, Run, Worker
 from generation.selectors import endpoint_cards, endpoint_days
 from tests import factories

@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from campaigns.models import Brand, Event, User
+from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStanding, LedgerEntry, Run, Worker
 from generation.selectors import endpoint_cards, endpoint_use
 from generation.services import throttle
@@ -82,7 +82,7 @@ def test_a_lead_sets_what_the_brand_may_spend_in_a_month(
     client.post(address(brand, "now/budget/"), {"monthly_budget": ""})
     brand.refresh_from_db()
     assert brand.monthly_budget is None
-    assert [event.payload for event in Event.objects.filter(type="campaigns.brand.budget_set").order_by("id")] == [
+    assert [event.payload for event in Event.objects.filter(type="core.brand.budget_set").order_by("id")] == [
         {"before": None, "after": "120.50"},
         {"before": "120.50", "after": None},
     ]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from campaigns import fetching
-from campaigns.fetching import Policy, Refused, fetch
+from core import fetching
+from core.fetching import Policy, Refused, fetch
 from tests.awkward_server import AwkwardServer
 
 OUTSIDE = "127.0.0.2"

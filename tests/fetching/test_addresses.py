@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from campaigns import fetching
-from campaigns.fetching import Policy, Refused, fetch, is_public, parse
+from core import fetching
+from core.fetching import Policy, Refused, fetch, is_public, parse
 from tests import spellings
 from tests.awkward_server import AwkwardServer, serving
 from tests.fetching.asking import CSV, OPEN, OUTSIDE, get, open_policy

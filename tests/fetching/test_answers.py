@@ -6,10 +6,10 @@ import io
 
 import pytest
 
-from campaigns import fetching
-from campaigns.fetching import Refused
-from campaigns.fetching.bodies import sniff
-from campaigns.fetching.fetcher import retry_after
+from core import fetching
+from core.fetching import Refused
+from core.fetching.bodies import sniff
+from core.fetching.fetcher import retry_after
 from tests.awkward_server import AwkwardServer, Talk, forever
 from tests.fetching.asking import CSV, OPEN, get, in_time
 

@@ -7,7 +7,7 @@ import zlib
 
 import pytest
 
-from campaigns.fetching import Refused
+from core.fetching import Refused
 from tests.awkward_server import AwkwardServer, Talk, forever
 from tests.fetching.asking import CSV, get, in_time, open_policy
 

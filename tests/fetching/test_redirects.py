@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from campaigns.fetching import Refused, fetch
+from core.fetching import Refused, fetch
 from tests.awkward_server import AwkwardServer, Talk, serving
 from tests.fetching.asking import CSV, OPEN, OUTSIDE, get
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from campaigns.models import Brand
+from core.models import Brand
 from generation.models import Cell, Run
 from review import pins
 from review.models import Decision, ReviewTask

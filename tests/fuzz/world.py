@@ -12,8 +12,10 @@ from typing import Any
 from django.utils import timezone
 from PIL import Image
 
-from campaigns.models import Brand, Cutout, ReferencePhoto, Subject, User
-from campaigns.services import audit, files, guides, imports, pictures, prompts, sources
+from campaigns.models import Cutout, ReferencePhoto, Subject
+from campaigns.services import guides, imports, pictures, prompts, sources
+from core.models import Brand, User
+from core.services import audit, files
 from generation.models import Attempt, Job, LedgerEntry, Run
 from generation.services import comparisons, planning, standing, studio
 from generation.services.comparisons import Side

@@ -7,7 +7,8 @@ from decimal import Decimal
 
 import pytest
 
-from campaigns.models import Brand, Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.models import Brand, User
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Run
 from tests import factories
 

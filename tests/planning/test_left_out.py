@@ -10,8 +10,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, Campaign, Event, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.errors import Invalid
+from core.models import Brand, Event, User
 from generation.models import Cell, Endpoint, JobSpec, Run
 from generation.services import comparisons, planning, runs
 from tests import factories
@@ -271,7 +272,7 @@ def test_only_a_lead_decides_about_banned_words(
     answer = client.post(f"/brands/{banned.slug}/guide/banned-words/", {"banned_words": value})
     banned.refresh_from_db()
     assert (answer.status_code, banned.banned_words) == (status, "block" if status == 302 else "warn")
-    assert Event.objects.filter(type="campaigns.brand.banned_words_set").count() == (status == 302)
+    assert Event.objects.filter(type="core.brand.banned_words_set").count() == (status == 302)
 
 
 @pytest.mark.parametrize("status", ["draft", "requested"])

@@ -11,9 +11,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from campaigns.errors import Conflict
-from campaigns.models import Brand, Campaign, Event, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
 from campaigns.services import prompts as prompt_services
+from core.errors import Conflict
+from core.models import Brand, Event, User
 from generation.engines.base import Spec
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Master, Run
 from generation.services import fingerprints, planning

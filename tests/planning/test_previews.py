@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from campaigns.errors import Invalid
-from campaigns.models import Brand, Campaign, PromptVersion, Subject
+from campaigns.models import Campaign, PromptVersion, Subject
+from core.errors import Invalid
+from core.models import Brand
 from generation.models import JobSpec, Run
 from generation.services import fingerprints, planning
 from tests import factories

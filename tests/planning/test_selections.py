@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from django.db import connections
 
-from campaigns.errors import Invalid, NotAllowed
-from campaigns.models import Brand, Campaign, PromptVersion, User
+from campaigns.models import Campaign, PromptVersion
+from core.errors import Invalid, NotAllowed
+from core.models import Brand, User
 from generation.models import Cell
 from generation.services import planning
 from tests import factories

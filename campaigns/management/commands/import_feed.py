@@ -10,10 +10,11 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from campaigns.choices import ImportStatus, SubjectKind
-from campaigns.errors import DomainError
-from campaigns.models import Brand, FeedImport, User
+from campaigns.models import FeedImport
 from campaigns.selectors import imports as selectors
 from campaigns.services import imports
+from core.errors import DomainError
+from core.models import Brand, User
 
 
 class Command(BaseCommand):

@@ -9,7 +9,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.template.defaultfilters import filesizeformat
 
-from campaigns.errors import DomainError
+from core.errors import DomainError
 from generation.models import LocalModel
 from generation.services import store
 

@@ -12,12 +12,13 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.errors import Invalid, Problem
-from campaigns.management import acting
-from campaigns.models import PromptVersion, User
+from campaigns.models import PromptVersion
 from campaigns.prompts import listing
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import subjects as subject_selectors
+from core.errors import Invalid, Problem
+from core.management import acting
+from core.models import User
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint
 from generation.services import planning

@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from campaigns.management import acting
-from campaigns.models import User
+from core.management import acting
+from core.models import User
 from generation.selectors import runs as run_selectors
 from generation.services import runs
 

@@ -12,7 +12,7 @@ import django_rq
 from django.core.management.base import BaseCommand
 from rq.serializers import JSONSerializer
 
-from generation.choices import Lane
+from core.choices import Lane
 from generation.workers import process
 from generation.workers.rq_worker import NudgedWorker
 

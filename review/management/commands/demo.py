@@ -22,12 +22,13 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from campaigns import clock
 from campaigns.choices import SubjectKind
-from campaigns.errors import DomainError
-from campaigns.models import Brand, FeedImport, Subject, User
+from campaigns.models import FeedImport, Subject
 from campaigns.services import archives, campaigns, imports
 from config import beside, embedded, env, supervisor
+from core import clock
+from core.errors import DomainError
+from core.models import Brand, User
 from examples import history, loading, running, sketches
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import Asset, Attempt, Endpoint, Run

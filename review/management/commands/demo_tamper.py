@@ -9,10 +9,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns import audit_chain
-from campaigns.models import Brand
-from campaigns.services import audit
 from config import env
+from core import audit_chain
+from core.models import Brand
+from core.services import audit
 from examples import tamper
 
 

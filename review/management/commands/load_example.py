@@ -8,8 +8,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from campaigns.errors import DomainError
 from config import env
+from core.errors import DomainError
 from examples import loading
 
 

@@ -1,0 +1,27 @@
+"""The periodic tasks of this app: reading waiting imports, fetching feeds and photos, forgetting old files."""
+
+from __future__ import annotations
+
+from campaigns import background
+from campaigns.services import imports, photo_loading, sources
+from core.periodic import periodic_task
+
+
+@periodic_task(every_seconds=2)
+def read_waiting_imports() -> int:
+    return background.start_reading()
+
+
+@periodic_task(every_seconds=2)
+def load_photos() -> int:
+    return photo_loading.work(seconds=1.0)
+
+
+@periodic_task(every_seconds=5)
+def fetch_sources() -> int:
+    return sources.fetch_due()
+
+
+@periodic_task(every_seconds=3600)
+def forget_feed_files() -> int:
+    return imports.forget_files()

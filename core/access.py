@@ -1,0 +1,108 @@
+"""Who may do what in a brand. Services call `require`; selectors start from `visible_to`. Nothing else decides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+
+from core.choices import Role
+from core.errors import NotAllowed
+
+if TYPE_CHECKING:
+    from core.models import Brand, User
+
+
+class Action(StrEnum):
+    """Everything a person can be allowed to do. The permission matrix test walks this enum."""
+
+    VIEW = "view"
+    EDIT_BRAND = "edit_brand"  # members, guide, destinations
+    EDIT_CAMPAIGN = "edit_campaign"
+    IMPORT_FEED = "import_feed"
+    EDIT_PHOTO = "edit_photo"  # photos of one subject, their roles and cut-outs
+    EDIT_PROMPT = "edit_prompt"
+    APPROVE_PROMPT = "approve_prompt"
+    RUN_SANDBOX = "run_sandbox"
+    RUN = "run"  # plan, release, pause, resume, cancel, retry
+    OVERRIDE_GATE = "override_gate"
+    REVIEW = "review"
+    REVOKE = "revoke"
+    EDIT_CHECKLIST = "edit_checklist"
+    DELIVER = "deliver"
+    PULL = "pull"  # changes, approved assets, file URLs
+    READ_AUDIT = "read_audit"
+
+
+_R = Role
+PERMISSIONS: dict[Action, frozenset[Role]] = {
+    Action.VIEW: frozenset(Role),
+    Action.EDIT_BRAND: frozenset({_R.LEAD, _R.ADMIN}),
+    Action.EDIT_CAMPAIGN: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.IMPORT_FEED: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.INTEGRATOR, _R.ADMIN}),
+    Action.EDIT_PHOTO: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.EDIT_PROMPT: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.APPROVE_PROMPT: frozenset({_R.LEAD, _R.ADMIN}),
+    Action.RUN_SANDBOX: frozenset({_R.DESIGNER, _R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.RUN: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.OVERRIDE_GATE: frozenset({_R.LEAD, _R.ADMIN}),
+    Action.REVIEW: frozenset({_R.REVIEWER, _R.LEAD, _R.ADMIN}),
+    Action.REVOKE: frozenset({_R.LEAD, _R.ADMIN}),
+    Action.EDIT_CHECKLIST: frozenset({_R.LEAD, _R.ADMIN}),
+    Action.DELIVER: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.INTEGRATOR, _R.ADMIN}),
+    Action.PULL: frozenset(Role) - {_R.VIEWER},
+    Action.READ_AUDIT: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+}
+
+
+def can(user: User, action: Action, brand: Brand) -> bool:
+    """True if one of the user's memberships in `brand` allows `action`; superusers may do everything."""
+    if user.is_superuser:
+        return True
+    return user.memberships.filter(brand=brand, role__in=PERMISSIONS[action]).exists()
+
+
+_required: ContextVar[list[tuple[str, int]] | None] = ContextVar("required", default=None)
+
+
+@contextmanager
+def recording() -> Iterator[list[tuple[str, int]]]:
+    """Collect the (action, brand id) of each call of `require` in this context."""
+    collected: list[tuple[str, int]] = []
+    token = _required.set(collected)
+    try:
+        yield collected
+    finally:
+        _required.reset(token)
+
+
+def require(user: User, action: Action, brand: Brand) -> None:
+    """Raise NotAllowed unless `can`."""
+    if (collected := _required.get()) is not None and (str(action), brand.pk) not in collected:
+        collected.append((str(action), brand.pk))
+    if not can(user, action, brand):
+        roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action]))
+        raise NotAllowed(
+            f"You may not {action.replace('_', ' ')} in {brand.name}; this needs one of: {roles}.", action=str(action)
+        )
+
+
+class BrandOwned(models.QuerySet[Any]):
+    """A queryset that knows which brand its rows belong to; `brand_path` is the lookup that leads there."""
+
+    brand_path = "brand"
+
+    def visible_to(self, user: User) -> BrandOwned:
+        """Rows of the brands in which `user` has any role."""
+        if user.is_superuser:
+            return self
+        return self.filter(**{f"{self.brand_path}__in": user.brand_ids()})
+
+    @classmethod
+    def through(cls, path: str) -> type[BrandOwned]:
+        """A queryset class whose rows reach their brand by `path`, such as "campaign__brand"."""
+        return type(f"OwnedThrough_{path}", (cls,), {"brand_path": path})

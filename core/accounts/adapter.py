@@ -1,0 +1,159 @@
+"""How people get in: accounts are made by an admin, guesses are limited, e-mail addresses are proved."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+from typing import Any
+
+from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.models import EmailAddress
+from allauth.account.views import EmailView
+from django.conf import settings
+from django.contrib import messages
+from django.core.exceptions import ValidationError
+from django.core.signing import BadSignature
+from django.http import HttpRequest, HttpResponse
+from django.utils.crypto import constant_time_compare
+
+from core.accounts import sign_in_limits
+from core.models import User
+
+BROWSER_COOKIE = "proofline_browser"
+BROWSER_SECONDS = 365 * 24 * 3600
+
+
+class Accounts(DefaultAccountAdapter):
+    """Closed sign-up, limits of our own on wrong passwords, and a caller's address behind trusted proxies."""
+
+    def is_open_for_signup(self, request: HttpRequest) -> bool:
+        return False
+
+    def is_safe_url(self, url: str) -> bool:
+        """Return whether a person may be sent on to `url`; False also for what is no address at all."""
+        try:
+            return bool(super().is_safe_url(url))
+        except ValueError:  # allauth splits it before Django checks it
+            return False
+
+    def get_client_ip(self, request: HttpRequest) -> str:
+        return client_address(request)
+
+    def authenticate(self, request: HttpRequest, **credentials: Any) -> Any:
+        """Check a password if a try is left; a right one costs none. Raises ValidationError with `wait_seconds`."""
+        login = str(credentials.get("username") or credentials.get("email") or "").strip()
+        user = _meant(login)
+        account = f"user {user.pk}" if user else f"name {login[:200].lower()}"
+        browser = _browser(request, user) if user else ""
+        try:
+            attempt = sign_in_limits.begin(account=account, address=client_address(request), browser=browser)
+        except sign_in_limits.TooMany as refusal:
+            error: ValidationError = self.validation_error("too_many_login_attempts")
+            error.wait_seconds = refusal.wait_seconds  # type: ignore[attr-defined]
+            raise error from None
+        found = super().authenticate(request, **credentials)
+        if found is None or not _is_called(found, login):
+            return None
+        attempt.forget()
+        return found
+
+    def post_login(self, request: HttpRequest, user: Any, **options: Any) -> HttpResponse:
+        """Remember the browser, so that a stranger's guesses elsewhere do not slow its owner down."""
+        response: HttpResponse = super().post_login(request, user, **options)
+        response.set_signed_cookie(
+            BROWSER_COOKIE,
+            f"{user.pk}:{_proof(user)}:{secrets.token_urlsafe(16)}",
+            max_age=BROWSER_SECONDS,
+            httponly=True,
+            samesite="Lax",
+            secure=settings.SESSION_COOKIE_SECURE,
+        )
+        return response
+
+
+class ProvedEmailView(EmailView):
+    """allauth's page of one's e-mail addresses, where an address counts for nothing before it is proved."""
+
+    def form_valid(self, form: Any) -> HttpResponse:
+        if not settings.PROOFLINE["mails_notices"]:
+            form.add_error("email", "No mail is sent from here, so an address cannot be proved. Ask the operator.")
+            refused: HttpResponse = self.form_invalid(form)
+            return refused
+        answer: HttpResponse = super().form_valid(form)
+        return answer
+
+    def _action_primary(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        address = self._get_email_address(request)
+        if address is not None and not address.verified:
+            messages.error(request, f"Prove {address.email} first: open the link in the mail that was sent to it.")
+            return None
+        return super()._action_primary(request, *args, **kwargs)
+
+
+def client_address(request: HttpRequest) -> str:
+    """The address that a request came from. What proxies say counts only as far as the operator trusts them.
+
+    It is the first from the right of X-Forwarded-For that is no trusted proxy. IPv6 counts by its network (/64), all
+    of which one person has.
+    """
+    trusted = [ipaddress.ip_network(text) for text in settings.PROOFLINE["trusted_proxies"]]
+    hops = request.headers.get("X-Forwarded-For", "").split(",") if trusted else []
+    address = str(request.META.get("REMOTE_ADDR") or "")
+    while hops and (not address or _is_within(address, trusted)):
+        hop = hops.pop().strip()
+        if _parsed(hop) is None:
+            break
+        address = hop
+    parsed = _parsed(address)
+    if isinstance(parsed, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network(f"{parsed}/64", strict=False).network_address)
+    return str(parsed or "unknown")
+
+
+def _parsed(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        address = ipaddress.ip_address(text.strip("[]").partition("%")[0])
+    except ValueError:
+        return None
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def _is_within(text: str, networks: list[Any]) -> bool:
+    address = _parsed(text)
+    return address is not None and any(address in network for network in networks)
+
+
+def _meant(login: str) -> User | None:
+    """The account that a user name or e-mail address stands for. An address counts once it is proved, or as the
+    operator wrote it into the account."""
+    if not login:
+        return None
+    user = User.objects.filter(username=login).first()
+    user = user or User.objects.filter(username__iexact=login).order_by("pk").first()
+    if user is None and "@" in login:
+        proved = EmailAddress.objects.filter(email__iexact=login, verified=True).select_related("user").first()
+        user = proved.user if proved else User.objects.filter(email__iexact=login).order_by("pk").first()
+    return user
+
+
+def _is_called(user: Any, login: str) -> bool:
+    """False for an account that only claims the address that was typed, without having proved it."""
+    if login.lower() in {user.username.lower(), user.email.lower()}:
+        return True
+    return EmailAddress.objects.filter(user=user, email__iexact=login, verified=True).exists()
+
+
+def _browser(request: HttpRequest, user: User) -> str:
+    """The name of the browser that sends this, if the account has signed in there with its present password."""
+    try:
+        value = str(request.get_signed_cookie(BROWSER_COOKIE, default="", max_age=BROWSER_SECONDS))
+    except (AttributeError, BadSignature):
+        return ""
+    pk, _, rest = value.partition(":")
+    proof, _, name = rest.partition(":")
+    return name if pk == str(user.pk) and constant_time_compare(proof, _proof(user)) else ""
+
+
+def _proof(user: User) -> str:
+    """Changes with the password."""
+    return str(user.get_session_auth_hash())[:20]

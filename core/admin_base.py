@@ -1,0 +1,181 @@
+"""How rows stand on the operators' desk: read-only, or changed through services. What stands there is in admin.py.
+
+The audit trail is written by services. So nothing here saves a row that has a service: a class below either calls it,
+or shows the row and leaves it alone.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.contrib.admin.widgets import AutocompleteSelect
+from django.core.paginator import Paginator
+from django.db import models
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import cached_property
+
+from core.errors import DomainError, Invalid
+from core.models import User
+from core.pages import number
+
+COUNTED = 10_000
+
+
+class Capped(Paginator[Any]):
+    """Counts to 10,000 and stops: the newest are on the first pages, and no page waits for millions to be counted."""
+
+    @cached_property
+    def count(self) -> int:
+        if not isinstance(self.object_list, models.QuerySet):
+            return len(self.object_list)
+        return self.object_list.order_by()[:COUNTED].count()
+
+
+class Lines(json.JSONEncoder):
+    """JSON in a form, one value per line."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{**options, "indent": 2})
+
+
+class KeySelect(AutocompleteSelect):
+    """A search field that shows nothing for a value that is not a key, where Django's own would raise an error."""
+
+    def optgroups(self, name: str, value: Any, attrs: Any = None) -> Any:
+        return super().optgroups(name, [key for key in value if number(str(key)) is not None], attrs)
+
+
+class ServiceForm(forms.ModelForm):
+    """A form whose values a service checks: its refusal is shown beside the fields that it names."""
+
+    refusal: ClassVar[DomainError | None] = None
+
+    def clean(self) -> dict[str, Any] | None:
+        cleaned = super().clean()
+        if self.refusal is None:
+            return cleaned
+        problems = self.refusal.problems if isinstance(self.refusal, Invalid) else []
+        for problem in problems:
+            field, _, place = problem.pointer.partition("/")
+            known = not place or problem.message.startswith(f"{place}:")
+            message = problem.message if known else f"{place}: {problem.message}"
+            self.add_error(field if field in self.fields else None, message)
+        if not problems:
+            self.add_error(None, self.refusal.message)
+        return cleaned
+
+
+class Desk(admin.ModelAdmin):
+    """Lists that stay fast: no full counts, no bulk actions that go around services."""
+
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # they count the table once per choice
+    formfield_overrides = {models.JSONField: {"encoder": Lines}}
+    paginator = Capped
+    list_per_page = 50
+    actions: Any = []
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name in self.get_autocomplete_fields(request):
+            kwargs["widget"] = KeySelect(db_field, self.admin_site)
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {name: found for name, found in super().get_actions(request).items() if name != "delete_selected"}
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ReadOnly(Desk):
+    """Rows that only the line itself writes: to be looked at, newest first."""
+
+    ordering: ClassVar[Any] = ["-pk"]
+    sortable_by: ClassVar[Any] = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        """Every column but raw bytes, also those that no form may hold."""
+        return self.fields or readable(self.model)
+
+
+class ReadOnlyInline(admin.TabularInline):
+    """Rows of a read-only row."""
+
+    extra = 0
+    can_delete = False
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class ByService(Desk):
+    """Rows that a service writes. `create` and `change` return the key of what was saved; without `change` a row stays.
+
+    A refusal is shown in the form: the request is answered a second time, with the refusal as the form's error.
+    """
+
+    form = ServiceForm
+    add_fields: ClassVar[tuple[str, ...]] = ()
+    change_fields: ClassVar[tuple[str, ...]] = ()
+    shown_fields: ClassVar[tuple[str, ...]] = ()
+
+    def create(self, request: HttpRequest, form: Any) -> int:
+        raise NotImplementedError
+
+    def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
+        raise NotImplementedError
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(self.change_fields)
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.add_fields if obj is None else (*self.shown_fields, *self.change_fields)
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return () if obj is None else self.shown_fields
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (form,), {"refusal": getattr(request, "refusal", None)})
+
+    def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return super().changeform_view(request, *args, **kwargs)
+        except DomainError as refusal:
+            request.refusal = refusal  # type: ignore[attr-defined]
+            return super().changeform_view(request, *args, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        if change:
+            self.change(request, obj, form)
+        else:
+            obj.pk = self.create(request, form)
+        obj.refresh_from_db()
+
+
+def operator(request: HttpRequest) -> User:
+    """Who is at the desk: services want a person, and the site lets nobody else come this far."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def readable(model: type[models.Model]) -> list[str]:
+    """The columns of a model that a person can read."""
+    return [field.name for field in model._meta.concrete_fields if not isinstance(field, models.BinaryField)]
+
+
+def pretty(value: Any) -> str:
+    """JSON on lines of its own."""
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)

@@ -1,0 +1,144 @@
+"""What every resource of the API does alike: replayed creates, entity tags on changes, and the caller as a User."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from functools import wraps
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.utils.encoders import JSONEncoder
+
+from core import access
+from core.errors import Conflict, DomainError, Invalid, NotFound, Problem, Stale
+from core.models import Brand, StoredResponse, User
+from core.pages import number
+
+KEY_HEADER = "Idempotency-Key"
+KEPT_FOR = timedelta(hours=24)
+ABANDONED_AFTER = timedelta(minutes=10)
+
+View = Callable[..., Response]
+
+
+class PreconditionRequired(DomainError):
+    """A change without If-Match could overwrite what somebody else has just written."""
+
+    status = 428
+    title = "Say what you saw"
+
+
+def caller(request: Request) -> User:
+    """The signed-in person or integration."""
+    assert isinstance(request.user, User)
+    return request.user
+
+
+def idempotent(view: View) -> View:
+    """Decorator for creates: a request repeated with its Idempotency-Key within 24 hours gets the first answer again.
+
+    409 while the first is still running, 422 when the key was used for another request, and 403 or 404 when the caller
+    no longer has the rights that the first request needed. Without the header nothing is stored.
+    """
+
+    @wraps(view)
+    def replayed(self: Any, request: Request, *args: Any, **kwargs: Any) -> Response:
+        key = request.headers.get(KEY_HEADER, "")
+        if not key:
+            return view(self, request, *args, **kwargs)
+        if len(key) > 255:
+            raise Invalid(f"{KEY_HEADER} is longer than 255 characters.")
+        stored = _begin(caller(request), key, _digest(request))
+        if stored.status_code is not None:
+            _ensure_still_allowed(caller(request), stored)
+            return Response(
+                stored.body, status=stored.status_code, headers={**stored.headers, "Idempotency-Replayed": "true"}
+            )
+        try:
+            with access.recording() as rights:
+                response = view(self, request, *args, **kwargs)
+        except BaseException:
+            stored.delete()
+            raise
+        stored.status_code = response.status_code
+        stored.body = json.loads(json.dumps(response.data, cls=JSONEncoder))
+        stored.headers = {name: response[name] for name in ("Location", "ETag") if name in response}
+        stored.rights = rights
+        stored.save(update_fields=["status_code", "body", "headers", "rights"])
+        return response
+
+    return replayed
+
+
+def _ensure_still_allowed(user: User, stored: StoredResponse) -> None:
+    """Raise NotFound or NotAllowed unless the caller still has the rights that the first request needed."""
+    if stored.rights is None:  # stored by an earlier version, which did not record them
+        raise Conflict("This key was used before an update; check whether the first request succeeded.", key=stored.key)
+    brands = Brand.objects.visible_to(user).in_bulk([brand_id for _, brand_id in stored.rights])
+    for action, brand_id in stored.rights:
+        if brand_id not in brands:
+            raise NotFound("This key was used in a brand in which you have no role.")
+        access.require(user, access.Action(action), brands[brand_id])
+
+
+def _begin(user: User, key: str, digest: str) -> StoredResponse:
+    with transaction.atomic():
+        StoredResponse.objects.filter(user=user, key=key, created_at__lt=timezone.now() - KEPT_FOR).delete()
+        StoredResponse.objects.filter(
+            user=user, key=key, status_code=None, created_at__lt=timezone.now() - ABANDONED_AFTER
+        ).delete()
+        stored, is_new = StoredResponse.objects.get_or_create(user=user, key=key, defaults={"request_sha256": digest})
+    if stored.request_sha256 != digest:
+        raise Invalid(f"This {KEY_HEADER} was used for another request.", key=key)
+    if not is_new and stored.status_code is None:
+        raise Conflict("The first request with this key is still running; ask again in a moment.", key=key)
+    return stored
+
+
+def _digest(request: Request) -> str:
+    """Over method, path and parsed body; of an uploaded file, its content."""
+    whole = hashlib.sha256(f"{request.method} {request.get_full_path()}\n".encode())
+    for name, file in sorted(request.FILES.items()):
+        whole.update(name.encode())
+        for chunk in file.chunks():
+            whole.update(chunk)
+        file.seek(0)
+    given = request.data if isinstance(request.data, Mapping) else {"": request.data}
+    plain = {name: value for name, value in dict(given).items() if name not in request.FILES}
+    whole.update(json.dumps(plain, sort_keys=True, default=str).encode())
+    return whole.hexdigest()
+
+
+def etag(representation: Any) -> str:
+    """A strong entity tag over the JSON that the caller sees."""
+    plain = json.dumps(representation, sort_keys=True, cls=JSONEncoder)
+    return f'"{hashlib.sha256(plain.encode()).hexdigest()[:32]}"'
+
+
+def tagged(representation: Any, *, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """A Response that carries the representation's ETag."""
+    return Response(representation, status=status, headers={"ETag": etag(representation), **(headers or {})})
+
+
+def ensure_match(request: Request, representation: Any) -> None:
+    """Raise unless If-Match names what is there now. Call it inside the transaction that changes it, row locked."""
+    wanted = request.headers.get("If-Match", "")
+    if not wanted:
+        raise PreconditionRequired("Send If-Match with the ETag of what you saw, so that nobody's change is lost.")
+    current = etag(representation)
+    if wanted != "*" and current not in [tag.strip() for tag in wanted.split(",")]:
+        raise Stale("It was changed since you read it; read it again.", etag=current)
+
+
+def whole_number(request: Request, name: str, default: int, *, most: int) -> int:
+    """Return a number of the query string, `default` where there is none. Raises Invalid above `most`."""
+    raw = request.query_params.get(name, str(default))
+    if number(raw) is None or int(raw) > most:
+        raise Invalid(f"{name} must be a whole number up to {most}.", [Problem(f"?{name}", "not such a number", raw)])
+    return int(raw)

@@ -1,0 +1,54 @@
+"""Fields of requests that name rows: only rows of the caller's brands are there to be named, 404 for any other."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn, cast
+
+from django.db.models import Q, QuerySet
+from rest_framework import serializers
+
+from core.errors import NotFound
+from core.models import User
+
+
+def _caller(field: serializers.Field[Any, Any, Any, Any]) -> User | None:
+    user = getattr(field.context.get("request"), "user", None)
+    return user if isinstance(user, User) else None
+
+
+class _Own(serializers.RelatedField[Any, Any, Any]):
+    """A row of another brand is refused in the very words of one that does not exist."""
+
+    def fail(self, key: str, **words: Any) -> NoReturn:
+        if key == "does_not_exist":
+            raise NotFound(f"There is no {self.field_name} {words.get('pk_value', words.get('value'))}.")
+        super().fail(key, **words)
+
+
+class OwnKey(_Own, serializers.PrimaryKeyRelatedField[Any]):
+    """A primary key."""
+
+    def get_queryset(self) -> QuerySet[Any]:
+        user = _caller(self)
+        rows = cast(Any, self).queryset
+        found: QuerySet[Any] = rows.all().visible_to(user) if user else rows.none()
+        return found
+
+
+class OwnSlug(_Own, serializers.SlugRelatedField[Any]):
+    """A slug. `or_shared`: rows that belong to no brand may be named too."""
+
+    def __init__(self, *, or_shared: bool = False, **options: Any) -> None:
+        self.or_shared = or_shared
+        super().__init__(**options)
+
+    def get_queryset(self) -> QuerySet[Any]:
+        user = _caller(self)
+        rows = cast(Any, self).queryset
+        if user is None:
+            found = rows.none()
+        elif self.or_shared:
+            found = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+        else:
+            found = rows.all().visible_to(user)
+        return cast("QuerySet[Any]", found)

@@ -1,0 +1,50 @@
+"""Parsers of request bodies. They refuse what PostgreSQL cannot store before a view sees it."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from rest_framework import parsers
+from rest_framework.exceptions import ParseError
+
+from core import storable
+from core.errors import Invalid
+
+MAX_BODY_BYTES = 20 * 1024 * 1024
+
+
+def read_text(stream: IO[bytes]) -> str:
+    """Read a whole body as UTF-8, at most MAX_BODY_BYTES of it."""
+    data = stream.read(MAX_BODY_BYTES + 1)
+    if len(data) > MAX_BODY_BYTES:
+        raise Invalid(f"The body has more than {MAX_BODY_BYTES:,} bytes. Send it in parts.")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ParseError(f"The body is not UTF-8 (byte {error.start}).") from None
+
+
+class JSONParser(parsers.JSONParser):
+    """Parses JSON and refuses values that cannot be stored, named by JSON pointers."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        return storable.read_json(read_text(stream))
+
+
+class FormParser(parsers.FormParser):
+    """Parses a form and refuses values that cannot be stored."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        fields = super().parse(stream, media_type, parser_context)
+        storable.require(storable.field_problems(fields.lists(), "/"))
+        return fields
+
+
+class MultiPartParser(parsers.MultiPartParser):
+    """Parses a form with files and refuses values and file names that cannot be stored."""
+
+    def parse(self, stream: Any, media_type: Any = None, parser_context: Any = None) -> Any:
+        parsed = super().parse(stream, media_type, parser_context)
+        files = [(name, [file.name or "" for file in group]) for name, group in parsed.files.lists()]
+        storable.require(storable.field_problems([*parsed.data.lists(), *files], "/"))
+        return parsed

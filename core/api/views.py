@@ -1,0 +1,105 @@
+"""Tokens, brands and the audit trail over the API."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from allauth.account.adapter import get_adapter
+from django.core.exceptions import ValidationError
+from django.db import transaction
+from django.db.models import QuerySet
+from django.http import StreamingHttpResponse
+from drf_spectacular.authentication import BasicScheme
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import viewsets
+from rest_framework.authentication import BasicAuthentication
+from rest_framework.exceptions import AuthenticationFailed, Throttled
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from core import access, storable
+from core.access import Action
+from core.api import serializers
+from core.api.conventions import caller, ensure_match, tagged, whole_number
+from core.models import Brand, User
+from core.selectors import brands as brand_rows
+from core.services import audit, brands, tokens
+
+BRAND = OpenApiParameter("brand", str, required=True, description="The brand's slug.")
+SINCE = OpenApiParameter("since", int, description="The `next` of your last answer; 0 for everything.")
+
+
+class Password(BasicAuthentication):
+    """User name and password, through the sign-in page's own limits on wrong guesses."""
+
+    def authenticate_credentials(self, userid: str, password: str, request: Any = None) -> tuple[User, None]:
+        if storable.text_problem(userid) or storable.text_problem(password):
+            raise AuthenticationFailed("User name or password is wrong.")
+        try:
+            user = get_adapter().authenticate(request, username=userid, password=password)
+        except ValidationError as error:
+            wait = getattr(error, "wait_seconds", None)
+            raise Throttled(wait=wait, detail="; ".join(error.messages)) from None
+        if not isinstance(user, User) or not user.is_active:
+            raise AuthenticationFailed("User name or password is wrong.")
+        return user, None
+
+
+class PasswordInSchema(BasicScheme):
+    """The schema shows `Password` as the basic authentication that it is."""
+
+    target_class = "core.api.views.Password"
+
+
+class TokenView(APIView):
+    """Exchange user name and password for a token: `curl -u name:password -X POST …/tokens/`."""
+
+    authentication_classes = [Password]
+
+    @extend_schema(request=None, responses={201: {"type": "object", "properties": {"token": {"type": "string"}}}})
+    def post(self, request: Request) -> Response:
+        token = tokens.create(user=caller(request))
+        return Response({"token": token, "use": "Authorization: Token <token>"}, status=201)
+
+
+class BrandViewSet(viewsets.ReadOnlyModelViewSet[Brand]):
+    """The brands in which you have a role."""
+
+    serializer_class = serializers.BrandSerializer
+    lookup_field = "slug"
+    queryset = Brand.objects.all()
+
+    def get_queryset(self) -> QuerySet[Brand]:
+        return brand_rows.visible(caller(self.request))
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        return tagged(self.get_serializer(self.get_object()).data)
+
+    def partial_update(self, request: Request, slug: str) -> Response:
+        """Choose what happens to published images that go stale ("keep" or "withdraw"), and when a word is
+        used that the brand guide bans ("warn" or "block"). Needs If-Match."""
+        current = self.get_object()
+        asked = self.get_serializer(current, data=request.data, partial=True)
+        asked.is_valid(raise_exception=True)
+        with transaction.atomic():
+            locked = Brand.objects.select_for_update().get(pk=current.pk)
+            ensure_match(request, self.get_serializer(locked).data)
+            stale_use = asked.validated_data.get("stale_use", locked.stale_use)
+            banned_words = asked.validated_data.get("banned_words", locked.banned_words)
+            locked = brands.set_stale_use(brand_id=locked.pk, stale_use=stale_use, by=caller(request))
+            locked = brands.set_banned_words(brand_id=locked.pk, banned_words=banned_words, by=caller(request))
+        return tagged(self.get_serializer(locked).data)
+
+
+class AuditView(APIView):
+    """The brand's sealed trail as JSON lines, each with the hash that links it to the one before."""
+
+    @extend_schema(parameters=[BRAND, SINCE], responses={(200, "application/jsonl"): OpenApiTypes.STR})
+    def get(self, request: Request) -> StreamingHttpResponse:
+        brand = brand_rows.get(caller(request), request.query_params.get("brand", ""))
+        access.require(caller(request), Action.READ_AUDIT, brand)
+        lines: Iterator[str] = audit.export(brand, since=whole_number(request, "since", 0, most=10**18))
+        return StreamingHttpResponse((f"{line}\n" for line in lines), content_type="application/jsonl")

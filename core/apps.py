@@ -1,0 +1,27 @@
+"""The core app's entry in Django's registry."""
+
+from typing import Any
+
+from django.apps import AppConfig
+from django.core import checks
+
+
+class CoreConfig(AppConfig):
+    name = "core"
+    events_label = "Brands and people"  # in the filter of the audit page
+
+    def ready(self) -> None:
+        """Register event types, periodic tasks and a system check of the subscribers."""
+        from core import events, periodic_tasks  # noqa: F401
+
+        checks.register(check_subscribers)
+
+
+def check_subscribers(**_: Any) -> list[checks.CheckMessage]:
+    """E001: an event on which work depends has no subscriber."""
+    from core.events import missing_subscribers
+
+    return [
+        checks.Error(f"Nothing subscribes to {name}; work would stop there.", id="core.E001")
+        for name in missing_subscribers()
+    ]

@@ -1,0 +1,234 @@
+"""The arithmetic of the audit chain: canonical JSON, link hashes, and checking a chain. Pure; reads no database.
+
+An exported trail can be checked by anybody who has this page: hash = sha256(previous hash ‖ canonical JSON of
+the link).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+#: What stands before the first link of every brand.
+GENESIS = "0" * 64
+#: Type of the event that records that an operator removed a secret from an earlier event of the same chain.
+REDACTED = "core.audit.redacted"
+
+
+@dataclass(frozen=True)
+class Link:
+    """One sealed event: its number, the hash before it, its own hash, and what is hashed.
+
+    `body` is None when the event behind the seal is gone.
+    """
+
+    seq: int
+    previous_hash: str
+    hash: str
+    body: Mapping[str, Any] | None
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What a check found. `count`: links that hold, counted from the first; `head`: the hash of the last of them.
+    `redacted`: numbers of links whose event lost a secret later, as a later link of the chain says."""
+
+    count: int
+    is_intact: bool
+    first_broken_seq: int | None
+    message: str
+    head: str = GENESIS
+    redacted: tuple[int, ...] = ()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "count": self.count,
+            "is_intact": self.is_intact,
+            "first_broken_seq": self.first_broken_seq,
+            "message": self.message,
+            "head": self.head,
+            "redacted": list(self.redacted),
+        }
+
+
+def body(
+    *,
+    seq: int,
+    event_id: int,
+    brand_id: int,
+    type: str,
+    object_type: str,
+    object_id: int,
+    payload: Mapping[str, Any],
+    actor_id: int | None,
+    actor_label: str,
+    at: datetime,
+    xid: int,
+) -> dict[str, Any]:
+    """What is hashed for one event: every column of its row and its number. `at` becomes UTC with microseconds."""
+    return {
+        "seq": seq,
+        "event": event_id,
+        "brand": brand_id,
+        "type": type,
+        "object_type": object_type,
+        "object": object_id,
+        "payload": payload,
+        "actor": actor_id,
+        "actor_label": actor_label,
+        "at": at.astimezone(UTC).isoformat(timespec="microseconds"),
+        "xid": xid,
+    }
+
+
+def canonical(value: Mapping[str, Any]) -> bytes:
+    """JSON with sorted keys, no spaces, UTF-8: equal values give equal bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def link_hash(previous: str, link_body: Mapping[str, Any]) -> str:
+    """The hash of the link that follows `previous`, as 64 hex digits."""
+    return hashlib.sha256(previous.encode() + canonical(link_body)).hexdigest()
+
+
+def check(links: Iterable[Link], *, anchor: tuple[int, str] | None = None) -> Verification:
+    """Walk the links in the order given and stop at the first that does not hold.
+
+    `anchor` is (number, hash) of a link noted earlier and kept elsewhere: it shows a trail that was cut off or
+    computed anew from some link on. A link whose event was changed holds if a later link says that it was redacted,
+    with this very hash and with the hash of the event as it is now.
+    """
+    head, expected = GENESIS, 1
+    changed: dict[int, tuple[Link, str]] = {}  # number -> link and fault, until a later link explains it
+    redacted: list[int] = []
+    for link in links:
+        fault = _fault(link, expected, head)
+        if fault and _is_changed(link, expected, head):
+            changed[link.seq], fault = (link, fault), ""
+        record = None if fault or link.seq in changed else link
+        while record and (seq := _explained(record, changed)):
+            redacted.append(seq)
+            record = changed.pop(seq)[0]  # may record a redaction itself, and have lost a secret of its reason since
+        if not fault and anchor and anchor[0] == link.seq and anchor[1] != link.hash:
+            fault = (
+                f"Link {link.seq} is not the one that was noted: its hash is {link.hash[:12]}…, not {anchor[1][:12]}…."
+            )
+        if fault:
+            return _unexplained(changed) or Verification(expected - 1, False, min(expected, link.seq), fault, head)
+        head, expected = link.hash, expected + 1
+    count = expected - 1
+    if found := _unexplained(changed):
+        return found
+    if anchor and anchor[0] > count:
+        return Verification(
+            count,
+            False,
+            expected,
+            f"The trail ends at link {count}, but link {anchor[0]} was noted: it was cut off.",
+            head,
+        )
+    message = f"{count} links, each following from the one before."
+    if redacted:
+        message += f" A secret was removed later from {_numbers(redacted)}: a later link says when, by whom and why."
+    return Verification(count, True, None, message, head, tuple(sorted(redacted)))
+
+
+def body_sha256(link_body: Mapping[str, Any]) -> str:
+    """Return the hash of one event's body alone, without the hash of the link before it."""
+    return hashlib.sha256(canonical(link_body)).hexdigest()
+
+
+def _is_changed(link: Link, expected: int, head: str) -> bool:
+    """True if nothing is wrong with the link but the content of its event."""
+    return (
+        link.seq == expected
+        and link.body is not None
+        and link.previous_hash == head
+        and link_hash(head, link.body) != link.hash
+    )
+
+
+def _explained(link: Link, changed: Mapping[int, tuple[Link, str]]) -> int | None:
+    """Return the number of the changed link whose redaction this intact link records; None if it records none."""
+    if link.body is None or link.body.get("type") != REDACTED:
+        return None
+    record = link.body.get("payload", {})
+    seq = record.get("seq")
+    if seq not in changed:
+        return None
+    other = changed[seq][0]
+    is_same = record.get("hash") == other.hash and record.get("body_sha256") == body_sha256(other.body or {})
+    return int(seq) if is_same else None
+
+
+def _unexplained(changed: Mapping[int, tuple[Link, str]]) -> Verification | None:
+    """Return the failed check of the first changed link; None if there are no changed links."""
+    if not changed:
+        return None
+    first = min(changed)
+    link, fault = changed[first]
+    return Verification(first - 1, False, first, fault, link.previous_hash)
+
+
+def _numbers(seqs: list[int]) -> str:
+    shown = ", ".join(str(seq) for seq in sorted(seqs)[:20])
+    return f"link {shown}" if len(seqs) == 1 else f"{len(seqs)} links ({shown}{', …' if len(seqs) > 20 else ''})"
+
+
+def _fault(link: Link, expected: int, head: str) -> str:
+    """A sentence about what is wrong with `link`, which should be number `expected` after hash `head`; else ""."""
+    if link.seq > expected:
+        missing = f"Link {expected} is" if link.seq == expected + 1 else f"Links {expected} to {link.seq - 1} are"
+        return f"{missing} missing: the seal was removed; the next one found is {link.seq}."
+    if link.seq < expected:
+        return f"Link {link.seq} comes after link {expected - 1}: the order was changed."
+    if link.body is None:
+        return f"Link {link.seq} has lost its event: the event was removed."
+    if link_hash(link.previous_hash, link.body) != link.hash:
+        if link_hash(head, link.body) == link.hash:
+            return f"Link {link.seq} names another predecessor than the link before it: the seal was changed."
+        return f"Link {link.seq} does not have its hash: event {link.body.get('event')} was changed or moved."
+    if link.previous_hash != head:
+        return f"Link {link.seq} does not follow from link {link.seq - 1}: a link before it was replaced."
+    return ""
+
+
+def to_line(link: Link) -> str:
+    """One line of an export, without the line break."""
+    plain = {"seq": link.seq, "previous_hash": link.previous_hash, "hash": link.hash, "body": link.body}
+    return json.dumps(plain, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+
+def from_line(line: str) -> Link:
+    """The inverse of `to_line`; ValueError when the line is not one of ours."""
+    try:
+        plain = json.loads(line)
+        return Link(int(plain["seq"]), str(plain["previous_hash"]), str(plain["hash"]), plain["body"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"not a line of an audit export: {error}") from error
+
+
+def verify_export(lines: Iterable[str], *, anchor: tuple[int, str] | None = None) -> Verification:
+    """Check an exported trail, line by line, without a database. The body's own number must be the line's."""
+    seen = 0
+
+    def links() -> Iterable[Link]:
+        nonlocal seen
+        for line in lines:
+            if line.strip():
+                link = from_line(line)
+                if link.body is not None and link.body.get("seq") != link.seq:
+                    link = Link(
+                        link.seq, link.previous_hash, link.hash, {**link.body, "moved from": link.body.get("seq")}
+                    )
+                yield link
+                seen = link.seq
+
+    try:
+        return check(links(), anchor=anchor)
+    except ValueError as error:
+        return Verification(seen, False, seen + 1, f"The line after link {seen} is {error}.")

@@ -1,0 +1,98 @@
+"""The ways a service can refuse. Pages and API map each class to one status; nothing else maps errors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from core.fetching import plain, without_secrets
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with the input: where (a JSON pointer or field name), what, and the offending value."""
+
+    pointer: str
+    message: str
+    value: str = ""
+
+    def __post_init__(self) -> None:
+        """Remove the logins and queries of addresses, so that no page, answer or stored response shows them."""
+        object.__setattr__(self, "message", without_secrets(self.message))
+        object.__setattr__(self, "value", without_secrets(self.value))
+
+
+class DomainError(Exception):
+    """Base of every refusal. `message` is a sentence for a person; `extra` is plain data for a program."""
+
+    status: ClassVar[int] = 400
+    title: ClassVar[str] = "Refused"
+
+    def __init__(self, message: str, **extra: Any) -> None:
+        self.message = without_secrets(message)
+        super().__init__(self.message)
+        self.extra = plain(extra)
+
+
+class Invalid(DomainError):
+    """The input cannot be accepted; `problems` says where and why."""
+
+    status = 422
+    title = "The input has mistakes"
+
+    def __init__(self, message: str, problems: list[Problem] | None = None, **extra: Any) -> None:
+        super().__init__(message, **extra)
+        self.problems = problems or []
+
+
+class BadRequest(DomainError):
+    """The request itself cannot be read."""
+
+    status = 400
+    title = "The request cannot be read"
+
+
+class NotAllowed(DomainError):
+    status = 403
+    title = "Not allowed"
+
+
+class NotFound(DomainError):
+    status = 404
+    title = "Not found"
+
+
+class Conflict(DomainError):
+    """Somebody was first, or the object is in a state that does not permit the move."""
+
+    status = 409
+    title = "Conflict"
+
+
+class Stale(DomainError):
+    """What the caller saw is no longer what is there."""
+
+    status = 412
+    title = "Changed since you looked"
+
+
+class Unavailable(DomainError):
+    """The database or another service that the request needs does not answer. The same request may work later."""
+
+    status = 503
+    title = "Not available at the moment"
+    retry_after_seconds = 10
+
+
+class StorageFailed(Unavailable):
+    """The disk or bucket for files refuses to store one. Stored files can still be read."""
+
+    title = "Files cannot be stored now"
+    retry_after_seconds = 60
+
+
+class Busy(Unavailable):
+    """The server has as much of this work as it can do at once; the same request succeeds a little later."""
+
+    title = "Busy"
+    retry_after_seconds = 5

@@ -1,0 +1,189 @@
+"""Publish events in the transaction that made the change, and let higher apps subscribe to them.
+
+Each app declares its event types in its events.py as subclasses of `DomainEvent`; those of brands and members are here.
+`publish` inserts the row, so that no change is without its record. Logins and queries are removed from addresses in it.
+Subscribers run in the same transaction, in the order in which they were registered; side effects belong after commit
+and read the event table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, TypeVar
+
+from django.db import transaction
+
+from core import clock
+from core.fetching import plain
+from core.models import Event, User
+
+
+@dataclass(frozen=True, kw_only=True)
+class DomainEvent:
+    """One kind of event. Subclasses set `type` and `object_type`; `payload` is plain JSON."""
+
+    type: ClassVar[str]
+    object_type: ClassVar[str]
+    #: True if work stops when nothing subscribes to it; a system check fails then.
+    needs_subscriber: ClassVar[bool] = False
+
+    brand_id: int
+    object_id: int
+    payload: dict[str, Any] = field(default_factory=dict)
+
+
+Kind = TypeVar("Kind", bound=type[DomainEvent])
+TYPES: dict[str, type[DomainEvent]] = {}
+_subscribers: dict[str, list[Callable[[Any], None]]] = {}
+_subscribers_to_all: dict[str, list[Callable[[Any], None]]] = {}
+_current_actor: ContextVar[User | None] = ContextVar("current_actor", default=None)
+
+
+def declare(cls: Kind) -> Kind:
+    """Class decorator: register an event type, refusing a second one of the same name."""
+    if cls.type in TYPES:
+        raise ValueError(f"event type {cls.type} is declared twice")
+    TYPES[cls.type] = cls
+    return cls
+
+
+def subscribe(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Decorator: call the function with each published event of `kind`, inside the publishing transaction."""
+
+    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        _subscribers.setdefault(kind.type, []).append(function)
+        return function
+
+    return register
+
+
+def subscribe_to_all(kind: type[DomainEvent]) -> Callable[[Callable[[Any], None]], Callable[[Any], None]]:
+    """Decorator: like `subscribe`, but the function gets the list of all events of `kind` that one call published."""
+
+    def register(function: Callable[[Any], None]) -> Callable[[Any], None]:
+        _subscribers_to_all.setdefault(kind.type, []).append(function)
+        return function
+
+    return register
+
+
+def missing_subscribers() -> list[str]:
+    """Event types that need a subscriber and have none."""
+    heard = _subscribers.keys() | _subscribers_to_all.keys()
+    return sorted(name for name, kind in TYPES.items() if kind.needs_subscriber and name not in heard)
+
+
+def current_actor() -> User | None:
+    """Return the person whose action the running subscriber is told of; None where a process did it."""
+    return _current_actor.get()
+
+
+def publish(*events: DomainEvent, by: User | None = None, label: str = "") -> None:
+    """Insert one row per event and call the subscribers. Must run inside the transaction that made the change.
+
+    `by` is the person; without one, `label` names the process ("worker gpu-1", "clock").
+    """
+    publish_all(events, by=by, label=label)
+
+
+def publish_all(events: Iterable[DomainEvent], *, by: User | None = None, label: str = "") -> None:
+    """Insert and announce many events with one INSERT, as `publish` does."""
+    if not transaction.get_connection().in_atomic_block:
+        raise RuntimeError("publish() outside a transaction: the event could survive a change that did not happen")
+    items = list(events)
+    now = clock.now()
+    Event.objects.bulk_create(
+        Event(
+            brand_id=item.brand_id,
+            type=item.type,
+            object_type=item.object_type,
+            object_id=item.object_id,
+            payload=plain(item.payload),  # a sealed event cannot be changed
+            actor=by,
+            actor_label=by.display_name if by else (label or "system"),
+            at=now,
+        )
+        for item in items
+    )
+    token = _current_actor.set(by)
+    try:
+        for item in items:
+            for subscriber in _subscribers.get(item.type, ()):
+                subscriber(item)
+        for kind, listeners in _subscribers_to_all.items():
+            if published := [item for item in items if item.type == kind]:
+                for listener in listeners:
+                    listener(published)
+    finally:
+        _current_actor.reset(token)
+
+
+@declare
+class AuditRedacted(DomainEvent):
+    """An operator removed a secret from an earlier event.
+
+    payload: {"seq", "event", "hash", "body_sha256", "places", "reason"}. seq and hash: number and hash of the event's
+    link, which stay. body_sha256: of the event's body as it is now. places: how often the secret stood in it.
+    """
+
+    type = "campaigns.audit.redacted"
+    object_type = "event"
+
+
+@declare
+class BrandCreated(DomainEvent):
+    """A brand was created. payload: {"slug", "name", "currency", "time_zone"}."""
+
+    type = "campaigns.brand.created"
+    object_type = "brand"
+
+
+@declare
+class BrandTimeZoneSet(DomainEvent):
+    """The time zone of a brand's dates was changed. payload: {"before", "after"}; "" means that of the installation."""
+
+    type = "campaigns.brand.time_zone_set"
+    object_type = "brand"
+
+
+@declare
+class BrandBudgetSet(DomainEvent):
+    """What a brand may spend in a month was changed. payload: {"before", "after"}, None for no limit."""
+
+    type = "campaigns.brand.budget_set"
+    object_type = "brand"
+
+
+@declare
+class BrandStaleUseSet(DomainEvent):
+    """A brand chose what happens to published images that go stale. payload: {"before", "after"}: "keep" or
+    "withdraw"."""
+
+    type = "campaigns.brand.stale_use_set"
+    object_type = "brand"
+
+
+@declare
+class BrandBannedWordsSet(DomainEvent):
+    """A brand chose what happens when a prompt has a banned word. payload: {"before", "after"}: "warn" or "block"."""
+
+    type = "campaigns.brand.banned_words_set"
+    object_type = "brand"
+
+
+@declare
+class MemberAdded(DomainEvent):
+    """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
+
+    type = "campaigns.member.added"
+    object_type = "brand"
+
+
+@declare
+class MemberRemoved(DomainEvent):
+    """Somebody lost a role. object_id is the brand's; payload: {"user", "name", "role"}."""
+
+    type = "campaigns.member.removed"
+    object_type = "brand"

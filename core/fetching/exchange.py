@@ -1,0 +1,166 @@
+"""One request on one connection, to addresses that were checked, within a total time and a total size.
+
+Whatever the other side does, reading ends: each read waits at most until the deadline, and all bytes are counted, those
+of headers too. TLS and the Host header keep the name, so certificates are checked against it.
+"""
+
+from __future__ import annotations
+
+import os
+import ssl
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import lru_cache
+from typing import Any
+
+import httpcore
+import httpx
+
+from core.fetching.policy import Policy, Refused
+from core.fetching.urls import Target
+from core.fetching.words import words_of
+
+MAX_ADDRESSES_TRIED = 3
+HEADER_BYTES = 256 * 1024
+"""What an answer may send besides its body: status, headers, chunk sizes, TLS not counted."""
+
+
+class Deadline:
+    """A moment that no sequence of small progresses can move."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._end = time.monotonic() + seconds
+
+    def left(self, at_most: float | None = None) -> float:
+        """Seconds until then, never negative, at most `at_most`."""
+        left = max(0.0, self._end - time.monotonic())
+        return left if at_most is None else min(left, at_most)
+
+    @property
+    def is_over(self) -> bool:
+        return time.monotonic() >= self._end
+
+
+class _TooMuch(httpcore.NetworkError):
+    """More bytes arrived than the answer may have."""
+
+
+class _Watched(httpcore.NetworkStream):
+    """A connection whose every wait ends at the deadline and whose bytes are counted."""
+
+    def __init__(self, inner: httpcore.NetworkStream, deadline: Deadline, max_bytes: int, idle_seconds: float) -> None:
+        self.inner, self.deadline, self.left, self.idle_seconds = inner, deadline, max_bytes, idle_seconds
+
+    def _wait(self) -> float:
+        if self.deadline.is_over:
+            raise httpcore.ReadTimeout("the time is over")
+        return self.deadline.left(self.idle_seconds)
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        got = self.inner.read(max_bytes, self._wait())
+        self.left -= len(got)
+        if self.left < 0:
+            raise _TooMuch("too many bytes")
+        return got
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        self.inner.write(buffer, self._wait())
+
+    def close(self) -> None:
+        self.inner.close()
+
+    def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.NetworkStream:
+        secured = self.inner.start_tls(ssl_context, server_hostname, self._wait())
+        return _Watched(secured, self.deadline, self.left, self.idle_seconds)
+
+    def get_extra_info(self, info: str) -> Any:
+        return self.inner.get_extra_info(info)
+
+
+class _Pinned(httpcore.NetworkBackend):
+    """Connects to the given addresses and to nothing else, whatever name it is asked for."""
+
+    def __init__(self, addresses: Sequence[str], deadline: Deadline, max_bytes: int, policy: Policy) -> None:
+        self.addresses, self.deadline, self.max_bytes, self.policy = addresses, deadline, max_bytes, policy
+        self.sockets = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[Any] | None = None,
+    ) -> httpcore.NetworkStream:
+        last: Exception = httpcore.ConnectError("no address")
+        for address in self.addresses[:MAX_ADDRESSES_TRIED]:
+            if self.deadline.is_over:
+                raise httpcore.ConnectTimeout("the time is over")
+            try:
+                stream = self.sockets.connect_tcp(address, port, self.deadline.left(self.policy.connect_seconds))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                last = error
+                continue
+            return _Watched(stream, self.deadline, self.max_bytes, self.policy.idle_seconds)
+        raise last
+
+    def connect_unix_socket(
+        self, path: str, timeout: float | None = None, socket_options: Iterable[Any] | None = None
+    ) -> httpcore.NetworkStream:
+        raise httpcore.ConnectError("sockets of this machine are not fetched from")
+
+
+@contextmanager
+def exchange(
+    method: str,
+    target: Target,
+    addresses: Sequence[str],
+    *,
+    policy: Policy,
+    deadline: Deadline,
+    max_bytes: int,
+    headers: Mapping[str, str],
+    body: bytes = b"",
+) -> Iterator[httpcore.Response]:
+    """Send one request and give its answer, body unread; raises Refused for whatever goes wrong, also while reading.
+
+    max_bytes: of the body as it travels. No redirect is followed, no proxy used, no cookie kept.
+    """
+    sent = {"Host": target.netloc, "Connection": "close", **headers}
+    backend = _Pinned(addresses, deadline, max_bytes + HEADER_BYTES, policy)
+    pool = httpcore.ConnectionPool(
+        ssl_context=_trusted(os.environ.get("SSL_CERT_FILE", ""), os.environ.get("SSL_CERT_DIR", "")),
+        max_connections=1,
+        max_keepalive_connections=0,
+        network_backend=backend,
+    )
+    url = httpcore.URL(
+        scheme=target.scheme.encode(), host=target.host.encode(), port=target.port, target=target.path.encode()
+    )
+    try:
+        with pool, pool.stream(method, url, headers=list(sent.items()), content=body) as answer:
+            yield answer
+    except _TooMuch:
+        raise Refused(f"{target.shown} sent more than {max_bytes:,} bytes; that is the limit.") from None
+    except httpcore.ConnectTimeout:
+        raise Refused(f"{target.host} cannot be connected to within the time allowed.", is_final=False) from None
+    except httpcore.TimeoutException:
+        waited = f"{deadline.seconds:g} s" if deadline.is_over else f"{policy.idle_seconds:g} s after its last byte"
+        raise Refused(f"No answer within {waited} from {target.shown}.", is_final=False) from None
+    except httpcore.ConnectError as error:
+        raise Refused(f"{target.host} cannot be connected to: {words_of(error)}.", is_final=False) from None
+    except httpcore.ProtocolError as error:
+        message = f"{target.shown} ended early or does not speak proper HTTP: {words_of(error)}."
+        raise Refused(message, is_final=False) from None
+    except httpcore.NetworkError as error:
+        raise Refused(f"{target.shown} broke off: {words_of(error)}.", is_final=False) from None
+
+
+@lru_cache(maxsize=4)
+def _trusted(certificate_file: str, certificate_folder: str) -> ssl.SSLContext:
+    """The authorities that are trusted: certifi's, or those of the environment. Loading them takes a while."""
+    return httpx.create_ssl_context()

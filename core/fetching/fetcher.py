@@ -1,0 +1,251 @@
+"""Fetching one file from an address that a person gave: checked, pinned, bounded, redirects followed by hand."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import IO, NoReturn
+from urllib.parse import urljoin
+
+import httpcore
+
+from core.fetching.bodies import SNIFFED_BYTES, sniff, unpacked, without_gzip
+from core.fetching.exchange import Deadline, exchange
+from core.fetching.policy import PUBLIC, Policy, Refused
+from core.fetching.resolving import addresses
+from core.fetching.showing import shown
+from core.fetching.urls import Target, parse
+
+MAX_REDIRECTS = 5
+IN_MEMORY_BYTES = 4 * 1024 * 1024
+MAX_RETRY_AFTER_SECONDS = 86400.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_PASSING = frozenset({408, 409, 425, 429})
+"""Client errors that may be gone the next time."""
+_WORDS = {
+    401: "it wants a password", 403: "it does not let us in", 404: "there is nothing", 410: "it is gone for good",
+    429: "it is asked too often", 500: "it has trouble of its own", 502: "it has trouble of its own",
+    503: "it is busy or being serviced",
+}  # fmt: skip
+_KINDS = {
+    "text/html": "a web page", "application/xhtml+xml": "a web page", "text/plain": "text", "application/json": "JSON",
+    "application/xml": "XML", "application/zip": "a ZIP archive", "application/pdf": "a PDF",
+    "image/svg+xml": "a drawing (SVG)", "application/octet-stream": "bytes of no known kind",
+}  # fmt: skip
+
+
+@dataclass
+class Fetched:
+    """What came. `file` stands at its beginning, in memory or spooled to disk; None if nothing was modified.
+
+    content_type: recognised by the bytes; declared_type: what the server said. etag, last_modified: to be sent back
+    the next time. Use it as a context manager, which closes the file.
+    """
+
+    final_url: str
+    content_type: str
+    declared_type: str
+    etag: str
+    last_modified: str
+    not_modified: bool = False
+    size: int = 0
+    sha256: str = ""
+    file: IO[bytes] | None = None
+
+    @property
+    def data(self) -> bytes:
+        """All bytes."""
+        if self.file is None:
+            return b""
+        self.file.seek(0)
+        return self.file.read()
+
+    def close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+
+    def __enter__(self) -> Fetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def fetch(
+    url: str,
+    *,
+    max_bytes: int,
+    timeout_seconds: float,
+    accept: Collection[str] = (),
+    etag: str = "",
+    last_modified: str = "",
+    policy: Policy = PUBLIC,
+    agent: str = "Proofline/1",
+) -> Fetched:
+    """GET one file. Raises Refused with a sentence for everything that does not end with the file in hand.
+
+    max_bytes: of the unpacked content. timeout_seconds: for all of it, look-ups and redirects included. accept: media
+    types (or "image/") of which one must be recognised in the bytes; empty: any. A gzip file is unpacked unless
+    "application/gzip" is accepted. etag, last_modified: of an earlier fetch; `not_modified` says that nothing is new.
+    """
+    deadline = Deadline(timeout_seconds)
+    asked = {"User-Agent": agent, "Accept": ", ".join(_accepted(accept)) or "*/*", "Accept-Encoding": "gzip"}
+    if etag:
+        asked["If-None-Match"] = etag
+    if last_modified:
+        asked["If-Modified-Since"] = last_modified
+    target = parse(url.strip(" "), policy)
+    seen = {target.url}
+    for _ in range(MAX_REDIRECTS + 1):
+        found = addresses(target, policy, seconds=deadline.left())
+        with exchange(
+            "GET", target, found, policy=policy, deadline=deadline, max_bytes=max_bytes, headers=asked
+        ) as answer:
+            headers = _headers(answer)
+            if answer.status not in _REDIRECTS:
+                return _taken(answer, headers, target, asked, accept, max_bytes, deadline)
+        target = _next(target, headers.get("location", ""), answer.status, policy)
+        if target.url in seen:
+            raise Refused(f"{shown(url)} leads in a circle: {target.shown} is redirected to again.")
+        seen.add(target.url)
+    raise Refused(f"{shown(url)} is redirected more than {MAX_REDIRECTS} times.")
+
+
+def _next(target: Target, location: str, status: int, policy: Policy) -> Target:
+    """Where a redirect leads, read as strictly as the first address."""
+    if not location:
+        raise Refused(f"{target.shown} answered {status} without saying where to go.")
+    if any(ord(one) < 0x20 or one == "\\" for one in location):
+        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.")
+    try:
+        joined = urljoin(target.url, location)
+    except ValueError:
+        raise Refused(f"{target.shown} redirects to {shown(location)[:200]!r}, which is no proper address.") from None
+    try:
+        following = parse(joined, policy)
+    except Refused as refusal:
+        raise Refused(f"{target.shown} redirects to an address that is not fetched. {refusal.message}") from None
+    if target.scheme == "https" and following.scheme == "http":
+        raise Refused(f"{target.shown} redirects to {following.shown}, from https to unprotected http.")
+    return following
+
+
+def _taken(
+    answer: httpcore.Response,
+    headers: Mapping[str, str],
+    target: Target,
+    asked: Mapping[str, str],
+    accept: Collection[str],
+    max_bytes: int,
+    deadline: Deadline,
+) -> Fetched:
+    """The last answer's file; Refused by status, size or kind."""
+    is_conditional = "If-None-Match" in asked or "If-Modified-Since" in asked
+    tags = (headers.get("etag", ""), headers.get("last-modified", ""))
+    if answer.status == 304 and is_conditional:
+        kept = (tags[0] or asked.get("If-None-Match", ""), tags[1] or asked.get("If-Modified-Since", ""))
+        return Fetched(target.url, "", "", *kept, not_modified=True)
+    if answer.status != 200:
+        _refuse_status(answer.status, headers, target)
+    length = headers.get("content-length", "")
+    if length.isdecimal() and (announced := int(length[:18])) > max_bytes:
+        raise Refused(f"{target.shown} announces {announced:,} bytes; the limit is {max_bytes:,}.")
+    pieces = unpacked(
+        answer.iter_stream(), headers.get("content-encoding", ""), max_bytes=max_bytes, where=target.shown
+    )
+    if "application/gzip" not in accept:
+        pieces = without_gzip(pieces, max_bytes=max_bytes, where=target.shown)
+    fetched = Fetched(target.url, "", headers.get("content-type", "").partition(";")[0].strip().lower(), *tags)
+    _spool(fetched, _until(pieces, deadline, target), accept)
+    return fetched
+
+
+def _spool(fetched: Fetched, pieces: Iterator[bytes], accept: Collection[str]) -> None:
+    digest = hashlib.sha256()
+    spool = tempfile.SpooledTemporaryFile(max_size=IN_MEMORY_BYTES)  # noqa: SIM115 - it is handed on, or closed below
+    try:
+        head, is_known = b"", False
+        for piece in pieces:
+            spool.write(piece)
+            digest.update(piece)
+            fetched.size += len(piece)
+            if not is_known:
+                head += piece
+                is_known = len(head) >= SNIFFED_BYTES
+                if is_known:
+                    _ensure_accepted(fetched, head, accept)
+        if not is_known:
+            _ensure_accepted(fetched, head, accept)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    fetched.sha256 = digest.hexdigest()
+    fetched.file = spool
+
+
+def _ensure_accepted(fetched: Fetched, head: bytes, accept: Collection[str]) -> None:
+    if not head:
+        raise Refused(f"{shown(fetched.final_url)} is empty.", is_final=False)
+    fetched.content_type = sniff(head[:SNIFFED_BYTES])
+    if accept and not any(_fits(fetched.content_type, one) for one in accept):
+        kind = _KINDS.get(fetched.content_type, fetched.content_type)
+        wanted = "a picture" if all(one.startswith("image/") for one in accept) else " or ".join(_accepted(accept))
+        raise Refused(f"{shown(fetched.final_url)} is {kind}; expected {wanted}.")
+
+
+def _fits(kind: str, wanted: str) -> bool:
+    return kind.startswith(wanted) if wanted.endswith("/") else kind == wanted
+
+
+def _accepted(accept: Collection[str]) -> list[str]:
+    return [f"{one}*" if one.endswith("/") else one for one in accept]
+
+
+def _until(pieces: Iterator[bytes], deadline: Deadline, target: Target) -> Iterator[bytes]:
+    """Unpacking takes time too."""
+    for piece in pieces:
+        if deadline.is_over:
+            raise Refused(f"{target.shown} did not end within {deadline.seconds:g} s.", is_final=False)
+        yield piece
+
+
+def _refuse_status(status: int, headers: Mapping[str, str], target: Target) -> NoReturn:
+    words = f": {_WORDS[status]}" if status in _WORDS else ""
+    raise Refused(
+        f"{target.shown} answered {status}{words}.",
+        is_final=400 <= status < 500 and status not in _PASSING,
+        status_code=status,
+        retry_after_seconds=retry_after(headers.get("retry-after", "")),
+    )
+
+
+def _headers(answer: httpcore.Response) -> dict[str, str]:
+    """By lower-case name; of several equal ones the first."""
+    found: dict[str, str] = {}
+    for name, value in answer.headers:
+        found.setdefault(name.decode("ascii", "replace").lower(), _text(value))
+    return found
+
+
+def _text(value: bytes) -> str:
+    try:
+        return value.decode("utf-8")
+    except UnicodeDecodeError:
+        return value.decode("latin-1")
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds, from a number or an HTTP date; at most a day, so that nobody can park us for ever."""
+    plain = value.strip()
+    if plain.isascii() and plain.isdecimal():
+        return min(float(plain[:9]), MAX_RETRY_AFTER_SECONDS)
+    try:
+        wait = parsedate_to_datetime(plain).timestamp() - time.time()
+    except (ValueError, OverflowError, TypeError):
+        return None
+    return min(max(wait, 0.0), MAX_RETRY_AFTER_SECONDS)

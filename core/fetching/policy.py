@@ -1,0 +1,62 @@
+"""What a fetch may do, how it is refused, and how names become addresses."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from core.fetching.addresses import Network
+from core.fetching.showing import without_secrets
+
+
+class Refused(Exception):
+    """An address that is not fetched, or an answer that is not accepted.
+
+    message: a sentence for a person, without logins and queries of addresses. is_final: trying again is useless.
+    retry_after_seconds: what the other side asked for.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        is_final: bool = True,
+        status_code: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        self.message = without_secrets(message)
+        super().__init__(self.message)
+        self.is_final = is_final
+        self.status_code = status_code
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Resolver(Protocol):
+    """All addresses of a name, as text, best first. Raises OSError."""
+
+    def __call__(self, host: str, port: int) -> Sequence[str]: ...
+
+
+def system(host: str, port: int) -> Sequence[str]:
+    """As this machine resolves names."""
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(str(entry[4][0]) for entry in found))
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What an installation allows. ports None: any. private: networks of the operator's own that may be fetched from,
+    on any port; only with some of these are names accepted that are not public ones ("shop.internal").
+    """
+
+    schemes: frozenset[str] = frozenset({"http", "https"})
+    ports: frozenset[int] | None = frozenset({80, 443})
+    private: tuple[Network, ...] = ()
+    connect_seconds: float = 10.0
+    idle_seconds: float = 15.0
+    resolve: Resolver = field(default=system)
+
+
+PUBLIC = Policy()

@@ -1,0 +1,63 @@
+"""From a name to the addresses that may be connected to: looked up once, every one of them checked."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Sequence
+
+from core.fetching.addresses import is_public, is_within
+from core.fetching.policy import PUBLIC, Policy, Refused
+from core.fetching.urls import Target, parse
+
+LOOKUP_SECONDS = 10.0
+
+
+def check(url: str, policy: Policy = PUBLIC) -> Target:
+    """Raise Refused for an address that would not be fetched now, without fetching it."""
+    target = parse(url, policy)
+    addresses(target, policy, seconds=LOOKUP_SECONDS)
+    return target
+
+
+def addresses(target: Target, policy: Policy, *, seconds: float) -> Sequence[str]:
+    """The addresses of a target, each of them allowed. One look-up; what is returned is what has to be connected to.
+
+    Raises Refused if any of them is not public: a name that leads inside and outside at once is up to something.
+    """
+    found = [target.literal] if target.literal else _looked_up(target, policy, seconds)
+    for address in found:
+        if is_within(address, policy.private):
+            continue
+        if not is_public(address):
+            raise Refused(
+                f"{target.host} leads to {address}, which is not a public address; only public ones are fetched."
+            )
+        if policy.ports is not None and target.port not in policy.ports:
+            allowed = ", ".join(str(one) for one in sorted(policy.ports))
+            raise Refused(f"{target.shown} names port {target.port}; only {allowed} are allowed.")
+    return found
+
+
+def _looked_up(target: Target, policy: Policy, seconds: float) -> list[str]:
+    """Look a name up on a thread of its own: the system's resolver knows no time limit."""
+    outcome: list[list[str] | Exception] = []
+
+    def look_up() -> None:
+        try:
+            outcome.append([str(one) for one in policy.resolve(target.host, target.port)])
+        except (OSError, UnicodeError) as error:
+            outcome.append(error)
+
+    thread = threading.Thread(target=look_up, name="resolve", daemon=True)
+    started = time.monotonic()
+    thread.start()
+    thread.join(max(0.0, min(seconds, LOOKUP_SECONDS)))
+    if not outcome:
+        waited = time.monotonic() - started
+        raise Refused(f"The host {target.host} was not found within {waited:.0f} s.", is_final=False)
+    if isinstance(outcome[0], Exception):
+        raise Refused(f"The host {target.host} cannot be found.", is_final=False)
+    if not outcome[0]:
+        raise Refused(f"The host {target.host} has no address.", is_final=False)
+    return outcome[0]

@@ -1,0 +1,104 @@
+"""Addresses as people may see them: without user name and password, and with "?…" in place of the query.
+
+Queries, fragments and path parameters carry keys. `shown` is for a text that is an address, `without_secrets` for a
+sentence that may hold some, `entered` for a form in which a person left a shown address as it was.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from core.plain_json import strings, with_strings
+
+KEPT = "?…"
+"""Stands in place of a query that is not shown."""
+_SLASHES = re.compile(r":(?://|\\/\\/)")
+"""After a scheme; also as some JSON writers escape it."""
+_END = re.compile(r"[\s'\"<>`“”‘’]")
+_QUERY = re.compile(r"[?#;]")
+_PORT = re.compile(r"[^:@]*(?::[0-9]*)?|\[[0-9A-Fa-f:.]*\](?::[0-9]*)?")
+_IS_ADDRESS = re.compile(r"\s*[A-Za-z][A-Za-z0-9+.-]*:(?://|\\/\\/)")
+_LONGEST_SCHEME = 20
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*\Z")
+
+
+def shown(address: str) -> str:
+    """Return the address without user information, and with "?…" for its query, parameters and fragment.
+
+    A text without "://" is taken for a file name, unless it has a login or a query with values.
+    """
+    slashes = _SLASHES.search(address)
+    if slashes is None:
+        return _shown_without_scheme(address)
+    scheme, rest = address[: slashes.end()], address[slashes.end() :]
+    authority = re.split(r"[/\\?#;]", rest, maxsplit=1)[0]
+    if "@" in authority:
+        rest = rest[authority.rindex("@") + 1 :]
+    elif "@" in rest and ("." not in authority or _PORT.fullmatch(authority) is None):
+        return f"{scheme}…"  # a login with characters of other parts of an address: where it ends cannot be told
+    query = _QUERY.search(rest)
+    return scheme + (rest[: query.start()] + KEPT if query and query.end() < len(rest) else rest)
+
+
+def without_secrets(text: str) -> str:
+    """Return the text with every address in it as `shown` shows it."""
+    if ":/" not in text and ":\\" not in text:
+        return text
+    return "".join(_pieces(text))
+
+
+def plain(value: Any) -> Any:
+    """Return plain JSON with every string as `without_secrets` gives it; keys stay."""
+    return with_strings(value, without_secrets)
+
+
+def shown_settings(value: Any) -> Any:
+    """Return plain JSON with every address in it as `shown` shows it; a string that begins as an address is one."""
+    return with_strings(value, lambda text: shown(text) if _IS_ADDRESS.match(text) else without_secrets(text))
+
+
+def entered(given: Any, kept: Any) -> Any:
+    """Return `given` with each address that a person left as it was shown replaced by the address that is kept.
+
+    Works on strings and on plain JSON. Raises ValueError for another address with "?…".
+    """
+    by_shown = {shown_settings(text): text for text in strings(kept)}
+
+    def meant(text: str) -> str:
+        if KEPT not in text or not _SLASHES.search(text):
+            return text
+        if text.strip() not in by_shown:
+            raise ValueError("Enter the whole address: what stands for “?…” is known only for the address before.")
+        return by_shown[text.strip()]
+
+    return with_strings(given, meant)
+
+
+def _shown_without_scheme(text: str) -> str:
+    login = re.match(r"(?://)?[^/\s:@]*:[^/\s@]*@", text)
+    text = text[login.end() :] if login else text
+    path, mark, query = text.partition("?")
+    return path + KEPT if mark and "=" in query else text
+
+
+def _pieces(text: str) -> Iterator[str]:
+    """Yield the text in pieces, each address as `shown` shows it. Reads every character a bounded number of times."""
+    done = 0
+    while (slashes := _SLASHES.search(text, done)) is not None:
+        begin = max(done, slashes.start() - _LONGEST_SCHEME)
+        scheme = _scheme_before(text[begin : slashes.start()])
+        end = _END.search(text, slashes.end())
+        stop = end.start() if end else len(text)
+        yield text[done : slashes.start() - len(scheme)]
+        yield shown(text[slashes.start() - len(scheme) : stop])
+        done = stop
+    yield text[done:]
+
+
+def _scheme_before(text: str) -> str:
+    for start in range(len(text)):
+        if found := _SCHEME.match(text, start):
+            return found[0]
+    return ""

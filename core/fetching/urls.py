@@ -1,0 +1,176 @@
+"""Reading an address strictly: whatever two programs could understand differently is refused, with a sentence."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import unicodedata
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import idna
+
+from core.fetching import showing
+from core.fetching.addresses import is_public, is_within
+from core.fetching.policy import PUBLIC, Policy, Refused
+
+MAX_CHARACTERS = 2000
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+_PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?#]*)([^?#]*)(\?[^#]*)?(?:#.*)?", re.DOTALL)
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_NUMBER = re.compile(r"0x[0-9a-f]*|[0-9]+")
+_STRAY_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_NOT_PUBLIC_NAMES = frozenset(
+    {"localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home", "lan", "invalid", "test",
+     "onion", "alt"}
+)  # fmt: skip
+_NOT_PUBLIC_ENDS = ("home.arpa", "in-addr.arpa", "ip6.arpa")
+
+
+@dataclass(frozen=True)
+class Target:
+    """One address, taken apart. host: in ASCII, lower case, without brackets; literal: the IP address if the host is
+    one, else ""; path: with the query, percent-encoded."""
+
+    scheme: str
+    host: str
+    port: int
+    path: str
+    literal: str = ""
+
+    @property
+    def netloc(self) -> str:
+        """What the Host header says."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == DEFAULT_PORTS[self.scheme] else f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"{self.scheme}://{self.netloc}{self.path}"
+
+    @property
+    def shown(self) -> str:
+        """The address as people may see it, without its query."""
+        return showing.shown(self.url)
+
+
+def parse(url: str, policy: Policy = PUBLIC) -> Target:
+    """Take an address apart. Raises Refused; an address that is not public is refused here when it stands there in
+    figures, and by `resolving.addresses` when a name leads to it."""
+    shown = showing.shown(url)
+    shown = shown if len(shown) <= 200 else shown[:200] + "…"
+    if len(url) > MAX_CHARACTERS:
+        raise Refused(f"The address has {len(url)} characters; expected at most {MAX_CHARACTERS}.")
+    odd = next((one for one in url if _is_odd(one)), None)
+    if odd is not None:
+        raise Refused(f"The address {shown!r} holds the character {_named(odd)}, which no address may hold.")
+    parts = _PARTS.fullmatch(url)
+    if parts is None:
+        raise Refused(f"{shown!r} is no address; expected one that begins with https://.")
+    scheme, authority, path, query = parts[1].lower(), parts[2], parts[3], parts[4] or ""
+    if scheme not in policy.schemes or scheme not in DEFAULT_PORTS:
+        wanted = " or ".join(sorted(policy.schemes, reverse=True))
+        raise Refused(f"{shown!r} begins with {scheme}://; expected an {wanted} address.")
+    written, port = _authority(authority, shown, scheme)
+    host, literal = _host(written, shown, policy)
+    if policy.ports is not None and port not in policy.ports and not policy.private:
+        allowed = ", ".join(str(one) for one in sorted(policy.ports))
+        raise Refused(f"{shown!r} names port {port}; only {allowed} are allowed.")
+    return Target(scheme, host, port, _encoded(path or "/") + _encoded(query), literal)
+
+
+def _is_odd(character: str) -> bool:
+    """Control and format characters, every blank but the plain one, lone surrogates, and the backslash, which some
+    read as a slash."""
+    return character == "\\" or (character != " " and unicodedata.category(character)[0] in "CZ")
+
+
+def _named(character: str) -> str:
+    return f"{unicodedata.name(character, 'control character').lower()} (U+{ord(character):04X})"
+
+
+def _authority(authority: str, shown: str, scheme: str) -> tuple[str, int]:
+    """(host as written, port)."""
+    if "@" in authority:
+        raise Refused(f"{shown!r} carries a user name or password before its host; leave them out.")
+    if "%" in authority:
+        raise Refused(f"The host in {shown!r} is percent-encoded or names a zone; write it plainly.")
+    found = re.fullmatch(r"(\[[^\[\]]*\]|[^:\[\]]*)(?::(.*))?", authority)
+    if found is None:
+        raise Refused(f"The host in {shown!r} cannot be read; an IPv6 address stands in brackets.")
+    if not found[1]:
+        raise Refused(f"{shown!r} names no host.")
+    if found[2] is None:
+        return found[1], DEFAULT_PORTS[scheme]
+    if not re.fullmatch(r"[1-9][0-9]{0,4}", found[2]) or int(found[2]) > 65535:
+        raise Refused(f"The port in {shown!r} is no number from 1 to 65535.")
+    return found[1], int(found[2])
+
+
+def _host(written: str, shown: str, policy: Policy) -> tuple[str, str]:
+    """(host in ASCII, the same again if it is an IP address, else "")."""
+    if written.startswith("["):
+        return _literal(_ipv6(written[1:-1], shown), shown, policy)
+    host = _ascii(written, shown)
+    if host.endswith("."):
+        raise Refused(f"The host in {shown!r} ends with a dot; write it without.")
+    labels = host.split(".")
+    if _NUMBER.fullmatch(labels[-1]):
+        # No name ends in a number; what does is an IPv4 address to somebody: 127.1, 0x7f000001, 017700000001 …
+        return _literal(_ipv4(host, shown), shown, policy)
+    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+        raise Refused(f"The host {written!r} is no host name.")
+    if not policy.private and _is_local(host, labels):
+        raise Refused(f"The host {host} is not a public name; only public addresses are fetched.")
+    return host, ""
+
+
+def _is_local(host: str, labels: list[str]) -> bool:
+    return (
+        len(labels) == 1
+        or labels[-1] in _NOT_PUBLIC_NAMES
+        or any(host == end or host.endswith(f".{end}") for end in _NOT_PUBLIC_ENDS)
+    )
+
+
+def _ascii(written: str, shown: str) -> str:
+    """A name in lower-case ASCII; international ones by IDNA 2008, without mapping look-alikes onto other letters."""
+    if written.isascii():
+        host = written.lower()
+        if " " in host:
+            raise Refused(f"The host in {shown!r} holds a blank.")
+        return host
+    try:
+        if any(dot in written for dot in "\u3002\uff0e\uff61"):
+            raise idna.IDNAError("its dots are not plain ones")
+        return idna.encode(written.lower(), strict=True).decode("ascii")
+    except (idna.IDNAError, UnicodeError) as error:
+        raise Refused(f"The host in {shown!r} is no international host name: {error}.") from None
+
+
+def _ipv4(host: str, shown: str) -> str:
+    try:
+        return str(ipaddress.IPv4Address(host))
+    except ValueError:
+        raise Refused(
+            f"The host in {shown!r} is a number in an unusual form; write an IPv4 address as four decimal numbers."
+        ) from None
+
+
+def _ipv6(text: str, shown: str) -> str:
+    try:
+        return str(ipaddress.IPv6Address(text))
+    except ValueError:
+        raise Refused(f"The host in {shown!r} is no IPv6 address.") from None
+
+
+def _literal(address: str, shown: str, policy: Policy) -> tuple[str, str]:
+    if not is_public(address) and not is_within(address, policy.private):
+        raise Refused(f"{shown!r} leads to {address}, which is not a public address; only public ones are fetched.")
+    return address, address
+
+
+def _encoded(text: str) -> str:
+    """Path or query as it travels: what stands there encoded stays, what is not ASCII is encoded as UTF-8."""
+    return quote(_STRAY_PERCENT.sub("%25", text), safe="%/?:@!$&'()*+,;=~[]|")

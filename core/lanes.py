@@ -1,0 +1,27 @@
+"""The lanes of work of this process: each app registers what a message of its lane makes a worker do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+Slice = Callable[[], bool]
+"""Does a slice of a lane's work; True if some is left."""
+
+_served: dict[str, Slice] = {}
+
+
+def serve_lane(lane: str) -> Callable[[Slice], Slice]:
+    """Decorator: have workers of this process call the function for messages of `lane`."""
+
+    def register(work: Slice) -> Slice:
+        _served[lane] = work
+        return work
+
+    return register
+
+
+def drain(lane: str) -> bool:
+    """Do a slice of the lane's work; True if some is left. Raises RuntimeError where nothing serves the lane."""
+    if lane not in _served:
+        raise RuntimeError("no worker was started in this process; use `manage.py worker`")
+    return _served[lane]()

@@ -1,0 +1,47 @@
+"""Have the housekeeping done every two seconds, by whichever worker serves that lane."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand
+from django.db import Error as DatabaseError
+from django.db import connection
+
+from core.choices import Lane
+from core.services import nudges
+
+log = structlog.get_logger(__name__)
+
+TICK_SECONDS = 2.0
+
+
+class Command(BaseCommand):
+    help = "The clock. Run as many as you like: one ticks, the others wait for it to die."
+
+    def handle(self, **options: Any) -> None:
+        stopping = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stopping.set())
+        while not stopping.wait(TICK_SECONDS):
+            try:
+                if is_ours():
+                    nudges.send(Lane.HOUSEKEEPING)
+            except DatabaseError as error:
+                log.warning("clock.database_away", error=str(error))
+                connection.close()
+
+
+def is_ours() -> bool:
+    """True if this session holds the clock's advisory lock; taking it twice is harmless, losing the session
+    frees it."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT EXISTS (SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()
+                              AND classid = 7 AND objid = 1) OR pg_try_advisory_lock(7, 1)"""
+        )
+        row = cursor.fetchone()
+    return bool(row and row[0])

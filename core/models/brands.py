@@ -1,0 +1,113 @@
+"""People, brands, and who has which role in which brand."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from typing import Any
+from zoneinfo import ZoneInfo
+
+from django.contrib.auth.models import AbstractUser
+from django.db import models, transaction
+from django.utils import timezone
+from knox.models import AuthToken
+
+from core.access import BrandOwned
+from core.choices import BannedWords, Role, StaleUse
+
+
+class User(AbstractUser):
+    """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
+
+    _password: str | None  # Django's: a new password that is not saved yet
+    is_without_password = False  # True from when the password is made unusable until that is saved
+
+    notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        """Save, and delete the API tokens if the password is new; sessions end by Django's session hash.
+
+        Wherever a password is changed (page, administration, command), Django keeps it in `_password` until it is
+        saved, and sets that to None when it only upgrades the hash.
+        """
+        is_new_password = self.pk is not None and (self._password is not None or self.is_without_password)
+        with transaction.atomic():
+            super().save(*args, **kwargs)
+            if is_new_password:
+                AuthToken.objects.filter(user_id=self.pk).delete()
+        self.is_without_password = False
+
+    def set_unusable_password(self) -> None:
+        super().set_unusable_password()
+        self.is_without_password = True
+
+    def brand_ids(self) -> models.QuerySet[Any]:
+        """Ids of the brands in which this person has a role, as a subquery."""
+        return self.memberships.values("brand_id")
+
+    @property
+    def display_name(self) -> str:
+        return self.get_full_name() or self.username
+
+
+class Brand(models.Model):
+    """The owner of everything below it and the border of access. Lives for ever."""
+
+    slug = models.SlugField(unique=True)
+    name = models.CharField(max_length=120)
+    currency = models.CharField(max_length=3, default="EUR")
+    monthly_budget = models.DecimalField(
+        max_digits=12, decimal_places=2, null=True, blank=True, help_text="for all campaigns in a calendar month"
+    )
+    stale_use = models.CharField(
+        max_length=8,
+        choices=StaleUse.choices,
+        default=StaleUse.KEEP,
+        help_text="what happens to published images that went stale, until a person decides",
+    )
+
+    banned_words = models.CharField(
+        max_length=5,
+        choices=BannedWords.choices,
+        default=BannedWords.WARN,
+        help_text="what happens when a word that the brand guide bans is used; try-outs are never refused",
+    )
+
+    time_zone = models.CharField(
+        max_length=60,
+        blank=True,
+        default="",
+        help_text="of the dates in file names, such as Europe/Berlin; empty: that of the installation",
+    )
+
+    objects = BrandOwned.through("pk").as_manager()
+
+    class Meta:
+        ordering = ["slug"]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def local_date(self, moment: datetime) -> date:
+        """Return the date of a moment in the brand's time zone."""
+        zone = ZoneInfo(self.time_zone) if self.time_zone else timezone.get_default_timezone()
+        return moment.astimezone(zone).date()
+
+
+class Membership(models.Model):
+    """One role of one person in one brand; a person may have several."""
+
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="memberships")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="memberships")
+    role = models.CharField(max_length=20, choices=Role.choices)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["brand", "user", "role"]
+        constraints = [
+            models.UniqueConstraint(fields=["brand", "user", "role"], name="membership_once"),
+            models.CheckConstraint(condition=models.Q(role__in=Role.values), name="membership_role_known"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user} is {self.role} of {self.brand}"

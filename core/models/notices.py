@@ -1,0 +1,41 @@
+"""Messages to one person each, shown on the page of notices and sent by mail."""
+
+from __future__ import annotations
+
+from django.db import models
+
+from core.access import BrandOwned
+from core.clock import MomentField
+from core.models.brands import Brand, User
+
+
+class Notice(models.Model):
+    """One sentence to one person, with the page where they can act on it. Written by subscribers in the transaction
+    that gave the reason; mailed by housekeeping unless the person reads it first or wants no mail.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="notices")
+    user = models.ForeignKey(User, on_delete=models.CASCADE, related_name="notices")
+    kind = models.CharField(max_length=40, help_text="run_finished, run_paused, budget_reached, …")
+    sentence = models.CharField(max_length=300)
+    href = models.CharField(max_length=300)
+    created_at = MomentField(auto_now_add=True)
+    read_at = models.DateTimeField(null=True, blank=True)
+    mailed_at = models.DateTimeField(null=True, blank=True)
+
+    objects = BrandOwned.as_manager()
+
+    class Meta:
+        ordering = ["-id"]
+        indexes = [
+            # A person's list, newest first.
+            models.Index(fields=["user", "-id"], name="notice_of_user"),
+            # The bell on every page counts what a person has not read.
+            models.Index(fields=["user", "brand"], name="notice_unread", condition=models.Q(read_at=None)),
+            # The mailer's work list.
+            models.Index(fields=["id"], name="notice_to_mail", condition=models.Q(mailed_at=None, read_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return self.sentence

@@ -1,0 +1,13 @@
+"""Opens untrusted files in child processes with limits on memory and time.
+
+Image decoders and the workbook reader are native code: a hostile file can crash them, or make them ask for more memory
+or time than there is. A child process has no database and no secrets in its environment. `processes.py` starts and ends
+child processes, `child.py` is the program that they run, `messages.py` is how the two sides talk.
+"""
+
+from __future__ import annotations
+
+from core.parsing.messages import Message
+from core.parsing.processes import Broken, Exceeded, Limits, ask, stream
+
+__all__ = ["Broken", "Exceeded", "Limits", "Message", "ask", "stream"]

@@ -1,0 +1,249 @@
+"""Starts child processes, sends them requests, and kills those that exceed their limits. A few work at a time.
+
+Children are kept for a while, because starting one takes as long as decoding a photo. A request that killed its child
+is never repeated.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+import structlog
+
+from core.errors import Busy
+from core.parsing import messages
+from core.parsing.messages import Message
+
+AT_ONCE = max(2, min(4, os.cpu_count() or 1))
+"""Children that work at the same time for one process, and so images that are decoded at once."""
+MOST_WAITING = 2 * AT_ONCE
+"""Callers that may wait for a free child; more are sent away, so that the threads of a web server stay free."""
+WAIT_SECONDS = 20.0
+KEPT_SECONDS = 20.0
+"""An idle child is ended after this time."""
+START_SECONDS = 120.0
+"""Limit for starting a child and sending it its request; a busy machine needs longer."""
+MOST_REQUESTS = 200
+"""Requests after which a child is replaced, so that nothing that leaks adds up."""
+log = structlog.get_logger(__name__)
+_ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Limits of one request. seconds: on the clock, from one answer to the next; processor time is counted apart,
+    so that a busy machine kills nothing. Starting a child counts as neither."""
+
+    memory_bytes: int
+    cpu_seconds: int
+    seconds: float
+
+
+class Exceeded(Exception):
+    """The child was killed or crashed: the file takes more memory or time than it may."""
+
+
+class Broken(Exception):
+    """The task raised an unexpected exception; the message is for the log."""
+
+
+def ask(
+    task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits,
+    is_patient: bool = False,
+) -> Message:  # fmt: skip
+    """Return the only answer of a task, "module:function". Raises Exceeded, Broken, and Busy.
+
+    Busy means that too many callers wait already, or that no child can be started. is_patient: wait for a place as long
+    as it takes, as a worker may.
+    """
+    with contextlib.closing(_asked.answers(task, arguments, parts, limits, is_patient=is_patient)) as answers:
+        found = list(answers)  # up to the end, so that the child can be used again
+    if len(found) != 1:
+        raise Broken(f"{task} gave {len(found)} answers")
+    return found[0]
+
+
+def stream(
+    task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]] = (), *, limits: Limits
+) -> Iterator[Message]:
+    """Yield the answers of a task; its child is in use until they are read to the end, or closed.
+
+    Raises Exceeded, Broken, and Busy if other streams last too long. Streams take no places from `ask`.
+    """
+    return _streamed.answers(task, arguments, parts, limits)
+
+
+class _Child:
+    """One child process, which serves one caller at a time."""
+
+    def __init__(self) -> None:
+        # Not our own environment: it has the addresses and passwords of the database.
+        environment = {
+            "PATH": os.environ.get("PATH", ""), "LANG": "C.UTF-8", "PYTHONPATH": str(_ROOT),
+            # Threads of the native libraries would count as memory, and as time.
+            "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "1",
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "core.parsing.child"],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment,
+        )  # fmt: skip
+        self.used_at = time.monotonic()
+        self.requests = 0
+
+    @property
+    def is_fresh(self) -> bool:
+        is_young = time.monotonic() - self.used_at < KEPT_SECONDS
+        return is_young and self.requests < MOST_REQUESTS and self._process.poll() is None
+
+    def answers(
+        self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits
+    ) -> Iterator[Message]:
+        assert self._process.stdin and self._process.stdout
+        self.requests += 1
+        request = {
+            "task": task, "arguments": dict(arguments),
+            "memory_bytes": limits.memory_bytes, "cpu_seconds": limits.cpu_seconds,
+        }  # fmt: skip
+        self._start(request, parts)
+        while True:
+            with self._killed_after(limits.seconds):
+                answer = messages.read(self._process.stdout)
+            if answer is None:
+                raise Exceeded("it takes too much memory or time")
+            if isinstance(answer.value, dict) and "end" in answer.value:
+                self.used_at = time.monotonic()
+                return
+            if isinstance(answer.value, dict) and "broken" in answer.value:
+                raise Broken(answer.value["broken"])
+            yield answer
+
+    def _start(self, request: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]]) -> None:
+        """Send the request and wait until its task begins. Raises Busy if it does not, as the file is not to blame."""
+        assert self._process.stdin and self._process.stdout
+        with self._killed_after(START_SECONDS):
+            with contextlib.suppress(BrokenPipeError):
+                messages.write(self._process.stdin, request, parts)
+            answer = messages.read(self._process.stdout)
+        if answer is None or not answer.value["started"]:
+            reason = answer.value["reason"] if answer else "the process ended, or took too long to start"
+            log.error("parsing.not_started", task=request["task"], reason=reason)
+            raise Busy("The file could not be opened just now. Try again in a minute.")
+
+    @contextlib.contextmanager
+    def _killed_after(self, seconds: float) -> Iterator[None]:
+        timer = threading.Timer(seconds, self._process.kill)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+    def end(self) -> None:
+        self._process.kill()
+        for pipe in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(BrokenPipeError):
+                if pipe:
+                    pipe.close()
+        self._process.wait()
+
+
+class _Pool:
+    """The idle children of this process, and the places for those that work."""
+
+    def __init__(self) -> None:
+        self._places = threading.BoundedSemaphore(AT_ONCE)
+        self._lock = threading.Lock()
+        self._idle: list[_Child] = []
+        self._waiting = 0
+
+    def answers(
+        self, task: str, arguments: Mapping[str, Any], parts: Sequence[bytes | IO[bytes]], limits: Limits, *,
+        is_patient: bool = False,
+    ) -> Generator[Message, None, None]:  # fmt: skip
+        """Yield the answers of a free child. It is killed if it fails, or is not read to the end."""
+        with self._place(is_patient=is_patient):
+            child = self._take()
+            is_done = False
+            try:
+                yield from child.answers(task, arguments, parts, limits)
+                is_done = True
+            finally:
+                if is_done:
+                    self._give_back(child)
+                else:
+                    child.end()
+
+    @contextlib.contextmanager
+    def _place(self, *, is_patient: bool) -> Iterator[None]:
+        """Hold one of the places. Raises Busy if too many wait for one, or this wait takes too long."""
+        if not self._places.acquire(blocking=False):
+            self._wait(is_patient=is_patient)
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    def _wait(self, *, is_patient: bool) -> None:
+        if is_patient:
+            self._places.acquire()
+            return
+        with self._lock:
+            if self._waiting >= MOST_WAITING:
+                raise Busy("Too many files are being opened just now. Try again in a few seconds.")
+            self._waiting += 1
+        try:
+            if not self._places.acquire(timeout=WAIT_SECONDS):
+                raise Busy("Other files take long to open just now. Try again in a minute.")
+        finally:
+            with self._lock:
+                self._waiting -= 1
+
+    def _take(self) -> _Child:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            fresh = [child for child in idle if child.is_fresh]
+            old = [child for child in idle if child not in fresh]
+            child = fresh.pop() if fresh else None
+            self._idle = fresh
+        for one in old:
+            one.end()
+        return child or _Child()
+
+    def _give_back(self, child: _Child) -> None:
+        with self._lock:
+            self._idle.append(child)
+
+    def end_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for child in idle:
+            child.end()
+
+
+_asked, _streamed = _Pool(), _Pool()
+
+
+def _start_anew() -> None:
+    """Forget the children in a forked process: they belong to its parent, which goes on using them."""
+    global _asked, _streamed
+    _asked, _streamed = _Pool(), _Pool()
+
+
+def _end_idle() -> None:
+    _asked.end_idle()
+    _streamed.end_idle()
+
+
+os.register_at_fork(after_in_child=_start_anew)
+atexit.register(_end_idle)

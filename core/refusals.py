@@ -1,0 +1,109 @@
+"""Translates exceptions of the database, of Redis and of reading a request into refusals, for pages and API alike.
+
+A service that can say more, such as that a name is taken, raises its own refusal. What arrives here passed all checks:
+a race that a unique constraint decided, a value that a column cannot hold, a database that does not answer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from django.apps import apps
+from django.db import DataError, IntegrityError, InterfaceError, InternalError, OperationalError, transaction
+from django.db.models import Field, Model, ProtectedError, RestrictedError
+from django.http import UnreadablePostError
+from django.utils.datastructures import MultiValueDictKeyError
+from redis.exceptions import RedisError
+
+from core.errors import Conflict, DomainError, Invalid, Problem, Unavailable
+
+UNIQUE, FOREIGN_KEY, NOT_NULL, FROZEN = "23505", "23503", "23502", "23001"
+CONNECTION_CLASSES = ("08", "25", "53", "57")
+"""SQLSTATE classes: connection lost, wrong kind of transaction (a read-only standby), no resources, shutdown."""
+
+
+@contextmanager
+def one_winner() -> Iterator[None]:
+    """Raise Conflict if a write in this block violates a unique constraint, because somebody else was faster.
+
+    The transaction around it stays usable.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        raise _constraint(error) from None
+
+
+def translate(error: BaseException) -> DomainError | None:
+    """Return the refusal for an exception; None for an error in our own code."""
+    if isinstance(error, DomainError):
+        return error
+    if isinstance(error, OperationalError | InterfaceError):
+        return Unavailable("The database does not answer. Nothing was changed. Try again in a few seconds.")
+    if isinstance(error, InternalError) and _sqlstate(error).startswith(CONNECTION_CLASSES):
+        return Unavailable("The database takes no changes at the moment. Nothing was changed. Try again in a minute.")
+    if isinstance(error, RedisError):
+        return Unavailable("The queue (Redis) does not answer at the moment. Try again in a few seconds.")
+    if isinstance(error, IntegrityError):
+        return _constraint(error)
+    if isinstance(error, ProtectedError | RestrictedError):
+        return Conflict("Something else still uses it. Remove what uses it first.")
+    if isinstance(error, DataError):
+        return Invalid(f"A value cannot be stored: {_words(error)}. Send a smaller or shorter value.")
+    if isinstance(error, UnicodeEncodeError) and error.reason == "surrogates not allowed":
+        return Invalid("A text holds half of a surrogate pair, which cannot be stored. Remove it.")
+    if isinstance(error, UnreadablePostError):
+        return DomainError("The request broke off before it was complete. Send it again.")
+    if isinstance(error, MultiValueDictKeyError):
+        name = str(error.args[0]).strip("'\"")
+        return Invalid(f"The request lacks the field “{name}”.", [Problem(name, "This field is required.")])
+    return None
+
+
+def _constraint(error: IntegrityError) -> DomainError:
+    """Return the refusal for a row that a constraint forbids: 409 if somebody else was faster, 422 if it is wrong."""
+    state = _sqlstate(error)
+    detail: Any = getattr(error.__cause__, "diag", None)
+    model = _model(getattr(detail, "table_name", None))
+    what = model._meta.verbose_name if model else "row"
+    if state == UNIQUE:
+        fields = _unique_fields(model, getattr(detail, "constraint_name", None))
+        same = f" with the same {' and '.join(fields)}" if fields else ""
+        return Conflict(f"Somebody else has just saved a {what}{same}. Load it again, then decide what to change.")
+    if state == FOREIGN_KEY:
+        return Conflict("Something that this refers to was removed in the meantime. Load it again.")
+    if state == FROZEN:
+        return Conflict(f"This {what} was published or used in the meantime and cannot change any more. Load it again.")
+    if state == NOT_NULL:
+        name = getattr(detail, "column_name", None) or "a field"
+        return Invalid(f"{name} must not be empty.", [Problem(name, "This field is required.")])
+    name = getattr(detail, "constraint_name", None) or "a rule"
+    return Invalid(f"The database refuses this {what} by the rule {name.replace('_', ' ')}.")
+
+
+def _sqlstate(error: BaseException) -> str:
+    return getattr(error.__cause__, "sqlstate", None) or ""
+
+
+def _words(error: BaseException) -> str:
+    """Return the first line of the database's message; the others show the statement."""
+    lines = str(error).strip().splitlines()
+    return lines[0].rstrip(".") if lines else "it is out of range"
+
+
+def _model(table: str | None) -> type[Model] | None:
+    return next((model for model in apps.get_models() if model._meta.db_table == table), None)
+
+
+def _unique_fields(model: type[Model] | None, constraint: str | None) -> list[str]:
+    """Return the names of a unique constraint's fields, without relations (a brand or user), which nobody typed."""
+    if model is None or constraint is None:
+        return []
+    for rule in model._meta.constraints:
+        if rule.name == constraint:
+            names = [model._meta.get_field(name) for name in getattr(rule, "fields", ())]
+            return [str(field.verbose_name) for field in names if isinstance(field, Field) and not field.is_relation]
+    return []

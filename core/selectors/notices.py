@@ -1,0 +1,23 @@
+"""Reading notices: a person's own, never anybody else's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models import Case, IntegerField, QuerySet, Value, When
+
+from core.models import Brand, Notice, User
+
+MOST_COUNTED = 99
+
+
+def mine(*, user: User, brand: Brand) -> QuerySet[Any]:
+    """The person's notices in the brand: unread first, then newest first."""
+    is_read = Case(When(read_at=None, then=Value(0)), default=Value(1), output_field=IntegerField())
+    return Notice.objects.visible_to(user).filter(user=user, brand=brand).order_by(is_read, "-created_at", "-id")
+
+
+def unread(*, user: User, brand: Brand) -> int:
+    """How many the person has not read, counted to 99. One index probe."""
+    rows = Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()
+    return rows[:MOST_COUNTED].count()

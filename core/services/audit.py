@@ -1,0 +1,163 @@
+"""The sealer, and the questions one asks of the sealed trail: is it whole, and may I have it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from django.db import connection, transaction
+
+from core import audit_chain
+from core.audit_chain import Link, Verification
+from core.models import Brand, SealedEvent
+
+_COLUMNS = "e.id, e.brand_id, e.type, e.object_type, e.object_id, e.payload, e.actor_id, e.actor_label, e.at, e.xid"
+
+# Rows that no running transaction can still add to: below the oldest running one. A visible row at or above the
+# snapshot's end can only come from a restored dump of another cluster, whose numbers ran ahead of ours: it goes first.
+_UNSEALED = f"""
+    WITH now AS (
+        SELECT pg_snapshot_xmin(pg_current_snapshot())::text::bigint AS oldest,
+               pg_snapshot_xmax(pg_current_snapshot())::text::bigint AS ending
+    )
+    SELECT {_COLUMNS}
+    FROM core_event e, now
+    WHERE e.brand_id = %(brand)s
+      AND (e.xid < now.oldest OR e.xid >= now.ending)
+      AND (%(xid)s >= now.ending OR (e.xid, e.id) > (%(xid)s, %(event)s))
+      AND NOT EXISTS (SELECT 1 FROM core_sealedevent s WHERE s.event_id = e.id)
+    ORDER BY e.xid < now.ending, e.xid, e.id
+    LIMIT %(limit)s
+"""  # noqa: S608 - the columns are named above
+
+_CHAIN = f"""
+    SELECT s.seq, s.previous_hash, s.hash, {_COLUMNS}
+    FROM core_sealedevent s LEFT JOIN core_event e ON e.id = s.event_id
+    WHERE s.brand_id = %(brand)s AND s.seq > %(since)s
+    ORDER BY s.seq
+"""  # noqa: S608 - the columns are named above
+
+# Whoever removes the seal of an old event makes it unsealed again; the sealer never goes back for it.
+_LEFT_BEHIND = """
+    SELECT e.id, e.type
+    FROM core_event e
+    WHERE e.brand_id = %(brand)s
+      AND (e.xid, e.id) < (
+          SELECT last.xid, last.id FROM core_sealedevent s JOIN core_event last ON last.id = s.event_id
+          WHERE s.brand_id = %(brand)s ORDER BY s.seq DESC LIMIT 1
+      )
+      AND NOT EXISTS (SELECT 1 FROM core_sealedevent s WHERE s.event_id = e.id)
+    ORDER BY e.xid, e.id
+    LIMIT 1
+"""
+
+
+def seal(brand_id: int | None = None, limit: int = 5000) -> int:
+    """Number and hash the events that no running transaction can precede any more; returns how many.
+
+    At most `limit` per brand and call, in commit order, gap-free. Safe to call from several processes: one brand is
+    sealed by one of them at a time. Must not run inside a longer transaction, whose own events it could not see.
+    """
+    brands = [brand_id] if brand_id is not None else list(Brand.objects.values_list("pk", flat=True))
+    return sum(_seal_brand(pk, limit) for pk in brands)
+
+
+@transaction.atomic
+def _seal_brand(brand_id: int, limit: int) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [seal_lock(brand_id)])
+        last = (
+            SealedEvent.objects.filter(brand_id=brand_id)
+            .order_by("-seq")
+            .values("seq", "hash", "event_id", "event__xid")
+            .first()
+        )
+        seq, head = (last["seq"], last["hash"]) if last else (0, audit_chain.GENESIS)
+        frontier = (last["event__xid"], last["event_id"]) if last else (0, 0)
+        cursor.execute(_UNSEALED, {"brand": brand_id, "xid": frontier[0], "event": frontier[1], "limit": limit})
+        rows = cursor.fetchall()
+    seals = []
+    for row in rows:
+        seq += 1
+        previous, head = head, audit_chain.link_hash(head, _body(seq, row))
+        seals.append(SealedEvent(brand_id=brand_id, seq=seq, event_id=row[0], previous_hash=previous, hash=head))
+    SealedEvent.objects.bulk_create(seals, batch_size=1000)
+    return len(seals)
+
+
+def seal_lock(brand_id: int) -> str:
+    """Return the name of the lock under which a brand's trail is sealed."""
+    return f"proofline.seal:{brand_id}"
+
+
+def body_of(event_id: int, seq: int) -> dict[str, Any]:
+    """Return the body of one event as it is now, as it is hashed."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT {_COLUMNS} FROM core_event e WHERE e.id = %s", [event_id])  # noqa: S608
+        return _body(seq, cursor.fetchone())
+
+
+def verify(brand: Brand, *, anchor: tuple[int, str] | None = None) -> Verification:
+    """Walk the brand's whole chain and name the first link that does not hold.
+
+    `anchor` is (number, hash) noted earlier outside this database. Memory does not grow with the trail.
+    """
+    found = audit_chain.check(_links(brand, 0), anchor=anchor)
+    if not found.is_intact:
+        return found
+    with connection.cursor() as cursor:
+        cursor.execute(_LEFT_BEHIND, {"brand": brand.pk})
+        left = cursor.fetchone()
+    if left:
+        message = (
+            f"Event {left[0]} ({left[1]}) is older than the last link and has no seal: it was added or unsealed later."
+        )
+        return Verification(found.count, False, found.count + 1, message, found.head)
+    return found
+
+
+def export(brand: Brand, *, since: int = 0) -> Iterator[str]:
+    """The sealed trail as JSON lines, each with its number, hash and event; `verify_export` checks them elsewhere."""
+    for link in _links(brand, since):
+        yield audit_chain.to_line(link)
+
+
+def head(brand: Brand) -> tuple[int, str]:
+    """(number, hash) of the last link: what to note elsewhere as an anchor."""
+    last = SealedEvent.objects.filter(brand=brand).order_by("-seq").values_list("seq", "hash").first()
+    return last or (0, audit_chain.GENESIS)
+
+
+def _links(brand: Brand, since: int) -> Iterator[Link]:
+    """The brand's links from the number after `since`, streamed by a cursor of the server."""
+    with transaction.atomic():
+        connection.ensure_connection()
+        with connection.chunked_cursor() as cursor:
+            cursor.execute(_CHAIN, {"brand": brand.pk, "since": since})
+            while rows := cursor.fetchmany(2000):
+                for seq, previous, own, *event in rows:
+                    yield Link(seq, previous, own, _body(seq, event) if event[0] is not None else None)
+
+
+def _body(seq: int, row: Any) -> dict[str, Any]:
+    """The hashed body of one row in the order of _COLUMNS."""
+    event_id, brand_id, type_, object_type, object_id, payload, actor_id, actor_label, at, xid = row
+    return audit_chain.body(
+        seq=seq,
+        event_id=event_id,
+        brand_id=brand_id,
+        type=type_,
+        object_type=object_type,
+        object_id=object_id,
+        payload=plain_payload(payload),
+        actor_id=actor_id,
+        actor_label=actor_label,
+        at=at,
+        xid=xid,
+    )
+
+
+def plain_payload(payload: Any) -> Any:
+    """A raw cursor gives jsonb as text under Django's psycopg adapters."""
+    return json.loads(payload) if isinstance(payload, str) else payload

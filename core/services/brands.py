@@ -1,0 +1,169 @@
+"""Brands and who belongs to them."""
+
+from __future__ import annotations
+
+import re
+import zoneinfo
+from decimal import Decimal
+from typing import Any
+
+from django.db import transaction
+from django.utils.text import slugify
+
+from core.access import Action, require
+from core.choices import BannedWords, Role, StaleUse
+from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
+from core.events import (
+    BrandBannedWordsSet,
+    BrandBudgetSet,
+    BrandCreated,
+    BrandStaleUseSet,
+    BrandTimeZoneSet,
+    DomainEvent,
+    MemberAdded,
+    MemberRemoved,
+    publish,
+)
+from core.models import Brand, Membership, User
+
+MOST_BUDGET = 10**10
+
+
+@transaction.atomic
+def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_zone: str = "") -> Brand:
+    """Create a brand and make its founder its admin. Only superusers may: a new brand has no roles to ask for.
+
+    time_zone: that of the brand's dates; empty for that of the installation.
+    Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
+    """
+    if not by.is_superuser:
+        raise NotAllowed("Only an operator (superuser) may create a brand.", action="create_brand")
+    problems = []
+    if slugify(slug) != slug or not slug:
+        problems.append(Problem("slug", "Use lower-case letters, digits and hyphens, such as “north-kiln”.", slug))
+    if not name.strip():
+        problems.append(Problem("name", "A brand needs a name."))
+    if not re.fullmatch(r"[A-Z]{3}", currency):
+        problems.append(Problem("currency", "Use the three letters of ISO 4217, such as EUR.", currency))
+    problems += _time_zone_problems(time_zone)
+    if problems:
+        raise Invalid("This brand cannot be created as it is.", problems)
+    given = {"name": name.strip(), "currency": currency, "time_zone": time_zone}
+    brand, is_new = Brand.objects.get_or_create(slug=slug, defaults=given)
+    if not is_new:
+        raise Conflict(f"There already is a brand {slug!r}.", slug=slug)
+    Membership.objects.create(brand=brand, user=by, role=Role.ADMIN)
+    payload = {"slug": slug, "name": brand.name, "currency": currency, "time_zone": time_zone}
+    publish(BrandCreated(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+@transaction.atomic
+def set_monthly_budget(*, brand_id: int, amount: Decimal | None, by: User) -> Brand:
+    """Set what all campaigns together may spend in a calendar month, in the brand's currency; None for no limit.
+
+    What is promised already stays promised. Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if amount is not None and not 0 <= amount < MOST_BUDGET:
+        raise Invalid(
+            "This is no budget.", [Problem("monthly_budget", "Give an amount of 0 or more, or none.", str(amount))]
+        )
+    return _set(brand, "monthly_budget", amount, BrandBudgetSet, by)
+
+
+@transaction.atomic
+def set_time_zone(*, brand_id: int, time_zone: str, by: User) -> Brand:
+    """Change the time zone of the brand's dates; empty for that of the installation.
+
+    Files that were delivered keep their names until they are delivered again. Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if problems := _time_zone_problems(time_zone):
+        raise Invalid("This time zone is not known.", problems)
+    return _set(brand, "time_zone", time_zone, BrandTimeZoneSet, by)
+
+
+@transaction.atomic
+def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
+    """Choose what happens to published images that go stale from now on, by a value of StaleUse.
+
+    Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if stale_use not in StaleUse.values:
+        problem = Problem("stale_use", f"Use one of {', '.join(StaleUse.values)}.", stale_use)
+        raise Invalid(f"{stale_use[:40]!r} is not a choice for stale images.", [problem])
+    return _set(brand, "stale_use", stale_use, BrandStaleUseSet, by)
+
+
+@transaction.atomic
+def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
+    """Choose what happens when a prompt has a word that the brand guide bans, by a value of BannedWords.
+
+    Raises NotAllowed and Invalid.
+    """
+    brand = _locked(brand_id, by)
+    if banned_words not in BannedWords.values:
+        problem = Problem("banned_words", f"Use one of {', '.join(BannedWords.values)}.", banned_words)
+        raise Invalid(f"{banned_words[:40]!r} is not a choice for banned words.", [problem])
+    return _set(brand, "banned_words", banned_words, BrandBannedWordsSet, by)
+
+
+def _locked(brand_id: int, by: User) -> Brand:
+    """Return the brand, locked, if this person may edit it. Raises NotAllowed."""
+    brand = Brand.objects.select_for_update().get(pk=brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    return brand
+
+
+def _set(brand: Brand, field: str, value: Any, event: type[DomainEvent], by: User) -> Brand:
+    """Save one setting of a locked brand and publish its event, if it changes."""
+    before = getattr(brand, field)
+    setattr(brand, field, value)
+    if before != value:
+        brand.save(update_fields=[field])
+        payload = {"before": _text(before), "after": _text(value)}
+        publish(event(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return brand
+
+
+def _time_zone_problems(time_zone: str) -> list[Problem]:
+    if not time_zone or time_zone in zoneinfo.available_timezones():
+        return []
+    return [Problem("time_zone", "Use a name of the IANA list, such as Europe/Berlin, or leave it empty.", time_zone)]
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+@transaction.atomic
+def add_member(*, brand: Brand, user: User, role: str, by: User) -> Membership:
+    """Give `user` a role; one that they already have stays as it is and says nothing."""
+    require(by, Action.EDIT_BRAND, brand)
+    if role not in Role.values:
+        raise Invalid(
+            f"There is no role {role!r}.", [Problem("role", f"Known roles are {', '.join(Role.values)}.", role)]
+        )
+    membership, is_new = Membership.objects.get_or_create(brand=brand, user=user, role=role)
+    if is_new:
+        payload = {"user": user.pk, "name": user.display_name, "role": str(role)}
+        publish(MemberAdded(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)
+    return membership
+
+
+@transaction.atomic
+def remove_member(*, membership_id: int, by: User) -> None:
+    """Take a role away. The last person who may edit the brand stays: Conflict."""
+    membership = Membership.objects.select_related("brand", "user").filter(pk=membership_id).first()
+    if membership is None:
+        raise NotFound(f"There is no membership {membership_id}.")
+    brand = Brand.objects.select_for_update().get(pk=membership.brand_id)
+    require(by, Action.EDIT_BRAND, brand)
+    keepers = Membership.objects.filter(brand=brand, role__in=(Role.ADMIN, Role.LEAD)).exclude(pk=membership.pk)
+    if membership.role in (Role.ADMIN, Role.LEAD) and not keepers.exists():
+        raise Conflict(f"{membership.user.display_name} is the last who may edit {brand.name}; name another first.")
+    membership.delete()
+    payload = {"user": membership.user_id, "name": membership.user.display_name, "role": membership.role}
+    publish(MemberRemoved(brand_id=brand.pk, object_id=brand.pk, payload=payload), by=by)

@@ -1,0 +1,341 @@
+"""Stored files by content: every file is named by its sha256, so that writing is idempotent and nothing is overwritten.
+
+Works on Django's default storage: a folder (atomic: temporary file, fsync, rename) or an S3-compatible bucket. What
+people see as a file's name is decided elsewhere; which rows name a file is the business of the sweeper's owner.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any
+
+from botocore.exceptions import BotoCoreError, ClientError
+from django.conf import settings
+from django.core import signing
+from django.core.files.base import ContentFile, File
+from django.core.files.storage import FileSystemStorage, default_storage
+from django.http import FileResponse, HttpResponse
+
+from core.errors import NotAllowed, NotFound, StorageFailed
+
+PREFIX = "sha256/"
+TEMPORARY = "tmp/"
+FRESH_SECONDS = 1800
+"""A file found present is made young again when older than this, so that a sweeper that looks for files without a row
+for an hour cannot remove one that somebody has just put again and is about to name."""
+MEDIA_TYPES = {
+    "png": "image/png",
+    "jpg": "image/jpeg",
+    "jpeg": "image/jpeg",
+    "webp": "image/webp",
+    "json": "application/json",
+    "csv": "text/csv; charset=utf-8",
+    "zip": "application/zip",
+}
+CAUSES = {
+    errno.ENOSPC: "The disk that keeps the files is full. Somebody has to make room on it.",
+    errno.EDQUOT: "The disk that keeps the files has reached its quota. Somebody has to make room or raise the quota.",
+    errno.EROFS: "The disk that keeps the files is read-only. Somebody has to make it writable.",
+    errno.EACCES: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
+    errno.EPERM: "Proofline may not write into the folder that keeps the files. Somebody has to give it the right.",
+    errno.EIO: "The disk that keeps the files reports errors. Somebody has to look at it.",
+}
+"""Reasons for a failed write, by the system's error number."""
+_SALT = "proofline.files"
+_PIECE = 1 << 20
+
+
+class TooLarge(Exception):
+    """A stream went on beyond the bytes that were allowed; nothing was stored."""
+
+
+@dataclass(frozen=True)
+class Stored:
+    """Where a file is: storage key, sha256 in hex, size in bytes."""
+
+    key: str
+    sha256: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One file as the sweeper sees it."""
+
+    key: str
+    bytes: int
+    modified_at: datetime
+
+    @property
+    def sha256(self) -> str:
+        """The sha256 in the key; "" for a temporary file."""
+        return Path(self.key).stem if self.key.startswith(PREFIX) else ""
+
+
+def key_for(sha256: str, *, suffix: str) -> str:
+    """The storage key of a content: "sha256/ab/cd/<sha256>.<suffix>"."""
+    return f"{PREFIX}{sha256[:2]}/{sha256[2:4]}/{sha256}.{suffix.lstrip('.').lower()}"
+
+
+def put(data: bytes, *, suffix: str, durable: bool = True, sha256: str = "") -> Stored:
+    """Store `data` under its own sha256; present already, it is not written again.
+
+    durable: on disk, fsync before the rename; say False for what can be made again, such as thumbnails. A reader never
+    sees half a file either way. sha256: spares the hashing when the caller has just done it.
+    Raises StorageFailed, with the cause, if it cannot be written; no part of it is left then.
+    """
+    digest = sha256 or hashlib.sha256(data).hexdigest()
+    key = key_for(digest, suffix=suffix)
+    with _writing():
+        if isinstance(default_storage, FileSystemStorage):
+            _put_on_disk(Path(default_storage.path(key)), data, durable=durable)
+        elif not _is_fresh(key, len(data)):
+            default_storage.save(key, ContentFile(data))
+    return Stored(key, digest, len(data))
+
+
+def keep(stream: IO[bytes], *, suffix: str, max_bytes: int) -> Stored:
+    """Store the rest of a stream, a piece at a time.
+
+    Raises TooLarge beyond `max_bytes`, and StorageFailed, with the cause, if it cannot be written.
+    """
+    digest, size = hashlib.sha256(), 0
+    with _writing(), _spool() as spool:
+        while piece := stream.read(_PIECE):
+            size += len(piece)
+            if size > max_bytes:
+                raise TooLarge(f"more than {max_bytes:,} bytes")
+            digest.update(piece)
+            spool.write(piece)
+        key = key_for(digest.hexdigest(), suffix=suffix)
+        if isinstance(default_storage, FileSystemStorage):
+            _move_into_place(spool, Path(default_storage.path(key)), size)
+        elif not _is_fresh(key, size):
+            spool.seek(0)
+            default_storage.save(key, File(spool))
+    return Stored(key, digest.hexdigest(), size)
+
+
+@contextmanager
+def _writing() -> Iterator[None]:
+    """Raise StorageFailed in place of the exceptions of the disk and of the bucket."""
+    try:
+        yield
+    except OSError as error:
+        cause = CAUSES.get(error.errno or 0, f"The disk that keeps the files refuses to store one ({error.strerror}).")
+        raise StorageFailed(cause) from error
+    except ClientError as error:
+        code = error.response.get("Error", {}).get("Code", "no code")
+        raise StorageFailed(f"The bucket that keeps the files refuses to store one ({code}).") from error
+    except BotoCoreError as error:
+        raise StorageFailed("The bucket that keeps the files does not answer.") from error
+
+
+@contextmanager
+def _spool() -> Iterator[Any]:
+    """A temporary file: beside the stored files, so that it can be moved there, where they are on a disk."""
+    if not isinstance(default_storage, FileSystemStorage):
+        with tempfile.TemporaryFile() as spool:
+            yield spool
+        return
+    folder = Path(default_storage.path(TEMPORARY))
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, delete=False) as spool:
+        try:
+            yield spool
+        finally:
+            Path(spool.name).unlink(missing_ok=True)
+
+
+def _move_into_place(spool: Any, path: Path, size: int) -> None:
+    spool.flush()
+    if _is_there(path, size):
+        return
+    os.fsync(spool.fileno())
+    path.parent.mkdir(parents=True, exist_ok=True)
+    os.chmod(spool.name, 0o640)
+    Path(spool.name).replace(path)
+    _fsync_folder(path.parent)
+
+
+def read(key: str) -> bytes:
+    """The whole file; NotFound if it is not there."""
+    with open(key) as file:
+        content: bytes = file.read()
+    return content
+
+
+def open(key: str) -> IO[bytes]:
+    """The file for reading in pieces; NotFound if it is not there."""
+    try:
+        file: IO[bytes] = default_storage.open(key, "rb")
+    except FileNotFoundError:
+        raise NotFound(f"The stored file {key} is missing.", key=key) from None
+    return file
+
+
+def exists(key: str) -> bool:
+    return bool(default_storage.exists(key))
+
+
+def size(key: str) -> int:
+    """Bytes of the stored file; NotFound if it is not there."""
+    try:
+        return int(default_storage.size(key))
+    except FileNotFoundError:
+        raise NotFound(f"The stored file {key} is missing.", key=key) from None
+
+
+def delete(key: str) -> None:
+    """Remove the file; nothing happens if it is not there."""
+    default_storage.delete(key)
+
+
+def delete_if_older(key: str, *, than: datetime) -> bool:
+    """Remove the file unless somebody has put it again since `than`; True if it was removed. For the sweeper."""
+    if not exists(key) or default_storage.get_modified_time(key) >= than:
+        return False
+    delete(key)
+    return True
+
+
+def list_keys(prefix: str = PREFIX) -> Iterator[Listed]:
+    """Every stored file below `prefix`, one at a time; `TEMPORARY` lists what interrupted writes left behind."""
+    if isinstance(default_storage, FileSystemStorage):
+        yield from _walk(Path(default_storage.location), Path(default_storage.path(prefix)))
+        return
+    for item in _bucket().objects.filter(Prefix=prefix):
+        yield Listed(item.key, item.size, item.last_modified)
+
+
+def open_url(key: str, *, seconds: int = 600, download_name: str = "") -> str:
+    """An address that opens this one file and expires: the bucket's presigned one, or a signed path of our own.
+
+    Give it only to someone who may see the file: whoever holds it can read it until it expires.
+    """
+    if isinstance(default_storage, FileSystemStorage):
+        token = signing.dumps([key, int(time.time()) + seconds, download_name], salt=_SALT)
+        return f"/{settings.MEDIA_URL.strip('/')}/{token}"
+    parameters = {"ResponseContentDisposition": _disposition(download_name)} if download_name else {}
+    address: str = default_storage.url(key, parameters=parameters, expire=seconds)  # type: ignore[call-arg]
+    return address
+
+
+def opened(token: str) -> tuple[str, str]:
+    """(key, download name) of an address made by `open_url`; NotAllowed when it was changed or has expired."""
+    try:
+        key, expires, download_name = signing.loads(token, salt=_SALT)
+    except signing.BadSignature:
+        raise NotAllowed("This file address is not one of ours; open the picture again from its page.") from None
+    if time.time() > expires:
+        raise NotAllowed("This file address has expired; open the picture again from its page.")
+    return key, download_name
+
+
+def response(key: str, *, download_name: str = "") -> HttpResponse | FileResponse:
+    """The file as an answer to a request whose right to it was already checked. May be kept by the browser for ever:
+    a key names one content."""
+    answer = FileResponse(open(key), content_type=media_type(key))
+    answer["Cache-Control"] = "private, max-age=31536000, immutable"
+    answer["ETag"] = f'"{Path(key).stem}"'
+    if download_name:
+        answer["Content-Disposition"] = _disposition(download_name)
+    return answer
+
+
+def media_type(key: str) -> str:
+    return MEDIA_TYPES.get(key.rsplit(".", 1)[-1].lower(), "application/octet-stream")
+
+
+def _disposition(name: str) -> str:
+    plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\' else "_" for c in name)
+    return f'attachment; filename="{plain}"'
+
+
+def _put_on_disk(path: Path, data: bytes, *, durable: bool) -> None:
+    if _is_there(path, len(data)):
+        return
+    temporary = Path(default_storage.path(f"{TEMPORARY}{uuid.uuid4().hex}"))
+    temporary.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o640)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            if durable:
+                os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if durable:
+        _fsync_folder(path.parent)
+
+
+def _is_there(path: Path, size: int) -> bool:
+    """True if the file is there in full, and young again; a shorter one is what a power cut left of it."""
+    try:
+        if path.stat().st_size != size:
+            return False
+        os.utime(path)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # Its time cannot be renewed on a read-only disk, but neither can it be swept from there.
+    return True
+
+
+def _fsync_folder(folder: Path) -> None:
+    """Make the rename itself survive a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _is_fresh(key: str, length: int) -> bool:
+    try:
+        if default_storage.size(key) != length:  # asked first: a bucket says FileNotFoundError only here
+            return False
+        age = datetime.now(UTC) - default_storage.get_modified_time(key)
+        return age.total_seconds() < FRESH_SECONDS
+    except FileNotFoundError:
+        return False
+
+
+def _walk(root: Path, folder: Path) -> Iterator[Listed]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in entries:
+        path = Path(entry.path)
+        if entry.is_dir():
+            yield from _walk(root, path)
+            continue
+        try:
+            found = entry.stat()
+        except FileNotFoundError:
+            continue  # removed while we looked
+        yield Listed(path.relative_to(root).as_posix(), found.st_size, datetime.fromtimestamp(found.st_mtime, UTC))
+
+
+def _bucket() -> Any:
+    bucket = getattr(default_storage, "bucket", None)
+    if bucket is None:
+        raise TypeError(f"Cannot list {type(default_storage).__name__}: use a folder or an S3-compatible bucket.")
+    return bucket

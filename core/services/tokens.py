@@ -1,0 +1,23 @@
+"""Tokens of the API."""
+
+from __future__ import annotations
+
+from django.db import transaction
+from knox.models import AuthToken
+
+from core.errors import NotAllowed
+from core.models import User
+
+
+@transaction.atomic
+def create(*, user: User) -> str:
+    """Create a token for somebody who has just given the password. Only its hash is stored.
+
+    Raises NotAllowed if the password was changed or the account disabled meanwhile: that ends all tokens, and this one
+    would be created too late to be ended.
+    """
+    now = User.objects.select_for_update().get(pk=user.pk)
+    if now.password != user.password or not now.is_active:
+        raise NotAllowed("The password was changed a moment ago; sign in with the new one.")
+    _, token = AuthToken.objects.create(user)
+    return str(token)

@@ -1,0 +1,133 @@
+"""Find what PostgreSQL cannot store in the text, numbers and JSON of a request, and say where it stands.
+
+The middleware checks addresses, headers and forms, and the API's parsers check bodies, so that views, forms and
+services need not. Whether a value makes sense is still for them to decide.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from core.errors import BadRequest, Invalid, Problem
+
+MAX_DEPTH = 50
+"""Levels of lists and objects inside each other. No request needs ten; Python's reader fails at about a thousand."""
+SMALLEST_INTEGER, LARGEST_INTEGER = -(2**63), 2**64 - 1
+"""Seeds of ComfyUI have 64 bits without a sign, and jsonb keeps them; a column of type bigint refuses them itself."""
+SHOWN_PROBLEMS = 20
+
+_UNSTORABLE = re.compile("[\x00\ud800-\udfff]")
+
+# A path is None for the whole value, else (path of the parent, key or index): cheap to extend, joined only for a fault.
+_Path = tuple[Any, Any] | None
+
+
+class NotJson(BadRequest):
+    """The text cannot be read as JSON at all."""
+
+
+def printable(text: str) -> str:
+    """Return `text` with characters that cannot be stored or sent written as escapes such as \\u0000."""
+    return _UNSTORABLE.sub(lambda match: f"\\u{ord(match.group()):04x}", text)
+
+
+def text_problem(text: str) -> str:
+    """Return a sentence that says why PostgreSQL cannot store `text`; "" where it can."""
+    match = _UNSTORABLE.search(text)
+    if match is None:
+        return ""
+    if match.group() == "\x00":
+        return f"Character {match.start() + 1} is NUL (U+0000), which cannot be stored. Remove it."
+    code = f"U+{ord(match.group()):04X}"
+    return f"Character {match.start() + 1} is half of a surrogate pair ({code}), which cannot be stored. Remove it."
+
+
+def problems(value: Any, prefix: str = "") -> list[Problem]:
+    """Return the first faults of a parsed JSON value, each with a JSON pointer that begins with `prefix`.
+
+    Faults are NUL and lone surrogates in text and in names of members, NaN and infinite numbers, integers beyond 64
+    bits, and nesting beyond MAX_DEPTH.
+    """
+    faults: list[Problem] = []
+    waiting: list[tuple[Any, _Path, int]] = [(value, None, 0)]
+    while waiting and len(faults) < SHOWN_PROBLEMS:
+        item, path, depth = waiting.pop()
+        if isinstance(item, dict | list):
+            if depth == MAX_DEPTH:
+                message = f"Lists and objects are nested more than {MAX_DEPTH} levels deep. Send it flatter."
+                faults.append(Problem(prefix + _pointer(path)[:200], message))
+                continue
+            for name in item if isinstance(item, dict) else ():
+                if message := text_problem(name):
+                    faults.append(Problem(prefix + _pointer((path, name)), f"In the name of the member: {message}"))
+            members = item.items() if isinstance(item, dict) else enumerate(item)
+            waiting += reversed([(member, (path, key), depth + 1) for key, member in members])
+        elif message := _scalar_problem(item):
+            faults.append(Problem(prefix + _pointer(path), message))
+    return faults
+
+
+def field_problems(fields: Iterable[tuple[str, Iterable[str]]], prefix: str = "") -> list[Problem]:
+    """Return the faults in the names and values of a query string or a form, given as (name, values)."""
+    faults = []
+    for name, values in fields:
+        messages = [f"In the name of the field: {message}" for message in [text_problem(name)] if message]
+        messages += [message for message in map(text_problem, values) if message]
+        faults += [Problem(prefix + printable(name)[:100], message) for message in messages[:1]]
+    return faults[:SHOWN_PROBLEMS]
+
+
+def require(faults: list[Problem]) -> None:
+    """Raise Invalid with these faults, if there are any."""
+    if faults:
+        places = ", ".join(fault.pointer or "/" for fault in faults[:3])
+        raise Invalid(f"The request holds values that cannot be stored: {places}.", faults)
+
+
+def read_json(text: str, *, prefix: str = "") -> Any:
+    """Parse JSON that somebody sent. Raise NotJson, and Invalid for values that cannot be stored."""
+    try:
+        value = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise NotJson(f"This is not JSON: {error.msg} (line {error.lineno}, character {error.colno}).") from None
+    except RecursionError:
+        raise NotJson(f"This JSON cannot be read: it is nested more than {MAX_DEPTH} levels deep.") from None
+    except ValueError:
+        raise NotJson("This JSON cannot be read: a number has thousands of digits. Send it as text.") from None
+    require(problems(value, prefix))
+    return value
+
+
+def read_json_field(text: str) -> Any:
+    """Parse JSON that was typed into a field of a form. Raise ValueError with a sentence for the person."""
+    try:
+        return read_json(text)
+    except NotJson as error:
+        raise ValueError(error.message) from None
+    except Invalid as refusal:
+        problem = refusal.problems[0]
+        place = f"At {problem.pointer}: " if problem.pointer else ""
+        raise ValueError(f"{place}{problem.message}") from None
+
+
+def _scalar_problem(item: Any) -> str:
+    if isinstance(item, str):
+        return text_problem(item)
+    if isinstance(item, float) and not math.isfinite(item):
+        return "This is not a finite number (NaN, Infinity, or beyond 1.8e308). Send a finite number or null."
+    if isinstance(item, int) and not SMALLEST_INTEGER <= item <= LARGEST_INTEGER:
+        return f"This integer is not between {SMALLEST_INTEGER} and {LARGEST_INTEGER}. Send it as text."
+    return ""
+
+
+def _pointer(path: _Path) -> str:
+    """Join a path into a JSON pointer (RFC 6901)."""
+    keys = []
+    while path is not None:
+        path, key = path
+        keys.append(printable(str(key)).replace("~", "~0").replace("/", "~1")[:100])
+    return "".join(f"/{key}" for key in reversed(keys))

@@ -1,0 +1,68 @@
+"""The trail: what happened in a brand in sealed order, verified on demand, exported as JSON lines."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.http import HttpResponseBase, StreamingHttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from core.access import Action
+from core.fetching import plain
+from core.models import Event
+from core.pages import BrandRequest, brand_page
+from core.pages import number as row_number
+from core.services import audit
+
+PAGE = 100
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def index(request: BrandRequest) -> HttpResponseBase:
+    """Events newest first, by keyset; `?type=` keeps one kind, `?before=` goes back."""
+    kind, before = request.GET.get("type", ""), request.GET.get("before", "")
+    found = Event.objects.visible_to(request.user).filter(brand=request.brand).select_related("seal")
+    if kind:
+        found = found.filter(type__startswith=kind)
+    if older_than := row_number(before):
+        found = found.filter(pk__lt=older_than)
+    rows = list(found.order_by("-pk")[: PAGE + 1])
+    for row in rows:  # events of earlier versions may hold logins and queries of addresses
+        row.payload = plain(row.payload)
+    number, head = audit.head(request.brand)
+    return render(
+        request,
+        "core/audit.html",
+        {
+            "events": rows[:PAGE],
+            "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
+            "kind": kind,
+            "kinds": _kinds(),
+            "sealed": number,
+            "head": head,
+        },
+    )
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def verify(request: BrandRequest) -> HttpResponseBase:
+    """Walk the whole chain now; a fragment says what was found."""
+    found = audit.verify(request.brand)
+    return render(request, "core/audit_verified.html", {"found": found})
+
+
+@require_safe
+@brand_page(Action.READ_AUDIT)
+def export(request: BrandRequest) -> HttpResponseBase:
+    lines = (f"{line}\n" for line in audit.export(request.brand))
+    answer = StreamingHttpResponse(lines, content_type="application/x-ndjson")
+    answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-audit.jsonl"'
+    return answer
+
+
+def _kinds() -> list[tuple[str, str]]:
+    """Return the choices of the filter: (beginning of the event types, label), one for each app with events."""
+    labelled = [(f"{app.label}.", app.events_label) for app in apps.get_app_configs() if hasattr(app, "events_label")]
+    return [("", "Everything"), *labelled]

@@ -1,0 +1,24 @@
+"""A database from before the first release is recognised, and nothing in it is changed."""
+
+from __future__ import annotations
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.db.migrations.recorder import MigrationRecorder
+
+
+@pytest.mark.django_db
+def test_a_database_from_before_the_core_app_is_refused_in_one_sentence() -> None:
+    MigrationRecorder.Migration.objects.filter(app="core").delete()
+    before = MigrationRecorder(connection).applied_migrations().keys()
+    with pytest.raises(CommandError, match="cannot be taken over: begin with an empty one"):
+        call_command("migrate", verbosity=0)
+    assert MigrationRecorder(connection).applied_migrations().keys() == before
+
+
+@pytest.mark.django_db
+def test_a_current_database_has_nothing_left_to_migrate() -> None:
+    before = MigrationRecorder(connection).applied_migrations().keys()
+    call_command("migrate", verbosity=0)
+    assert MigrationRecorder(connection).applied_migrations().keys() == before
