@@ -19,10 +19,10 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, Cutout, PromptVersion, Subject
 from campaigns.services import campaigns, prompts
 from campaigns.services.campaigns import SpecInput
-from core import clock
+from core import clock, stored_files
 from core.choices import Lane, Role
 from core.models import Brand, User
-from core.services import audit, files, notices
+from core.services import audit, notices
 from generation.choices import JobState, Stage
 from generation.engines.base import Pixels
 from generation.models import AssetVersion, Endpoint, Job, Run
@@ -237,7 +237,7 @@ def separation(pixels: Pixels, colour: Sequence[float]) -> float:
 def _own_colour(subject: Subject) -> Sequence[float]:
     """The median colour of the product in its accepted cut-out, CIELAB."""
     cutout = Cutout.objects.get(photo__subject=subject, photo__role="front", is_accepted=True)
-    rgba = cv2.imdecode(np.frombuffer(files.read(cutout.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
+    rgba = cv2.imdecode(np.frombuffer(stored_files.read(cutout.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
     rgba = cv2.resize(rgba, None, fx=0.25, fy=0.25, interpolation=cv2.INTER_NEAREST)
     inside = rgba[rgba[..., 3] > 200][:, 2::-1]
     return [float(value) for value in np.median(_lab(inside), axis=0)]

@@ -12,8 +12,8 @@ from PIL import Image
 
 from campaigns.models import FeedImport, Subject
 from campaigns.services import imports
+from core import stored_files
 from core.models import Brand, User
-from core.services import files
 from generation.choices import AssetState
 from generation.models import Asset, JobSpec, Run
 from generation.services import planning
@@ -53,7 +53,7 @@ def make(asset: Asset) -> ReviewTask:
     master = factories.MasterFactory(brand=asset.brand, fingerprint=frozen.fingerprint, **_picture(asset.pk))
     version = factories.AssetVersionFactory(asset=asset, candidate=1, master=master, job=frozen.job)
     for spec in asset.campaign.output_specs.all():
-        stored = files.put(f"{asset.pk} {spec.pk}".encode(), suffix="jpg")
+        stored = stored_files.put(f"{asset.pk} {spec.pk}".encode(), suffix="jpg")
         factories.RenditionFactory(
             version=version, output_spec=spec, sha256=stored.sha256, storage_key=stored.key, bytes=stored.bytes
         )
@@ -91,5 +91,5 @@ def take(brand: Brand, by: User, *rows: tuple[str, ...], headings: tuple[str, ..
 def _picture(number: int) -> dict[str, str]:
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), (number % 256, 120, 90)).save(buffer, "WEBP")
-    stored = files.put(buffer.getvalue(), suffix="webp")
+    stored = stored_files.put(buffer.getvalue(), suffix="webp")
     return {"sha256": stored.sha256, "storage_key": stored.key}

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import transaction
 
-from core.services import files
+from core import stored_files
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
 from review import pins
@@ -39,7 +39,7 @@ def image_in_review(
         master = factories.MasterFactory(brand=brand, fingerprint=frozen.fingerprint)
         version = factories.AssetVersionFactory(asset=made, candidate=number, master=master, job=frozen.job)
         for spec in specs:
-            stored = files.put(f"{made.pk} {number} {spec.pk}".encode(), suffix="jpg")
+            stored = stored_files.put(f"{made.pk} {number} {spec.pk}".encode(), suffix="jpg")
             factories.RenditionFactory(
                 version=version, output_spec=spec, sha256=stored.sha256, storage_key=stored.key, bytes=stored.bytes
             )

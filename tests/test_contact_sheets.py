@@ -16,10 +16,10 @@ from django.utils import timezone
 from PIL import Image
 
 from campaigns.models import Studio
+from core import stored_files
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Brand, Event, User
-from core.services import files
 from generation.choices import AssetState, JobState, RunState, Stage
 from generation.engines import base as engines
 from generation.models import (
@@ -80,7 +80,7 @@ def finished(sheet: Comparison, *, failing: str = "", rows: range | None = None)
             buffer = io.BytesIO()
             shade = 20 + 60 * column.position + job.cell.position
             Image.new("RGB", (64, 64), (shade, 90, 120)).save(buffer, "WEBP", lossless=True)
-            stored = files.put(buffer.getvalue(), suffix="webp")
+            stored = stored_files.put(buffer.getvalue(), suffix="webp")
             master = factories.MasterFactory(
                 brand=sheet.brand, storage_key=stored.key, sha256=stored.sha256, width=64, height=64
             )

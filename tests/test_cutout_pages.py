@@ -14,7 +14,7 @@ from PIL import Image
 from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.services import photos
-from core.services import files
+from core import stored_files
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,7 @@ def stored(brand: Any, by: Any, kind: str = "mug", size: int = 256) -> Reference
 
 
 def alpha_of(cut: Cutout) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(files.read(cut.storage_key))))[..., 3]
+    return np.asarray(Image.open(io.BytesIO(stored_files.read(cut.storage_key))))[..., 3]
 
 
 def test_the_sheet_shows_what_wants_a_look_and_all_of_it_on_demand(

@@ -17,8 +17,8 @@ from generation import causes
 from generation.causes import Mend
 from generation.engines.base import ErrorKind
 from generation.models import Asset, Job, LedgerEntry, Run
-from generation.selectors import failures
-from generation.services import budget, doubts, retries
+from generation.selectors import budgets, failures
+from generation.services import doubts, retries
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -217,9 +217,9 @@ def test_what_counts_as_spent_in_doubt_is_freed_once_the_account_shows_that_it_w
     assert address in page_of(manager, run)
     with pytest.raises(NotAllowed):
         doubts.take_back(run_id=run.pk, by=reviewer)
-    spent = budget.standing(run.campaign).spent
+    spent = budgets.standing(run.campaign).spent
     assert doubts.take_back(run_id=run.pk, by=manager) == Decimal("0.24")
-    assert spent - budget.standing(run.campaign).spent == Decimal("0.24")
+    assert spent - budgets.standing(run.campaign).spent == Decimal("0.24")
     assert "It was not charged" not in page_of(manager, run)
     assert Event.objects.get(type="generation.run.doubt_taken_back").payload == {"amount": "0.240000"}
     with pytest.raises(Conflict):
@@ -243,7 +243,7 @@ def test_a_group_beyond_the_budget_stays_as_it_is(run: Run, manager: User) -> No
     with pytest.raises(Conflict, match=r"2\.00 EUR"):
         retries.retry_group(run_id=run.pk, by=manager, group=group.key)
     assert Job.objects.get(pk=job.pk).status == "failed"
-    assert budget.standing(run.campaign).reserved == 0
+    assert budgets.standing(run.campaign).reserved == 0
 
 
 def test_a_reviewer_cannot_try_again(run: Run, reviewer: User) -> None:

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from pytest_django import Settings
 
+from core import stored_files
 from core.errors import NotAllowed, NotFound, StorageFailed
-from core.services import files
 from tests import s3_server
 
 DATA = b"forty-two mugs" * 1000
@@ -57,58 +57,58 @@ def storage(request: pytest.FixtureRequest) -> object:
 
 
 def test_a_file_is_named_by_its_content_and_read_back(storage: object) -> None:
-    stored = files.put(DATA, suffix="webp")
-    assert stored == files.Stored(f"sha256/{SHA[:2]}/{SHA[2:4]}/{SHA}.webp", SHA, len(DATA))
-    assert files.read(stored.key) == DATA
-    assert files.size(stored.key) == len(DATA)
-    assert files.exists(stored.key)
+    stored = stored_files.put(DATA, suffix="webp")
+    assert stored == stored_files.Stored(f"sha256/{SHA[:2]}/{SHA[2:4]}/{SHA}.webp", SHA, len(DATA))
+    assert stored_files.read(stored.key) == DATA
+    assert stored_files.size(stored.key) == len(DATA)
+    assert stored_files.exists(stored.key)
 
 
 def test_putting_twice_keeps_one_file(storage: object) -> None:
-    assert files.put(DATA, suffix="webp") == files.put(DATA, suffix=".webp")
-    listed = list(files.list_keys())
+    assert stored_files.put(DATA, suffix="webp") == stored_files.put(DATA, suffix=".webp")
+    listed = list(stored_files.list_keys())
     assert [(item.sha256, item.bytes) for item in listed] == [(SHA, len(DATA))]
 
 
 def test_a_missing_file_is_not_found(storage: object) -> None:
     with pytest.raises(NotFound, match="missing"):
-        files.read("sha256/00/00/none.webp")
+        stored_files.read("sha256/00/00/none.webp")
     with pytest.raises(NotFound, match="missing"):
-        files.size("sha256/00/00/none.webp")
-    files.delete("sha256/00/00/none.webp")
+        stored_files.size("sha256/00/00/none.webp")
+    stored_files.delete("sha256/00/00/none.webp")
 
 
 def test_a_file_put_again_is_not_swept(storage: object) -> None:
-    key = files.put(DATA, suffix="webp").key
-    assert not files.delete_if_older(key, than=datetime.now(UTC) - timedelta(hours=1))
-    assert files.delete_if_older(key, than=datetime.now(UTC) + timedelta(minutes=1))
-    assert not files.exists(key)
-    assert not files.delete_if_older(key, than=datetime.now(UTC) + timedelta(minutes=1))
+    key = stored_files.put(DATA, suffix="webp").key
+    assert not stored_files.delete_if_older(key, than=datetime.now(UTC) - timedelta(hours=1))
+    assert stored_files.delete_if_older(key, than=datetime.now(UTC) + timedelta(minutes=1))
+    assert not stored_files.exists(key)
+    assert not stored_files.delete_if_older(key, than=datetime.now(UTC) + timedelta(minutes=1))
 
 
 def test_an_old_file_on_disk_becomes_young_when_put_again(folder: Path) -> None:
-    key = files.put(DATA, suffix="webp").key
+    key = stored_files.put(DATA, suffix="webp").key
     os.utime(folder / key, (1, 1))
-    files.put(DATA, suffix="webp")
+    stored_files.put(DATA, suffix="webp")
     assert (folder / key).stat().st_mtime > 1_000_000
 
 
 def test_a_file_that_a_power_cut_left_empty_is_written_again(folder: Path) -> None:
-    key = files.put(DATA, suffix="webp").key
+    key = stored_files.put(DATA, suffix="webp").key
     (folder / key).write_bytes(b"")
-    files.put(DATA, suffix="webp")
-    assert files.read(key) == DATA
+    stored_files.put(DATA, suffix="webp")
+    assert stored_files.read(key) == DATA
 
 
 def test_a_failed_write_leaves_neither_file_nor_rubbish(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(stored_files.os, "fsync", full)
     with pytest.raises(StorageFailed, match="full"):
-        files.put(DATA, suffix="webp")
-    assert list(files.list_keys()) == []
-    assert list(files.list_keys(files.TEMPORARY)) == []
+        stored_files.put(DATA, suffix="webp")
+    assert list(stored_files.list_keys()) == []
+    assert list(stored_files.list_keys(stored_files.TEMPORARY)) == []
 
 
 def test_sixteen_writers_of_one_content_leave_one_whole_file(folder: Path) -> None:
@@ -117,7 +117,7 @@ def test_sixteen_writers_of_one_content_leave_one_whole_file(folder: Path) -> No
 
     def write() -> None:
         barrier.wait()
-        seen.append(files.read(files.put(DATA, suffix="webp").key))
+        seen.append(stored_files.read(stored_files.put(DATA, suffix="webp").key))
 
     threads = [threading.Thread(target=write) for _ in range(16)]
     for thread in threads:
@@ -125,30 +125,30 @@ def test_sixteen_writers_of_one_content_leave_one_whole_file(folder: Path) -> No
     for thread in threads:
         thread.join()
     assert seen == [DATA] * 16
-    assert len(list(files.list_keys())) == 1
-    assert list(files.list_keys(files.TEMPORARY)) == []
+    assert len(list(stored_files.list_keys())) == 1
+    assert list(stored_files.list_keys(stored_files.TEMPORARY)) == []
 
 
 def test_a_key_cannot_leave_the_folder(folder: Path) -> None:
     from django.core.exceptions import SuspiciousFileOperation
 
     with pytest.raises(SuspiciousFileOperation):
-        files.read("sha256/../../etc/passwd")
+        stored_files.read("sha256/../../etc/passwd")
 
 
 def test_an_address_on_disk_opens_one_file_until_it_expires(folder: Path) -> None:
-    key = files.put(DATA, suffix="webp").key
-    token = files.open_url(key, download_name="mug.webp").rsplit("/", 1)[-1]
-    assert files.opened(token) == (key, "mug.webp")
+    key = stored_files.put(DATA, suffix="webp").key
+    token = stored_files.open_url(key, download_name="mug.webp").rsplit("/", 1)[-1]
+    assert stored_files.opened(token) == (key, "mug.webp")
     with pytest.raises(NotAllowed, match="not one of ours"):
-        files.opened(token[:-1] + ("A" if token[-1] != "A" else "B"))
+        stored_files.opened(token[:-1] + ("A" if token[-1] != "A" else "B"))
     with pytest.raises(NotAllowed, match="expired"):
-        files.opened(files.open_url(key, seconds=-1).rsplit("/", 1)[-1])
+        stored_files.opened(stored_files.open_url(key, seconds=-1).rsplit("/", 1)[-1])
 
 
 def test_a_presigned_address_of_a_bucket_serves_the_bytes(bucket: str) -> None:
-    key = files.put(DATA, suffix="webp").key
-    address = files.open_url(key, download_name="mug é.webp")
+    key = stored_files.put(DATA, suffix="webp").key
+    address = stored_files.open_url(key, download_name="mug é.webp")
     with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(address) as answer:
         assert answer.read() == DATA
         assert answer.headers["Content-Type"] == "image/webp"
@@ -156,7 +156,7 @@ def test_a_presigned_address_of_a_bucket_serves_the_bytes(bucket: str) -> None:
 
 
 def test_an_answer_may_be_kept_and_carries_its_type(folder: Path) -> None:
-    answer = files.response(files.put(DATA, suffix="png").key)
+    answer = stored_files.response(stored_files.put(DATA, suffix="png").key)
     assert answer["Content-Type"] == "image/png"
     assert "immutable" in answer["Cache-Control"]
     assert b"".join(answer.streaming_content) == DATA  # type: ignore[union-attr]

@@ -17,9 +17,9 @@ from campaigns.choices import Light
 from campaigns.models import GuidePicture, GuideVersion
 from campaigns.selectors import guides as selectors
 from campaigns.services import guides, pictures
+from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, Stale
 from core.models import Brand, Event, User
-from core.services import files
 from generation.checks.base import Sample
 from generation.checks.registry import examine
 from generation.engines import packshot
@@ -230,7 +230,7 @@ def test_where_a_picture_was_taken_does_not_travel(brand: Brand, lead: User) -> 
     data = png(format="JPEG", exif=exif)
     draft = guides.draft(brand=brand, by=lead)
     made = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.jpg", data)], by=lead)[0]
-    with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(files.read(made.storage_key))) as after:
+    with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(stored_files.read(made.storage_key))) as after:
         assert dict(before.getexif().get_ifd(0x8825)) and not dict(after.getexif().get_ifd(0x8825))
 
 
@@ -239,8 +239,8 @@ def test_the_sweeper_keeps_the_files_of_guides_and_briefs(brand: Brand, lead: Us
     kept = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=lead)[0]
     campaign = factories.CampaignFactory(brand=brand)
     beside = pictures.add_to_brief(campaign_id=campaign.pk, files_given=[("b.png", png((1, 2, 3)))], by=lead)[0]
-    files.put(b"nobody's", suffix="png")
-    assert sweeper.named(files.list_keys()) == {kept.storage_key, beside.storage_key}
+    stored_files.put(b"nobody's", suffix="png")
+    assert sweeper.named(stored_files.list_keys()) == {kept.storage_key, beside.storage_key}
 
 
 # -- differences ---------------------------------------------------------------------------------------------------

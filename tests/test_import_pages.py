@@ -15,8 +15,8 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import FeedImport, FeedSource, Subject
 from campaigns.services import imports
+from core import stored_files
 from core.models import Brand, Event, User
-from core.services import files
 from tests import factories
 from tests.feed_files import parsed, xlsx
 
@@ -328,7 +328,7 @@ def test_a_large_file_that_cannot_be_read_is_said_at_once(desk: Desk, monkeypatc
 
 def test_a_file_that_is_no_longer_kept_can_be_read_but_not_changed(desk: Desk) -> None:
     address = desk.drop(WRONG)
-    files.delete(FeedImport.objects.get().storage_key)
+    stored_files.delete(FeedImport.objects.get().storage_key)
     page = desk.see(address)
     assert "no longer kept" in page and "fix/" not in page
     answer = desk.client.post(f"{address}fix/", {"cause": "key_missing", "fix": "leave_out"})

@@ -17,10 +17,9 @@ from campaigns import background
 from campaigns.choices import ImportStatus
 from campaigns.models import FeedImport, FeedSource, Subject
 from campaigns.services import feed_reading, imports, mappings
-from core import clock
+from core import clock, stored_files
 from core.errors import Conflict, NotAllowed, NotFound
 from core.models import Brand, Event, SealedEvent, User
-from core.services import files
 from generation.services import sweeper
 from tests import factories, processes
 from tests.test_imports import FEED, Peak, big_feed
@@ -222,7 +221,7 @@ def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Call
     FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
     assert imports.forget_files() == 1
     assert sweeper.sweep(now=later) == 1
-    assert not files.exists(found.storage_key)
+    assert not stored_files.exists(found.storage_key)
 
 
 def test_a_waiting_imports_file_is_never_let_go(offer: Callable[..., FeedImport]) -> None:
@@ -239,10 +238,10 @@ def test_a_large_file_is_kept_and_read_without_filling_the_memory(brand: Brand, 
             file.write(b"x" * (1 << 20))
     peak = Peak()
     stored = imports._keep(path)
-    assert (stored.bytes, files.size(stored.key)) == (150 << 20, 150 << 20)
+    assert (stored.bytes, stored_files.size(stored.key)) == (150 << 20, 150 << 20)
     assert peak.megabytes() < 12
     with path.open("rb") as stream:
-        assert files.keep(stream, suffix="feed", max_bytes=1 << 30) == stored
+        assert stored_files.keep(stream, suffix="feed", max_bytes=1 << 30) == stored
 
 
 def test_a_file_that_is_too_large_is_refused_without_being_stored(
@@ -253,7 +252,7 @@ def test_a_file_that_is_too_large_is_refused_without_being_stored(
         offer(FEED)
     done = imports.import_feed(brand=brand, file=io.BytesIO(FEED.encode()), file_name="f.csv", by=manager)
     assert (done.status, done.issues.get().cause) == (ImportStatus.REFUSED, "unreadable")
-    assert not list(files.list_keys()) and not list(files.list_keys(files.TEMPORARY))
+    assert not list(stored_files.list_keys()) and not list(stored_files.list_keys(stored_files.TEMPORARY))
 
 
 # -- mappings ----------------------------------------------------------------------------------------------------------

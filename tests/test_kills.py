@@ -12,8 +12,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from core import crash_points
-from core.services import files
+from core import crash_points, stored_files
 from generation.choices import AttemptOutcome, JobState
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry, Master
 from generation.services import outcomes, sweeper
@@ -38,12 +37,12 @@ def every_job_ended_once() -> None:
 
 def no_file_without_a_row_after_the_sweep() -> None:
     sweeper.sweep(now=timezone.now() + timedelta(hours=2))
-    listed = list(files.list_keys())
+    listed = list(stored_files.list_keys())
     assert {file.key for file in listed} == sweeper.named(listed)
     assert listed
-    assert not list(files.list_keys(files.TEMPORARY))
+    assert not list(stored_files.list_keys(stored_files.TEMPORARY))
     for master in Master.objects.all():
-        assert files.exists(master.storage_key)
+        assert stored_files.exists(master.storage_key)
 
 
 def all_done() -> bool:

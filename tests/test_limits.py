@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.services.limits import CUT, MINUTE, REPEATED_CUT, SECOND, FoundRate, Limits, Taken
+from generation.rate_limits import CUT, MINUTE, REPEATED_CUT, SECOND, FoundRate, Limits, Taken
 
 NOW = datetime(2026, 3, 2, 9, 0, tzinfo=UTC)
 SENT = NOW - timedelta(milliseconds=40)

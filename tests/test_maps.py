@@ -14,9 +14,9 @@ from django.test.utils import CaptureQueriesContext
 
 from campaigns.models import Campaign, PromptVersion, ReferencePhoto
 from campaigns.services import photos
+from core import stored_files
 from core.errors import Invalid
 from core.models import Brand, User
-from core.services import files
 from generation.engines import base
 from generation.engines.base import ImageRef, Spec, Task
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec
@@ -261,7 +261,7 @@ def test_a_planned_job_is_drawn_after_the_uploaded_map(
     followed = frozen(planning.plan(**asked, axes={"control_map": ["sitting", "standing"]}))
     plain = frozen(planning.plan(**{**asked, "prompt_version": rewritten(version, parameters={})}))
     specs = [Spec.from_json({**one, "seed": 7, "prompt": "a mug"}) for one in (*followed, *plain)]
-    desk = Desk({ref.key: files.read(ref.key) for one in specs for ref in one.images.values()})
+    desk = Desk({ref.key: stored_files.read(ref.key) for one in specs for ref in one.images.values()})
     engine = base.build("diffusers", endpoint.config)
     made = [pixels(engine, [Task(number, one)], desk)[number] for number, one in enumerate(specs)]
     assert furthest(made[0], made[2]) > 5 and furthest(made[1], made[2]) > 5 and furthest(made[0], made[1]) > 5

@@ -17,7 +17,8 @@ from core.models import Brand, User
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
 from generation.engines.base import Spec
 from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
-from generation.services import budget, doubts, estimates, orders, runs
+from generation.selectors import budgets
+from generation.services import doubts, estimates, orders, runs
 from tests import queued
 
 
@@ -84,7 +85,7 @@ def test_of_many_releases_at_once_only_those_go_that_the_month_can_bear() -> Non
     for one in threads:
         one.join()
     assert len(refused) == 4
-    assert budget.month(brand).reserved == Decimal("8")
+    assert budgets.month(brand).reserved == Decimal("8")
 
 
 def test_what_was_spent_in_an_earlier_month_does_not_count(brand: Brand, owner: User) -> None:
@@ -92,7 +93,7 @@ def test_what_was_spent_in_an_earlier_month_does_not_count(brand: Brand, owner: 
     for moment in (datetime(2020, 1, 31, 12, tzinfo=UTC), clock.now()):
         with clock.at(moment):
             LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.SETTLE, amount=7)
-    assert budget.month(brand).spent == 7
+    assert budgets.month(brand).spent == 7
 
 
 def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User) -> None:
@@ -122,10 +123,10 @@ def test_what_is_in_doubt_counts_as_spent_until_a_person_says_that_it_was_not(br
     run = planned(brand, owner, 2, "2")
     release(run, owner)
     in_doubt(run)
-    standing = budget.standing(run.campaign)
+    standing = budgets.standing(run.campaign)
     assert (standing.spent, standing.reserved) == (2, 2)
     assert doubts.take_back(run_id=run.pk, by=owner) == 2
-    standing = budget.standing(run.campaign)
+    standing = budgets.standing(run.campaign)
     assert (standing.spent, standing.reserved) == (0, 4)
     with pytest.raises(Conflict):
         doubts.take_back(run_id=run.pk, by=owner)
@@ -142,7 +143,7 @@ def test_the_policy_of_the_endpoint_decides_who_orders_again(
     run.endpoint.save()
     doubts.resubmit_all()
     assert Job.objects.get(pk=job.pk).status == state
-    assert budget.standing(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
+    assert budgets.standing(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
 
 
 def test_without_money_for_it_nothing_in_doubt_is_ordered_again(brand: Brand, owner: User) -> None:

@@ -9,11 +9,13 @@ import pytest
 from django.utils import timezone
 
 from core.choices import Lane
+from generation import rate_limits
 from generation.choices import Breaker
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding
-from generation.services import dispatch, handover, limits, pacing, throttle
-from generation.services.limits import FoundRate
+from generation.rate_limits import FoundRate
+from generation.selectors import endpoint_limits
+from generation.services import dispatch, handover, pacing, throttle
 from tests import queued
 
 pytestmark = pytest.mark.django_db
@@ -26,7 +28,7 @@ def an_endpoint() -> Endpoint:
 
 
 def found(endpoint: Endpoint) -> FoundRate:
-    return throttle.found_rates(EndpointStanding.objects.get(endpoint=endpoint))[limits.SECOND]
+    return endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))[rate_limits.SECOND]
 
 
 def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
@@ -63,7 +65,7 @@ def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -
     endpoint = an_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
     EndpointStanding.objects.create(
-        endpoint=endpoint, rates={limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
+        endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
     )
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
     for _ in range(int(rate)):
@@ -75,7 +77,7 @@ def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -
 def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     long_ago = timezone.now() - timedelta(seconds=20)
-    EndpointStanding.objects.create(endpoint=endpoint, rates={limits.SECOND: FoundRate(8.0, long_ago).to_json()})
+    EndpointStanding.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(8.0, long_ago).to_json()})
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
     ordered(endpoint)
     pacing.succeeded(endpoint, in_use=1)
@@ -129,7 +131,7 @@ def ill(
     """A standing with a window and two rates, found so long ago, of an endpoint that last worked so long ago."""
     now = timezone.now()
     found_at = now - timedelta(minutes=found_minutes_ago)
-    rates = {name: FoundRate(1.0, found_at).to_json() for name in (limits.SECOND, limits.MINUTE)}
+    rates = {name: FoundRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}
     healthy_at = None if healthy_minutes_ago is None else now - timedelta(minutes=healthy_minutes_ago)
     return EndpointStanding.objects.create(
         endpoint=endpoint,
@@ -169,10 +171,10 @@ def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_agai
     pacing.succeeded(endpoint, in_use=1)
     standing = EndpointStanding.objects.get(endpoint=endpoint)
     assert standing.breaker == Breaker.CLOSED
-    assert sorted(standing.rates) == ([limits.MINUTE, limits.SECOND] if is_kept else [])
+    assert sorted(standing.rates) == ([rate_limits.MINUTE, rate_limits.SECOND] if is_kept else [])
     assert (standing.window_peak is not None) is is_kept
     if not is_kept:
-        assert pacing.at_once(endpoint, standing) == int(pacing.FIRST_WINDOW)
+        assert endpoint_limits.at_once(endpoint, standing) == int(endpoint_limits.FIRST_WINDOW)
 
 
 @pytest.mark.parametrize(
@@ -192,9 +194,9 @@ def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
     endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
     endpoint.engine, endpoint.config, endpoint.max_concurrent = engine, config, max_concurrent
     endpoint.save()
-    assert pacing.at_once(endpoint, None) == at_once
+    assert endpoint_limits.at_once(endpoint, None) == at_once
     pacing.succeeded(endpoint, in_use=1)
     endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
-    limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else pacing.MOST_AT_ONCE
+    limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else endpoint_limits.MOST_AT_ONCE
     for taken in (1, 2, 40):
-        assert pacing.at_once(endpoint, endpoint.standing, taken) <= limit
+        assert endpoint_limits.at_once(endpoint, endpoint.standing, taken) <= limit

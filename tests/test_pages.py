@@ -14,8 +14,8 @@ from django.test.utils import CaptureQueriesContext
 from PIL import Image
 
 from campaigns.models import Campaign, PromptVersion, Subject
+from core import stored_files
 from core.choices import Role
-from core.services import files
 from review.models import Decision, ReviewTask
 from review.services import reasons
 from tests import factories
@@ -92,7 +92,7 @@ def task(brand: Any) -> ReviewTask:
     made = image_in_review(brand)
     buffer = io.BytesIO()
     Image.new("RGB", (64, 64), "teal").save(buffer, "WEBP")
-    stored = files.put(buffer.getvalue(), suffix="webp")
+    stored = stored_files.put(buffer.getvalue(), suffix="webp")
     made.asset.versions.get().master.__class__.objects.update(storage_key=stored.key, sha256=stored.sha256)
     return made
 
@@ -190,7 +190,7 @@ def test_a_picture_of_another_brand_does_not_exist(
 def test_a_small_copy_is_small(brand: Any, viewer: Any, page_client: Any) -> None:
     buffer = io.BytesIO()
     Image.new("RGB", (1000, 500), "teal").save(buffer, "JPEG")
-    stored = files.put(buffer.getvalue(), suffix="jpg")
+    stored = stored_files.put(buffer.getvalue(), suffix="jpg")
     photo = factories.ReferencePhotoFactory(
         subject=factories.SubjectFactory(brand=brand), sha256=stored.sha256, storage_key=stored.key
     )

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 
 from campaigns.models import Cutout
 from campaigns.services import photos, previews
-from core.services import files
+from core import stored_files
 from generation.engines.base import ImageRef
 from generation.workers.context import INPUT_CACHE_BYTES, InputCache
 from tests import factories, icc
@@ -67,16 +67,18 @@ def test_cut_outs_and_small_copies_have_the_colours_of_the_profile(
     photo = photos.attach(subject_id=subject.pk, data=data, file_name="pot.png", by=lead)
     cut = Cutout.objects.get(photo=photo)
     expected = glaze_of(shape, profile)
-    assert np.abs(middle_of(files.read(cut.storage_key)) - expected).max() <= 2
-    assert np.abs(middle_of(files.read(previews.small(photo.storage_key, 96))) - expected).max() <= 6  # lossy WebP
-    assert files.read(photo.storage_key) == data
+    assert np.abs(middle_of(stored_files.read(cut.storage_key)) - expected).max() <= 2
+    assert (
+        np.abs(middle_of(stored_files.read(previews.small(photo.storage_key, 96))) - expected).max() <= 6
+    )  # lossy WebP
+    assert stored_files.read(photo.storage_key) == data
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(("shape", "name"), CASES)
 def test_engines_get_every_stored_image_in_srgb(shape: str, name: str) -> None:
     profile = PROFILES[name]
-    stored = files.put(photo_of(shape, profile), suffix="png")
+    stored = stored_files.put(photo_of(shape, profile), suffix="png")
     cache = InputCache(INPUT_CACHE_BYTES)
     for _ in range(2):
         assert np.abs(middle_of(cache.read(stored.key)) - glaze_of(shape, profile)).max() <= 2

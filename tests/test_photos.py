@@ -17,10 +17,10 @@ from campaigns.choices import PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import reading
 from campaigns.services import archives, photos
+from core import stored_files
 from core.choices import Role
 from core.errors import Invalid, NotAllowed, NotFound
 from core.models import Event
-from core.services import files
 from generation.services import sweeper
 from tests import factories, scenes
 
@@ -73,9 +73,9 @@ def test_a_folder_gives_each_product_its_photo_and_a_cut_out(brand, manager, tmp
     for row in (by_name, by_address):
         row.refresh_from_db()
         assert (row.status, row.width, row.height) == (PhotoStatus.READY, 256, 256)
-        assert files.exists(row.storage_key)
+        assert stored_files.exists(row.storage_key)
         cut = row.cutouts.get(is_accepted=True)
-        picture = cv2.imdecode(np.frombuffer(files.read(cut.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
+        picture = cv2.imdecode(np.frombuffer(stored_files.read(cut.storage_key), np.uint8), cv2.IMREAD_UNCHANGED)
         assert picture.shape == (256, 256, 4)
         left, top, right, bottom = cut.box
         assert 0 < left < right < 256 and 0 < top < bottom < 256
@@ -309,8 +309,8 @@ def test_a_removed_photo_keeps_its_file_and_comes_back(brand, manager) -> None:
     row = photos.attach(photo_id=pending(brand, "a.jpg").pk, data=jpeg(), file_name="a.jpg", by=manager)
     photos.remove(photo_id=row.pk, by=manager)
     row.refresh_from_db()
-    assert row.status == PhotoStatus.REMOVED and files.exists(row.storage_key)
-    listed = [one for one in files.list_keys() if one.key == row.storage_key]
+    assert row.status == PhotoStatus.REMOVED and stored_files.exists(row.storage_key)
+    listed = [one for one in stored_files.list_keys() if one.key == row.storage_key]
     assert sweeper.named(listed) == {row.storage_key}, "the sweeper leaves it"
     photos.restore(photo_id=row.pk, by=manager)
     row.refresh_from_db()

@@ -15,10 +15,12 @@ import pytest
 from django.utils import timezone
 
 from core.choices import Lane
+from generation import rate_limits
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind
 from generation.engines import base as engines
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
-from generation.services import fingerprints, limits, outcomes, runs, throttle
+from generation.selectors import endpoint_limits
+from generation.services import fingerprints, outcomes, runs
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
 from tests import processes, queued
@@ -223,8 +225,8 @@ def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_red
     with working("one"), working("two"):
         all_end()
     assert len(darkroom.paid) == 24
-    rates = throttle.found_rates(EndpointStanding.objects.get(endpoint=endpoint))
-    assert 2 <= rates[limits.SECOND].orders < 6
+    rates = endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))
+    assert 2 <= rates[rate_limits.SECOND].orders < 6
     assert not Attempt.objects.filter(error_kind="rate", sent_at__isnull=False).exists()
 
 

@@ -15,9 +15,9 @@ from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import masks
 from campaigns.services import cutouts, photos
+from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Event
-from core.services import files
 from generation.models import JobSpec
 from generation.services import planning
 from tests import factories, scenes
@@ -49,7 +49,7 @@ def disc(size: int = SIZE, radius: float = 80) -> np.ndarray:
 
 
 def alpha_of(cut: Cutout) -> np.ndarray:
-    return np.asarray(Image.open(io.BytesIO(files.read(cut.storage_key))))[..., 3]
+    return np.asarray(Image.open(io.BytesIO(stored_files.read(cut.storage_key))))[..., 3]
 
 
 @pytest.mark.parametrize("mode", ["LA", "L"])

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from core import stored_files
 from core.choices import Lane
-from core.services import files
 from generation.choices import AttemptOutcome, JobState, LedgerKind
 from generation.finishing.decode import decode
 from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
@@ -69,7 +69,7 @@ def every_picture_is_the_one_that_was_asked_for() -> None:
     """Not just any picture: a wrong match in the list would bring home another job's."""
     for version in AssetVersion.objects.select_related("master"):
         spec = JobSpec.objects.get(job=version.job_id).spec
-        pixels = decode(files.read(version.master.storage_key))
+        pixels = decode(stored_files.read(version.master.storage_key))
         assert np.array_equal(pixels, ready_pixels(spec["seed"], spec["width"], spec["height"]))
 
 

@@ -18,8 +18,8 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
-from generation.selectors import explaining
-from generation.services import budget, routing
+from generation.selectors import budgets, explaining
+from generation.services import routing
 from tests import factories, processes, queued
 from tests.remote_engine import Darkroom
 from tests.remote_server import CUT_BEFORE, serving
@@ -81,7 +81,7 @@ def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(cam
     assert {move.reason for move in moves} == {MoveReason.OVERFLOW}
     assert "more than the campaign's patience of 6 s" in moves[0].sentence
     assert JobSpec.objects.filter(job__in=[move.job_id for move in moves], quoted_cost="0.01").count() == 4
-    assert budget.standing(run.campaign).reserved > 0
+    assert budgets.standing(run.campaign).reserved > 0
 
 
 def test_without_the_money_for_it_nothing_overflows(campaign: Campaign) -> None:

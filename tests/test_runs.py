@@ -17,9 +17,9 @@ from core.errors import Conflict, DomainError, Invalid, NotAllowed
 from core.models import Brand, Event, User
 from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
-from generation.selectors import matrix
+from generation.selectors import budgets, gates, matrix
 from generation.selectors import runs as run_selectors
-from generation.services import budget, gates, planning, retries, runs
+from generation.services import planning, retries, runs
 from tests import engines, factories
 
 pytestmark = pytest.mark.django_db
@@ -255,7 +255,7 @@ def test_cancelling_ends_what_waits_asks_what_runs_and_frees_the_money(
     assert Job.objects.get(status="running").is_cancel_requested
     states = run_selectors.funnel(run).assets
     assert (states["in_review"], states["superseded"], states["making"]) == (1, 3, 1)
-    standing = budget.standing(campaign)
+    standing = budgets.standing(campaign)
     assert (standing.spent, standing.reserved) == (Decimal("1.50"), Decimal("1.50"))
     with pytest.raises(Conflict):
         runs.resume(run_id=run.pk, by=manager)
@@ -280,7 +280,7 @@ def test_a_run_finishes_with_its_last_job_and_gives_the_rest_of_its_money_back(
     assert not runs.finish_if_done(run.pk)
     run.refresh_from_db()
     assert run.state == RunState.FINISHED
-    standing = budget.standing(campaign)
+    standing = budgets.standing(campaign)
     assert (standing.spent, standing.reserved) == (Decimal("3.00"), Decimal("0"))
     [event] = Event.objects.filter(type="generation.run.finished")
     assert event.payload == {"succeeded": 3, "failed": 2, "cancelled": 0}
@@ -300,7 +300,7 @@ def test_retrying_the_failed_wakes_a_finished_run_and_reserves_again(
     assert run.state == RunState.RUNNING
     assert statuses(run) == {"queued": 2, "succeeded": 3}
     assert run_selectors.funnel(run).assets["failed"] == 0
-    assert budget.standing(campaign).reserved == Decimal("3.00")
+    assert budgets.standing(campaign).reserved == Decimal("3.00")
     finish_jobs(run)
     with pytest.raises(Conflict, match="no failed job"):
         retries.retry_failed(run_id=run.pk, by=manager)
@@ -433,7 +433,7 @@ def test_two_releases_at_once_never_exceed_the_budget(
         pair = [planned(), planned()]
         results = together([partial(runs.release, run_id=run.pk, by=manager) for run in pair])
         assert sorted(type(result).__name__ for result in results) == ["Conflict", "Run"]
-        standing = budget.standing(campaign)
+        standing = budgets.standing(campaign)
         assert standing.reserved + standing.spent <= Decimal("10.00")
         for run in pair:
             runs.cancel(run_id=run.pk, by=manager)

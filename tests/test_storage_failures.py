@@ -25,11 +25,11 @@ from PIL import Image
 from campaigns.choices import PhotoStatus
 from campaigns.models import ReferencePhoto
 from campaigns.services import photo_loading, photos
+from core import stored_files
 from core.api import problems
 from core.choices import Lane, Role
 from core.errors import StorageFailed
 from core.models import Event, Notice, User
-from core.services import files
 from generation import causes
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState, Stage
 from generation.engines.base import EngineError, ErrorKind
@@ -84,31 +84,31 @@ def leftovers(disk: Path) -> list[Path]:
 
 @pytest.mark.parametrize("durable", [True, False])
 def test_a_full_disk_is_named_and_nothing_half_written_stays(disk: Path, durable: bool) -> None:
-    kept = files.put(b"kept" * 100, suffix="bin")
+    kept = stored_files.put(b"kept" * 100, suffix="bin")
     fill(disk)
     with pytest.raises(StorageFailed, match="full"):
-        files.put(bytes(range(256)) * 100, suffix="bin", durable=durable)
+        stored_files.put(bytes(range(256)) * 100, suffix="bin", durable=durable)
     assert leftovers(disk) == []
-    assert files.read(kept.key) == b"kept" * 100
+    assert stored_files.read(kept.key) == b"kept" * 100
 
 
 def test_a_stream_that_does_not_fit_is_named_and_leaves_nothing(disk: Path, tmp_path: Path) -> None:
     large = tmp_path / "large"
     large.write_bytes(bytes(range(256)) * 8 * KILOBYTE)
     with large.open("rb") as stream, pytest.raises(StorageFailed, match="full"):
-        files.keep(stream, suffix="csv", max_bytes=2**30)
+        stored_files.keep(stream, suffix="csv", max_bytes=2**30)
     assert leftovers(disk) == []
-    assert files.put(b"fits", suffix="bin").bytes == 4
+    assert stored_files.put(b"fits", suffix="bin").bytes == 4
 
 
 def test_a_read_only_disk_is_named_and_what_is_there_counts_as_stored(disk: Path) -> None:
-    kept = files.put(b"kept", suffix="bin")
+    kept = stored_files.put(b"kept", suffix="bin")
     make_read_only(disk)
     try:
         with pytest.raises(StorageFailed, match="read-only"):
-            files.put(b"new", suffix="bin")
-        assert files.put(b"kept", suffix="bin") == kept
-        assert files.read(kept.key) == b"kept"
+            stored_files.put(b"new", suffix="bin")
+        assert stored_files.put(b"kept", suffix="bin") == kept
+        assert stored_files.read(kept.key) == b"kept"
     finally:
         make_writable(disk)
 
@@ -127,7 +127,7 @@ def test_a_read_only_disk_is_named_and_what_is_there_counts_as_stored(disk: Path
     ],
 )
 def test_each_reason_not_to_store_a_file_has_words_without_paths(raised: Exception, words: str) -> None:
-    with pytest.raises(StorageFailed, match=words) as refusal, files._writing():
+    with pytest.raises(StorageFailed, match=words) as refusal, stored_files._writing():
         raise raised
     assert "/" not in refusal.value.message
 
@@ -202,7 +202,7 @@ def test_a_run_pauses_with_the_cause_and_what_was_made_is_stored_when_there_is_r
     worker.drain(Lane.CPU)
     assert Job.objects.filter(run=run, status=JobState.SUCCEEDED).count() == 4
     assert Master.objects.count() == 4
-    assert all(files.exists(master.storage_key) for master in Master.objects.all())
+    assert all(stored_files.exists(master.storage_key) for master in Master.objects.all())
     assert Attempt.objects.filter(job__run=run).count() == 4, "no image was made twice"
 
 
@@ -319,7 +319,7 @@ def test_a_stored_input_that_is_gone_is_told_as_such(worker: LaneWorker, media: 
     from generation.engines.base import ImageRef
     from generation.workers.context import WorkContext
 
-    key = files.key_for(uuid.uuid4().hex * 2, suffix="png")
+    key = stored_files.key_for(uuid.uuid4().hex * 2, suffix="png")
     if kind != "missing":
         (media / key).mkdir(parents=True)
     with pytest.raises(EngineError) as raised:

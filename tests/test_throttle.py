@@ -11,6 +11,7 @@ import pytest
 from core.choices import Lane
 from generation.engines.base import EngineError
 from generation.models import Endpoint
+from generation.selectors import endpoint_limits
 from generation.services import throttle
 from generation.workers.one_at_a_time import OneAtATime
 from tests import queued
@@ -70,7 +71,7 @@ def test_nothing_more_leaves_while_the_service_asks_for_patience(clean_redis: An
     endpoint = an_endpoint(max_per_second=4)
     throttle.pause(endpoint, 30)
     assert throttle.wait(endpoint) is None
-    assert throttle.used(endpoint) == (0, 0)
+    assert endpoint_limits.used(endpoint) == (0, 0)
     throttle.pause(endpoint, 0.01)  # a shorter one does not shorten it
     assert throttle.wait(endpoint) is None
 
@@ -83,14 +84,14 @@ def test_what_has_its_turn_stays_here_too_if_the_service_asks_for_patience(clean
     with pytest.raises(EngineError, match="patience"):
         turn.come()
     assert turn.is_called_back
-    assert throttle.used(endpoint) == (0, 0)
+    assert endpoint_limits.used(endpoint) == (0, 0)
 
 
 def test_orders_are_counted_where_no_limit_is_known_too(clean_redis: Any) -> None:
     endpoint = an_endpoint()
     for _ in range(3):
         order(endpoint)
-    assert throttle.used(endpoint) == (3, 3)
+    assert endpoint_limits.used(endpoint) == (3, 3)
     assert throttle.room(endpoint).orders is None
 
 

@@ -7,481 +7,886 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('core', '0001_initial'),
+        ("core", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='ReferencePhoto',
+            name="ReferencePhoto",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('role', models.CharField(choices=[('front', 'Front'), ('angle', 'Angle'), ('inner', 'Inner'), ('detail', 'Detail'), ('back', 'Back')], default='front', max_length=10)),
-                ('position', models.PositiveIntegerField(default=1)),
-                ('source', models.CharField(max_length=2000)),
-                ('alt_text', models.CharField(blank=True, max_length=600)),
-                ('status', models.CharField(choices=[('pending', 'Pending'), ('ready', 'Ready'), ('refused', 'Refused'), ('removed', 'Removed')], default='pending', max_length=10)),
-                ('notes', models.JSONField(blank=True, default=list)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('storage_key', models.CharField(blank=True, max_length=200)),
-                ('width', models.PositiveIntegerField(default=0)),
-                ('height', models.PositiveIntegerField(default=0)),
-                ('fetch_attempts', models.PositiveSmallIntegerField(default=0)),
-                ('fetch_deaths', models.PositiveSmallIntegerField(db_default=0, default=0, help_text='fetches whose end nobody wrote down; after three it is set aside')),
-                ('next_fetch_at', models.DateTimeField(blank=True, help_text='for addresses: not before', null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "role",
+                    models.CharField(
+                        choices=[
+                            ("front", "Front"),
+                            ("angle", "Angle"),
+                            ("inner", "Inner"),
+                            ("detail", "Detail"),
+                            ("back", "Back"),
+                        ],
+                        default="front",
+                        max_length=10,
+                    ),
+                ),
+                ("position", models.PositiveIntegerField(default=1)),
+                ("source", models.CharField(max_length=2000)),
+                ("alt_text", models.CharField(blank=True, max_length=600)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("pending", "Pending"),
+                            ("ready", "Ready"),
+                            ("refused", "Refused"),
+                            ("removed", "Removed"),
+                        ],
+                        default="pending",
+                        max_length=10,
+                    ),
+                ),
+                ("notes", models.JSONField(blank=True, default=list)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                ("storage_key", models.CharField(blank=True, max_length=200)),
+                ("width", models.PositiveIntegerField(default=0)),
+                ("height", models.PositiveIntegerField(default=0)),
+                ("fetch_attempts", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "fetch_deaths",
+                    models.PositiveSmallIntegerField(
+                        db_default=0,
+                        default=0,
+                        help_text="fetches whose end nobody wrote down; after three it is set aside",
+                    ),
+                ),
+                ("next_fetch_at", models.DateTimeField(blank=True, help_text="for addresses: not before", null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['subject', 'position', 'id'],
+                "ordering": ["subject", "position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='Campaign',
+            name="Campaign",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=160)),
-                ('purpose', models.TextField(blank=True)),
-                ('audience', models.TextField(blank=True)),
-                ('channel', models.CharField(blank=True, max_length=80)),
-                ('starts_on', models.DateField(blank=True, null=True)),
-                ('ends_on', models.DateField(blank=True, null=True)),
-                ('budget', models.DecimalField(blank=True, decimal_places=2, help_text="in the brand's currency", max_digits=12, null=True)),
-                ('patience_seconds', models.PositiveIntegerField(default=3600, help_text='how long it waits locally before overflow')),
-                ('pilot_decisions', models.PositiveIntegerField(default=10, help_text='decisions a pilot needs before a full run')),
-                ('pilot_approval_percent', models.PositiveIntegerField(default=80)),
-                ('is_example_history', models.BooleanField(default=False, help_text='made by the demo as if weeks ago; pages say so')),
-                ('is_sandbox', models.BooleanField(default=False, help_text="the brand's own place for try-outs of prompts; nothing of it goes to review")),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='campaigns', to='core.brand')),
-                ('owner', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('review_owner', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=160)),
+                ("purpose", models.TextField(blank=True)),
+                ("audience", models.TextField(blank=True)),
+                ("channel", models.CharField(blank=True, max_length=80)),
+                ("starts_on", models.DateField(blank=True, null=True)),
+                ("ends_on", models.DateField(blank=True, null=True)),
+                (
+                    "budget",
+                    models.DecimalField(
+                        blank=True, decimal_places=2, help_text="in the brand's currency", max_digits=12, null=True
+                    ),
+                ),
+                (
+                    "patience_seconds",
+                    models.PositiveIntegerField(default=3600, help_text="how long it waits locally before overflow"),
+                ),
+                (
+                    "pilot_decisions",
+                    models.PositiveIntegerField(default=10, help_text="decisions a pilot needs before a full run"),
+                ),
+                ("pilot_approval_percent", models.PositiveIntegerField(default=80)),
+                (
+                    "is_example_history",
+                    models.BooleanField(default=False, help_text="made by the demo as if weeks ago; pages say so"),
+                ),
+                (
+                    "is_sandbox",
+                    models.BooleanField(
+                        default=False,
+                        help_text="the brand's own place for try-outs of prompts; nothing of it goes to review",
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="campaigns", to="core.brand"
+                    ),
+                ),
+                (
+                    "owner",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "review_owner",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-created_at', '-id'],
+                "ordering": ["-created_at", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='BriefPicture',
+            name="BriefPicture",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('caption', models.CharField(blank=True, max_length=300)),
-                ('position', models.PositiveIntegerField(default=1)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pictures', to='campaigns.campaign')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("caption", models.CharField(blank=True, max_length=300)),
+                ("position", models.PositiveIntegerField(default=1)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="pictures", to="campaigns.campaign"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['campaign', 'position', 'id'],
+                "ordering": ["campaign", "position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='FeedSource',
+            name="FeedSource",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=120)),
-                ('kind', models.CharField(choices=[('upload', 'Upload'), ('url', 'Url'), ('push', 'Push')], max_length=10)),
-                ('subject_kind', models.CharField(choices=[('product', 'Product'), ('article', 'Article'), ('concept', 'Concept')], default='product', max_length=10)),
-                ('url', models.CharField(blank=True, max_length=2000)),
-                ('mapping', models.JSONField(blank=True, default=dict)),
-                ('header_sha256', models.CharField(blank=True, max_length=64)),
-                ('every_minutes', models.PositiveIntegerField(default=1440)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('next_fetch_at', models.DateTimeField(blank=True, null=True)),
-                ('fetching_since', models.DateTimeField(blank=True, null=True)),
-                ('fetched_at', models.DateTimeField(blank=True, null=True)),
-                ('etag', models.CharField(blank=True, max_length=300)),
-                ('last_modified', models.CharField(blank=True, max_length=100)),
-                ('failures', models.PositiveIntegerField(default=0, help_text='in a row')),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='feed_sources', to='core.brand')),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=120)),
+                (
+                    "kind",
+                    models.CharField(choices=[("upload", "Upload"), ("url", "Url"), ("push", "Push")], max_length=10),
+                ),
+                (
+                    "subject_kind",
+                    models.CharField(
+                        choices=[("product", "Product"), ("article", "Article"), ("concept", "Concept")],
+                        default="product",
+                        max_length=10,
+                    ),
+                ),
+                ("url", models.CharField(blank=True, max_length=2000)),
+                ("mapping", models.JSONField(blank=True, default=dict)),
+                ("header_sha256", models.CharField(blank=True, max_length=64)),
+                ("every_minutes", models.PositiveIntegerField(default=1440)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("next_fetch_at", models.DateTimeField(blank=True, null=True)),
+                ("fetching_since", models.DateTimeField(blank=True, null=True)),
+                ("fetched_at", models.DateTimeField(blank=True, null=True)),
+                ("etag", models.CharField(blank=True, max_length=300)),
+                ("last_modified", models.CharField(blank=True, max_length=100)),
+                ("failures", models.PositiveIntegerField(default=0, help_text="in a row")),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="feed_sources", to="core.brand"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.CreateModel(
-            name='FeedImport',
+            name="FeedImport",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('file_name', models.CharField(max_length=300)),
-                ('file_sha256', models.CharField(max_length=64)),
-                ('file_bytes', models.BigIntegerField()),
-                ('dialect', models.JSONField(default=dict, help_text='what was detected: format, encoding, delimiter, columns')),
-                ('status', models.CharField(choices=[('waiting', 'Waiting'), ('checked', 'Checked'), ('applied', 'Applied'), ('refused', 'Refused'), ('undone', 'Undone')], max_length=10)),
-                ('rows', models.PositiveIntegerField(default=0)),
-                ('created', models.PositiveIntegerField(default=0)),
-                ('updated', models.PositiveIntegerField(default=0)),
-                ('unchanged', models.PositiveIntegerField(default=0)),
-                ('error_count', models.PositiveIntegerField(default=0)),
-                ('issue_counts', models.JSONField(default=dict, help_text='cause -> how many, all counted, also those not stored')),
-                ('subject_kind', models.CharField(choices=[('product', 'Product'), ('article', 'Article'), ('concept', 'Concept')], default='product', max_length=10)),
-                ('mapping', models.JSONField(blank=True, default=dict)),
-                ('encoding', models.CharField(blank=True, default='', help_text='what people chose for a text that is not UTF-8', max_length=20)),
-                ('fixes', models.JSONField(blank=True, default=list)),
-                ('storage_key', models.CharField(blank=True, max_length=200)),
-                ('is_to_apply', models.BooleanField(default=False, help_text='waiting: to be applied if it is right, not only checked')),
-                ('bytes_read', models.BigIntegerField(default=0)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('reading_since', models.DateTimeField(blank=True, null=True)),
-                ('undone_counts', models.JSONField(blank=True, default=dict)),
-                ('undone_at', models.DateTimeField(blank=True, null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='imports', to='core.brand')),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('undone_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('source', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='imports', to='campaigns.feedsource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("file_name", models.CharField(max_length=300)),
+                ("file_sha256", models.CharField(max_length=64)),
+                ("file_bytes", models.BigIntegerField()),
+                (
+                    "dialect",
+                    models.JSONField(default=dict, help_text="what was detected: format, encoding, delimiter, columns"),
+                ),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("waiting", "Waiting"),
+                            ("checked", "Checked"),
+                            ("applied", "Applied"),
+                            ("refused", "Refused"),
+                            ("undone", "Undone"),
+                        ],
+                        max_length=10,
+                    ),
+                ),
+                ("rows", models.PositiveIntegerField(default=0)),
+                ("created", models.PositiveIntegerField(default=0)),
+                ("updated", models.PositiveIntegerField(default=0)),
+                ("unchanged", models.PositiveIntegerField(default=0)),
+                ("error_count", models.PositiveIntegerField(default=0)),
+                (
+                    "issue_counts",
+                    models.JSONField(default=dict, help_text="cause -> how many, all counted, also those not stored"),
+                ),
+                (
+                    "subject_kind",
+                    models.CharField(
+                        choices=[("product", "Product"), ("article", "Article"), ("concept", "Concept")],
+                        default="product",
+                        max_length=10,
+                    ),
+                ),
+                ("mapping", models.JSONField(blank=True, default=dict)),
+                (
+                    "encoding",
+                    models.CharField(
+                        blank=True,
+                        default="",
+                        help_text="what people chose for a text that is not UTF-8",
+                        max_length=20,
+                    ),
+                ),
+                ("fixes", models.JSONField(blank=True, default=list)),
+                ("storage_key", models.CharField(blank=True, max_length=200)),
+                (
+                    "is_to_apply",
+                    models.BooleanField(
+                        default=False, help_text="waiting: to be applied if it is right, not only checked"
+                    ),
+                ),
+                ("bytes_read", models.BigIntegerField(default=0)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("reading_since", models.DateTimeField(blank=True, null=True)),
+                ("undone_counts", models.JSONField(blank=True, default=dict)),
+                ("undone_at", models.DateTimeField(blank=True, null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="imports", to="core.brand"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "undone_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="imports",
+                        to="campaigns.feedsource",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='GuideVersion',
+            name="GuideVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('published', 'Published')], default='draft', max_length=10)),
-                ('palette', models.JSONField(blank=True, default=list)),
-                ('backdrops', models.JSONField(blank=True, default=list)),
-                ('required_wording', models.JSONField(blank=True, default=list)),
-                ('approved_wording', models.JSONField(blank=True, default=list)),
-                ('banned_wording', models.JSONField(blank=True, default=list)),
-                ('backdrop', models.CharField(blank=True, max_length=60)),
-                ('light', models.CharField(blank=True, max_length=20)),
-                ('fill_ratio', models.FloatField(default=0.82)),
-                ('baseline', models.FloatField(default=0.9)),
-                ('thresholds', models.JSONField(blank=True, default=dict)),
-                ('note', models.TextField(blank=True, help_text='what changed and why, for the people who review by it')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('published_at', models.DateTimeField(blank=True, null=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='guide_versions', to='core.brand')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('published_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("published", "Published")], default="draft", max_length=10
+                    ),
+                ),
+                ("palette", models.JSONField(blank=True, default=list)),
+                ("backdrops", models.JSONField(blank=True, default=list)),
+                ("required_wording", models.JSONField(blank=True, default=list)),
+                ("approved_wording", models.JSONField(blank=True, default=list)),
+                ("banned_wording", models.JSONField(blank=True, default=list)),
+                ("backdrop", models.CharField(blank=True, max_length=60)),
+                ("light", models.CharField(blank=True, max_length=20)),
+                ("fill_ratio", models.FloatField(default=0.82)),
+                ("baseline", models.FloatField(default=0.9)),
+                ("thresholds", models.JSONField(blank=True, default=dict)),
+                (
+                    "note",
+                    models.TextField(blank=True, help_text="what changed and why, for the people who review by it"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("published_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="guide_versions", to="core.brand"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "published_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', '-number'],
+                "ordering": ["brand", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='GuidePicture',
+            name="GuidePicture",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('use', models.CharField(choices=[('logo', 'Logo'), ('do', 'Do'), ('dont', 'Dont'), ('reference', 'Reference')], max_length=10)),
-                ('caption', models.CharField(blank=True, max_length=300)),
-                ('position', models.PositiveIntegerField(default=1)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('guide', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='pictures', to='campaigns.guideversion')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "use",
+                    models.CharField(
+                        choices=[("logo", "Logo"), ("do", "Do"), ("dont", "Dont"), ("reference", "Reference")],
+                        max_length=10,
+                    ),
+                ),
+                ("caption", models.CharField(blank=True, max_length=300)),
+                ("position", models.PositiveIntegerField(default=1)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                (
+                    "guide",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="pictures",
+                        to="campaigns.guideversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['guide', 'use', 'position', 'id'],
+                "ordering": ["guide", "use", "position", "id"],
             },
         ),
         migrations.CreateModel(
-            name='ImportIssue',
+            name="ImportIssue",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('row', models.PositiveIntegerField(help_text='1 is the header, as a spreadsheet counts')),
-                ('column', models.CharField(help_text='its heading as the file writes it', max_length=200)),
-                ('cell', models.CharField(blank=True, help_text='A14, as a spreadsheet names it, or a path in JSON', max_length=200)),
-                ('value', models.CharField(max_length=300)),
-                ('cause', models.CharField(max_length=60)),
-                ('message', models.CharField(max_length=500)),
-                ('feed_import', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='issues', to='campaigns.feedimport')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("row", models.PositiveIntegerField(help_text="1 is the header, as a spreadsheet counts")),
+                ("column", models.CharField(help_text="its heading as the file writes it", max_length=200)),
+                (
+                    "cell",
+                    models.CharField(
+                        blank=True, help_text="A14, as a spreadsheet names it, or a path in JSON", max_length=200
+                    ),
+                ),
+                ("value", models.CharField(max_length=300)),
+                ("cause", models.CharField(max_length=60)),
+                ("message", models.CharField(max_length=500)),
+                (
+                    "feed_import",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="issues", to="campaigns.feedimport"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['feed_import', 'row', 'id'],
+                "ordering": ["feed_import", "row", "id"],
             },
         ),
         migrations.CreateModel(
-            name='OutputSpec',
+            name="OutputSpec",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('asset_type', models.CharField(default='packshot', max_length=40)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('image_format', models.CharField(choices=[('png', 'Png'), ('jpeg', 'Jpeg'), ('webp', 'Webp')], default='jpeg', max_length=5)),
-                ('max_bytes', models.PositiveIntegerField(blank=True, null=True)),
-                ('background', models.CharField(blank=True, help_text='hex colour behind transparent pixels', max_length=9)),
-                ('name_pattern', models.CharField(default='{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}', max_length=200)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='output_specs', to='campaigns.campaign')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("asset_type", models.CharField(default="packshot", max_length=40)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                (
+                    "image_format",
+                    models.CharField(
+                        choices=[("png", "Png"), ("jpeg", "Jpeg"), ("webp", "Webp")], default="jpeg", max_length=5
+                    ),
+                ),
+                ("max_bytes", models.PositiveIntegerField(blank=True, null=True)),
+                (
+                    "background",
+                    models.CharField(blank=True, help_text="hex colour behind transparent pixels", max_length=9),
+                ),
+                (
+                    "name_pattern",
+                    models.CharField(default="{brand}_{sku}_{asset_type}_{spec}_{date}_{variation}", max_length=200),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="output_specs",
+                        to="campaigns.campaign",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['campaign', 'id'],
+                "ordering": ["campaign", "id"],
             },
         ),
         migrations.CreateModel(
-            name='PromptTemplate',
+            name="PromptTemplate",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=120)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='prompt_templates', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=120)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="prompt_templates", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.CreateModel(
-            name='Cutout',
+            name="Cutout",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('method', models.CharField(choices=[('alpha', 'Alpha'), ('plain', 'Plain'), ('scene', 'Scene'), ('manual', 'Manual')], max_length=10)),
-                ('is_accepted', models.BooleanField(default=True)),
-                ('confidence', models.FloatField(default=1.0)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('box', models.JSONField(help_text='[left, top, right, bottom] of the product in pixels of the photo')),
-                ('algorithm', models.PositiveSmallIntegerField(default=0)),
-                ('note', models.CharField(blank=True, default='', max_length=300)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('accepted_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('made_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('photo', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cutouts', to='campaigns.referencephoto')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "method",
+                    models.CharField(
+                        choices=[("alpha", "Alpha"), ("plain", "Plain"), ("scene", "Scene"), ("manual", "Manual")],
+                        max_length=10,
+                    ),
+                ),
+                ("is_accepted", models.BooleanField(default=True)),
+                ("confidence", models.FloatField(default=1.0)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("box", models.JSONField(help_text="[left, top, right, bottom] of the product in pixels of the photo")),
+                ("algorithm", models.PositiveSmallIntegerField(default=0)),
+                ("note", models.CharField(blank=True, default="", max_length=300)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "accepted_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "made_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "photo",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="cutouts",
+                        to="campaigns.referencephoto",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['photo', '-id'],
+                "ordering": ["photo", "-id"],
             },
         ),
         migrations.CreateModel(
-            name='StagedRow',
+            name="StagedRow",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('batch', models.UUIDField()),
-                ('row', models.PositiveIntegerField()),
-                ('key', models.TextField()),
-                ('parent_key', models.TextField(blank=True)),
-                ('name', models.TextField(blank=True)),
-                ('kind', models.CharField(max_length=10)),
-                ('attributes', models.JSONField(default=dict)),
-                ('options', models.JSONField(default=dict)),
-                ('photos', models.JSONField(default=list)),
-                ('staged_at', models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("batch", models.UUIDField()),
+                ("row", models.PositiveIntegerField()),
+                ("key", models.TextField()),
+                ("parent_key", models.TextField(blank=True)),
+                ("name", models.TextField(blank=True)),
+                ("kind", models.CharField(max_length=10)),
+                ("attributes", models.JSONField(default=dict)),
+                ("options", models.JSONField(default=dict)),
+                ("photos", models.JSONField(default=list)),
+                ("staged_at", models.DateTimeField(db_default=django.db.models.functions.datetime.Now())),
             ],
             options={
-                'ordering': ['id'],
-                'indexes': [models.Index(fields=['batch'], name='staged_batch')],
+                "ordering": ["id"],
+                "indexes": [models.Index(fields=["batch"], name="staged_batch")],
             },
         ),
         migrations.CreateModel(
-            name='StylePreset',
+            name="StylePreset",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=80)),
-                ('text', models.TextField()),
-                ('negative', models.TextField(blank=True)),
-                ('is_active', models.BooleanField(default=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='style_presets', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=80)),
+                ("text", models.TextField()),
+                ("negative", models.TextField(blank=True)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="style_presets", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.CreateModel(
-            name='PromptVersion',
+            name="PromptVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('text', models.TextField()),
-                ('negative', models.TextField(blank=True)),
-                ('style_text', models.TextField(blank=True)),
-                ('style_negative', models.TextField(blank=True)),
-                ('axes', models.JSONField(blank=True, default=dict)),
-                ('parameters', models.JSONField(blank=True, default=dict)),
-                ('needs', models.JSONField(blank=True, default=dict)),
-                ('policy', models.JSONField(blank=True, default=dict)),
-                ('seed_strategy', models.CharField(choices=[('fixed', 'Fixed'), ('per_subject', 'Per Subject'), ('random', 'Random')], default='per_subject', max_length=12)),
-                ('seed', models.BigIntegerField(default=0)),
-                ('candidates', models.PositiveSmallIntegerField(default=1)),
-                ('status', models.CharField(choices=[('draft', 'Draft'), ('requested', 'Requested'), ('approved', 'Approved')], default='draft', max_length=10)),
-                ('used_at', models.DateTimeField(blank=True, null=True)),
-                ('note', models.CharField(blank=True, max_length=300)),
-                ('asked_at', models.DateTimeField(blank=True, null=True)),
-                ('answer', models.CharField(blank=True, max_length=300)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('asked_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('template', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='campaigns.prompttemplate')),
-                ('style', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.stylepreset')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("text", models.TextField()),
+                ("negative", models.TextField(blank=True)),
+                ("style_text", models.TextField(blank=True)),
+                ("style_negative", models.TextField(blank=True)),
+                ("axes", models.JSONField(blank=True, default=dict)),
+                ("parameters", models.JSONField(blank=True, default=dict)),
+                ("needs", models.JSONField(blank=True, default=dict)),
+                ("policy", models.JSONField(blank=True, default=dict)),
+                (
+                    "seed_strategy",
+                    models.CharField(
+                        choices=[("fixed", "Fixed"), ("per_subject", "Per Subject"), ("random", "Random")],
+                        default="per_subject",
+                        max_length=12,
+                    ),
+                ),
+                ("seed", models.BigIntegerField(default=0)),
+                ("candidates", models.PositiveSmallIntegerField(default=1)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[("draft", "Draft"), ("requested", "Requested"), ("approved", "Approved")],
+                        default="draft",
+                        max_length=10,
+                    ),
+                ),
+                ("used_at", models.DateTimeField(blank=True, null=True)),
+                ("note", models.CharField(blank=True, max_length=300)),
+                ("asked_at", models.DateTimeField(blank=True, null=True)),
+                ("answer", models.CharField(blank=True, max_length=300)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "asked_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "template",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="campaigns.prompttemplate",
+                    ),
+                ),
+                (
+                    "style",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.stylepreset",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['template', '-number'],
+                "ordering": ["template", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='Subject',
+            name="Subject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('kind', models.CharField(choices=[('product', 'Product'), ('article', 'Article'), ('concept', 'Concept')], default='product', max_length=10)),
-                ('key', models.CharField(max_length=255)),
-                ('name', models.CharField(max_length=300)),
-                ('attributes', models.JSONField(blank=True, default=dict)),
-                ('is_active', models.BooleanField(default=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('updated_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='subjects', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[("product", "Product"), ("article", "Article"), ("concept", "Concept")],
+                        default="product",
+                        max_length=10,
+                    ),
+                ),
+                ("key", models.CharField(max_length=255)),
+                ("name", models.CharField(max_length=300)),
+                ("attributes", models.JSONField(blank=True, default=dict)),
+                ("is_active", models.BooleanField(default=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("updated_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="subjects",
+                        to="core.brand",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'key'],
+                "ordering": ["brand", "key"],
             },
         ),
         migrations.CreateModel(
-            name='Studio',
+            name="Studio",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='studio', to='core.brand')),
-                ('template', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='studio', to='campaigns.prompttemplate')),
-                ('subject', models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='studio', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="studio", to="core.brand"
+                    ),
+                ),
+                (
+                    "template",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="studio",
+                        to="campaigns.prompttemplate",
+                    ),
+                ),
+                (
+                    "subject",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="studio", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand'],
+                "ordering": ["brand"],
             },
         ),
         migrations.AddField(
-            model_name='referencephoto',
-            name='subject',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='photos', to='campaigns.subject'),
+            model_name="referencephoto",
+            name="subject",
+            field=models.ForeignKey(
+                db_index=False,
+                on_delete=django.db.models.deletion.CASCADE,
+                related_name="photos",
+                to="campaigns.subject",
+            ),
         ),
         migrations.CreateModel(
-            name='ImportChange',
+            name="ImportChange",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('was', models.JSONField(null=True)),
-                ('subject_updated_at', models.DateTimeField()),
-                ('feed_import', models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='changes', to='campaigns.feedimport')),
-                ('subject', models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.subject')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("was", models.JSONField(null=True)),
+                ("subject_updated_at", models.DateTimeField()),
+                (
+                    "feed_import",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="changes",
+                        to="campaigns.feedimport",
+                    ),
+                ),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        db_constraint=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="campaigns.subject",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['feed_import', 'id'],
+                "ordering": ["feed_import", "id"],
             },
         ),
         migrations.AddField(
-            model_name='campaign',
-            name='subjects',
-            field=models.ManyToManyField(blank=True, related_name='campaigns', to='campaigns.subject'),
+            model_name="campaign",
+            name="subjects",
+            field=models.ManyToManyField(blank=True, related_name="campaigns", to="campaigns.subject"),
         ),
         migrations.CreateModel(
-            name='Variant',
+            name="Variant",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('key', models.CharField(max_length=255)),
-                ('options', models.JSONField(blank=True, default=dict)),
-                ('attributes', models.JSONField(blank=True, default=dict)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('subject', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='variants', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("key", models.CharField(max_length=255)),
+                ("options", models.JSONField(blank=True, default=dict)),
+                ("attributes", models.JSONField(blank=True, default=dict)),
+                ("position", models.PositiveIntegerField(default=0)),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="variants",
+                        to="campaigns.subject",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['subject', 'position', 'key'],
+                "ordering": ["subject", "position", "key"],
             },
         ),
         migrations.AddIndex(
-            model_name='feedsource',
-            index=models.Index(condition=models.Q(('is_enabled', True), ('kind', 'url')), fields=['next_fetch_at'], name='source_due'),
+            model_name="feedsource",
+            index=models.Index(
+                condition=models.Q(("is_enabled", True), ("kind", "url")), fields=["next_fetch_at"], name="source_due"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='feedsource',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='source_slug_once'),
+            model_name="feedsource",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="source_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='feedsource',
-            constraint=models.CheckConstraint(condition=models.Q(('kind', 'url'), ('url', ''), _negated=True), name='source_url_given'),
+            model_name="feedsource",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("kind", "url"), ("url", ""), _negated=True), name="source_url_given"
+            ),
         ),
         migrations.AddIndex(
-            model_name='feedimport',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['id'], name='import_waiting'),
+            model_name="feedimport",
+            index=models.Index(condition=models.Q(("status", "waiting")), fields=["id"], name="import_waiting"),
         ),
         migrations.AddIndex(
-            model_name='feedimport',
-            index=models.Index(condition=models.Q(('storage_key', ''), _negated=True), fields=['storage_key'], name='import_file'),
+            model_name="feedimport",
+            index=models.Index(
+                condition=models.Q(("storage_key", ""), _negated=True), fields=["storage_key"], name="import_file"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='guideversion',
-            constraint=models.UniqueConstraint(fields=('brand', 'number'), name='guide_number_once'),
+            model_name="guideversion",
+            constraint=models.UniqueConstraint(fields=("brand", "number"), name="guide_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='outputspec',
-            constraint=models.UniqueConstraint(fields=('campaign', 'slug'), name='spec_slug_once'),
+            model_name="outputspec",
+            constraint=models.UniqueConstraint(fields=("campaign", "slug"), name="spec_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='outputspec',
-            constraint=models.CheckConstraint(condition=models.Q(('height__gte', 16), ('height__lte', 8192), ('width__gte', 16), ('width__lte', 8192)), name='spec_size_sane'),
+            model_name="outputspec",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    ("height__gte", 16), ("height__lte", 8192), ("width__gte", 16), ("width__lte", 8192)
+                ),
+                name="spec_size_sane",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='prompttemplate',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='template_slug_once'),
+            model_name="prompttemplate",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="template_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='cutout',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_accepted', True)), fields=('photo',), name='cutout_one_accepted_per_photo'),
+            model_name="cutout",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_accepted", True)), fields=("photo",), name="cutout_one_accepted_per_photo"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='stylepreset',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='style_slug_once'),
+            model_name="stylepreset",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="style_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.UniqueConstraint(fields=('template', 'number'), name='prompt_number_once'),
+            model_name="promptversion",
+            constraint=models.UniqueConstraint(fields=("template", "number"), name="prompt_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='promptversion',
-            constraint=models.CheckConstraint(condition=models.Q(('candidates__gte', 1), ('candidates__lte', 8)), name='prompt_candidates_1_8'),
+            model_name="promptversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("candidates__gte", 1), ("candidates__lte", 8)), name="prompt_candidates_1_8"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='subject',
-            constraint=models.UniqueConstraint(fields=('brand', 'kind', 'key'), name='subject_key_once'),
+            model_name="subject",
+            constraint=models.UniqueConstraint(fields=("brand", "kind", "key"), name="subject_key_once"),
         ),
         migrations.AddConstraint(
-            model_name='subject',
-            constraint=models.CheckConstraint(condition=models.Q(('key', ''), _negated=True), name='subject_key_not_empty'),
+            model_name="subject",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("key", ""), _negated=True), name="subject_key_not_empty"
+            ),
         ),
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(condition=models.Q(('sha256', ''), _negated=True), fields=['sha256'], name='photo_sha256'),
+            model_name="referencephoto",
+            index=models.Index(
+                condition=models.Q(("sha256", ""), _negated=True), fields=["sha256"], name="photo_sha256"
+            ),
         ),
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(condition=models.Q(('status', 'pending')), fields=['id'], name='photo_pending'),
+            model_name="referencephoto",
+            index=models.Index(condition=models.Q(("status", "pending")), fields=["id"], name="photo_pending"),
         ),
         migrations.AddIndex(
-            model_name='referencephoto',
-            index=models.Index(models.OrderBy(models.F('next_fetch_at'), nulls_first=True), models.F('id'), condition=models.Q(('source__istartswith', 'http'), ('status', 'pending')), name='photo_to_fetch'),
+            model_name="referencephoto",
+            index=models.Index(
+                models.OrderBy(models.F("next_fetch_at"), nulls_first=True),
+                models.F("id"),
+                condition=models.Q(("source__istartswith", "http"), ("status", "pending")),
+                name="photo_to_fetch",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='referencephoto',
-            constraint=models.UniqueConstraint(fields=('subject', 'source'), name='photo_source_once'),
+            model_name="referencephoto",
+            constraint=models.UniqueConstraint(fields=("subject", "source"), name="photo_source_once"),
         ),
         migrations.AddConstraint(
-            model_name='importchange',
-            constraint=models.UniqueConstraint(fields=('feed_import', 'subject'), name='import_change_once'),
+            model_name="importchange",
+            constraint=models.UniqueConstraint(fields=("feed_import", "subject"), name="import_change_once"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='campaign_slug_once'),
+            model_name="campaign",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="campaign_slug_once"),
         ),
         migrations.AddConstraint(
-            model_name='campaign',
-            constraint=models.UniqueConstraint(condition=models.Q(('is_sandbox', True)), fields=('brand',), name='campaign_sandbox_once'),
+            model_name="campaign",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("is_sandbox", True)), fields=("brand",), name="campaign_sandbox_once"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='variant',
-            constraint=models.UniqueConstraint(fields=('subject', 'key'), name='variant_key_once'),
+            model_name="variant",
+            constraint=models.UniqueConstraint(fields=("subject", "key"), name="variant_key_once"),
         ),
     ]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 from django.db import models
 from django.db.models.functions import Now
 
@@ -11,6 +13,9 @@ from core.access import BrandOwned
 from core.clock import MomentField
 from core.fetching import shown
 from core.models.brands import Brand, User
+
+FETCH_LEASE = timedelta(minutes=45)
+"""How long one fetch of a feed may take: longer than the largest takes to be fetched and read."""
 
 
 class FeedSource(models.Model):

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import IO, Any
 
 from django.db.models import Count, Q, QuerySet, Window
 from django.db.models.functions import RowNumber
 from django.utils import timezone
 
-from campaigns.feeds import FeedRefused, Header, fixes
+from campaigns import feeds
+from campaigns.feeds import Feed, FeedRefused, Header, fixes
 from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.base import normalised
+from campaigns.feeds.fixes import Chosen, Mending
 from campaigns.models import FeedImport, ImportChange, ImportIssue, Subject
 from core.errors import NotFound
 from core.models import User
@@ -229,3 +232,26 @@ def attribute_names(user: User, brand_id: int, *, newest: int = 200) -> list[str
     )
     names = {name for attributes in rows[:newest] for name in attributes}
     return sorted({*names, "colour", "material", "price", "currency", "description"} - {"hex"})
+
+
+def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
+    """Fixes as a FeedImport keeps them."""
+    return [Chosen(one["cause"], one["fix"], tuple(one.get("columns") or ())) for one in stored]
+
+
+def mending_of(offered: FeedImport) -> Mending:
+    """The fixes that people applied to this import, for the columns as people or the detection assigned them."""
+    chosen: dict[str, str] = offered.mapping
+    kind = offered.subject_kind
+
+    def fields(header: Header) -> Mapping[str, str]:
+        return chosen or columns_of.suggest(header, kind)
+
+    return Mending(chosen_of(offered.fixes), fields)
+
+
+def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
+    """The feed as this import has it read. Raises FeedRefused."""
+    return feeds.open_feed(
+        stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend, encoding=offered.encoding
+    )

@@ -11,10 +11,9 @@ from campaigns.feeds import Feed, FeedRefused, Issue, encodings, previewing, ret
 from campaigns.feeds.previewing import Preview
 from campaigns.models import FeedImport
 from campaigns.selectors import imports
-from campaigns.services import feed_reading
+from core import stored_files
 from core.errors import Conflict
 from core.models import User
-from core.services import files
 
 PREVIEWED = 4
 SET_CAUSES = ("duplicate_key", "duplicate_variant", "parent_unknown")
@@ -24,7 +23,7 @@ def preview(found: FeedImport, *, mapping: Mapping[str, str], kind: str) -> Prev
     """The first subjects as they would become with this mapping; `problem` says why there are none."""
     tried = FeedImport(subject_kind=kind, mapping=dict(mapping), fixes=found.fixes, encoding=found.encoding)
     try:
-        with files.open(found.storage_key) as stream:
+        with stored_files.open(found.storage_key) as stream:
             return previewing.first(_feed(stream, tried), subjects=PREVIEWED)
     except FeedRefused as refusal:
         return previewing.refused(refusal)
@@ -46,9 +45,9 @@ class Encoding:
 def encodings_of(found: FeedImport) -> list[Encoding]:
     """Return the encodings that a kept text file may be in; none if its encoding is certain."""
     is_older = found.dialect.get("encoding") in encodings.LABELS or "encoding" in found.issue_counts
-    if not is_older or not files.exists(found.storage_key):
+    if not is_older or not stored_files.exists(found.storage_key):
         return []
-    with files.open(found.storage_key) as stream:
+    with stored_files.open(found.storage_key) as stream:
         sample = sniffing.sample(stream)
     every = (Encoding(name, label, tuple(encodings.examples(sample, name))) for name, label in encodings.LABELS.items())
     return [one for one in every if one.examples and not any("\ufffd" in cell for cell in one.examples)]
@@ -60,7 +59,7 @@ def is_spreadsheet(found: FeedImport) -> bool:
 
 def can_return(found: FeedImport) -> bool:
     """True if the file is kept and its rows can be told apart: then it can go back with a column of mistakes."""
-    return bool(found.storage_key and found.dialect.get("columns")) and files.exists(found.storage_key)
+    return bool(found.storage_key and found.dialect.get("columns")) and stored_files.exists(found.storage_key)
 
 
 def as_text(user: User, found: FeedImport, *, only_wrong: bool) -> Iterator[str]:
@@ -95,12 +94,12 @@ def as_workbook(user: User, found: FeedImport, *, only_wrong: bool) -> IO[bytes]
 def _open(found: FeedImport) -> IO[bytes]:
     if not can_return(found):
         raise Conflict("The file is no longer kept, or could not be read as a table.")
-    return files.open(found.storage_key)
+    return stored_files.open(found.storage_key)
 
 
 def _feed(stream: IO[bytes], found: FeedImport) -> Feed:
-    mending = feed_reading.mending_of(found)
-    return feed_reading.open_offered(stream, found, mending if mending.chosen else None)
+    mending = imports.mending_of(found)
+    return imports.open_offered(stream, found, mending if mending.chosen else None)
 
 
 def _of_sets(user: User, found: FeedImport) -> Iterator[Issue]:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from campaigns.choices import ImportStatus, SourceKind
 from campaigns.models import FeedImport, FeedSource
-from campaigns.services.sources import LEASE
+from campaigns.models.feeds import FETCH_LEASE
 from core.errors import NotFound
 from core.models import Brand, User
 
@@ -32,7 +32,7 @@ class Standing:
     def is_fetching(self) -> bool:
         """True while somebody fetches or reads it."""
         since = self.source.fetching_since
-        return since is not None and timezone.now() - since < LEASE
+        return since is not None and timezone.now() - since < FETCH_LEASE
 
     @property
     def is_due(self) -> bool:

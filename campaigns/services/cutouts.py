@@ -12,11 +12,11 @@ from campaigns.choices import CutoutMethod
 from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import cutout, intake, reading
 from campaigns.selectors import photos as selectors
+from core import stored_files
 from core.access import Action, require
 from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import DomainEvent, publish_all
 from core.models import Brand, User
-from core.services import files
 
 AT_ONCE = 2000
 """Cut-outs accepted or taken back in one go."""
@@ -111,7 +111,7 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
     if not photo.storage_key:
         raise Invalid("This photo has no file yet; add it first.")
     made = _masked(photo, mask)
-    stored = files.put(made.png, suffix="png")
+    stored = stored_files.put(made.png, suffix="png")
     with transaction.atomic():
         ReferencePhoto.objects.select_for_update().get(pk=photo_id)
         before = _accepted([photo_id]).get(photo_id)
@@ -138,7 +138,7 @@ def repair(*, photo_id: int, mask: bytes, by: User, seen: int | None = None) -> 
 
 def _masked(photo: ReferencePhoto, mask: bytes) -> reading.CutOutFile:
     try:
-        return reading.painted(files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
+        return reading.painted(stored_files.read(photo.storage_key), mask, width=photo.width, height=photo.height)
     except intake.Refused as error:
         raise Invalid(str(error), [Problem("mask", str(error))]) from error
     except cutout.NoProduct as error:

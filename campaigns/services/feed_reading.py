@@ -8,18 +8,18 @@ from __future__ import annotations
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from django.db import transaction
 
-from campaigns import events, feeds
+from campaigns import events
 from campaigns.choices import ImportStatus
-from campaigns.feeds import Feed, FeedRefused, FeedRow, Header, Issue
-from campaigns.feeds import mapping as columns_of
-from campaigns.feeds.fixes import Chosen, Mending
+from campaigns.feeds import Feed, FeedRefused, FeedRow, Issue
+from campaigns.feeds.fixes import Mending
 from campaigns.models import FeedImport, ImportIssue
+from campaigns.selectors import imports as import_rows
 from campaigns.services import staged_fixes, staging
 from campaigns.services.staging import Merged, Mistake
 from core import fetching
@@ -63,29 +63,6 @@ class Parsed:
     report: Report = field(default_factory=Report)
 
 
-def chosen_of(stored: Iterable[Mapping[str, Any]]) -> list[Chosen]:
-    """Fixes as a FeedImport keeps them."""
-    return [Chosen(one["cause"], one["fix"], tuple(one.get("columns") or ())) for one in stored]
-
-
-def mending_of(offered: FeedImport) -> Mending:
-    """The fixes that people applied to this import, for the columns as people or the detection assigned them."""
-    chosen: dict[str, str] = offered.mapping
-    kind = offered.subject_kind
-
-    def fields(header: Header) -> Mapping[str, str]:
-        return chosen or columns_of.suggest(header, kind)
-
-    return Mending(chosen_of(offered.fixes), fields)
-
-
-def open_offered(stream: IO[bytes], offered: FeedImport, mend: feeds.Mend | None) -> Feed:
-    """The feed as this import has it read. Raises FeedRefused."""
-    return feeds.open_feed(
-        stream, kind=offered.subject_kind, mapping=offered.mapping or None, mend=mend, encoding=offered.encoding
-    )
-
-
 def read(stream: IO[bytes], offered: FeedImport) -> FeedImport:
     """Read the file and check or apply it, as `offered` (saved and waiting, or new and unsaved) says.
 
@@ -112,10 +89,10 @@ def refuse(offered: FeedImport, message: str) -> FeedImport:
 
 
 def _parse(stream: IO[bytes], offered: FeedImport, *, batch: uuid.UUID) -> Parsed:
-    parsed = Parsed(mending_of(offered))
+    parsed = Parsed(import_rows.mending_of(offered))
     mend = parsed.mending if parsed.mending.chosen else None
     try:
-        parsed.feed = open_offered(stream, offered, mend)
+        parsed.feed = import_rows.open_offered(stream, offered, mend)
     except FeedRefused as refusal:
         parsed.report.add_all(refusal)
         return parsed

@@ -22,12 +22,11 @@ from campaigns.feeds import mapping as columns_of
 from campaigns.feeds.mapping import Peek
 from campaigns.models import FeedImport, FeedSource, ImportChange
 from campaigns.services import feed_reading, mappings, staging
-from core import access, clock
+from core import access, clock, stored_files
 from core.access import Action
 from core.errors import Busy, Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.services import files
 
 MAX_FILE_BYTES = 1 << 30
 AT_ONCE_BYTES = 5_000_000
@@ -79,7 +78,7 @@ def import_feed(
     if not offered.storage_key:
         return feed_reading.refuse(offered, _too_large(offered.file_bytes))
     if dry_run:
-        with files.open(offered.storage_key) as stream:
+        with stored_files.open(offered.storage_key) as stream:
             return feed_reading.read(stream, offered)
     with ExitStack() as held:
         # The row is saved and locked first: if reading ends this process, the next one counts the attempt.
@@ -252,7 +251,7 @@ def _read_waiting(import_id: int) -> bool:
         feed_reading.refuse(offered, _GONE)
     else:
         try:
-            with files.open(offered.storage_key) as stream:
+            with stored_files.open(offered.storage_key) as stream:
                 feed_reading.read(stream, offered)
         except Busy:
             waiting.update(attempts=F("attempts") - 1)  # the file is not to blame
@@ -275,7 +274,7 @@ def forget_files() -> int:
 
 def is_kept(found: FeedImport) -> bool:
     """True if the file itself is still there."""
-    return bool(found.storage_key) and files.exists(found.storage_key)
+    return bool(found.storage_key) and stored_files.exists(found.storage_key)
 
 
 @contextmanager
@@ -330,7 +329,7 @@ def _offered(
     )
     try:
         stored = _keep(file)
-    except files.TooLarge:
+    except stored_files.TooLarge:
         offered.file_bytes = MAX_FILE_BYTES + 1
         return offered
     offered.storage_key, offered.file_sha256, offered.file_bytes = stored.key, stored.sha256, stored.bytes
@@ -346,18 +345,18 @@ def _last_encoding(source: FeedSource | None) -> str:
     return FeedImport.objects.filter(source=source).order_by("-id").values_list("encoding", flat=True).first() or ""
 
 
-def _keep(file: IO[bytes] | Path) -> files.Stored:
+def _keep(file: IO[bytes] | Path) -> stored_files.Stored:
     """Into storage a piece at a time; what says beforehand that it is too large is not read at all."""
     if isinstance(file, Path):
         if file.stat().st_size > MAX_FILE_BYTES:
-            raise files.TooLarge
+            raise stored_files.TooLarge
         with file.open("rb") as stream:
-            return files.keep(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
+            return stored_files.keep(stream, suffix="feed", max_bytes=MAX_FILE_BYTES)
     if (getattr(file, "size", 0) or 0) > MAX_FILE_BYTES:
-        raise files.TooLarge
+        raise stored_files.TooLarge
     if file.seekable():
         file.seek(0)
-    return files.keep(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
+    return stored_files.keep(file, suffix="feed", max_bytes=MAX_FILE_BYTES)
 
 
 def _too_large(size: int) -> str:
@@ -383,7 +382,7 @@ def peek(offered: FeedImport, *, rows: int = 5, mapping: Mapping[str, str] | Non
     if not is_kept(offered):
         raise Conflict(_GONE)
     chosen = offered.mapping if mapping is None else mapping
-    with files.open(offered.storage_key) as stream:
+    with stored_files.open(offered.storage_key) as stream:
         try:
             return columns_of.peek(
                 stream, kind=offered.subject_kind, rows=rows, mapping=chosen, encoding=offered.encoding

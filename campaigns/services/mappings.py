@@ -12,12 +12,11 @@ from campaigns.choices import SourceKind
 from campaigns.feeds import FeedRefused, Header
 from campaigns.feeds import mapping as columns_of
 from campaigns.models import FeedImport, FeedSource
-from core import access
+from core import access, stored_files
 from core.access import Action
 from core.errors import Conflict, Invalid, Problem
 from core.events import publish
 from core.models import Brand, User
-from core.services import files
 
 MAX_NAME = 120
 
@@ -81,10 +80,10 @@ def remember(*, import_id: int, name: str, by: User) -> FeedSource:
 
 
 def _header(done: FeedImport) -> Header:
-    if not done.storage_key or not files.exists(done.storage_key):
+    if not done.storage_key or not stored_files.exists(done.storage_key):
         raise Conflict("The file is no longer kept. Drop it again.")
     try:
-        with files.open(done.storage_key) as stream:
+        with stored_files.open(done.storage_key) as stream:
             return columns_of.peek(stream, kind=done.subject_kind, rows=0, encoding=done.encoding).header
     except FeedRefused as refusal:
         raise Conflict(str(refusal)) from None

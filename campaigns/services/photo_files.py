@@ -18,8 +18,8 @@ from campaigns.models import Cutout, ReferencePhoto
 from campaigns.photos import cutout, reading
 from campaigns.selectors import photos as selectors
 from core import events as core_events
+from core import stored_files
 from core.models import Brand, User
-from core.services import files
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Cut:
 class Taken:
     """A file that passed, as stored. cut: None if no product stood out."""
 
-    stored: files.Stored
+    stored: stored_files.Stored
     width: int
     height: int
     notes: tuple[str, ...]
@@ -55,7 +55,7 @@ class Taken:
 
 def take(photo: reading.Admitted, known: Cut | None = None, *, is_patient: bool = False) -> Taken:
     """Store an admitted photo and its cut-out; `known` spares cutting out a file of which there is one already."""
-    stored = files.put(photo.data, suffix=photo.suffix)
+    stored = stored_files.put(photo.data, suffix=photo.suffix)
     notes = list(photo.notes)
     cut = known
     if cut is None:
@@ -64,7 +64,7 @@ def take(photo: reading.Admitted, known: Cut | None = None, *, is_patient: bool 
         except cutout.NoProduct as error:
             notes.append(str(error))
         else:
-            png = files.put(made.png, suffix="png")
+            png = stored_files.put(made.png, suffix="png")
             cut = Cut(png.key, png.sha256, made.method, made.confidence, list(made.box), made.note)
     if cut is not None and cut.note:
         notes.append(cut.note)

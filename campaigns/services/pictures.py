@@ -13,11 +13,11 @@ from campaigns.choices import PictureUse
 from campaigns.models import BriefPicture, GuidePicture, GuideVersion
 from campaigns.photos import intake, reading
 from campaigns.services import campaigns, guides
+from core import stored_files
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.events import publish
 from core.models import User
-from core.services import files
 
 MOST = 24
 """Pictures beside one brief, or of one use in a guide: more than this nobody looks at."""
@@ -120,7 +120,7 @@ def _taken(given: Sequence[File]) -> list[dict[str, Any]]:
         raise Invalid("No picture was added: some files cannot be used.", problems)
     found = []
     for photo in admitted:
-        stored = files.put(photo.data, suffix=photo.suffix)
+        stored = stored_files.put(photo.data, suffix=photo.suffix)
         size = {"width": photo.width, "height": photo.height}
         found.append({"sha256": stored.sha256, "storage_key": stored.key, **size})
     return found

@@ -5,8 +5,8 @@ from __future__ import annotations
 from django.core.cache import cache
 
 from campaigns.photos import intake, reading
+from core import stored_files
 from core.errors import Invalid
-from core.services import files
 
 EDGES = (96, 192, 384, 768)
 
@@ -19,7 +19,7 @@ def small(key: str, edge: int) -> str:
     """
     edge = next((known for known in EDGES if known >= edge), EDGES[-1])
     remembered = f"preview:srgb:{key}:{edge}"  # under "preview:" alone are copies whose colour profile was ignored
-    if (found := cache.get(remembered)) and files.exists(found):  # the sweeper may have taken it
+    if (found := cache.get(remembered)) and stored_files.exists(found):  # the sweeper may have taken it
         return str(found)
     made = _make(key, edge)
     cache.set(remembered, made, timeout=None)
@@ -28,7 +28,7 @@ def small(key: str, edge: int) -> str:
 
 def _make(key: str, edge: int) -> str:
     try:
-        copy = reading.small_copy(files.read(key), edge)
+        copy = reading.small_copy(stored_files.read(key), edge)
     except intake.Refused as error:
         raise Invalid(f"The stored file {key} is not a readable picture.") from error
-    return files.put(copy, suffix="webp", durable=False).key if copy else key
+    return stored_files.put(copy, suffix="webp", durable=False).key if copy else key

@@ -23,6 +23,7 @@ from django.utils.text import slugify
 from campaigns import events
 from campaigns.choices import ImportStatus, SourceKind, SubjectKind
 from campaigns.models import FeedImport, FeedSource
+from campaigns.models.feeds import FETCH_LEASE
 from campaigns.services import imports
 from core import access, clock, fetching
 from core.access import Action
@@ -36,8 +37,6 @@ from core.services import outside
 LABEL = "feed fetcher"
 MAX_FEED_BYTES = 512 * 1024 * 1024
 TIMEOUT_SECONDS = 300.0
-LEASE = timedelta(minutes=45)
-"""Longer than the largest feed takes to be fetched and read."""
 MIN_MINUTES, MAX_MINUTES = 15, 60 * 24 * 31
 FIRST_WAIT = timedelta(minutes=5)
 TELL_AFTER = 3
@@ -180,7 +179,7 @@ def claim() -> int | None:
     due = FeedSource.objects.filter(kind=SourceKind.URL, is_enabled=True, next_fetch_at__lte=now)
     for source_id, was in due.order_by("next_fetch_at").values_list("pk", "next_fetch_at")[:20]:
         if FeedSource.objects.filter(pk=source_id, next_fetch_at=was, is_enabled=True).update(
-            next_fetch_at=now + LEASE
+            next_fetch_at=now + FETCH_LEASE
         ):
             return int(source_id)
     return None

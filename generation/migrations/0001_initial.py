@@ -7,655 +7,1393 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('campaigns', '0001_initial'),
-        ('core', '0001_initial'),
+        ("campaigns", "0001_initial"),
+        ("core", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Asset',
+            name="Asset",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('state', models.CharField(choices=[('making', 'Making'), ('failed', 'Failed'), ('in_review', 'In Review'), ('revising', 'Revising'), ('approved', 'Approved'), ('rejected', 'Rejected'), ('stale', 'Stale'), ('revoked', 'Revoked'), ('superseded', 'Superseded')], default='making', max_length=10)),
-                ('round', models.PositiveSmallIntegerField(default=1)),
-                ('is_sandbox', models.BooleanField(default=False)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('changed_at', models.DateTimeField(auto_now=True)),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='core.brand')),
-                ('campaign', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='campaigns.campaign')),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='assets', to='campaigns.subject')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("making", "Making"),
+                            ("failed", "Failed"),
+                            ("in_review", "In Review"),
+                            ("revising", "Revising"),
+                            ("approved", "Approved"),
+                            ("rejected", "Rejected"),
+                            ("stale", "Stale"),
+                            ("revoked", "Revoked"),
+                            ("superseded", "Superseded"),
+                        ],
+                        default="making",
+                        max_length=10,
+                    ),
+                ),
+                ("round", models.PositiveSmallIntegerField(default=1)),
+                ("is_sandbox", models.BooleanField(default=False)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="assets",
+                        to="core.brand",
+                    ),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="assets",
+                        to="campaigns.campaign",
+                    ),
+                ),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="assets", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='Cell',
+            name="Cell",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('axis_values', models.JSONField(default=dict)),
-                ('values_key', models.CharField(default='{}', max_length=500)),
-                ('aspect', models.CharField(max_length=20)),
-                ('position', models.PositiveIntegerField(default=0)),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='cells', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("axis_values", models.JSONField(default=dict)),
+                ("values_key", models.CharField(default="{}", max_length=500)),
+                ("aspect", models.CharField(max_length=20)),
+                ("position", models.PositiveIntegerField(default=0)),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="cells", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['run', 'position'],
+                "ordering": ["run", "position"],
             },
         ),
         migrations.CreateModel(
-            name='Endpoint',
+            name="Endpoint",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField(unique=True)),
-                ('name', models.CharField(max_length=120)),
-                ('engine', models.CharField(max_length=40)),
-                ('config', models.JSONField(blank=True, default=dict)),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], default='gpu', max_length=12)),
-                ('batch_size', models.PositiveSmallIntegerField(default=4)),
-                ('price_per_image', models.DecimalField(decimal_places=6, default=0, max_digits=10)),
-                ('prices', models.JSONField(blank=True, default=dict, help_text='per unit, such as {"second": 0.000725}')),
-                ('sealed_secret', models.TextField(blank=True, editable=False)),
-                ('max_concurrent', models.PositiveIntegerField(blank=True, help_text='calls or jobs that the service takes at once; empty: found out', null=True)),
-                ('max_per_second', models.FloatField(blank=True, help_text='orders a second; empty: found out', null=True)),
-                ('max_per_minute', models.FloatField(blank=True, help_text='orders a minute; empty: found out', null=True)),
-                ('in_doubt', models.CharField(choices=[('hold', 'wait for a person'), ('resubmit', 'order again, at the risk of paying twice')], default='hold', help_text='what becomes of an order whose answer was lost, where the service cannot be asked', max_length=8)),
-                ('seconds_per_image', models.FloatField(default=1.0, help_text='measured mean, starts as a guess; feeds quotes and fair share')),
-                ('licence_note', models.TextField(blank=True)),
-                ('caution', models.CharField(blank=True, help_text='what must stand beside every picture that it generates, such as "demo model"; most need nothing', max_length=40)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('brand', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='endpoints', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField(unique=True)),
+                ("name", models.CharField(max_length=120)),
+                ("engine", models.CharField(max_length=40)),
+                ("config", models.JSONField(blank=True, default=dict)),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        default="gpu",
+                        max_length=12,
+                    ),
+                ),
+                ("batch_size", models.PositiveSmallIntegerField(default=4)),
+                ("price_per_image", models.DecimalField(decimal_places=6, default=0, max_digits=10)),
+                (
+                    "prices",
+                    models.JSONField(blank=True, default=dict, help_text='per unit, such as {"second": 0.000725}'),
+                ),
+                ("sealed_secret", models.TextField(blank=True, editable=False)),
+                (
+                    "max_concurrent",
+                    models.PositiveIntegerField(
+                        blank=True,
+                        help_text="calls or jobs that the service takes at once; empty: found out",
+                        null=True,
+                    ),
+                ),
+                (
+                    "max_per_second",
+                    models.FloatField(blank=True, help_text="orders a second; empty: found out", null=True),
+                ),
+                (
+                    "max_per_minute",
+                    models.FloatField(blank=True, help_text="orders a minute; empty: found out", null=True),
+                ),
+                (
+                    "in_doubt",
+                    models.CharField(
+                        choices=[
+                            ("hold", "wait for a person"),
+                            ("resubmit", "order again, at the risk of paying twice"),
+                        ],
+                        default="hold",
+                        help_text="what becomes of an order whose answer was lost, where the service cannot be asked",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "seconds_per_image",
+                    models.FloatField(
+                        default=1.0, help_text="measured mean, starts as a guess; feeds quotes and fair share"
+                    ),
+                ),
+                ("licence_note", models.TextField(blank=True)),
+                (
+                    "caution",
+                    models.CharField(
+                        blank=True,
+                        help_text='what must stand beside every picture that it generates, such as "demo model"; most need nothing',
+                        max_length=40,
+                    ),
+                ),
+                ("is_enabled", models.BooleanField(default=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="endpoints",
+                        to="core.brand",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['slug'],
+                "ordering": ["slug"],
             },
         ),
         migrations.CreateModel(
-            name='Job',
+            name="Job",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], max_length=12)),
-                ('batch_key', models.CharField(help_text='jobs with equal keys may share one engine call', max_length=32)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('status', models.CharField(choices=[('queued', 'Queued'), ('running', 'Running'), ('waiting', 'Waiting'), ('held', 'Held'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('cancelled', 'Cancelled'), ('quarantined', 'Quarantined')], default='queued', max_length=12)),
-                ('hold_reason', models.CharField(blank=True, choices=[('not_released', 'Not Released'), ('paused', 'Paused'), ('quota', 'Quota'), ('in_doubt', 'In Doubt'), ('changed', 'Changed')], max_length=40)),
-                ('not_before', models.DateTimeField(blank=True, null=True)),
-                ('poll_at', models.DateTimeField(blank=True, null=True)),
-                ('remote_id', models.CharField(blank=True, max_length=2000)),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('is_cancel_requested', models.BooleanField(default=False)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('tries', models.PositiveSmallIntegerField(db_default=0, help_text='attempts since a person last queued it')),
-                ('deaths', models.PositiveSmallIntegerField(default=0, help_text='workers that died holding it; three quarantine it')),
-                ('error_kind', models.CharField(blank=True, max_length=20)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('step', models.PositiveSmallIntegerField(default=0)),
-                ('steps', models.PositiveSmallIntegerField(default=0)),
-                ('campaign', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.campaign')),
-                ('cell', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='generation.cell')),
-                ('endpoint', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "batch_key",
+                    models.CharField(help_text="jobs with equal keys may share one engine call", max_length=32),
+                ),
+                ("priority", models.SmallIntegerField(default=0)),
+                (
+                    "status",
+                    models.CharField(
+                        choices=[
+                            ("queued", "Queued"),
+                            ("running", "Running"),
+                            ("waiting", "Waiting"),
+                            ("held", "Held"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("cancelled", "Cancelled"),
+                            ("quarantined", "Quarantined"),
+                        ],
+                        default="queued",
+                        max_length=12,
+                    ),
+                ),
+                (
+                    "hold_reason",
+                    models.CharField(
+                        blank=True,
+                        choices=[
+                            ("not_released", "Not Released"),
+                            ("paused", "Paused"),
+                            ("quota", "Quota"),
+                            ("in_doubt", "In Doubt"),
+                            ("changed", "Changed"),
+                        ],
+                        max_length=40,
+                    ),
+                ),
+                ("not_before", models.DateTimeField(blank=True, null=True)),
+                ("poll_at", models.DateTimeField(blank=True, null=True)),
+                ("remote_id", models.CharField(blank=True, max_length=2000)),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("is_cancel_requested", models.BooleanField(default=False)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "tries",
+                    models.PositiveSmallIntegerField(db_default=0, help_text="attempts since a person last queued it"),
+                ),
+                (
+                    "deaths",
+                    models.PositiveSmallIntegerField(
+                        default=0, help_text="workers that died holding it; three quarantine it"
+                    ),
+                ),
+                ("error_kind", models.CharField(blank=True, max_length=20)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("step", models.PositiveSmallIntegerField(default=0)),
+                ("steps", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.campaign",
+                    ),
+                ),
+                (
+                    "cell",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="jobs",
+                        to="generation.cell",
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='Worker',
+            name="Worker",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('lanes', models.JSONField(default=list)),
-                ('host', models.CharField(max_length=120)),
-                ('pid', models.PositiveIntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('seen_at', models.DateTimeField()),
-                ('peak_rss_bytes', models.BigIntegerField(default=0)),
-                ('device', models.CharField(blank=True, max_length=120)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("lanes", models.JSONField(default=list)),
+                ("host", models.CharField(max_length=120)),
+                ("pid", models.PositiveIntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("seen_at", models.DateTimeField()),
+                ("peak_rss_bytes", models.BigIntegerField(default=0)),
+                ("device", models.CharField(blank=True, max_length=120)),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='StaleAsset',
+            name="StaleAsset",
             fields=[
-                ('asset', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='staleness', serialize=False, to='generation.asset')),
-                ('causes', models.JSONField(default=list)),
-                ('is_published', models.BooleanField(default=True, help_text='its approved files stay in use until it is decided')),
-                ('began_at', models.DateTimeField(auto_now_add=True)),
+                (
+                    "asset",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="staleness",
+                        serialize=False,
+                        to="generation.asset",
+                    ),
+                ),
+                ("causes", models.JSONField(default=list)),
+                (
+                    "is_published",
+                    models.BooleanField(default=True, help_text="its approved files stay in use until it is decided"),
+                ),
+                ("began_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={
-                'ordering': ['asset'],
+                "ordering": ["asset"],
             },
         ),
         migrations.CreateModel(
-            name='AssetVersion',
+            name="AssetVersion",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('round', models.PositiveSmallIntegerField()),
-                ('candidate', models.PositiveSmallIntegerField()),
-                ('source', models.CharField(choices=[('generated', 'Generated'), ('reused', 'Reused'), ('retouched', 'Retouched')], default='generated', max_length=10)),
-                ('worst_outcome', models.CharField(choices=[('pass', 'Pass'), ('flag', 'Flag'), ('fail', 'Fail')], default='pass', max_length=4)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('asset', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='generation.asset')),
-                ('made_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('job', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='version', to='generation.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("round", models.PositiveSmallIntegerField()),
+                ("candidate", models.PositiveSmallIntegerField()),
+                (
+                    "source",
+                    models.CharField(
+                        choices=[("generated", "Generated"), ("reused", "Reused"), ("retouched", "Retouched")],
+                        default="generated",
+                        max_length=10,
+                    ),
+                ),
+                (
+                    "worst_outcome",
+                    models.CharField(
+                        choices=[("pass", "Pass"), ("flag", "Flag"), ("fail", "Fail")], default="pass", max_length=4
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "asset",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="versions",
+                        to="generation.asset",
+                    ),
+                ),
+                (
+                    "made_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "job",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="version",
+                        to="generation.job",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['asset', 'round', 'candidate'],
+                "ordering": ["asset", "round", "candidate"],
             },
         ),
         migrations.AddField(
-            model_name='asset',
-            name='current_version',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.assetversion'),
+            model_name="asset",
+            name="current_version",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="generation.assetversion",
+            ),
         ),
         migrations.AddField(
-            model_name='asset',
-            name='cell',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='asset', to='generation.cell'),
+            model_name="asset",
+            name="cell",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="asset", to="generation.cell"
+            ),
         ),
         migrations.CreateModel(
-            name='Comparison',
+            name="Comparison",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=160)),
-                ('row_count', models.PositiveSmallIntegerField()),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='comparisons', to='core.brand')),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=160)),
+                ("row_count", models.PositiveSmallIntegerField()),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="comparisons", to="core.brand"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='ComparisonColumn',
+            name="ComparisonColumn",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('position', models.PositiveSmallIntegerField()),
-                ('comparison', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='columns', to='generation.comparison')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("position", models.PositiveSmallIntegerField()),
+                (
+                    "comparison",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="columns",
+                        to="generation.comparison",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['comparison', 'position'],
+                "ordering": ["comparison", "position"],
             },
         ),
         migrations.CreateModel(
-            name='ComparisonVote',
+            name="ComparisonVote",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('row', models.PositiveSmallIntegerField()),
-                ('voted_at', models.DateTimeField(auto_now=True)),
-                ('revealed_at', models.DateTimeField(blank=True, null=True)),
-                ('column', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='votes', to='generation.comparisoncolumn')),
-                ('comparison', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='votes', to='generation.comparison')),
-                ('voter', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("row", models.PositiveSmallIntegerField()),
+                ("voted_at", models.DateTimeField(auto_now=True)),
+                ("revealed_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "column",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="votes",
+                        to="generation.comparisoncolumn",
+                    ),
+                ),
+                (
+                    "comparison",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="votes",
+                        to="generation.comparison",
+                    ),
+                ),
+                (
+                    "voter",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['comparison', 'row', 'id'],
+                "ordering": ["comparison", "row", "id"],
             },
         ),
         migrations.CreateModel(
-            name='EndpointStanding',
+            name="EndpointStanding",
             fields=[
-                ('endpoint', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='standing', serialize=False, to='generation.endpoint')),
-                ('breaker', models.CharField(choices=[('closed', 'Closed'), ('open', 'Open'), ('half_open', 'Half Open')], default='closed', max_length=9)),
-                ('failures', models.PositiveIntegerField(default=0, help_text='in a row')),
-                ('trips', models.PositiveIntegerField(default=0, help_text='times that it opened without a success between')),
-                ('open_until', models.DateTimeField(blank=True, null=True)),
-                ('resume_at', models.DateTimeField(blank=True, help_text='the service asked for no call before', null=True)),
-                ('window', models.FloatField(blank=True, help_text='calls at once, found by itself', null=True)),
-                ('window_peak', models.FloatField(blank=True, help_text='the window at the latest refusal', null=True)),
-                ('window_cut_at', models.DateTimeField(blank=True, null=True)),
-                ('rates', models.JSONField(blank=True, db_default={}, default=dict, help_text='orders a second or minute, found')),
-                ('last_error', models.CharField(blank=True, max_length=500)),
-                ('last_error_kind', models.CharField(blank=True, max_length=20)),
-                ('last_error_at', models.DateTimeField(blank=True, null=True)),
-                ('last_success_at', models.DateTimeField(blank=True, null=True)),
-                ('told_at', models.DateTimeField(blank=True, help_text='operators know that it makes nothing', null=True)),
+                (
+                    "endpoint",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="standing",
+                        serialize=False,
+                        to="generation.endpoint",
+                    ),
+                ),
+                (
+                    "breaker",
+                    models.CharField(
+                        choices=[("closed", "Closed"), ("open", "Open"), ("half_open", "Half Open")],
+                        default="closed",
+                        max_length=9,
+                    ),
+                ),
+                ("failures", models.PositiveIntegerField(default=0, help_text="in a row")),
+                (
+                    "trips",
+                    models.PositiveIntegerField(default=0, help_text="times that it opened without a success between"),
+                ),
+                ("open_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "resume_at",
+                    models.DateTimeField(blank=True, help_text="the service asked for no call before", null=True),
+                ),
+                ("window", models.FloatField(blank=True, help_text="calls at once, found by itself", null=True)),
+                ("window_peak", models.FloatField(blank=True, help_text="the window at the latest refusal", null=True)),
+                ("window_cut_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "rates",
+                    models.JSONField(
+                        blank=True, db_default={}, default=dict, help_text="orders a second or minute, found"
+                    ),
+                ),
+                ("last_error", models.CharField(blank=True, max_length=500)),
+                ("last_error_kind", models.CharField(blank=True, max_length=20)),
+                ("last_error_at", models.DateTimeField(blank=True, null=True)),
+                ("last_success_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "told_at",
+                    models.DateTimeField(blank=True, help_text="operators know that it makes nothing", null=True),
+                ),
             ],
             options={
-                'ordering': ['endpoint'],
+                "ordering": ["endpoint"],
             },
         ),
         migrations.CreateModel(
-            name='Finding',
+            name="Finding",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('check_name', models.CharField(max_length=40)),
-                ('outcome', models.CharField(choices=[('pass', 'Pass'), ('flag', 'Flag'), ('fail', 'Fail')], max_length=4)),
-                ('score', models.FloatField(null=True)),
-                ('message', models.CharField(max_length=300)),
-                ('box', models.JSONField(help_text='[left, top, right, bottom] as shares 0–1 of the master, or null', null=True)),
-                ('twin', models.ForeignKey(null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='generation.assetversion')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='findings', to='generation.assetversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("check_name", models.CharField(max_length=40)),
+                (
+                    "outcome",
+                    models.CharField(choices=[("pass", "Pass"), ("flag", "Flag"), ("fail", "Fail")], max_length=4),
+                ),
+                ("score", models.FloatField(null=True)),
+                ("message", models.CharField(max_length=300)),
+                (
+                    "box",
+                    models.JSONField(
+                        help_text="[left, top, right, bottom] as shares 0–1 of the master, or null", null=True
+                    ),
+                ),
+                (
+                    "twin",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="generation.assetversion",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="findings",
+                        to="generation.assetversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['version', 'id'],
+                "ordering": ["version", "id"],
             },
         ),
         migrations.CreateModel(
-            name='JobSpec',
+            name="JobSpec",
             fields=[
-                ('job', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='frozen', serialize=False, to='generation.job')),
-                ('round', models.PositiveSmallIntegerField(default=1)),
-                ('candidate', models.PositiveSmallIntegerField(default=1)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('quoted_cost', models.DecimalField(decimal_places=6, default=0, help_text='what the budget reserves', max_digits=10)),
-                ('spec', models.JSONField()),
-                ('maker', models.JSONField(db_default={}, default=dict, help_text='engine, model, revision and tier it is planned for')),
+                (
+                    "job",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="frozen",
+                        serialize=False,
+                        to="generation.job",
+                    ),
+                ),
+                ("round", models.PositiveSmallIntegerField(default=1)),
+                ("candidate", models.PositiveSmallIntegerField(default=1)),
+                ("fingerprint", models.CharField(max_length=64)),
+                (
+                    "quoted_cost",
+                    models.DecimalField(
+                        decimal_places=6, default=0, help_text="what the budget reserves", max_digits=10
+                    ),
+                ),
+                ("spec", models.JSONField()),
+                (
+                    "maker",
+                    models.JSONField(
+                        db_default={}, default=dict, help_text="engine, model, revision and tier it is planned for"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job'],
+                "ordering": ["job"],
             },
         ),
         migrations.CreateModel(
-            name='Attempt',
+            name="Attempt",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('lease_token', models.UUIDField()),
-                ('worker', models.CharField(max_length=120)),
-                ('outcome', models.CharField(choices=[('running', 'Running'), ('succeeded', 'Succeeded'), ('failed', 'Failed'), ('lost', 'Lost'), ('cancelled', 'Cancelled')], default='running', max_length=10)),
-                ('error_kind', models.CharField(blank=True, max_length=20)),
-                ('message', models.TextField(blank=True)),
-                ('sent_at', models.DateTimeField(blank=True, null=True)),
-                ('answered_at', models.DateTimeField(blank=True, null=True)),
-                ('marker', models.UUIDField(blank=True, null=True)),
-                ('remote_id', models.CharField(blank=True, db_default='', max_length=2000)),
-                ('details', models.JSONField(default=dict, help_text='model, revision, device, batch size, timings, engine log')),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(blank=True, null=True)),
-                ('endpoint', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='attempt_rows', to='generation.job')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("lease_token", models.UUIDField()),
+                ("worker", models.CharField(max_length=120)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[
+                            ("running", "Running"),
+                            ("succeeded", "Succeeded"),
+                            ("failed", "Failed"),
+                            ("lost", "Lost"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="running",
+                        max_length=10,
+                    ),
+                ),
+                ("error_kind", models.CharField(blank=True, max_length=20)),
+                ("message", models.TextField(blank=True)),
+                ("sent_at", models.DateTimeField(blank=True, null=True)),
+                ("answered_at", models.DateTimeField(blank=True, null=True)),
+                ("marker", models.UUIDField(blank=True, null=True)),
+                ("remote_id", models.CharField(blank=True, db_default="", max_length=2000)),
+                (
+                    "details",
+                    models.JSONField(
+                        default=dict, help_text="model, revision, device, batch size, timings, engine log"
+                    ),
+                ),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="attempt_rows", to="generation.job"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['job', 'number'],
+                "ordering": ["job", "number"],
             },
         ),
         migrations.CreateModel(
-            name='JobMove',
+            name="JobMove",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('reason', models.CharField(choices=[('overflow', 'Overflow'), ('down', 'Down'), ('memory', 'Memory')], max_length=10)),
-                ('sentence', models.CharField(max_length=300)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('from_endpoint', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
-                ('job', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='moves', to='generation.job')),
-                ('to_endpoint', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "reason",
+                    models.CharField(
+                        choices=[("overflow", "Overflow"), ("down", "Down"), ("memory", "Memory")], max_length=10
+                    ),
+                ),
+                ("sentence", models.CharField(max_length=300)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "from_endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="moves", to="generation.job"
+                    ),
+                ),
+                (
+                    "to_endpoint",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='LaneShare',
+            name="LaneShare",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('lane', models.CharField(choices=[('gpu', 'Gpu'), ('cloud', 'Cloud'), ('cpu', 'Cpu'), ('delivery', 'Delivery'), ('housekeeping', 'Housekeeping')], max_length=12)),
-                ('virtual_time', models.FloatField(default=0)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.campaign')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                (
+                    "lane",
+                    models.CharField(
+                        choices=[
+                            ("gpu", "Gpu"),
+                            ("cloud", "Cloud"),
+                            ("cpu", "Cpu"),
+                            ("delivery", "Delivery"),
+                            ("housekeeping", "Housekeeping"),
+                        ],
+                        max_length=12,
+                    ),
+                ),
+                ("virtual_time", models.FloatField(default=0)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="campaigns.campaign"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['lane', 'virtual_time'],
+                "ordering": ["lane", "virtual_time"],
             },
         ),
         migrations.CreateModel(
-            name='LocalModel',
+            name="LocalModel",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=120, unique=True)),
-                ('path', models.CharField(max_length=500, unique=True)),
-                ('family', models.CharField(max_length=20)),
-                ('revision', models.CharField(max_length=64)),
-                ('sha256', models.CharField(blank=True, max_length=64)),
-                ('size_bytes', models.PositiveBigIntegerField()),
-                ('licence', models.CharField(help_text='its name, and where its text is', max_length=200)),
-                ('usage_terms', models.TextField(blank=True, help_text='what people must know who pick it; shown where they do')),
-                ('is_usable', models.BooleanField(default=True)),
-                ('registered_at', models.DateTimeField(auto_now_add=True)),
-                ('registered_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=120, unique=True)),
+                ("path", models.CharField(max_length=500, unique=True)),
+                ("family", models.CharField(max_length=20)),
+                ("revision", models.CharField(max_length=64)),
+                ("sha256", models.CharField(blank=True, max_length=64)),
+                ("size_bytes", models.PositiveBigIntegerField()),
+                ("licence", models.CharField(help_text="its name, and where its text is", max_length=200)),
+                (
+                    "usage_terms",
+                    models.TextField(blank=True, help_text="what people must know who pick it; shown where they do"),
+                ),
+                ("is_usable", models.BooleanField(default=True)),
+                ("registered_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "registered_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['name'],
+                "ordering": ["name"],
             },
         ),
         migrations.CreateModel(
-            name='Master',
+            name="Master",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('fingerprint', models.CharField(max_length=64)),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('image_format', models.CharField(max_length=10)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('has_alpha', models.BooleanField(default=False)),
-                ('bytes', models.BigIntegerField()),
-                ('thumbnails', models.JSONField(default=dict, help_text='{"256" | "512" | "1024": storage key}: long edge in pixels')),
-                ('pdq', models.CharField(blank=True, help_text='256-bit PDQ hash, hex; empty when its quality is low', max_length=64)),
-                ('pdq_quality', models.PositiveSmallIntegerField(default=0)),
-                ('colours', models.BinaryField(default=b'\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00', help_text='4 × 4 cells of L, a, b: tells look-alikes of other colours')),
-                ('was_rejected', models.BooleanField(default=False, help_text='a reviewer rejected it: never reused silently')),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='core.brand')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("fingerprint", models.CharField(max_length=64)),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("image_format", models.CharField(max_length=10)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("has_alpha", models.BooleanField(default=False)),
+                ("bytes", models.BigIntegerField()),
+                (
+                    "thumbnails",
+                    models.JSONField(
+                        default=dict, help_text='{"256" | "512" | "1024": storage key}: long edge in pixels'
+                    ),
+                ),
+                (
+                    "pdq",
+                    models.CharField(
+                        blank=True, help_text="256-bit PDQ hash, hex; empty when its quality is low", max_length=64
+                    ),
+                ),
+                ("pdq_quality", models.PositiveSmallIntegerField(default=0)),
+                (
+                    "colours",
+                    models.BinaryField(
+                        default=b"\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00",
+                        help_text="4 × 4 cells of L, a, b: tells look-alikes of other colours",
+                    ),
+                ),
+                (
+                    "was_rejected",
+                    models.BooleanField(default=False, help_text="a reviewer rejected it: never reused silently"),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='assetversion',
-            name='master',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='generation.master'),
+            model_name="assetversion",
+            name="master",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="generation.master"
+            ),
         ),
         migrations.CreateModel(
-            name='Rendition',
+            name="Rendition",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('recipe_version', models.PositiveIntegerField()),
-                ('sha256', models.CharField(max_length=64)),
-                ('storage_key', models.CharField(max_length=200)),
-                ('image_format', models.CharField(max_length=5)),
-                ('width', models.PositiveIntegerField()),
-                ('height', models.PositiveIntegerField()),
-                ('bytes', models.BigIntegerField()),
-                ('quality', models.PositiveSmallIntegerField(null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('output_spec', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='renditions', to='campaigns.outputspec')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='renditions', to='generation.assetversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("recipe_version", models.PositiveIntegerField()),
+                ("sha256", models.CharField(max_length=64)),
+                ("storage_key", models.CharField(max_length=200)),
+                ("image_format", models.CharField(max_length=5)),
+                ("width", models.PositiveIntegerField()),
+                ("height", models.PositiveIntegerField()),
+                ("bytes", models.BigIntegerField()),
+                ("quality", models.PositiveSmallIntegerField(null=True)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "output_spec",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="renditions",
+                        to="campaigns.outputspec",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="renditions",
+                        to="generation.assetversion",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['version', 'output_spec'],
+                "ordering": ["version", "output_spec"],
             },
         ),
         migrations.CreateModel(
-            name='Run',
+            name="Run",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(max_length=160)),
-                ('stage', models.CharField(choices=[('sandbox', 'Sandbox'), ('pilot', 'Pilot'), ('partial', 'Partial'), ('full', 'Full')], max_length=8)),
-                ('shape', models.CharField(choices=[('matrix', 'Matrix'), ('list', 'List')], default='matrix', max_length=6)),
-                ('definition', models.JSONField(default=dict)),
-                ('state', models.CharField(choices=[('draft', 'Draft'), ('planned', 'Planned'), ('running', 'Running'), ('paused', 'Paused'), ('finished', 'Finished'), ('cancelled', 'Cancelled')], default='draft', max_length=10)),
-                ('pause_reason', models.CharField(blank=True, max_length=300)),
-                ('priority', models.SmallIntegerField(default=0)),
-                ('cell_count', models.PositiveIntegerField(default=0)),
-                ('job_count', models.PositiveIntegerField(default=0)),
-                ('reused_count', models.PositiveIntegerField(default=0)),
-                ('left_out', models.JSONField(blank=True, default=list, help_text='images that were asked for and cannot be made, by cause: services/left_out.py')),
-                ('quoted_cost', models.DecimalField(decimal_places=4, default=0, max_digits=12)),
-                ('override_reason', models.TextField(blank=True, help_text='why a lead released a full run before its pilot')),
-                ('job_template', models.SlugField(blank=True, help_text='the common job that it began as')),
-                ('release_at', models.DateTimeField(blank=True, help_text='a planned run is released then by the clock', null=True)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('released_at', models.DateTimeField(blank=True, null=True)),
-                ('watched_from', models.DateTimeField(blank=True, help_text='release or last resume: older outputs do not pause the run again', null=True)),
-                ('finished_at', models.DateTimeField(blank=True, null=True)),
-                ('alternates', models.ManyToManyField(blank=True, help_text='where its jobs may go when the endpoint is slow or down', related_name='+', to='generation.endpoint')),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='campaigns.campaign')),
-                ('cloned_from', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to='generation.run')),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='generation.endpoint')),
-                ('guide_version', models.ForeignKey(blank=True, help_text='the brand guide that counted when the run was planned: its limits judge, the rail shows it', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='campaigns.guideversion')),
-                ('prompt_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='campaigns.promptversion')),
-                ('requested_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(max_length=160)),
+                (
+                    "stage",
+                    models.CharField(
+                        choices=[("sandbox", "Sandbox"), ("pilot", "Pilot"), ("partial", "Partial"), ("full", "Full")],
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "shape",
+                    models.CharField(choices=[("matrix", "Matrix"), ("list", "List")], default="matrix", max_length=6),
+                ),
+                ("definition", models.JSONField(default=dict)),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("draft", "Draft"),
+                            ("planned", "Planned"),
+                            ("running", "Running"),
+                            ("paused", "Paused"),
+                            ("finished", "Finished"),
+                            ("cancelled", "Cancelled"),
+                        ],
+                        default="draft",
+                        max_length=10,
+                    ),
+                ),
+                ("pause_reason", models.CharField(blank=True, max_length=300)),
+                ("priority", models.SmallIntegerField(default=0)),
+                ("cell_count", models.PositiveIntegerField(default=0)),
+                ("job_count", models.PositiveIntegerField(default=0)),
+                ("reused_count", models.PositiveIntegerField(default=0)),
+                (
+                    "left_out",
+                    models.JSONField(
+                        blank=True,
+                        default=list,
+                        help_text="images that were asked for and cannot be made, by cause: services/left_out.py",
+                    ),
+                ),
+                ("quoted_cost", models.DecimalField(decimal_places=4, default=0, max_digits=12)),
+                (
+                    "override_reason",
+                    models.TextField(blank=True, help_text="why a lead released a full run before its pilot"),
+                ),
+                ("job_template", models.SlugField(blank=True, help_text="the common job that it began as")),
+                (
+                    "release_at",
+                    models.DateTimeField(
+                        blank=True, help_text="a planned run is released then by the clock", null=True
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                ("released_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "watched_from",
+                    models.DateTimeField(
+                        blank=True,
+                        help_text="release or last resume: older outputs do not pause the run again",
+                        null=True,
+                    ),
+                ),
+                ("finished_at", models.DateTimeField(blank=True, null=True)),
+                (
+                    "alternates",
+                    models.ManyToManyField(
+                        blank=True,
+                        help_text="where its jobs may go when the endpoint is slow or down",
+                        related_name="+",
+                        to="generation.endpoint",
+                    ),
+                ),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="campaigns.campaign"
+                    ),
+                ),
+                (
+                    "cloned_from",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to="generation.run",
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="generation.endpoint"
+                    ),
+                ),
+                (
+                    "guide_version",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="the brand guide that counted when the run was planned: its limits judge, the rail shows it",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="runs",
+                        to="campaigns.guideversion",
+                    ),
+                ),
+                (
+                    "prompt_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="runs", to="campaigns.promptversion"
+                    ),
+                ),
+                (
+                    "requested_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='LedgerEntry',
+            name="LedgerEntry",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('kind', models.CharField(choices=[('reserve', 'Reserve'), ('settle', 'Settle'), ('doubt', 'Doubt'), ('release', 'Release')], max_length=8)),
-                ('amount', models.DecimalField(decimal_places=6, max_digits=12)),
-                ('at', models.DateTimeField(auto_now_add=True)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='ledger', to='campaigns.campaign')),
-                ('job', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.job')),
-                ('run', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='ledger', to='generation.run')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "kind",
+                    models.CharField(
+                        choices=[
+                            ("reserve", "Reserve"),
+                            ("settle", "Settle"),
+                            ("doubt", "Doubt"),
+                            ("release", "Release"),
+                        ],
+                        max_length=8,
+                    ),
+                ),
+                ("amount", models.DecimalField(decimal_places=6, max_digits=12)),
+                ("at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="ledger", to="campaigns.campaign"
+                    ),
+                ),
+                (
+                    "job",
+                    models.ForeignKey(
+                        null=True, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.job"
+                    ),
+                ),
+                (
+                    "run",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="ledger", to="generation.run"
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'ledger entries',
-                'ordering': ['id'],
+                "verbose_name_plural": "ledger entries",
+                "ordering": ["id"],
             },
         ),
         migrations.AddField(
-            model_name='job',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='jobs', to='generation.run'),
+            model_name="job",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="jobs", to="generation.run"
+            ),
         ),
         migrations.AddField(
-            model_name='comparisoncolumn',
-            name='run',
-            field=models.OneToOneField(on_delete=django.db.models.deletion.PROTECT, related_name='comparison_column', to='generation.run'),
+            model_name="comparisoncolumn",
+            name="run",
+            field=models.OneToOneField(
+                on_delete=django.db.models.deletion.PROTECT, related_name="comparison_column", to="generation.run"
+            ),
         ),
         migrations.AddField(
-            model_name='cell',
-            name='run',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='cells', to='generation.run'),
+            model_name="cell",
+            name="run",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.CASCADE, related_name="cells", to="generation.run"
+            ),
         ),
         migrations.CreateModel(
-            name='StaleCandidate',
+            name="StaleCandidate",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('batch', models.UUIDField()),
-                ('cause', models.JSONField(default=dict)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('asset', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='generation.asset')),
-                ('caused_by', models.ForeignKey(db_index=False, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("batch", models.UUIDField()),
+                ("cause", models.JSONField(default=dict)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "asset",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="generation.asset",
+                    ),
+                ),
+                (
+                    "caused_by",
+                    models.ForeignKey(
+                        db_index=False,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='StandingOrder',
+            name="StandingOrder",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('name', models.CharField(default='Standing order', max_length=120)),
-                ('daily_budget', models.DecimalField(decimal_places=2, help_text="in the brand's currency", max_digits=12)),
-                ('daily_pictures', models.PositiveIntegerField(default=100)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('looked_until', models.DateTimeField()),
-                ('message', models.CharField(blank=True, help_text='what the last look did, or why nothing was made', max_length=500)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('campaign', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='standing_orders', to='campaigns.campaign')),
-                ('created_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('endpoint', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.endpoint')),
-                ('prompt_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.promptversion')),
-                ('source', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='standing_orders', to='campaigns.feedsource')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("name", models.CharField(default="Standing order", max_length=120)),
+                (
+                    "daily_budget",
+                    models.DecimalField(decimal_places=2, help_text="in the brand's currency", max_digits=12),
+                ),
+                ("daily_pictures", models.PositiveIntegerField(default=100)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("looked_until", models.DateTimeField()),
+                (
+                    "message",
+                    models.CharField(
+                        blank=True, help_text="what the last look did, or why nothing was made", max_length=500
+                    ),
+                ),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "campaign",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="standing_orders",
+                        to="campaigns.campaign",
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to=settings.AUTH_USER_MODEL
+                    ),
+                ),
+                (
+                    "endpoint",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.endpoint"
+                    ),
+                ),
+                (
+                    "prompt_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="campaigns.promptversion"
+                    ),
+                ),
+                (
+                    "source",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="standing_orders",
+                        to="campaigns.feedsource",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['campaign', 'id'],
+                "ordering": ["campaign", "id"],
             },
         ),
         migrations.AddField(
-            model_name='run',
-            name='standing_order',
-            field=models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='runs', to='generation.standingorder'),
+            model_name="run",
+            name="standing_order",
+            field=models.ForeignKey(
+                blank=True,
+                null=True,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="runs",
+                to="generation.standingorder",
+            ),
         ),
         migrations.CreateModel(
-            name='StandingSubject',
+            name="StandingSubject",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('digest', models.CharField(max_length=32)),
-                ('order', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='taken', to='generation.standingorder')),
-                ('subject', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='+', to='campaigns.subject')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("digest", models.CharField(max_length=32)),
+                (
+                    "order",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="taken", to="generation.standingorder"
+                    ),
+                ),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="campaigns.subject"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['order', 'subject'],
+                "ordering": ["order", "subject"],
             },
         ),
         migrations.CreateModel(
-            name='PinnedInputs',
+            name="PinnedInputs",
             fields=[
-                ('cell', models.OneToOneField(on_delete=django.db.models.deletion.CASCADE, primary_key=True, related_name='inputs', serialize=False, to='generation.cell')),
-                ('feed_values', models.JSONField(default=dict)),
-                ('photo_pk', models.BigIntegerField(null=True)),
-                ('photo_sha256', models.CharField(blank=True, max_length=64)),
-                ('cutout_sha256', models.CharField(blank=True, max_length=64)),
-                ('subject', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='campaigns.subject')),
+                (
+                    "cell",
+                    models.OneToOneField(
+                        on_delete=django.db.models.deletion.CASCADE,
+                        primary_key=True,
+                        related_name="inputs",
+                        serialize=False,
+                        to="generation.cell",
+                    ),
+                ),
+                ("feed_values", models.JSONField(default=dict)),
+                ("photo_pk", models.BigIntegerField(null=True)),
+                ("photo_sha256", models.CharField(blank=True, max_length=64)),
+                ("cutout_sha256", models.CharField(blank=True, max_length=64)),
+                (
+                    "subject",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="campaigns.subject",
+                    ),
+                ),
             ],
             options={
-                'verbose_name_plural': 'pinned inputs',
-                'ordering': ['cell'],
+                "verbose_name_plural": "pinned inputs",
+                "ordering": ["cell"],
             },
         ),
         migrations.AddIndex(
-            model_name='asset',
-            index=models.Index(fields=['brand', 'state', '-id'], name='asset_library'),
+            model_name="asset",
+            index=models.Index(fields=["brand", "state", "-id"], name="asset_library"),
         ),
         migrations.AddIndex(
-            model_name='asset',
-            index=models.Index(fields=['campaign', 'state'], name='asset_campaign_state'),
+            model_name="asset",
+            index=models.Index(fields=["campaign", "state"], name="asset_campaign_state"),
         ),
         migrations.AddConstraint(
-            model_name='comparisonvote',
-            constraint=models.UniqueConstraint(fields=('comparison', 'row', 'voter'), name='vote_once'),
+            model_name="comparisonvote",
+            constraint=models.UniqueConstraint(fields=("comparison", "row", "voter"), name="vote_once"),
         ),
         migrations.AddIndex(
-            model_name='finding',
-            index=models.Index(condition=models.Q(('outcome', 'pass'), _negated=True), fields=['check_name', 'outcome'], name='finding_problem'),
+            model_name="finding",
+            index=models.Index(
+                condition=models.Q(("outcome", "pass"), _negated=True),
+                fields=["check_name", "outcome"],
+                name="finding_problem",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='finding',
-            constraint=models.UniqueConstraint(fields=('version', 'check_name'), name='finding_once'),
+            model_name="finding",
+            constraint=models.UniqueConstraint(fields=("version", "check_name"), name="finding_once"),
         ),
         migrations.AddField(
-            model_name='jobspec',
-            name='brand',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='core.brand'),
+            model_name="jobspec",
+            name="brand",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="core.brand"
+            ),
         ),
         migrations.AddField(
-            model_name='jobspec',
-            name='cell',
-            field=models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.cell'),
+            model_name="jobspec",
+            name="cell",
+            field=models.ForeignKey(
+                db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.cell"
+            ),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('outcome', 'succeeded')), fields=['endpoint', '-id'], name='attempt_latest'),
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("outcome", "succeeded")), fields=["endpoint", "-id"], name="attempt_latest"
+            ),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('marker__isnull', False)), fields=['marker'], name='attempt_marker'),
+            model_name="attempt",
+            index=models.Index(condition=models.Q(("marker__isnull", False)), fields=["marker"], name="attempt_marker"),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=models.Index(condition=models.Q(('sent_at__isnull', False)), fields=['endpoint', '-sent_at'], name='attempt_sent'),
+            model_name="attempt",
+            index=models.Index(
+                condition=models.Q(("sent_at__isnull", False)), fields=["endpoint", "-sent_at"], name="attempt_sent"
+            ),
         ),
         migrations.AddIndex(
-            model_name='attempt',
-            index=django.contrib.postgres.indexes.BrinIndex(autosummarize=True, fields=['started_at'], name='attempt_started', pages_per_range=32),
+            model_name="attempt",
+            index=django.contrib.postgres.indexes.BrinIndex(
+                autosummarize=True, fields=["started_at"], name="attempt_started", pages_per_range=32
+            ),
         ),
         migrations.AddConstraint(
-            model_name='attempt',
-            constraint=models.UniqueConstraint(fields=('job', 'number'), name='attempt_number_once'),
+            model_name="attempt",
+            constraint=models.UniqueConstraint(fields=("job", "number"), name="attempt_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='laneshare',
-            constraint=models.UniqueConstraint(fields=('lane', 'campaign'), name='share_once'),
+            model_name="laneshare",
+            constraint=models.UniqueConstraint(fields=("lane", "campaign"), name="share_once"),
         ),
         migrations.AddIndex(
-            model_name='localmodel',
-            index=models.Index(fields=['revision'], name='localmodel_revision'),
+            model_name="localmodel",
+            index=models.Index(fields=["revision"], name="localmodel_revision"),
         ),
         migrations.AddConstraint(
-            model_name='localmodel',
-            constraint=models.CheckConstraint(condition=models.Q(('sha256', ''), ('sha256__regex', '^[0-9a-f]{64}$'), _connector='OR'), name='localmodel_sha256_hex'),
+            model_name="localmodel",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("sha256", ""), ("sha256__regex", "^[0-9a-f]{64}$"), _connector="OR"),
+                name="localmodel_sha256_hex",
+            ),
         ),
         migrations.AddIndex(
-            model_name='master',
-            index=models.Index(fields=['sha256'], name='master_sha256'),
+            model_name="master",
+            index=models.Index(fields=["sha256"], name="master_sha256"),
         ),
         migrations.AddConstraint(
-            model_name='master',
-            constraint=models.UniqueConstraint(fields=('brand', 'fingerprint'), name='master_fingerprint_once'),
+            model_name="master",
+            constraint=models.UniqueConstraint(fields=("brand", "fingerprint"), name="master_fingerprint_once"),
         ),
         migrations.AddConstraint(
-            model_name='assetversion',
-            constraint=models.UniqueConstraint(fields=('asset', 'round', 'candidate'), name='version_candidate_once'),
+            model_name="assetversion",
+            constraint=models.UniqueConstraint(fields=("asset", "round", "candidate"), name="version_candidate_once"),
         ),
         migrations.AddIndex(
-            model_name='rendition',
-            index=models.Index(fields=['sha256'], name='rendition_sha256'),
+            model_name="rendition",
+            index=models.Index(fields=["sha256"], name="rendition_sha256"),
         ),
         migrations.AddConstraint(
-            model_name='rendition',
-            constraint=models.UniqueConstraint(fields=('version', 'output_spec', 'recipe_version'), name='rendition_once'),
+            model_name="rendition",
+            constraint=models.UniqueConstraint(
+                fields=("version", "output_spec", "recipe_version"), name="rendition_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='ledgerentry',
-            index=models.Index(condition=models.Q(('kind__in', ['settle', 'doubt'])), fields=['at'], name='ledger_spent'),
+            model_name="ledgerentry",
+            index=models.Index(
+                condition=models.Q(("kind__in", ["settle", "doubt"])), fields=["at"], name="ledger_spent"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ledgerentry',
-            constraint=models.UniqueConstraint(condition=models.Q(('kind', 'settle')), fields=('job',), name='ledger_settle_once'),
+            model_name="ledgerentry",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("kind", "settle")), fields=("job",), name="ledger_settle_once"
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(models.F('lane'), models.F('campaign_id'), models.OrderBy(models.F('priority'), descending=True), models.F('batch_key'), models.F('id'), condition=models.Q(('status', 'queued')), name='job_claim'),
+            model_name="job",
+            index=models.Index(
+                models.F("lane"),
+                models.F("campaign_id"),
+                models.OrderBy(models.F("priority"), descending=True),
+                models.F("batch_key"),
+                models.F("id"),
+                condition=models.Q(("status", "queued")),
+                name="job_claim",
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(models.F('endpoint'), models.F('campaign_id'), models.OrderBy(models.F('priority'), descending=True), models.F('batch_key'), models.F('id'), condition=models.Q(('lane', 'cloud'), ('status', 'queued')), name='job_claim_remote'),
+            model_name="job",
+            index=models.Index(
+                models.F("endpoint"),
+                models.F("campaign_id"),
+                models.OrderBy(models.F("priority"), descending=True),
+                models.F("batch_key"),
+                models.F("id"),
+                condition=models.Q(("lane", "cloud"), ("status", "queued")),
+                name="job_claim_remote",
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('status', 'running')), fields=['lease_expires_at'], name='job_lease'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "running")), fields=["lease_expires_at"], name="job_lease"
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(condition=models.Q(('status', 'waiting')), fields=['endpoint', 'poll_at'], name='job_poll'),
+            model_name="job",
+            index=models.Index(
+                condition=models.Q(("status", "waiting")), fields=["endpoint", "poll_at"], name="job_poll"
+            ),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['run', 'status'], name='job_run_status'),
+            model_name="job",
+            index=models.Index(fields=["run", "status"], name="job_run_status"),
         ),
         migrations.AddIndex(
-            model_name='job',
-            index=models.Index(fields=['cell'], name='job_cell'),
+            model_name="job",
+            index=models.Index(fields=["cell"], name="job_cell"),
         ),
         migrations.AddConstraint(
-            model_name='job',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('status', 'running'), _negated=True), ('lease_token__isnull', False), _connector='OR'), name='job_running_has_lease'),
+            model_name="job",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("status", "running"), _negated=True), ("lease_token__isnull", False), _connector="OR"
+                ),
+                name="job_running_has_lease",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='comparisoncolumn',
-            constraint=models.UniqueConstraint(fields=('comparison', 'position'), name='column_place_once'),
+            model_name="comparisoncolumn",
+            constraint=models.UniqueConstraint(fields=("comparison", "position"), name="column_place_once"),
         ),
         migrations.AddConstraint(
-            model_name='cell',
-            constraint=models.UniqueConstraint(fields=('run', 'subject', 'values_key', 'aspect'), name='cell_once_per_run'),
+            model_name="cell",
+            constraint=models.UniqueConstraint(
+                fields=("run", "subject", "values_key", "aspect"), name="cell_once_per_run"
+            ),
         ),
         migrations.AddIndex(
-            model_name='stalecandidate',
-            index=models.Index(fields=['batch', 'asset'], name='stale_candidate_next'),
+            model_name="stalecandidate",
+            index=models.Index(fields=["batch", "asset"], name="stale_candidate_next"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(fields=['campaign', '-id'], name='run_of_campaign'),
+            model_name="run",
+            index=models.Index(fields=["campaign", "-id"], name="run_of_campaign"),
         ),
         migrations.AddIndex(
-            model_name='run',
-            index=models.Index(condition=models.Q(('state', 'planned')), fields=['release_at'], name='run_scheduled'),
+            model_name="run",
+            index=models.Index(condition=models.Q(("state", "planned")), fields=["release_at"], name="run_scheduled"),
         ),
         migrations.AddConstraint(
-            model_name='standingsubject',
-            constraint=models.UniqueConstraint(fields=('order', 'subject'), name='standing_subject_once'),
+            model_name="standingsubject",
+            constraint=models.UniqueConstraint(fields=("order", "subject"), name="standing_subject_once"),
         ),
         migrations.AddIndex(
-            model_name='pinnedinputs',
-            index=models.Index(fields=['subject'], name='inputs_of_subject'),
+            model_name="pinnedinputs",
+            index=models.Index(fields=["subject"], name="inputs_of_subject"),
         ),
         migrations.AddConstraint(
-            model_name='jobspec',
-            constraint=models.UniqueConstraint(fields=('cell', 'round', 'candidate'), name='spec_candidate_once'),
+            model_name="jobspec",
+            constraint=models.UniqueConstraint(fields=("cell", "round", "candidate"), name="spec_candidate_once"),
         ),
     ]

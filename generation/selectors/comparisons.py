@@ -14,6 +14,7 @@ from django.utils.crypto import salted_hmac
 from campaigns.models import PromptVersion
 from core.errors import NotFound
 from core.models import Brand, User
+from generation.axes import WORDS_AXIS
 from generation.choices import AssetState, AttemptOutcome, JobState, LedgerKind
 from generation.models import (
     Asset,
@@ -26,7 +27,6 @@ from generation.models import (
     LedgerEntry,
 )
 from generation.selectors import significance
-from generation.services.comparisons import WORDS
 
 ROWS: Final = 8
 LETTERS: Final = "ABCDEF"
@@ -231,7 +231,7 @@ def name_of(column: ComparisonColumn) -> str:
 
 def is_free(version: PromptVersion) -> bool:
     """A column of free prompts: each row brings its own words."""
-    return version.text == f"{{{WORDS}}}"
+    return version.text == f"{{{WORDS_AXIS}}}"
 
 
 # -- the parts -----------------------------------------------------------------------------------------------------
@@ -263,8 +263,8 @@ def _row(
     values = first.cell.axis_values
     return Row(
         number=number,
-        subject=None if WORDS in values else first.subject,
-        words=str(values.get(WORDS, "")),
+        subject=None if WORDS_AXIS in values else first.subject,
+        words=str(values.get(WORDS_AXIS, "")),
         squares=squares,
         made=sum(one is not None and one.state != AssetState.MAKING for one in there),
         is_settled=is_settled,

@@ -24,8 +24,7 @@ from generation import prices
 from generation.choices import Breaker
 from generation.engines.base import ErrorKind
 from generation.models import Endpoint, EndpointStanding
-from generation.selectors import lanes
-from generation.services import pacing, throttle
+from generation.selectors import endpoint_limits, lanes
 
 COUNTED: Final = 10_000
 #: Fewer attempts than this say nothing about an endpoint.
@@ -322,11 +321,11 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
     if endpoint.lane != Lane.CLOUD:
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
-    at_once = pacing.at_once(endpoint, standing, numbers.in_use)
+    at_once = endpoint_limits.at_once(endpoint, standing, numbers.in_use)
     allowed = [f"{numbers.in_use} of {at_once} at once{_comma(found_note(at_once, endpoint.most_at_once))}"]
     for limit, known, unit in (
-        (throttle.per_second(endpoint), endpoint.max_per_second, "second"),
-        (throttle.per_minute(endpoint), endpoint.max_per_minute, "minute"),
+        (endpoint_limits.per_second(endpoint), endpoint.max_per_second, "second"),
+        (endpoint_limits.per_minute(endpoint), endpoint.max_per_minute, "minute"),
     ):
         if limit:
             allowed.append(f"{limit:.3g} a {unit}{_comma(found_note(limit, known))}")

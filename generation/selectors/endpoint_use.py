@@ -16,9 +16,8 @@ from core.choices import Lane
 from core.models import Brand, User
 from generation.choices import AttemptOutcome, RunState
 from generation.models import Attempt, Endpoint, EndpointStanding
-from generation.selectors import endpoint_cards, lanes
+from generation.selectors import budgets, endpoint_cards, endpoint_limits, lanes
 from generation.selectors.endpoint_cards import Figures, Health
-from generation.services import budget, pacing, throttle
 
 CAMPAIGNS: Final = 8
 
@@ -105,11 +104,11 @@ def purses(brand: Brand, user: User) -> list[Purse]:
 
 
 def _of_service(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures) -> list[Gauge]:
-    second, minute = throttle.used(endpoint)
-    at_once = pacing.at_once(endpoint, standing, numbers.in_use)
+    second, minute = endpoint_limits.used(endpoint)
+    at_once = endpoint_limits.at_once(endpoint, standing, numbers.in_use)
     return [
-        _gauge("this second", second, throttle.per_second(endpoint), endpoint.max_per_second),
-        _gauge("this minute", minute, throttle.per_minute(endpoint), endpoint.max_per_minute),
+        _gauge("this second", second, endpoint_limits.per_second(endpoint), endpoint.max_per_second),
+        _gauge("this minute", minute, endpoint_limits.per_minute(endpoint), endpoint.max_per_minute),
         _gauge("open now", numbers.in_use, at_once, endpoint.most_at_once),
     ]
 
@@ -142,10 +141,10 @@ def _made_last_minute(endpoints: Sequence[Endpoint]) -> dict[int, int]:
 
 
 def _of_campaign(campaign: Campaign) -> Purse:
-    standing = budget.standing(campaign)
+    standing = budgets.standing(campaign)
     return Purse(campaign, standing.spent, standing.reserved, standing.budget)
 
 
 def _of_month(brand: Brand) -> Purse:
-    month = budget.month(brand)
+    month = budgets.month(brand)
     return Purse(None, month.spent, month.reserved, month.budget)

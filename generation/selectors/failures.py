@@ -15,7 +15,7 @@ from generation import causes
 from generation.causes import CAUSES, Cause, Mend
 from generation.choices import HoldReason, JobState
 from generation.models import Run
-from generation.services import budget, doubts
+from generation.selectors import budgets
 
 SHOWN = 6
 _MOST_SUBJECTS = 200
@@ -98,11 +98,11 @@ def groups(run: Run) -> list[Group]:
     found = _failed(run)
     listed = [one.group for one in found.values()]
     if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):
-        left = budget.standing(run.campaign).left
+        left = budgets.standing(run.campaign).left
         for group in listed:
             group.short_of = Decimal(0) if left is None else max(group.cost - left, Decimal(0))
             if group.cause.code == "doubt":
-                group.doubted = doubts.counted(run)
+                group.doubted = budgets.in_doubt(run)
     checked = _checked(run)
     _show([*found.values(), *checked])
     listed += [one.group for one in checked]

@@ -11,7 +11,7 @@ from campaigns.models import Campaign, PromptVersion
 from core.models import User
 from generation.choices import RunState, Stage
 from generation.models import Run
-from generation.services import gates
+from generation.selectors import gates
 
 #: What a step is: nothing yet, a run that waits for its release, pictures being made, pictures to judge, enough.
 EMPTY, PLANNED, MAKING, JUDGING, DONE = "empty", "planned", "making", "judging", "done"

@@ -16,12 +16,11 @@ from campaigns.models import Campaign, ReferencePhoto, Subject
 from campaigns.selectors import subjects
 from core.models import Brand, User
 from generation import causes
+from generation.axes import SEED_AXIS
 from generation.choices import AttemptOutcome, JobState, RunState, Stage
 from generation.models import AssetVersion, Attempt, Job, Run
-from generation.selectors import lanes
+from generation.selectors import budgets, lanes
 from generation.selectors.endpoints import Offer
-from generation.services import budget
-from generation.services.orders import SEED_AXIS
 
 SHOWN = 12
 EXAMPLES = 6
@@ -181,10 +180,10 @@ def money_left(brand: Brand) -> Left | None:
     """What the budgets that a try counts against have left, the smaller of two; None without a budget."""
     found = []
     if brand.monthly_budget is not None:
-        found.append((budget.month(brand), True))
+        found.append((budgets.month(brand), True))
     sandbox = Campaign.objects.filter(brand=brand, is_sandbox=True, budget__isnull=False).first()
     if sandbox is not None:
-        found.append((budget.standing(sandbox), False))
+        found.append((budgets.standing(sandbox), False))
     limits = [Left(max(one.left, Decimal(0)), is_of_month) for one, is_of_month in found if one.left is not None]
     return min(limits, key=lambda one: one.amount, default=None)
 

@@ -11,8 +11,8 @@ from django.db.models import Q
 from campaigns.choices import PhotoRole, PhotoStatus
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.selectors import campaigns
+from generation.axes import PHOTO_MARK
 from generation.engines.base import ImageRef
-from generation.services.orders import PHOTO_MARK
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,7 @@ from django.utils.translation import ngettext
 from core.choices import Lane
 from generation.choices import Breaker, HoldReason, JobState
 from generation.models import Endpoint, Job, Run
-from generation.selectors import lanes
-from generation.services import pacing, throttle
+from generation.selectors import endpoint_limits, lanes
 
 NOTICED_SECONDS = 5.0
 
@@ -81,9 +80,9 @@ def _per_second(endpoint: Endpoint, workers: int) -> float:
     seconds = max(endpoint.seconds_per_image, 0.001)
     if endpoint.lane != Lane.CLOUD:
         return max(workers, 1) / seconds
-    rates = [pacing.at_once(endpoint, getattr(endpoint, "standing", None)) / seconds]
-    rates += [orders for orders in (throttle.per_second(endpoint),) if orders]
-    rates += [orders / 60 for orders in (throttle.per_minute(endpoint),) if orders]
+    rates = [endpoint_limits.at_once(endpoint, getattr(endpoint, "standing", None)) / seconds]
+    rates += [orders for orders in (endpoint_limits.per_second(endpoint),) if orders]
+    rates += [orders / 60 for orders in (endpoint_limits.per_minute(endpoint),) if orders]
     return max(min(rates), 1e-6)
 
 

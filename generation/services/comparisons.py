@@ -20,11 +20,12 @@ from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import DomainEvent, publish
 from core.models import Brand, User
 from generation import events
+from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
 from generation.services import orders, planning, runs
 from generation.services.drafts import Drafter
-from generation.services.orders import SEED_AXIS, Asked
+from generation.services.orders import Asked
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
@@ -33,8 +34,6 @@ MOST_SIDES: Final = 6
 MOST_ROWS: Final = 24
 #: Free words are values of a row, and those have 500 characters with the seed.
 LONGEST_WORDS: Final = 400
-#: The placeholder that a free prompt fills.
-WORDS: Final = "words"
 
 
 @transaction.atomic
@@ -218,8 +217,8 @@ def _free(brand: Brand, side: Side, words: Sequence[str], by: User) -> tuple[Pro
     studio = studios.ensure(brand=brand, by=by)
     needs = {"engine": side.endpoint.engine}
     parameters = dict(side.parameters)
-    version = studios.words(studio=studio, by=by, text=f"{{{WORDS}}}", parameters=parameters, needs=needs)
-    return version, [{"subject": studio.subject_id, WORDS: said.strip()} for said in words]
+    version = studios.words(studio=studio, by=by, text=f"{{{WORDS_AXIS}}}", parameters=parameters, needs=needs)
+    return version, [{"subject": studio.subject_id, WORDS_AXIS: said.strip()} for said in words]
 
 
 def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, list[dict[str, Any]]]:

@@ -9,14 +9,14 @@ from __future__ import annotations
 from decimal import Decimal
 
 from django.db import transaction
-from django.db.models import Sum
 
 from core.errors import Conflict
 from core.models import User
 from core.services import nudges
 from generation import events
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
-from generation.models import Job, LedgerEntry, Run
+from generation.models import Job, LedgerEntry
+from generation.selectors import budgets
 from generation.services import budget, dispatch, runs
 
 _LABEL = "the line"
@@ -58,12 +58,6 @@ def _resubmit(run_id: int) -> int:
         return 0
 
 
-def counted(run: Run) -> Decimal:
-    """What the run's orders in doubt count as spent."""
-    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
-    return doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
-
-
 @transaction.atomic
 def take_back(*, run_id: int, by: User) -> Decimal:
     """The account shows that the orders in doubt were not charged: what they count as spent is freed; returns it.
@@ -72,7 +66,7 @@ def take_back(*, run_id: int, by: User) -> Decimal:
     """
     run, campaign = runs.lock(run_id)
     runs.require_run(by, run, campaign)
-    amount = counted(run)
+    amount = budgets.in_doubt(run)
     if not amount:
         raise Conflict(f"Nothing of {run.name} is counted as spent in doubt.", state=run.state)
     LedgerEntry.objects.create(campaign=campaign, run=run, kind=LedgerKind.DOUBT, amount=-amount)

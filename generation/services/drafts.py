@@ -17,21 +17,14 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Subject
 from campaigns.prompts import Rendered, listing
 from campaigns.selectors import guides as guide_selectors
+from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape
 from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, scenes, subjects
 from generation.selectors import inputs as input_selectors
 from generation.selectors.subjects import Pictures, SubjectRow
 from generation.services import estimates, fingerprints, inputs
-from generation.services.orders import (
-    GUIDE_PARAMETERS,
-    PHOTO_AXIS,
-    PHOTO_MARK,
-    SEED_AXIS,
-    AspectGroup,
-    Order,
-    master_size,
-)
+from generation.services.orders import GUIDE_PARAMETERS, AspectGroup, Order, master_size
 
 CHUNK = 2000
 #: Subjects that are loaded at once to see whether they are ready for a sample.

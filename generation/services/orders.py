@@ -16,6 +16,7 @@ from core.access import Action, require
 from core.choices import BannedWords
 from core.errors import Invalid, Problem
 from core.models import User
+from generation.axes import PHOTO_AXIS, SEED_AXIS
 from generation.choices import RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
@@ -23,12 +24,6 @@ from generation.selectors import concepts, coverage, scenes
 from generation.services import fingerprints, store
 from generation.services.fingerprints import Maker
 
-#: An axis of this name chooses the reference photo by its role instead of filling a placeholder.
-PHOTO_AXIS = "photo"
-#: Before its number, one photo and no other: "#12".
-PHOTO_MARK = "#"
-#: What an axis may set on the spec itself.
-SEED_AXIS = "seed"
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
 

@@ -1,7 +1,7 @@
-"""How an endpoint does, and so how much it is given: circuit breaker, pauses that it asked for, calls at once.
+"""How much work an endpoint gets: its circuit breaker, the pauses that it asked for, its calls at once.
 
-Limits are the operator's, or found by what is refused (limits.py): the calls at once are tried in ever larger numbers
-until one is refused, and then slowly. That orders keep to a rate is throttle.py's.
+Limits are the operator's, or found by refusals (rate_limits.py): the calls at once are tried in ever larger numbers
+until one is refused, and then slowly. throttle.py keeps submissions to a rate.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from core.choices import Lane
+from generation import rate_limits
 from generation.choices import Breaker, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job
-from generation.services import limits, throttle
-from generation.services.limits import Limits, Taken
+from generation.rate_limits import Limits, Taken
+from generation.selectors import endpoint_limits
+from generation.services import throttle
 
 log = structlog.get_logger(__name__)
 
-FIRST_WINDOW = 4.0
-MOST_AT_ONCE = 256
 FAILURES_TO_OPEN = 5
 FIRST_REST_SECONDS = 15.0
 LONGEST_REST_SECONDS = 600.0
@@ -40,9 +40,6 @@ IN_USE = 0.75
 """The share of a limit in use above which it is what limits."""
 TAKEN_SECONDS = 1.0
 """A service that refuses does so at once: what it has had for so long it has taken."""
-MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
-"""How many calls at once are tried while none was refused: an eighth more than are taken, at most twice as many as it
-was seen to answer. A service that hangs takes everything."""
 REFUSED_PAUSE_SECONDS = 1.0
 """How long an endpoint is left alone that asks to slow down and does not say for how long."""
 
@@ -205,7 +202,9 @@ def _room(endpoint: Endpoint, standing: EndpointStanding | None, open_jobs: Unde
         return 0, pause
     if standing is not None and standing.breaker != Breaker.CLOSED:
         return max(0, 1 - open_jobs.running), 0.5
-    return max(0, at_once(endpoint, standing, open_jobs.taken) - open_jobs.running - open_jobs.waiting), 0.5
+    return max(
+        0, endpoint_limits.at_once(endpoint, standing, open_jobs.taken) - open_jobs.running - open_jobs.waiting
+    ), 0.5
 
 
 def _pause(standing: EndpointStanding, now: datetime) -> float:
@@ -213,22 +212,6 @@ def _pause(standing: EndpointStanding, now: datetime) -> float:
     if standing.breaker == Breaker.OPEN:
         moments.append(standing.open_until)
     return max(((moment - now).total_seconds() for moment in moments if moment), default=0.0)
-
-
-def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
-    """How many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
-    found = standing.window if standing is not None else None
-    limit = endpoint.most_at_once
-    if found is None:
-        found = float(limit or FIRST_WINDOW)
-    if taken and _is_untried(endpoint, standing):
-        found = max(found, min(max(taken + 1, taken * MORE_THAN_TAKEN), found * MORE_THAN_ANSWERED))
-    return max(1, min(int(found), limit or MOST_AT_ONCE))
-
-
-def _is_untried(endpoint: Endpoint, standing: EndpointStanding | None) -> bool:
-    """Nobody has said how many calls at once it takes, and none was refused yet for being one too many."""
-    return not endpoint.most_at_once and (standing is None or standing.window_peak is None)
 
 
 def current(endpoint_id: int) -> Endpoint | None:
@@ -260,11 +243,11 @@ def succeeded(endpoint: Endpoint, *, in_use: int) -> None:
     """The service took an order. in_use: how many it had with this one."""
     now = timezone.now()
     standing = getattr(endpoint, "standing", None)
-    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if _is_untried(endpoint, standing) else 0
-    first = None if endpoint.most_at_once else max(FIRST_WINDOW, taken)
+    taken = _under_way([endpoint.pk])[endpoint.pk].taken + 1 if endpoint_limits.is_untried(endpoint, standing) else 0
+    first = None if endpoint.most_at_once else max(endpoint_limits.FIRST_WINDOW, taken)
     values = {"endpoint": endpoint.pk, "in_use": in_use, "share": IN_USE, "first": first, "taken": taken, "now": now}
-    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or MOST_AT_ONCE})
-    found = throttle.found_rates(standing)
+    _execute(_SUCCEEDED, {**values, "most": endpoint.most_at_once or endpoint_limits.MOST_AT_ONCE})
+    found = endpoint_limits.found_rates(standing)
     if any(rate.may_grow(now) for rate in found.values()):
         _grow(endpoint, now=now)
 
@@ -307,7 +290,7 @@ def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_
     standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
     spans = {"second": timedelta(milliseconds=throttle.SECOND_MS), "minute": timedelta(milliseconds=throttle.MINUTE_MS)}
     taken = Taken(*_execute(_TAKEN, {"endpoint": endpoint.pk, "sent": sent_at, "longest": LONGEST_OPEN, **spans})[0])
-    known = Limits(standing.window, standing.window_peak, standing.window_cut_at, throttle.found_rates(standing))
+    known = Limits(standing.window, standing.window_peak, standing.window_cut_at, endpoint_limits.found_rates(standing))
     found = known.refused(taken, sent_at=sent_at, resume_at=resume_at, pause_seconds=pause_seconds)
     standing.window, standing.window_peak, standing.window_cut_at = found.window, found.peak, found.cut_at
     standing.rates = {name: rate.to_json() for name, rate in found.rates.items()}
@@ -317,10 +300,10 @@ def _learn(endpoint: Endpoint, *, sent_at: datetime, resume_at: datetime, pause_
 
 def _grow(endpoint: Endpoint, *, now: datetime) -> None:
     """Raise the rates that are due for it and are made use of."""
-    used = dict(zip((limits.SECOND, limits.MINUTE), throttle.used(endpoint), strict=True))
+    used = dict(zip((rate_limits.SECOND, rate_limits.MINUTE), endpoint_limits.used(endpoint), strict=True))
     with transaction.atomic():
         standing = EndpointStanding.objects.select_for_update().get(pk=endpoint.pk)
-        for name, rate in throttle.found_rates(standing).items():
+        for name, rate in endpoint_limits.found_rates(standing).items():
             if rate.may_grow(now) and used[name] >= math.floor(rate.orders) * IN_USE:
                 standing.rates[name] = rate.grown(now).to_json()
         standing.save(update_fields=["rates"])

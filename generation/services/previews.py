@@ -13,7 +13,8 @@ from django.utils.translation import ngettext
 from campaigns import prompts
 from generation.choices import AssetState, Stage
 from generation.models import Asset
-from generation.services import budget, estimates, gates, left_out, names
+from generation.selectors import budgets, gates
+from generation.services import estimates, left_out, names
 from generation.services.drafts import Draft
 from generation.services.estimates import Work
 from generation.services.orders import Order
@@ -264,7 +265,7 @@ class Tally:
             wording=tuple(self.wording.values()),
             collisions=self.names.found() if self.names else (),
             notes=(*order.notes, *self.notes),
-            budget_left=budget.standing(order.campaign).left,
+            budget_left=budgets.standing(order.campaign).left,
             pilot=gates.pilot(order.campaign, order.version),
         )
 

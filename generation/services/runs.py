@@ -22,7 +22,8 @@ from core.services import nudges
 from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
-from generation.services import assets, budget, dispatch, gates
+from generation.selectors import gates
+from generation.services import assets, budget, dispatch
 from generation.states import RUN
 
 REJECTED_BEFORE = "rejected_before"

@@ -26,8 +26,9 @@ from core.models import User
 from generation import events
 from generation.choices import Stage
 from generation.models import Endpoint, Run, StandingOrder, StandingSubject
+from generation.selectors import budgets
 from generation.selectors import standing as selectors
-from generation.services import budget, orders, planning, runs
+from generation.services import orders, planning, runs
 from generation.services.drafts import Drafter
 
 LABEL = "standing order"
@@ -205,7 +206,7 @@ def _weighed(order: StandingOrder, ready: Sequence[int], picked: Picked) -> dict
 def _fit(picked: Picked, weights: dict[int, _Weight], order: StandingOrder) -> None:
     """Choose as long as pictures and money last, in the order of subjects; the rest waits and says for what."""
     today, currency = selectors.today(order), order.campaign.brand.currency
-    left = budget.standing(order.campaign).left
+    left = budgets.standing(order.campaign).left
     limits = [
         (today.budget_left, f"the daily budget of {order.daily_budget:.2f} {currency} goes no further"),
         *([(left, "the campaign's budget goes no further")] if left is not None else []),

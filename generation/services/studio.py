@@ -24,11 +24,11 @@ from campaigns.services import prompts as prompt_services
 from core.access import Action, require
 from core.errors import Invalid, NotFound, Problem
 from core.models import Brand, User
+from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape, Stage
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
 from generation.services import orders, planning, runs
-from generation.services.orders import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 
 MOST: Final = 8
 """Pictures of one try."""

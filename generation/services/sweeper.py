@@ -9,7 +9,7 @@ from itertools import chain, islice
 from django.db import connection
 from django.utils import timezone
 
-from core.services import files
+from core import stored_files
 
 GRACE = timedelta(hours=1)
 CHUNK = 1000
@@ -32,15 +32,15 @@ def sweep(*, now: datetime | None = None) -> int:
     """Delete stored files older than an hour that no row names, and what interrupted writes left; returns how many."""
     before = (now or timezone.now()) - GRACE
     removed = 0
-    listed = chain(files.list_keys(), files.list_keys(files.TEMPORARY))
+    listed = chain(stored_files.list_keys(), stored_files.list_keys(stored_files.TEMPORARY))
     while chunk := list(islice(listed, CHUNK)):
         old = [file for file in chunk if file.modified_at < before]
         kept = named(old)
-        removed += sum(files.delete_if_older(file.key, than=before) for file in old if file.key not in kept)
+        removed += sum(stored_files.delete_if_older(file.key, than=before) for file in old if file.key not in kept)
     return removed
 
 
-def named(listed: Iterable[files.Listed]) -> set[str]:
+def named(listed: Iterable[stored_files.Listed]) -> set[str]:
     """Keys of those files that some row names."""
     listed = list(listed)
     with connection.cursor() as cursor:

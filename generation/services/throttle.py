@@ -14,18 +14,14 @@ import uuid
 from dataclasses import dataclass
 from functools import cached_property
 
-import django_rq
 import structlog
 from pyrate_limiter import Rate, RateItem, RedisBucket
 from pyrate_limiter.abstracts.algorithm import Decision
-from redis import Redis
 from redis.exceptions import NoScriptError, RedisError
 
-from core.choices import Lane
 from generation.engines.base import EngineError, ErrorKind
-from generation.models import Endpoint, EndpointStanding
-from generation.services import limits
-from generation.services.limits import FoundRate
+from generation.models import Endpoint
+from generation.selectors import endpoint_limits
 
 log = structlog.get_logger(__name__)
 
@@ -48,12 +44,7 @@ _NO_LIMIT = Rate(1_000_000, MINUTE_MS)
 
 
 class _Own(threading.local):
-    """Each thread's connection and its buckets: threads that share a connection pool stand in line for its lock."""
-
-    @cached_property
-    def connection(self) -> Redis:
-        made: Redis = django_rq.get_connection(Lane.CLOUD)
-        return made
+    """Each thread's buckets, on its own connection."""
 
     @cached_property
     def buckets(self) -> dict[int, tuple[list[Rate], RedisBucket]]:
@@ -71,33 +62,13 @@ class Room:
     wait_seconds: float = 0.0
 
 
-def found_rates(standing: EndpointStanding | None) -> dict[str, FoundRate]:
-    """Limits that the service's refusals have told, under limits.SECOND and limits.MINUTE."""
-    return {name: FoundRate.of_json(told) for name, told in standing.rates.items()} if standing is not None else {}
-
-
-def per_second(endpoint: Endpoint) -> float | None:
-    """Orders a second that the endpoint may have: as the operator says or as was found; None: no limit is known."""
-    return _lower(endpoint.max_per_second, endpoint, limits.SECOND)
-
-
-def per_minute(endpoint: Endpoint) -> float | None:
-    """Like `per_second`."""
-    return _lower(endpoint.max_per_minute, endpoint, limits.MINUTE)
-
-
-def _lower(known: float | None, endpoint: Endpoint, name: str) -> float | None:
-    found = found_rates(getattr(endpoint, "standing", None)).get(name)
-    return min((one for one in (known, found.orders if found else None) if one), default=None)
-
-
 def room(endpoint: Endpoint) -> Room:
     """How many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
-    rates = _rates(per_second(endpoint), per_minute(endpoint))
+    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     if not rates:
         return Room(None)
     try:
-        end = _now_ms() + round(AHEAD_SECONDS * 1000)
+        end = endpoint_limits.now_ms() + round(AHEAD_SECONDS * 1000)
         return min((_left(endpoint, rate, end) for rate in rates), key=lambda one: (one.orders, -one.wait_seconds))
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
@@ -108,8 +79,8 @@ def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
     """How many orders one of the windows leaves until `end`, AHEAD_SECONDS from now."""
     whole = round(AHEAD_SECONDS * 1000) // rate.interval
     end -= whole * rate.interval
-    sent: list[tuple[bytes, float]] = _own.connection.zrangebyscore(  # type: ignore[assignment]
-        _key(endpoint), end - rate.interval + 1, "+inf", withscores=True
+    sent: list[tuple[bytes, float]] = endpoint_limits.connection().zrangebyscore(  # type: ignore[assignment]
+        endpoint_limits.key(endpoint), end - rate.interval + 1, "+inf", withscores=True
     )
     free = rate.limit - len(sent)
     if whole or free > 0:
@@ -144,9 +115,9 @@ class Turn:
     def left(self) -> None:
         """The order is counted from here, as the service will count it: those after it keep their distance."""
         try:
-            now = _now_ms()
+            now = endpoint_limits.now_ms()
             if own := _members(self):
-                _own.connection.zadd(_key(self.endpoint), dict.fromkeys(own, now), xx=True)
+                endpoint_limits.connection().zadd(endpoint_limits.key(self.endpoint), dict.fromkeys(own, now), xx=True)
         except RedisError as error:
             log.warning("throttle.away", endpoint=self.endpoint.slug, error=str(error))
 
@@ -154,7 +125,7 @@ class Turn:
 def wait(endpoint: Endpoint) -> Turn | None:
     """Count one order, shortly before the limits allow it; None, and nothing counted, if the service has asked for
     patience meanwhile."""
-    rates = _rates(per_second(endpoint), per_minute(endpoint))
+    rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     lead_ms = min(LEAD_MS, rates[0].interval * 2 // 5) if rates else 0
     while not _is_paused(endpoint):
         turn = _take(endpoint, rates or [_NO_LIMIT], lead_ms)
@@ -168,15 +139,15 @@ def pause(endpoint: Endpoint, seconds: float) -> None:
     """No order of any worker goes out for so long, those that are claimed already included."""
     key, milliseconds = _pause_key(endpoint), math.ceil(seconds * 1000)
     try:
-        if milliseconds > int(str(_own.connection.pttl(key))):
-            _own.connection.set(key, 1, px=milliseconds)
+        if milliseconds > int(str(endpoint_limits.connection().pttl(key))):
+            endpoint_limits.connection().set(key, 1, px=milliseconds)
     except RedisError as error:
         log.warning("throttle.away", endpoint=endpoint.slug, error=str(error))
 
 
 def _is_paused(endpoint: Endpoint) -> bool:
     try:
-        return bool(_own.connection.exists(_pause_key(endpoint)))
+        return bool(endpoint_limits.connection().exists(_pause_key(endpoint)))
     except RedisError:
         return False  # counting tells that Redis is away, and waits
 
@@ -213,35 +184,25 @@ def _put(bucket: RedisBucket, turn: Turn) -> int:
 def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
     """Whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same call."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
-    with _own.connection.pipeline(transaction=False) as pipe:
+    with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         for rate in rates:
-            pipe.zcount(_key(endpoint), at_ms - rate.interval + 1, "+inf")
-        pipe.zremrangebyscore(_key(endpoint), 0, at_ms - kept_ms)
-        pipe.pexpire(_key(endpoint), 2 * kept_ms)
+            pipe.zcount(endpoint_limits.key(endpoint), at_ms - rate.interval + 1, "+inf")
+        pipe.zremrangebyscore(endpoint_limits.key(endpoint), 0, at_ms - kept_ms)
+        pipe.pexpire(endpoint_limits.key(endpoint), 2 * kept_ms)
         counts = pipe.execute()
     return any(int(count) > rate.limit for count, rate in zip(counts, rates, strict=False))
 
 
 def _withdraw(turn: Turn) -> None:
     if own := _members(turn):
-        _own.connection.zrem(_key(turn.endpoint), *own)
+        endpoint_limits.connection().zrem(endpoint_limits.key(turn.endpoint), *own)
 
 
 def _members(turn: Turn) -> list[bytes]:
-    counted: list[bytes] = _own.connection.zrangebyscore(  # type: ignore[assignment]
-        _key(turn.endpoint), turn.at_ms, turn.at_ms
+    counted: list[bytes] = endpoint_limits.connection().zrangebyscore(  # type: ignore[assignment]
+        endpoint_limits.key(turn.endpoint), turn.at_ms, turn.at_ms
     )
     return [member for member in counted if member.startswith(turn.name.encode())]
-
-
-def used(endpoint: Endpoint) -> tuple[int, int]:
-    """Orders of the last second and of the last minute."""
-    try:
-        now = _now_ms()
-        counts = [int(str(_own.connection.zcount(_key(endpoint), now - back, now))) for back in (1000, 60_000)]
-    except RedisError:
-        return 0, 0
-    return counts[0], counts[1]
 
 
 def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
@@ -268,7 +229,7 @@ def _rates(per_second: float | None, per_minute: float | None) -> list[Rate]:
 def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
     known, bucket = _own.buckets.get(endpoint.pk, ([], None))
     if bucket is None or known != rates:
-        made = RedisBucket.init(rates, _own.connection, _key(endpoint))
+        made = RedisBucket.init(rates, endpoint_limits.connection(), endpoint_limits.key(endpoint))
         assert isinstance(made, RedisBucket)
         bucket = made
         _own.buckets[endpoint.pk] = rates, bucket
@@ -277,20 +238,11 @@ def _bucket(endpoint: Endpoint, rates: list[Rate]) -> RedisBucket:
 
 def _now_and_newest_ms(endpoint: Endpoint) -> tuple[int, int]:
     """Redis's time, and that of the latest turn, which may be yet to come; 0 without any."""
-    with _own.connection.pipeline(transaction=False) as pipe:
+    with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         pipe.time()
-        pipe.zrange(_key(endpoint), -1, -1, withscores=True)
+        pipe.zrange(endpoint_limits.key(endpoint), -1, -1, withscores=True)
         (seconds, microseconds), newest = pipe.execute()
     return int(seconds) * 1000 + int(microseconds) // 1000, int(newest[0][1]) if newest else 0
-
-
-def _now_ms() -> int:
-    seconds, microseconds = _own.connection.time()
-    return int(seconds) * 1000 + int(microseconds) // 1000
-
-
-def _key(endpoint: Endpoint) -> str:
-    return f"proofline:orders:{endpoint.pk}"
 
 
 def _pause_key(endpoint: Endpoint) -> str:

@@ -21,10 +21,10 @@ from campaigns.models import PromptVersion, Subject
 from campaigns.selectors import prompts as prompt_selectors
 from campaigns.selectors import subjects as subject_selectors
 from campaigns.services import previews
+from core import stored_files
 from core.access import Action
 from core.errors import DomainError, Invalid, Problem
 from core.pages import BrandRequest, brand_page, number
-from core.services import files
 from generation.models import Comparison
 from generation.selectors import comparisons as selectors
 from generation.selectors import endpoints
@@ -107,8 +107,8 @@ def picture(request: BrandRequest, pk: int, row_number: int, letter: str) -> Htt
     edge = number(request.GET.get("px", "")) or EDGES[0]
     made = {int(known): key for known, key in master.thumbnails.items() if int(known) >= edge}
     key = made[min(made)] if made else previews.small(master.storage_key, edge)
-    # files.response would name the file by its content, which the picture's own page names too.
-    answer = HttpResponse(files.read(key), content_type=files.media_type(key))
+    # stored_files.response would name the file by its content, which the picture's own page names too.
+    answer = HttpResponse(stored_files.read(key), content_type=stored_files.media_type(key))
     # A tag that tells nothing of the content: the image's own page names that too.
     answer["ETag"] = f'"{salted_hmac("comparison image", key).hexdigest()[:32]}"'
     answer["X-Content-Type-Options"] = "nosniff"

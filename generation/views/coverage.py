@@ -13,8 +13,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, PromptVersion
 from campaigns.selectors import campaigns as campaign_selectors
 from core.pages import BrandRequest, brand_page, number
-from generation.selectors import cards, coverage, needs, rollout, runs
-from generation.services import budget
+from generation.selectors import budgets, cards, coverage, needs, rollout, runs
 
 ROWS = 50
 CARDS = 10
@@ -44,7 +43,7 @@ def campaign(request: BrandRequest, slug: str) -> HttpResponseBase:
         "kinds": SubjectKind.choices,
         "cards": cards.of_campaign(request.user, found, limit=CARDS, offset=max(0, run_page.start_index() - 1)),
         "run_page": run_page,
-        "standing": budget.standing(found),
+        "standing": budgets.standing(found),
         **_version(request, found, shown, summary),
     }
     return render(request, "generation/campaign.html", context)

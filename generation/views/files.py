@@ -10,9 +10,8 @@ from django.views.decorators.http import require_safe
 
 from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
 from campaigns.services import previews
-from core import access
+from core import access, stored_files
 from core.access import Action
-from core.services import files
 from generation.models import AssetVersion, Master, Rendition
 
 _KINDS: dict[str, Any] = {
@@ -44,7 +43,7 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
     if request.headers.get("If-None-Match") == tag:
         answer: HttpResponseBase = HttpResponseNotModified(headers={"ETag": tag})
     else:
-        answer = files.response(key, download_name=request.GET.get("download", ""))
+        answer = stored_files.response(key, download_name=request.GET.get("download", ""))
     answer["Cache-Control"] = "private, max-age=31536000, immutable" if is_pinned else "private, no-cache"
     answer["X-Content-Type-Options"] = "nosniff"
     return answer
@@ -52,8 +51,8 @@ def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
 
 def opened(request: HttpRequest, token: str) -> HttpResponse | HttpResponseBase:
     """A file by an expiring signed address that somebody with the right to it was given."""
-    key, name = files.opened(token)
-    return files.response(key, download_name=name)
+    key, name = stored_files.opened(token)
+    return stored_files.response(key, download_name=name)
 
 
 def _key(found: Any, px: str) -> str:

@@ -17,9 +17,9 @@ from core.errors import Conflict, DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, number
 from generation.choices import JobState, RunState, Stage
 from generation.models import Run
-from generation.selectors import endpoints, explaining, failures, waits
+from generation.selectors import budgets, endpoints, explaining, failures, gates, waits
 from generation.selectors import runs as selectors
-from generation.services import budget, doubts, engine_changes, gates, left_out, retries, routing
+from generation.services import doubts, engine_changes, left_out, retries, routing
 from generation.services import runs as services
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
@@ -153,7 +153,7 @@ def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
     progress = selectors.progress(run)
     is_planned = run.state == RunState.PLANNED
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None
-    cost = budget.needed(run) if is_planned else run.quoted_cost
+    cost = budgets.needed(run) if is_planned else run.quoted_cost
     funnel = progress.funnel
     said = (run.state, run.pause_reason, run.priority, run.release_at, sorted({**funnel.jobs}.items()), gate, cost)
     moved = explaining.moves(run)

@@ -14,10 +14,9 @@ import structlog
 from django.db import close_old_connections, connection
 
 from campaigns.photos import colour_profiles
-from core import encryption
+from core import encryption, stored_files
 from core.choices import Lane
 from core.errors import NotFound
-from core.services import files
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.residents import Resident
@@ -46,7 +45,7 @@ class InputCache:
             if key in self._kept:
                 self._kept.move_to_end(key)
                 return self._kept[key]
-        data = colour_profiles.file_in_srgb(files.read(key))
+        data = colour_profiles.file_in_srgb(stored_files.read(key))
         with self._guard:
             if key not in self._kept:
                 self._kept[key] = data

@@ -15,9 +15,8 @@ from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import InterfaceError, OperationalError, connection
 
-from core import crash_points
+from core import crash_points, stored_files
 from core.errors import StorageFailed
-from core.services import files
 from generation.checks.base import Verdict
 from generation.choices import Outcome
 from generation.engines.base import Engine, EngineError, ErrorKind, Result
@@ -70,18 +69,18 @@ class Endings:
         self._end(job, claim, product.develop_master(brief, put=self._put_for(job)))
 
     def _put_for(self, job: ClaimedJob) -> product.Put:
-        """`files.put` that pauses the job's run while nothing can be stored, and keeps the image in memory meanwhile.
+        """Return a `stored_files.put` that pauses the run while nothing can be stored, with the image kept in memory.
 
         It may have been paid for, so it is given up only when PROOFLINE["storage_seconds"] have passed, the worker
         stops or the job is cancelled. Then this raises EngineError of kind STORAGE. Images that wait in memory take the
         worker's places, so it makes no more than it can store.
         """
 
-        def put(data: bytes, **options: Any) -> files.Stored:
+        def put(data: bytes, **options: Any) -> stored_files.Stored:
             give_up_at = time.monotonic() + settings.PROOFLINE["storage_seconds"]
             while True:
                 try:
-                    return files.put(data, **options)
+                    return stored_files.put(data, **options)
                 except StorageFailed as error:
                     log.warning("storage.failed", job=job.id, error=error.message)
                     self.persist(partial(runs.pause_for_storage, job.run_id, error.message))

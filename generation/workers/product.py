@@ -8,8 +8,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from core import crash_points
-from core.services import files
+from core import crash_points, stored_files
 from generation.checks.base import Verdict
 from generation.choices import Outcome
 from generation.engines.base import EngineError, ErrorKind, Pixels, Result
@@ -20,11 +19,11 @@ from generation.services.assets import StoredMaster, StoredRendition
 from generation.services.outcomes import Made
 from generation.workers.briefing import Brief
 
-Put = Callable[..., files.Stored]
-"""`files.put`, or a function that calls it and waits while the disk is full."""
+Put = Callable[..., stored_files.Stored]
+"""`stored_files.put`, or a function that calls it and waits while the disk is full."""
 
 
-def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Made:
+def develop_result(brief: Brief, result: Result, *, put: Put = stored_files.put) -> Made:
     """Develop and store what an engine made. Files are written before any row names them."""
     assert result.pixels is not None
     known = {"subject_box": result.facts["subject_box"]} if "subject_box" in result.facts else {}
@@ -54,7 +53,7 @@ def develop_result(brief: Brief, result: Result, *, put: Put = files.put) -> Mad
     )
 
 
-def develop_master(brief: Brief, *, put: Put = files.put) -> Made:
+def develop_master(brief: Brief, *, put: Put = stored_files.put) -> Made:
     """Make renditions and findings anew for a master that is there already; costs no generation.
 
     The master's file stays as it is: encoded anew, the same pixels may become other bytes.
@@ -87,7 +86,7 @@ def develop_master(brief: Brief, *, put: Put = files.put) -> Made:
 
 def read_pixels(master: Master) -> Pixels:
     """The master's pixels, height × width × 3|4 uint8."""
-    with Image.open(io.BytesIO(files.read(master.storage_key))) as image:
+    with Image.open(io.BytesIO(stored_files.read(master.storage_key))) as image:
         return np.asarray(image.convert("RGBA" if master.has_alpha else "RGB"))
 
 

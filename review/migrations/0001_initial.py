@@ -6,227 +6,432 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('core', '0001_initial'),
-        ('generation', '0001_initial'),
+        ("core", "0001_initial"),
+        ("generation", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.CreateModel(
-            name='Checklist',
+            name="Checklist",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('stage', models.SlugField(default='brand')),
-                ('name', models.CharField(max_length=80)),
-                ('position', models.PositiveSmallIntegerField(default=1)),
-                ('slots', models.PositiveSmallIntegerField(default=1, help_text='approvals this stage needs')),
-                ('due_hours', models.PositiveSmallIntegerField(default=24, help_text='hours a task of this stage may wait')),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='checklists', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("stage", models.SlugField(default="brand")),
+                ("name", models.CharField(max_length=80)),
+                ("position", models.PositiveSmallIntegerField(default=1)),
+                ("slots", models.PositiveSmallIntegerField(default=1, help_text="approvals this stage needs")),
+                (
+                    "due_hours",
+                    models.PositiveSmallIntegerField(default=24, help_text="hours a task of this stage may wait"),
+                ),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="checklists", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'position'],
+                "ordering": ["brand", "position"],
             },
         ),
         migrations.CreateModel(
-            name='ChecklistVersion',
+            name="ChecklistVersion",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('number', models.PositiveIntegerField()),
-                ('items', models.JSONField(default=list)),
-                ('created_at', models.DateTimeField(auto_now_add=True)),
-                ('checklist', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='review.checklist')),
-                ('created_by', models.ForeignKey(null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("number", models.PositiveIntegerField()),
+                ("items", models.JSONField(default=list)),
+                ("created_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "checklist",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="versions", to="review.checklist"
+                    ),
+                ),
+                (
+                    "created_by",
+                    models.ForeignKey(
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['checklist', '-number'],
+                "ordering": ["checklist", "-number"],
             },
         ),
         migrations.CreateModel(
-            name='Delivery',
+            name="Delivery",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('desired', models.CharField(choices=[('present', 'Present'), ('absent', 'Absent')], default='present', max_length=8)),
-                ('observed', models.CharField(choices=[('absent', 'Absent'), ('sending', 'Sending'), ('present', 'Present'), ('removing', 'Removing'), ('failed', 'Failed')], default='absent', max_length=8)),
-                ('wish', models.PositiveIntegerField(default=1, help_text='raised whenever desired or version changes; names the message')),
-                ('files', models.JSONField(default=list, help_text='[{"spec", "name", "sha256"}] as delivered')),
-                ('lease_token', models.UUIDField(blank=True, null=True)),
-                ('lease_expires_at', models.DateTimeField(blank=True, null=True)),
-                ('attempts', models.PositiveSmallIntegerField(default=0)),
-                ('next_attempt_at', models.DateTimeField(blank=True, null=True)),
-                ('error', models.CharField(blank=True, max_length=500)),
-                ('changed_at', models.DateTimeField(auto_now=True)),
-                ('asset', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='generation.asset')),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='generation.assetversion')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "desired",
+                    models.CharField(
+                        choices=[("present", "Present"), ("absent", "Absent")], default="present", max_length=8
+                    ),
+                ),
+                (
+                    "observed",
+                    models.CharField(
+                        choices=[
+                            ("absent", "Absent"),
+                            ("sending", "Sending"),
+                            ("present", "Present"),
+                            ("removing", "Removing"),
+                            ("failed", "Failed"),
+                        ],
+                        default="absent",
+                        max_length=8,
+                    ),
+                ),
+                (
+                    "wish",
+                    models.PositiveIntegerField(
+                        default=1, help_text="raised whenever desired or version changes; names the message"
+                    ),
+                ),
+                ("files", models.JSONField(default=list, help_text='[{"spec", "name", "sha256"}] as delivered')),
+                ("lease_token", models.UUIDField(blank=True, null=True)),
+                ("lease_expires_at", models.DateTimeField(blank=True, null=True)),
+                ("attempts", models.PositiveSmallIntegerField(default=0)),
+                ("next_attempt_at", models.DateTimeField(blank=True, null=True)),
+                ("error", models.CharField(blank=True, max_length=500)),
+                ("changed_at", models.DateTimeField(auto_now=True)),
+                (
+                    "asset",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="deliveries",
+                        to="generation.asset",
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="generation.assetversion"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['-id'],
+                "ordering": ["-id"],
             },
         ),
         migrations.CreateModel(
-            name='DeliveryAttempt',
+            name="DeliveryAttempt",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('number', models.PositiveSmallIntegerField()),
-                ('started_at', models.DateTimeField()),
-                ('ended_at', models.DateTimeField(null=True)),
-                ('is_success', models.BooleanField(default=False)),
-                ('status_code', models.PositiveSmallIntegerField(null=True)),
-                ('message', models.TextField(blank=True)),
-                ('delivery', models.ForeignKey(on_delete=django.db.models.deletion.CASCADE, related_name='attempt_rows', to='review.delivery')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("number", models.PositiveSmallIntegerField()),
+                ("started_at", models.DateTimeField()),
+                ("ended_at", models.DateTimeField(null=True)),
+                ("is_success", models.BooleanField(default=False)),
+                ("status_code", models.PositiveSmallIntegerField(null=True)),
+                ("message", models.TextField(blank=True)),
+                (
+                    "delivery",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.CASCADE, related_name="attempt_rows", to="review.delivery"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['delivery', 'number'],
+                "ordering": ["delivery", "number"],
             },
         ),
         migrations.CreateModel(
-            name='Destination',
+            name="Destination",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('slug', models.SlugField()),
-                ('name', models.CharField(max_length=120)),
-                ('kind', models.CharField(max_length=40)),
-                ('config', models.JSONField(blank=True, default=dict)),
-                ('sealed_secret', models.TextField(blank=True, editable=False)),
-                ('is_enabled', models.BooleanField(default=True)),
-                ('disabled_reason', models.CharField(blank=True, max_length=200)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='destinations', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("slug", models.SlugField()),
+                ("name", models.CharField(max_length=120)),
+                ("kind", models.CharField(max_length=40)),
+                ("config", models.JSONField(blank=True, default=dict)),
+                ("sealed_secret", models.TextField(blank=True, editable=False)),
+                ("is_enabled", models.BooleanField(default=True)),
+                ("disabled_reason", models.CharField(blank=True, max_length=200)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="destinations", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'slug'],
+                "ordering": ["brand", "slug"],
             },
         ),
         migrations.AddField(
-            model_name='delivery',
-            name='destination',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='deliveries', to='review.destination'),
+            model_name="delivery",
+            name="destination",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="deliveries", to="review.destination"
+            ),
         ),
         migrations.CreateModel(
-            name='Reason',
+            name="Reason",
             fields=[
-                ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
-                ('code', models.SlugField()),
-                ('label', models.CharField(max_length=80)),
-                ('position', models.PositiveSmallIntegerField(default=1)),
-                ('is_active', models.BooleanField(default=True)),
-                ('brand', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='reasons', to='core.brand')),
+                ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
+                ("code", models.SlugField()),
+                ("label", models.CharField(max_length=80)),
+                ("position", models.PositiveSmallIntegerField(default=1)),
+                ("is_active", models.BooleanField(default=True)),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="reasons", to="core.brand"
+                    ),
+                ),
             ],
             options={
-                'ordering': ['brand', 'position'],
+                "ordering": ["brand", "position"],
             },
         ),
         migrations.CreateModel(
-            name='Decision',
+            name="Decision",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('verdict', models.CharField(choices=[('approved', 'Approved'), ('rejected', 'Rejected'), ('needs_revision', 'Needs Revision'), ('undone', 'Undone'), ('revoked', 'Revoked')], max_length=14)),
-                ('decided_at', models.DateTimeField()),
-                ('effective_at', models.DateTimeField()),
-                ('consequences_at', models.DateTimeField(blank=True, help_text='when housekeeping carried them out', null=True)),
-                ('note', models.TextField(blank=True)),
-                ('answers', models.JSONField(default=dict)),
-                ('controls', models.JSONField(default=dict, help_text="needs revision: what to change, in the engine's own controls")),
-                ('pinned', models.JSONField(default=dict)),
-                ('decided_by', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to=settings.AUTH_USER_MODEL)),
-                ('version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='generation.assetversion')),
-                ('voids', models.OneToOneField(blank=True, help_text='the decision that this one takes back', null=True, on_delete=django.db.models.deletion.PROTECT, related_name='voided_by', to='review.decision')),
-                ('reason', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='review.reason')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                (
+                    "verdict",
+                    models.CharField(
+                        choices=[
+                            ("approved", "Approved"),
+                            ("rejected", "Rejected"),
+                            ("needs_revision", "Needs Revision"),
+                            ("undone", "Undone"),
+                            ("revoked", "Revoked"),
+                        ],
+                        max_length=14,
+                    ),
+                ),
+                ("decided_at", models.DateTimeField()),
+                ("effective_at", models.DateTimeField()),
+                (
+                    "consequences_at",
+                    models.DateTimeField(blank=True, help_text="when housekeeping carried them out", null=True),
+                ),
+                ("note", models.TextField(blank=True)),
+                ("answers", models.JSONField(default=dict)),
+                (
+                    "controls",
+                    models.JSONField(
+                        default=dict, help_text="needs revision: what to change, in the engine's own controls"
+                    ),
+                ),
+                ("pinned", models.JSONField(default=dict)),
+                (
+                    "decided_by",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="decisions",
+                        to="generation.assetversion",
+                    ),
+                ),
+                (
+                    "voids",
+                    models.OneToOneField(
+                        blank=True,
+                        help_text="the decision that this one takes back",
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="voided_by",
+                        to="review.decision",
+                    ),
+                ),
+                (
+                    "reason",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="+",
+                        to="review.reason",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='ReviewTask',
+            name="ReviewTask",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('stage', models.SlugField()),
-                ('state', models.CharField(choices=[('open', 'Open'), ('awaiting_version', 'Awaiting Version'), ('decided', 'Decided'), ('withdrawn', 'Withdrawn')], default='open', max_length=16)),
-                ('round', models.PositiveSmallIntegerField(default=1)),
-                ('claimed_until', models.DateTimeField(blank=True, null=True)),
-                ('skipped_at', models.DateTimeField(blank=True, help_text='last skip; sorts the task behind the others', null=True)),
-                ('due_at', models.DateTimeField(blank=True, null=True)),
-                ('opened_at', models.DateTimeField(auto_now_add=True)),
-                ('asset', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='tasks', to='generation.asset')),
-                ('brand', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='core.brand')),
-                ('checklist_version', models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='+', to='review.checklistversion')),
-                ('claimed_by', models.ForeignKey(blank=True, null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
-                ('escalated_to', models.ForeignKey(blank=True, help_text='the campaign manager who decides how to go on after the last round', null=True, on_delete=django.db.models.deletion.SET_NULL, related_name='+', to=settings.AUTH_USER_MODEL)),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("stage", models.SlugField()),
+                (
+                    "state",
+                    models.CharField(
+                        choices=[
+                            ("open", "Open"),
+                            ("awaiting_version", "Awaiting Version"),
+                            ("decided", "Decided"),
+                            ("withdrawn", "Withdrawn"),
+                        ],
+                        default="open",
+                        max_length=16,
+                    ),
+                ),
+                ("round", models.PositiveSmallIntegerField(default=1)),
+                ("claimed_until", models.DateTimeField(blank=True, null=True)),
+                (
+                    "skipped_at",
+                    models.DateTimeField(
+                        blank=True, help_text="last skip; sorts the task behind the others", null=True
+                    ),
+                ),
+                ("due_at", models.DateTimeField(blank=True, null=True)),
+                ("opened_at", models.DateTimeField(auto_now_add=True)),
+                (
+                    "asset",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="tasks",
+                        to="generation.asset",
+                    ),
+                ),
+                (
+                    "brand",
+                    models.ForeignKey(
+                        db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="core.brand"
+                    ),
+                ),
+                (
+                    "checklist_version",
+                    models.ForeignKey(
+                        on_delete=django.db.models.deletion.PROTECT, related_name="+", to="review.checklistversion"
+                    ),
+                ),
+                (
+                    "claimed_by",
+                    models.ForeignKey(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
+                (
+                    "escalated_to",
+                    models.ForeignKey(
+                        blank=True,
+                        help_text="the campaign manager who decides how to go on after the last round",
+                        null=True,
+                        on_delete=django.db.models.deletion.SET_NULL,
+                        related_name="+",
+                        to=settings.AUTH_USER_MODEL,
+                    ),
+                ),
             ],
             options={
-                'ordering': ['id'],
+                "ordering": ["id"],
             },
         ),
         migrations.CreateModel(
-            name='DecisionSlot',
+            name="DecisionSlot",
             fields=[
-                ('id', models.BigAutoField(primary_key=True, serialize=False)),
-                ('slot', models.PositiveSmallIntegerField()),
-                ('decision', models.OneToOneField(blank=True, null=True, on_delete=django.db.models.deletion.PROTECT, related_name='slot', to='review.decision')),
-                ('task', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='slots', to='review.reviewtask')),
+                ("id", models.BigAutoField(primary_key=True, serialize=False)),
+                ("slot", models.PositiveSmallIntegerField()),
+                (
+                    "decision",
+                    models.OneToOneField(
+                        blank=True,
+                        null=True,
+                        on_delete=django.db.models.deletion.PROTECT,
+                        related_name="slot",
+                        to="review.decision",
+                    ),
+                ),
+                (
+                    "task",
+                    models.ForeignKey(
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="slots",
+                        to="review.reviewtask",
+                    ),
+                ),
             ],
             options={
-                'ordering': ['task', 'slot'],
+                "ordering": ["task", "slot"],
             },
         ),
         migrations.AddField(
-            model_name='decision',
-            name='task',
-            field=models.ForeignKey(on_delete=django.db.models.deletion.PROTECT, related_name='decisions', to='review.reviewtask'),
+            model_name="decision",
+            name="task",
+            field=models.ForeignKey(
+                on_delete=django.db.models.deletion.PROTECT, related_name="decisions", to="review.reviewtask"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='checklist',
-            constraint=models.UniqueConstraint(fields=('brand', 'stage'), name='checklist_stage_once'),
+            model_name="checklist",
+            constraint=models.UniqueConstraint(fields=("brand", "stage"), name="checklist_stage_once"),
         ),
         migrations.AddConstraint(
-            model_name='checklist',
-            constraint=models.CheckConstraint(condition=models.Q(('slots__gte', 1)), name='checklist_slots_positive'),
+            model_name="checklist",
+            constraint=models.CheckConstraint(condition=models.Q(("slots__gte", 1)), name="checklist_slots_positive"),
         ),
         migrations.AddConstraint(
-            model_name='checklistversion',
-            constraint=models.UniqueConstraint(fields=('checklist', 'number'), name='checklist_number_once'),
+            model_name="checklistversion",
+            constraint=models.UniqueConstraint(fields=("checklist", "number"), name="checklist_number_once"),
         ),
         migrations.AddConstraint(
-            model_name='deliveryattempt',
-            constraint=models.UniqueConstraint(fields=('delivery', 'number'), name='delivery_attempt_once'),
+            model_name="deliveryattempt",
+            constraint=models.UniqueConstraint(fields=("delivery", "number"), name="delivery_attempt_once"),
         ),
         migrations.AddConstraint(
-            model_name='destination',
-            constraint=models.UniqueConstraint(fields=('brand', 'slug'), name='destination_slug_once'),
+            model_name="destination",
+            constraint=models.UniqueConstraint(fields=("brand", "slug"), name="destination_slug_once"),
         ),
         migrations.AddIndex(
-            model_name='delivery',
-            index=models.Index(condition=models.Q(('next_attempt_at__isnull', False)), fields=['next_attempt_at'], name='delivery_due'),
+            model_name="delivery",
+            index=models.Index(
+                condition=models.Q(("next_attempt_at__isnull", False)), fields=["next_attempt_at"], name="delivery_due"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='delivery',
-            constraint=models.UniqueConstraint(fields=('asset', 'destination'), name='delivery_once'),
+            model_name="delivery",
+            constraint=models.UniqueConstraint(fields=("asset", "destination"), name="delivery_once"),
         ),
         migrations.AddConstraint(
-            model_name='reason',
-            constraint=models.UniqueConstraint(fields=('brand', 'code'), name='reason_code_once'),
+            model_name="reason",
+            constraint=models.UniqueConstraint(fields=("brand", "code"), name="reason_code_once"),
         ),
         migrations.AddIndex(
-            model_name='reviewtask',
-            index=models.Index(condition=models.Q(('state', 'open')), fields=['brand', 'stage', 'id'], name='task_queue'),
+            model_name="reviewtask",
+            index=models.Index(
+                condition=models.Q(("state", "open")), fields=["brand", "stage", "id"], name="task_queue"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='reviewtask',
-            constraint=models.UniqueConstraint(fields=('asset', 'stage'), name='task_once_per_stage'),
+            model_name="reviewtask",
+            constraint=models.UniqueConstraint(fields=("asset", "stage"), name="task_once_per_stage"),
         ),
         migrations.AddConstraint(
-            model_name='decisionslot',
-            constraint=models.UniqueConstraint(fields=('task', 'slot'), name='decision_slot_once'),
+            model_name="decisionslot",
+            constraint=models.UniqueConstraint(fields=("task", "slot"), name="decision_slot_once"),
         ),
         migrations.AddIndex(
-            model_name='decision',
-            index=models.Index(condition=models.Q(('consequences_at__isnull', True)), fields=['effective_at'], name='decision_due'),
+            model_name="decision",
+            index=models.Index(
+                condition=models.Q(("consequences_at__isnull", True)), fields=["effective_at"], name="decision_due"
+            ),
         ),
         migrations.AddIndex(
-            model_name='decision',
-            index=models.Index(fields=['decided_by', '-id'], name='decision_mine'),
+            model_name="decision",
+            index=models.Index(fields=["decided_by", "-id"], name="decision_mine"),
         ),
     ]

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from django.conf import settings
 
-from core import access
+from core import access, stored_files
 from core.access import Action
 from core.errors import NotFound
 from core.models import User
-from core.services import files
 from generation.choices import AssetState
 from generation.models import Rendition
 from review.models import Decision
@@ -34,7 +33,7 @@ def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> s
         raise NotFound(f"There is no file {rendition_id}.")
     access.require(user, Action.PULL, found.version.asset.brand)
     _ensure_released(found)
-    return files.open_url(found.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)
+    return stored_files.open_url(found.storage_key, seconds=EXPIRES_SECONDS, download_name=download_name)
 
 
 def _ensure_released(found: Rendition) -> None:

@@ -11,6 +11,7 @@ from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
 from generation.selectors import inputs
 from review.choices import Verdict
+from review.models import Decision
 
 #: A decision of a published approval: it fills a slot, or its asset went stale and waits for the next one.
 COUNTS = Q(slot__isnull=False) | Q(task__asset__state=AssetState.STALE, task__asset__staleness__is_published=True)
@@ -40,3 +41,13 @@ def of(asset: Asset) -> Staleness | None:
 def standing_approvals(asset_id: int) -> Q:
     """Return the condition for decisions by which an asset is approved and published, or was until it went stale."""
     return Q(task__asset=asset_id, verdict=Verdict.APPROVED, voided_by__isnull=True) & COUNTS
+
+
+def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
+    """The newest approval of that version which still stands."""
+    return (
+        Decision.objects.filter(standing_approvals(asset_id), version_id=version_id)
+        .select_related("decided_by", "task")
+        .order_by("-id")
+        .first()
+    )

@@ -19,7 +19,6 @@ from review.models import Decision, Delivery
 from review.selectors import staleness
 from review.selectors.lineage import lineage
 from review.selectors.staleness import Staleness
-from review.services import packages
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ def story(*, user: User, asset_id: int) -> Story:
         .order_by("id")
     )
     version = asset.current_version
-    approval = packages.standing_approval(asset.pk, version.pk) if version else None
+    approval = staleness.standing_approval(asset.pk, version.pk) if version else None
     return Story(
         asset=asset,
         verdict=sentence(asset, decisions, deliveries),

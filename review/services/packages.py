@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from core.services import files
+from core import stored_files
 from generation.finishing import names
 from generation.models import Asset, AssetVersion, Rendition
 from review.delivery.base import DeliveryError, DeliveryFile, Package
@@ -27,16 +27,6 @@ class Approved:
     files: tuple[DeliveryFile, ...]
 
 
-def standing_approval(asset_id: int, version_id: int | None) -> Decision | None:
-    """The newest approval of that version which still stands."""
-    return (
-        Decision.objects.filter(staleness.standing_approvals(asset_id), version_id=version_id)
-        .select_related("decided_by", "task")
-        .order_by("-id")
-        .first()
-    )
-
-
 def approved(version_id: int) -> Approved:
     """The version with its pinned files. DeliveryError when no approval stands, or a pinned file is gone."""
     version = (
@@ -52,7 +42,7 @@ def approved(version_id: int) -> Approved:
         .prefetch_related("findings")
         .get(pk=version_id)
     )
-    approval = standing_approval(version.asset_id, version.pk)
+    approval = staleness.standing_approval(version.asset_id, version.pk)
     if approval is None:
         raise DeliveryError("This version has no standing approval; nothing is delivered.", is_final=True)
     return Approved(version.asset, version, approval, tuple(_files(version, approval)))
@@ -97,7 +87,7 @@ def _file(version: AssetVersion, rendition: Rendition, approval: Decision) -> De
         width=rendition.width,
         height=rendition.height,
         bytes=rendition.bytes,
-        read=partial(files.read, rendition.storage_key),
+        read=partial(stored_files.read, rendition.storage_key),
         url=file_links.stable_url(rendition.pk),
     )
 

@@ -14,8 +14,8 @@ from PIL import Image
 
 from campaigns.models import Subject
 from campaigns.services import guides, imports, sources
+from core import stored_files
 from core.models import Brand
-from core.services import files
 from generation.models import Attempt, Cell, EndpointStanding, Job, LedgerEntry
 from generation.services import comparisons, studio
 from generation.services.comparisons import Side
@@ -328,7 +328,7 @@ def _wrong_with(tab: Any) -> list[str]:
 def _painted(image_format: str, colour: str) -> Any:
     buffer = io.BytesIO()
     Image.new("RGB", (512, 512), colour).save(buffer, image_format)
-    return files.put(buffer.getvalue(), suffix=image_format.lower())
+    return stored_files.put(buffer.getvalue(), suffix=image_format.lower())
 
 
 def _keys(stored: Any) -> dict[str, str]:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.services import files
+from core import stored_files
 from generation.models import Asset, Master, Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue, reasons
@@ -31,7 +31,7 @@ def _paint(task: ReviewTask, shade: int) -> None:
     """Give the task's master and rendition real pixels."""
     buffer = io.BytesIO()
     Image.new("RGB", (1024, 1024), (shade, 120, 90)).save(buffer, "JPEG")
-    stored = files.put(buffer.getvalue(), suffix="jpg")
+    stored = stored_files.put(buffer.getvalue(), suffix="jpg")
     Master.objects.filter(versions__asset=task.asset_id).update(storage_key=stored.key, sha256=stored.sha256)
     Rendition.objects.filter(version__asset=task.asset_id).update(storage_key=stored.key, sha256=stored.sha256)
 

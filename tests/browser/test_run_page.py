@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from core.services import files
+from core import stored_files
 from generation.models import Asset, Job, Run
 from tests import factories
 from tests.browser.signing_in import sign_in
@@ -41,7 +41,7 @@ def _paint(asset: Asset, job: Job, *, shade: int) -> None:
     """What a worker leaves behind."""
     buffer = io.BytesIO()
     Image.new("RGB", (512, 512), (shade % 256, 120, 90)).save(buffer, "WEBP")
-    stored = files.put(buffer.getvalue(), suffix="webp")
+    stored = stored_files.put(buffer.getvalue(), suffix="webp")
     master = factories.MasterFactory(
         brand=asset.brand, storage_key=stored.key, sha256=stored.sha256, width=512, height=512
     )

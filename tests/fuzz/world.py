@@ -14,8 +14,9 @@ from PIL import Image
 
 from campaigns.models import Cutout, ReferencePhoto, Subject
 from campaigns.services import guides, imports, pictures, prompts, sources
+from core import stored_files
 from core.models import Brand, User
-from core.services import audit, files
+from core.services import audit
 from generation.models import Attempt, Job, LedgerEntry, Run
 from generation.services import comparisons, planning, standing, studio
 from generation.services.comparisons import Side
@@ -90,7 +91,7 @@ def build(folder: Path) -> dict[str, User]:
 
 
 def _stored(image_format: str, colour: str) -> dict[str, str]:
-    stored = files.put(image_bytes(image_format, colour), suffix=image_format.lower())
+    stored = stored_files.put(image_bytes(image_format, colour), suffix=image_format.lower())
     return {"storage_key": stored.key, "sha256": stored.sha256}
 
 

@@ -1,0 +1,97 @@
+"""Read the ledger: what campaigns, brands and runs have promised and spent. The writing half is services/budget.py."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from decimal import Decimal
+
+from django.db import connection
+from django.db.models import Sum
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from core import clock
+from core.models import Brand
+from generation.choices import LedgerKind
+from generation.models import LedgerEntry, Run
+
+_BY_RUN = """
+SELECT run_id,
+       coalesce(sum(CASE kind WHEN 'reserve' THEN amount WHEN 'release' THEN -amount END), 0),
+       coalesce(sum(amount) FILTER (WHERE kind IN ('settle', 'doubt')), 0)
+FROM generation_ledgerentry WHERE campaign_id = %s GROUP BY run_id
+"""
+_TO_RELEASE = """
+SELECT coalesce(sum(f.quoted_cost), 0)
+FROM generation_job j JOIN generation_jobspec f ON f.job_id = j.id
+WHERE j.run_id = %s AND j.status = 'held' AND j.hold_reason = 'not_released' AND NOT EXISTS (
+    SELECT 1 FROM generation_master m WHERE m.brand_id = f.brand_id AND m.fingerprint = f.fingerprint
+)
+"""
+# What the brand's campaigns spent since `since`, and what their runs at work have outstanding, whenever reserved.
+_OF_BRAND = """
+SELECT (
+    SELECT coalesce(sum(l.amount), 0) FROM generation_ledgerentry l JOIN campaigns_campaign c ON c.id = l.campaign_id
+    WHERE c.brand_id = %(brand)s AND l.kind IN ('settle', 'doubt') AND l.at >= %(since)s
+), (
+    SELECT coalesce(sum(greatest(o.promised, 0)), 0) FROM (
+        SELECT sum(CASE l.kind WHEN 'reserve' THEN l.amount ELSE -l.amount END) AS promised
+        FROM generation_ledgerentry l JOIN generation_run r ON r.id = l.run_id
+        JOIN campaigns_campaign c ON c.id = r.campaign_id
+        WHERE c.brand_id = %(brand)s AND r.state IN ('running', 'paused', 'planned')
+        GROUP BY l.run_id
+    ) o
+)
+"""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A campaign's money. budget and left are None where there is no limit."""
+
+    budget: Decimal | None
+    spent: Decimal
+    reserved: Decimal
+
+    @property
+    def left(self) -> Decimal | None:
+        return None if self.budget is None else self.budget - self.spent - self.reserved
+
+
+def standing(campaign: Campaign) -> Standing:
+    """What is spent, what is promised, what is left. One query."""
+    spent = reserved = Decimal(0)
+    for _, promised, settled in by_run(campaign.pk):
+        spent += settled
+        reserved += max(promised - settled, Decimal(0))
+    return Standing(campaign.budget, spent, reserved)
+
+
+def month(brand: Brand) -> Standing:
+    """What the brand spent in this calendar month, by the installation's time zone, and what is promised. One query."""
+    since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    with connection.cursor() as cursor:
+        cursor.execute(_OF_BRAND, {"brand": brand.pk, "since": since})
+        spent, reserved = cursor.fetchone()
+    return Standing(brand.monthly_budget, spent, reserved)
+
+
+def needed(run: Run) -> Decimal:
+    """Return what releasing a planned run would reserve: the cost of its images, without those that exist already."""
+    with connection.cursor() as cursor:
+        cursor.execute(_TO_RELEASE, [run.pk])
+        return Decimal(cursor.fetchone()[0])
+
+
+def in_doubt(run: Run) -> Decimal:
+    """Return what the run's orders in doubt count as spent."""
+    doubted = LedgerEntry.objects.filter(run=run, kind=LedgerKind.DOUBT)
+    return doubted.aggregate(amount=Sum("amount"))["amount"] or Decimal(0)
+
+
+def by_run(campaign_id: int) -> list[tuple[int, Decimal, Decimal]]:
+    """Return (run id, what is promised, what is settled) of each run of the campaign. One query."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_RUN, [campaign_id])
+        rows: list[tuple[int, Decimal, Decimal]] = cursor.fetchall()
+        return rows
