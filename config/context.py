@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from django.http import HttpRequest
 from django.utils.functional import SimpleLazyObject
 
-from core.access import PERMISSIONS, Action
-from core.models import Brand, Membership
+from core.access import Action, can
+from core.models import Brand, User
 from core.selectors import notices
 
 
 def _rights(request: HttpRequest, brand: Brand) -> dict[str, bool]:
-    """Action -> allowed, for templates that hide what would be refused; services decide."""
-    if request.user.is_superuser:
-        return dict.fromkeys(Action, True)
-    roles = set(Membership.objects.filter(brand=brand, user_id=request.user.pk or 0).values_list("role", flat=True))
-    return {action.value: bool(roles & PERMISSIONS[action]) for action in Action}
+    """Return action -> allowed, for templates that hide what would be refused; services decide."""
+    user = cast(User, request.user)  # signed in: the brand is known
+    return {action.value: can(user, action, brand) for action in Action}
 
 
 def navigation(request: HttpRequest) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
+from django.db.models import Q
 
 from core.choices import Role
 from core.errors import NotAllowed
@@ -36,6 +37,11 @@ class Action(StrEnum):
     DELIVER = "deliver"
     PULL = "pull"  # changes, approved assets, file URLs
     READ_AUDIT = "read_audit"
+    # Only operators (superusers) may do what follows; no role of a brand gives it.
+    CREATE_BRAND = "create_brand"
+    REDACT_AUDIT = "redact_audit"
+    EDIT_SHARED_ENDPOINT = "edit_shared_endpoint"  # endpoints of all brands, and settings that only operators may make
+    REGISTER_MODEL = "register_model"
 
 
 _R = Role
@@ -56,14 +62,21 @@ PERMISSIONS: dict[Action, frozenset[Role]] = {
     Action.DELIVER: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.INTEGRATOR, _R.ADMIN}),
     Action.PULL: frozenset(Role) - {_R.VIEWER},
     Action.READ_AUDIT: frozenset({_R.CAMPAIGN_MANAGER, _R.LEAD, _R.ADMIN}),
+    Action.CREATE_BRAND: frozenset(),
+    Action.REDACT_AUDIT: frozenset(),
+    Action.EDIT_SHARED_ENDPOINT: frozenset(),
+    Action.REGISTER_MODEL: frozenset(),
 }
 
 
-def can(user: User, action: Action, brand: Brand) -> bool:
-    """True if one of the user's memberships in `brand` allows `action`; superusers may do everything."""
+def can(user: User, action: Action, brand: Brand | None = None) -> bool:
+    """Return whether one of the user's roles in `brand` allows `action`; operators (superusers) may do everything.
+
+    Without a brand the question is whether an operator asks.
+    """
     if user.is_superuser:
         return True
-    return user.memberships.filter(brand=brand, role__in=PERMISSIONS[action]).exists()
+    return brand is not None and bool(user.roles_in(brand) & PERMISSIONS[action])
 
 
 _required: ContextVar[list[tuple[str, int]] | None] = ContextVar("required", default=None)
@@ -101,6 +114,19 @@ class BrandOwned(models.QuerySet[Any]):
         if user.is_superuser:
             return self
         return self.filter(**{f"{self.brand_path}__in": user.brand_ids()})
+
+    def allowed_to(self, user: User, action: Action) -> BrandOwned:
+        """Rows of the brands in which `user` may do `action`."""
+        if user.is_superuser:
+            return self
+        brands = user.memberships.filter(role__in=PERMISSIONS[action]).values("brand_id")
+        return self.filter(**{f"{self.brand_path}__in": brands})
+
+    def shared_or_visible_to(self, user: User) -> BrandOwned:
+        """Rows that belong to no brand, and those of the brands in which `user` has any role."""
+        if user.is_superuser:
+            return self
+        return self.filter(Q(**{self.brand_path: None}) | Q(**{f"{self.brand_path}__in": user.brand_ids()}))
 
     @classmethod
     def through(cls, path: str) -> type[BrandOwned]:

@@ -38,6 +38,7 @@ def enter(request: Any, slug: str, action: Action) -> BrandRequest:
     if found is None:
         raise NotFound(f"There is no brand {slug!r} among yours. Ask an admin if you should see it.")
     request.brand = found
+    request.user.remember_roles()
     require(request.user, action, found)
     if request.session.get("brand") != slug:
         request.session["brand"] = slug

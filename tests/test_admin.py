@@ -231,7 +231,7 @@ def test_a_reviewer_is_sent_away(model: type[Model], reviewer: User, page_client
 def test_a_stranger_signs_in_where_everybody_does(client: Client, db: None) -> None:
     answer = client.get("/admin/core/user/", follow=True)
     assert answer.request["PATH_INFO"] == reverse("account_login")
-    assert "next=%2Fadmin%2Fcampaigns%2Fuser%2F" in answer.redirect_chain[-1][0]
+    assert "next=%2Fadmin%2Fcore%2Fuser%2F" in answer.redirect_chain[-1][0]
 
 
 def test_the_front_of_the_desk_answers(desk: Client) -> None:

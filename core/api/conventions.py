@@ -35,8 +35,11 @@ class PreconditionRequired(DomainError):
 
 
 def caller(request: Request) -> User:
-    """The signed-in person or integration."""
+    """Return the signed-in person or integration; the roles are read once in each request."""
     assert isinstance(request.user, User)
+    if not hasattr(request, "has_roles"):
+        request.user.remember_roles()
+        request.has_roles = True  # type: ignore[attr-defined]
     return request.user
 
 

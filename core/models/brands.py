@@ -19,6 +19,7 @@ class User(AbstractUser):
     """A person, or an integration's account. Written by allauth, the admin and `load_example`."""
 
     _password: str | None  # Django's: a new password that is not saved yet
+    _roles: dict[int, frozenset[str]] | None = None  # those of one request, read once
     is_without_password = False  # True from when the password is made unusable until that is saved
 
     notices_by_email = models.BooleanField(default=True, help_text="send notices to this person's address too")
@@ -39,6 +40,19 @@ class User(AbstractUser):
     def set_unusable_password(self) -> None:
         super().set_unusable_password()
         self.is_without_password = True
+
+    def roles_in(self, brand: Brand) -> frozenset[str]:
+        """Return the person's roles in a brand. Between `remember_roles` and its end they are read once."""
+        if self._roles is not None:
+            return self._roles.get(brand.pk, frozenset())
+        return frozenset(self.memberships.filter(brand=brand).values_list("role", flat=True))
+
+    def remember_roles(self) -> None:
+        """Read all roles now and use them for as long as this object lives. For the user of one request."""
+        roles: dict[int, set[str]] = {}
+        for brand_id, role in self.memberships.order_by().values_list("brand_id", "role"):
+            roles.setdefault(brand_id, set()).add(role)
+        self._roles = {brand_id: frozenset(names) for brand_id, names in roles.items()}
 
     def brand_ids(self) -> models.QuerySet[Any]:
         """Ids of the brands in which this person has a role, as a subquery."""

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import transaction
 from django.utils.text import slugify
 
-from core.access import Action, require
+from core.access import Action, can, require
 from core.choices import BannedWords, Role, StaleUse
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from core.events import (
@@ -36,7 +36,7 @@ def create_brand(*, slug: str, name: str, by: User, currency: str = "EUR", time_
     time_zone: that of the brand's dates; empty for that of the installation.
     Raises NotAllowed, Invalid, or Conflict for a slug that is taken.
     """
-    if not by.is_superuser:
+    if not can(by, Action.CREATE_BRAND):
         raise NotAllowed("Only an operator (superuser) may create a brand.", action="create_brand")
     problems = []
     if slugify(slug) != slug or not slug:

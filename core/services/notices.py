@@ -49,6 +49,11 @@ def people(brand: Brand, *roles: Role) -> list[User]:
     return list(User.objects.filter(memberships__brand=brand, memberships__role__in=roles, is_active=True).distinct())
 
 
+def operators() -> list[User]:
+    """Return the active superusers."""
+    return list(User.objects.filter(is_superuser=True, is_active=True))
+
+
 def mark_read(*, notice_id: int, by: User) -> Notice:
     """Only the person told can have read it. Reading twice is reading once. Raises NotFound."""
     notice = Notice.objects.visible_to(by).select_related("brand").filter(pk=notice_id, user=by).first()

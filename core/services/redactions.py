@@ -12,6 +12,7 @@ from typing import Any
 from django.db import connection, transaction
 
 from core import audit_chain
+from core.access import Action, can
 from core.errors import Conflict, Invalid, NotAllowed, Problem
 from core.events import AuditRedacted, publish
 from core.models import Brand, User
@@ -40,7 +41,7 @@ def remove(*, brand: Brand, by: User, secret: str, reason: str) -> int:
     Raises NotAllowed for anybody but an operator, Invalid for a short text or no reason, and Conflict when the trail
     does not hold: a removal must not cover another change.
     """
-    if not by.is_superuser:
+    if not can(by, Action.REDACT_AUDIT):
         raise NotAllowed("Only an operator (superuser) may remove a secret from the trail.", action="redact")
     _ensure_usable(secret, reason)
     with connection.cursor() as cursor:

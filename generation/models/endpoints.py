@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.db import models
 
 from core import encryption
+from core.access import BrandOwned
 from core.choices import Lane
 from core.models import Brand
 from generation.choices import Breaker, InDoubt
@@ -53,6 +54,8 @@ class Endpoint(models.Model):
     is_enabled = models.BooleanField(default=True)
 
     secret = encryption.secret("sealed_secret")
+
+    objects = BrandOwned.as_manager()
 
     class Meta:
         ordering = ["slug"]

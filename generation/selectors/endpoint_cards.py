@@ -192,9 +192,7 @@ class Card:
 
 def visible(brand: Brand, user: User) -> QuerySet[Any]:
     """The endpoints that serve the brand, also those that are switched off; by name, with their standing."""
-    rows = Endpoint.objects.filter(Q(brand=None) | Q(brand=brand))
-    if not user.is_superuser:
-        rows = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
+    rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand))
     return rows.select_related("brand", "standing").order_by("-is_enabled", "name", "pk")
 
 

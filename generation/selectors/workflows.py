@@ -70,10 +70,8 @@ class Shown:
 
 def get(brand: Brand, user: User, slug: str) -> Endpoint:
     """A comfyui endpoint that serves this brand, switched on or not. Raises NotFound."""
-    rows = Endpoint.objects.filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE).select_related("brand")
-    if not user.is_superuser:
-        rows = rows.filter(Q(brand=None) | Q(brand__in=user.brand_ids()))
-    found = rows.first()
+    rows = Endpoint.objects.shared_or_visible_to(user).filter(Q(brand=None) | Q(brand=brand), slug=slug, engine=ENGINE)
+    found: Endpoint | None = rows.select_related("brand").first()
     if found is None:
         raise NotFound(f"There is no endpoint {slug!r} with the engine {ENGINE} here.")
     return found

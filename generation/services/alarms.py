@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from core.choices import Role
-from core.models import Brand, User
+from core.models import Brand
 from core.services import notices
 from generation.choices import Breaker, HoldReason, JobState
 from generation.models import EndpointStanding, Job
@@ -46,7 +46,7 @@ def _tell(endpoint_id: int) -> bool:
     for brand in Brand.objects.filter(pk__in=waiting):
         notices.tell(
             brand=brand,
-            users=[*User.objects.filter(is_superuser=True), *notices.people(brand, Role.ADMIN)],
+            users=[*notices.operators(), *notices.people(brand, Role.ADMIN)],
             kind="endpoint_stands",
             sentence=_sentence(standing, waiting[brand.pk]),
             href=reverse("endpoint", args=[brand.slug, standing.endpoint.slug]),

@@ -12,7 +12,6 @@ from decimal import Decimal
 from typing import Any, Final
 
 from django.db import IntegrityError, transaction
-from django.db.models import Q
 
 from campaigns.services import campaigns
 from core import access, fetching, storable
@@ -153,7 +152,8 @@ def try_again(*, endpoint_id: int, by: User) -> int:
 
 def may_edit(user: User, endpoint: Endpoint) -> bool:
     """Whether this person may change the endpoint: a shared one is the operators'."""
-    return user.is_superuser or (endpoint.brand is not None and access.can(user, Action.EDIT_BRAND, endpoint.brand))
+    action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
+    return access.can(user, action, endpoint.brand)
 
 
 # -- the parts ---------------------------------------------------------------------------------------------------------
@@ -162,16 +162,14 @@ def may_edit(user: User, endpoint: Endpoint) -> bool:
 def _require(by: User, brand: Brand | None) -> None:
     if brand is not None:
         access.require(by, Action.EDIT_BRAND, brand)
-    elif not by.is_superuser:
+    elif not access.can(by, Action.EDIT_SHARED_ENDPOINT):
         raise NotAllowed("An endpoint that serves all brands is the operators' to change.")
 
 
 def lock(endpoint_id: int, by: User) -> Endpoint:
     """The endpoint, its row locked. NotFound for what the person must not know of."""
-    rows = Endpoint.objects.select_for_update(of=("self",)).filter(pk=endpoint_id).select_related("brand")
-    if not by.is_superuser:
-        rows = rows.filter(Q(brand=None) | Q(brand__in=by.brand_ids()))
-    endpoint = rows.first()
+    rows = Endpoint.objects.shared_or_visible_to(by).select_related("brand")
+    endpoint: Endpoint | None = rows.select_for_update(of=("self",)).filter(pk=endpoint_id).first()
     if endpoint is None:
         raise NotFound(f"There is no endpoint {endpoint_id}.")
     _require(by, endpoint.brand)
@@ -193,7 +191,7 @@ def _entered(config: Any, kept: Any) -> Any:
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
     problems = storable.problems(endpoint.config, "config") or endpoint_rules.problems(endpoint)
-    if not problems and not by.is_superuser:
+    if not problems and not access.can(by, Action.EDIT_SHARED_ENDPOINT):
         problems = endpoint_rules.operators_only(endpoint, before)
     if problems:
         raise Invalid("This endpoint cannot be used so.", problems)

@@ -71,7 +71,7 @@ def tell_operator(*, run_id: int, by: User, group: str) -> int:
     found = next((one for one in failures.groups(run) if one.key == group), None)
     if found is None:
         raise Conflict(f"{run.name} has no such failure any more; load the page again.", state=run.state)
-    operators = [*User.objects.filter(is_superuser=True), *notices.people(campaign.brand, Role.ADMIN)]
+    operators = [*notices.operators(), *notices.people(campaign.brand, Role.ADMIN)]
     pictures = "1 picture" if found.count == 1 else f"{found.count} pictures"
     told = notices.tell(
         brand=campaign.brand,

@@ -12,6 +12,7 @@ from typing import Any, Final
 import django_rq
 from django.db import IntegrityError, transaction
 
+from core.access import Action, can
 from core.choices import Lane
 from core.errors import Conflict, Invalid, NotAllowed, NotFound, Problem
 from core.events import publish_all
@@ -149,7 +150,7 @@ def _have_hashed(model_id: int) -> None:
 
 
 def _require_operator(by: User | None) -> None:
-    if by is not None and not by.is_superuser:
+    if by is not None and not can(by, Action.REGISTER_MODEL):
         raise NotAllowed("Models are registered by operators, who answer for their licences.")
 
 

@@ -7,7 +7,6 @@ from pathlib import PurePath
 from typing import Any, Final
 
 from django.db import transaction
-from django.db.models import Q
 
 from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from core.models import User
@@ -107,10 +106,8 @@ def keep_ranges(
 
 def editable(*, endpoint_id: int, by: User) -> Endpoint:
     """The comfyui endpoint, for a person who may change it. Raises NotFound and NotAllowed."""
-    rows = Endpoint.objects.filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
-    if not by.is_superuser:
-        rows = rows.filter(Q(brand=None) | Q(brand__in=by.brand_ids()))
-    endpoint = rows.first()
+    rows = Endpoint.objects.shared_or_visible_to(by).filter(pk=endpoint_id, engine=ENGINE).select_related("brand")
+    endpoint: Endpoint | None = rows.first()
     if endpoint is None:
         raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
     if not endpoints.may_edit(by, endpoint):

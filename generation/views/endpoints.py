@@ -50,7 +50,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def new(request: BrandRequest) -> HttpResponseBase:
     """Set one up of the engine `?engine=`: the brand's own, or by an operator one for all brands."""
-    is_operator = request.user.is_superuser
+    is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
     offered = offered_engines(is_operator=is_operator)
     engine = (request.POST if request.method == "POST" else request.GET).get("engine", USUAL_ENGINE)
     if engine not in offered:
@@ -79,7 +79,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """One endpoint: its day, its errors, its settings. Posting changes the settings."""
     endpoint = selectors.get(request.brand, request.user, slug)
     may_edit = services.may_edit(request.user, endpoint)
-    is_operator = request.user.is_superuser
+    is_operator = access.can(request.user, Action.EDIT_SHARED_ENDPOINT)
     form = EndpointForm(endpoint=endpoint, is_operator=is_operator) if may_edit else None
     if request.method == "POST":
         form = EndpointForm(request.POST, endpoint=endpoint, is_operator=is_operator)
@@ -108,7 +108,7 @@ def secret(request: BrandRequest, slug: str) -> HttpResponseBase:
                 request, f"The new secret of {endpoint.name} is kept. Ask it now, to see whether it is taken."
             )
             return redirect("endpoint", request.brand.slug, slug)
-    kept = EndpointForm(endpoint=endpoint, is_operator=request.user.is_superuser)
+    kept = EndpointForm(endpoint=endpoint, is_operator=access.can(request.user, Action.EDIT_SHARED_ENDPOINT))
     return _page(request, slug, kept, secret_form=form)
 
 

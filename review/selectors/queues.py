@@ -8,7 +8,7 @@ from datetime import datetime
 from django.db.models import Count, Min, Q
 from django.utils import timezone
 
-from core.access import PERMISSIONS, Action
+from core.access import Action
 from core.models import User
 from review.choices import TaskState
 from review.models import ReviewTask
@@ -37,10 +37,7 @@ def waiting(*, user: User) -> list[Waiting]:
     now = timezone.now()
     held_by_other = Q(claimed_until__gt=now) & ~Q(claimed_by=user)
     mine = ~held_by_other | Q(claimed_until__isnull=True)
-    tasks = ReviewTask.objects.visible_to(user).filter(state=TaskState.OPEN)
-    if not user.is_superuser:
-        roles = PERMISSIONS[Action.REVIEW]
-        tasks = tasks.filter(brand__in=user.memberships.filter(role__in=roles).values("brand_id"))
+    tasks = ReviewTask.objects.allowed_to(user, Action.REVIEW).filter(state=TaskState.OPEN)
     rows = (
         tasks.exclude(slots__decision__decided_by=user)
         .values("brand_id", "brand__slug", "brand__name")

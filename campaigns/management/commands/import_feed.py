@@ -14,6 +14,7 @@ from campaigns.models import FeedImport
 from campaigns.selectors import imports as selectors
 from campaigns.services import imports
 from core.errors import DomainError
+from core.management import acting
 from core.models import Brand, User
 
 
@@ -41,7 +42,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        by = _person(options["username"])
+        by = acting.person(options["username"])
         brand = _brand(options["brand"])
         try:
             work = self._import if options["undo"] is None else self._undo
@@ -114,15 +115,6 @@ def _brand(slug: str) -> Brand:
         known = ", ".join(Brand.objects.values_list("slug", flat=True)[:20]) or "none yet"
         raise CommandError(f"There is no brand {slug!r}; known are: {known}.")
     return brand
-
-
-def _person(username: str | None) -> User:
-    people = User.objects.filter(username=username) if username else User.objects.filter(is_superuser=True)
-    person = people.filter(is_active=True).order_by("pk").first()
-    if person is None:
-        who = f"no active user {username!r}" if username else "no superuser"
-        raise CommandError(f"There is {who}; name one with --as USERNAME, or make one: manage.py createsuperuser.")
-    return person
 
 
 def _plain(by: User, done: FeedImport) -> dict[str, Any]:
