@@ -18,9 +18,10 @@ import torch
 from benchmarks import shapes
 from benchmarks.gpu import PROMPTS, Trial
 from benchmarks.shapes import Shapes
-from generation.engines import acceleration, base
+from generation.engines import base
 from generation.engines.base import Result, Spec, Task
-from generation.engines.diffusers import Unattended
+from generation.engines.diffusers import acceleration
+from generation.engines.diffusers.engine import Unattended
 
 
 def _shapes(trial: Trial) -> Shapes:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from generation.engines.base import EngineError, ImageRef, Result, Spec, Submitted, Task
-from generation.engines.comfyui import ComfyUI
+from generation.engines.comfyui.engine import ComfyUI
 from tests import comfy_workflows as workflows
 from tests.comfy_nodes import png
 

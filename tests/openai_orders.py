@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from generation.engines.base import EngineError, ImageRef, Result, Spec, Task, build
-from generation.engines.openai_images import OpenAIImages
+from generation.engines.openai.engine import OpenAIImages
 from tests.lent import Lent
 from tests.openai_server import KEY, OpenAIServer
 

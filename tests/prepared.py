@@ -14,9 +14,9 @@ from django.conf import Settings, settings
 from django.core.management import call_command
 
 PRELOADED = (
-    "generation.engines.comfyui",
-    "generation.engines.openai_images",
-    "generation.engines.replicate",
+    "generation.engines.comfyui.engine",
+    "generation.engines.openai.engine",
+    "generation.engines.replicate.engine",
     "generation.finishing.develop",
     "generation.workers.process",
 )

@@ -24,7 +24,7 @@ from generation.engines.base import (
     Task,
     build,
 )
-from generation.engines.replicate import Replicate
+from generation.engines.replicate.engine import Replicate
 from tests.engines import ready_pixels
 from tests.lent import Lent
 from tests.replicate_server import TOKEN, VERSION

@@ -20,8 +20,8 @@ from tests.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels,
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-from generation.engines import acceleration, decoding, residents, schedules  # noqa: E402
-from generation.engines.embedding_cache import EmbeddingCache  # noqa: E402
+from generation.engines.diffusers import acceleration, decoding, residents, schedules  # noqa: E402
+from generation.engines.diffusers.embedding_cache import EmbeddingCache  # noqa: E402
 
 
 @pytest.fixture(params=["sd", "sdxl"])

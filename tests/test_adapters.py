@@ -11,7 +11,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.weights import digest
+from generation.engines.diffusers.weights import digest
 from tests import tiny_models
 from tests.tiny_models import Desk, furthest, pixels, task
 

@@ -16,7 +16,7 @@ from core.choices import Lane
 from generation.choices import HoldReason, JobState
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.diffusers import Diffusers
+from generation.engines.diffusers.engine import Diffusers
 from generation.models import Attempt, Job, JobSpec, Master
 from generation.services import engine_changes
 from generation.workers import product

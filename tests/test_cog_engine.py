@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, Task, build
-from generation.engines.cog import Cog, prediction_id_of
+from generation.engines.replicate.cog import Cog, prediction_id_of
 from tests.cog_server import Cog as Server
 from tests.engines import ready_pixels
 from tests.lent import Lent

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, Task
-from generation.engines.cog import Cog, prediction_id_of
+from generation.engines.replicate.cog import Cog, prediction_id_of
 from tests.cog_server import Cog as Server
 from tests.lent import Lent
 from tests.remote_server import CUT_BEFORE, Fault, plain, serving

@@ -11,7 +11,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, Spec
-from generation.engines.comfyui import ComfyUI
+from generation.engines.comfyui.engine import ComfyUI
 from tests import comfy_workflows as workflows
 from tests.comfy_orders import (
     SPEC,

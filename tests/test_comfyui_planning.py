@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from generation.engines.base import Spec
-from generation.engines.comfyui import ComfyUI
+from generation.engines.comfyui.engine import ComfyUI
 from tests import comfy_workflows as workflows
 from tests.comfy_orders import (
     closed_port,

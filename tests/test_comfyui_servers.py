@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, Pending, Result, Spec, Task
-from generation.engines.comfyui import ComfyUI
-from generation.engines.comfyui_servers import Order
+from generation.engines.comfyui.engine import ComfyUI
+from generation.engines.comfyui.servers import Order
 from tests import comfy_workflows as workflows
 from tests.comfy_orders import (
     Desk,

@@ -10,7 +10,7 @@ import pytest
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
-from generation.engines.controlnets import edges
+from generation.engines.diffusers.controlnets import edges
 from tests import tiny_models
 from tests.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind, ImageRef
-from generation.engines.weights import family_of
+from generation.engines.diffusers.weights import family_of
 from tests.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
 
 torch = pytest.importorskip("torch")

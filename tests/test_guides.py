@@ -22,7 +22,7 @@ from core.errors import Conflict, Invalid, NotAllowed, Stale
 from core.models import Brand, Event, User
 from generation.checks.base import Sample
 from generation.checks.registry import examine
-from generation.engines import packshot
+from generation.engines.packshot import engine as packshot
 from generation.models import JobSpec, Run
 from generation.services import planning, sweeper
 from generation.services.dispatch import ClaimedJob

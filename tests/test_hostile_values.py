@@ -14,7 +14,8 @@ from campaigns.prompts import listing
 from campaigns.services import guides, sources
 from core import storable
 from core.errors import Conflict, DomainError, Invalid
-from generation.engines import openai_answers, service
+from generation.engines import service
+from generation.engines.openai import answers as openai_answers
 from generation.engines.settings import Kind, Setting
 from generation.services import endpoints
 from generation.views import run_form, setting_fields

@@ -17,7 +17,7 @@ import pytest
 from core.errors import Invalid
 from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.weight_files import problem_of_file, problem_of_lora, problem_of_model
+from generation.engines.diffusers.weight_files import problem_of_file, problem_of_lora, problem_of_model
 from generation.models import LocalModel
 from generation.services import store
 from tests import factories as f

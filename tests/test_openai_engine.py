@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from generation.engines.base import ErrorKind, RemoteEngine, build
-from generation.engines.openai_images import OpenAIImages
-from generation.engines.openai_profiles import FAMILIES, cut_off, of_model
+from generation.engines.openai.engine import OpenAIImages
+from generation.engines.openai.profiles import FAMILIES, cut_off, of_model
 from tests.openai_orders import colour, engine, order, png, refused, spec
 from tests.openai_server import EDITS, GENERATIONS, OpenAIServer, picture
 from tests.remote_server import CUT_BEFORE, Fault, Response, plain, serving

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generation.engines import openai_answers as answers
 from generation.engines.base import EngineError, ErrorKind, Result, Task, build
-from generation.engines.openai_images import OpenAIImages
+from generation.engines.openai import answers
+from generation.engines.openai.engine import OpenAIImages
 from tests.lent import Lent
 from tests.openai_orders import engine, order, refused, spec
 from tests.openai_server import GENERATIONS, KEY, OpenAIServer

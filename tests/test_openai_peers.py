@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from generation.engines import openai_answers as answers
 from generation.engines import output_hosts
 from generation.engines.base import EngineError, ErrorKind, Result, Submitted, Task, build
-from generation.engines.openai_images import OpenAIImages
+from generation.engines.openai import answers
+from generation.engines.openai.engine import OpenAIImages
 from tests.lent import Lent
 from tests.openai_orders import engine, order, png, refused, spec
 from tests.openai_server import EDITS, GENERATIONS, KEY, OpenAIServer, refused_by_litellm

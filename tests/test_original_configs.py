@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from generation.engines import base, original_configs
+from generation.engines import base
+from generation.engines.diffusers import original_configs
 from tests import original_names
 from tests.tiny_models import furthest, pixels, task
 

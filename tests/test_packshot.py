@@ -14,7 +14,7 @@ from PIL import Image
 from campaigns.photos import cutout
 from generation.engines import base
 from generation.engines.base import ErrorKind, ImageRef, Spec, Task
-from generation.engines.packshot import PARAMETERS, Packshot, compose
+from generation.engines.packshot.engine import PARAMETERS, Packshot, compose
 from tests.kept_products import assert_kept
 from tests.scenes import scene
 

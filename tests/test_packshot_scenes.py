@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from campaigns.photos import cutout
-from generation.engines import scenes
 from generation.engines.base import ErrorKind, ImageRef, Spec, Task
-from generation.engines.packshot import Packshot, compose
+from generation.engines.packshot import scenes
+from generation.engines.packshot.engine import Packshot, compose
 from tests.test_packshot import Bench, product
 
 

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from campaigns.photos import intake
-from generation.engines import openai_profiles, openai_uploads
 from generation.engines.base import ImageRef
+from generation.engines.openai import profiles as openai_profiles
+from generation.engines.openai import uploads as openai_uploads
 from generation.finishing import decode
 from tests.lent import Lent
 

@@ -12,8 +12,8 @@ import pytest
 from campaigns.photos import cutout
 from generation.engines import base
 from generation.engines.base import ErrorKind, ImageRef
-from generation.engines.packshot import standing
-from generation.engines.products import parse, placed
+from generation.engines.diffusers.products import parse, placed
+from generation.engines.packshot.engine import standing
 from tests.kept_products import assert_kept
 from tests.scenes import scene
 from tests.tiny_models import Desk, encoded, furthest, photograph, pixels, task

@@ -12,7 +12,7 @@ import pytest
 from core.choices import Lane
 from generation.choices import HoldReason, JobState
 from generation.engines.base import Result, build, register
-from generation.engines.replicate import HIDDEN, Replicate
+from generation.engines.replicate.engine import HIDDEN, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
 from generation.services import engine_changes, fingerprints, outcomes, workflow_checks
 from generation.services.fingerprints import Maker

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from generation.engines.base import EngineError, ErrorKind, ImageRef, Pending, Result, build
-from generation.engines.replicate_shared import credentials
+from generation.engines.replicate.shared import credentials
 from tests.engines import ready_pixels
 from tests.lent import Lent
 from tests.remote_server import CUT_AFTER, CUT_BEFORE, serving
@@ -193,7 +193,7 @@ def test_a_small_picture_goes_along_and_a_large_one_is_uploaded_once(server):
 
 
 def test_an_upload_that_ends_soon_is_not_used_again(server, monkeypatch):
-    monkeypatch.setattr("generation.engines.replicate_pictures.KEPT_SECONDS", 0.0)
+    monkeypatch.setattr("generation.engines.replicate.images.KEPT_SECONDS", 0.0)
     images, lent = with_pictures(mask=png(2, width=400, height=400, grain=60))
     one = engine(server)
     order(one, spec(images=images), lent=lent)

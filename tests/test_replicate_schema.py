@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from rq import SimpleWorker
 
 from core.models import Brand, Event, User
-from generation.engines import replicate_inputs
 from generation.engines.base import Spec
-from generation.engines.cog import Cog
-from generation.engines.replicate_schema import Input, inputs, offer, problem, suggested
+from generation.engines.replicate import inputs as replicate_inputs
+from generation.engines.replicate.cog import Cog
+from generation.engines.replicate.schema import Input, inputs, offer, problem, suggested
 from generation.models import Endpoint, Worker
 from generation.services import endpoints
 from tests import factories

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from generation.engines import base, residents
+from generation.engines import base
 from generation.engines.base import EngineError, ImageRef
+from generation.engines.diffusers import residents
 from tests import tiny_models
 from tests.tiny_models import Desk, encoded, photograph, pixels, task
 

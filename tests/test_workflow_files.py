@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image, PngImagePlugin
 
-from generation.engines.comfyui_graph import NotAWorkflow, parse
+from generation.engines.comfyui.graph import NotAWorkflow, parse
 from tests import comfy_kinds
 
 GRAPH = comfy_kinds.text_to_image()

@@ -10,10 +10,10 @@ import pytest
 from core.errors import Invalid
 from core.models import Event
 from generation.engines import base as engines
-from generation.engines import comfyui_marks
 from generation.engines.base import ImageRef, Spec
-from generation.engines.comfyui import ComfyUI
-from generation.engines.comfyui_questions import MEANT
+from generation.engines.comfyui import marks as comfyui_marks
+from generation.engines.comfyui.engine import ComfyUI
+from generation.engines.comfyui.questions import MEANT
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
 from generation.services import orders, workflow_marks, workflows

@@ -16,7 +16,7 @@ from core.choices import Lane
 from core.errors import Invalid, NotAllowed, NotFound, Stale
 from core.models import Event
 from generation.engines import base as engines
-from generation.engines import comfyui_marks
+from generation.engines.comfyui import marks as comfyui_marks
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
 from generation.services import asking, workflow_checks, workflows

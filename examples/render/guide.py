@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from campaigns.photos import cutout, intake
-from generation.engines import packshot
+from generation.engines.packshot import engine as packshot
 
 EXAMPLES = Path(__file__).resolve().parent.parent
 FOLDER = EXAMPLES / "brand" / "guide"

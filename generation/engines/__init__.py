@@ -17,10 +17,10 @@ def _lazy(module: str, attribute: str) -> Callable[[], base.Factory]:
     return load
 
 
-base.register("packshot", _lazy("generation.engines.packshot", "Packshot"))
-base.register("comfyui", _lazy("generation.engines.comfyui", "ComfyUI"))
-base.register("diffusers", _lazy("generation.engines.diffusers", "Diffusers"))
-base.register("openai", _lazy("generation.engines.openai_images", "OpenAIImages"))
-base.register("replicate", _lazy("generation.engines.replicate", "build"))
+base.register("packshot", _lazy("generation.engines.packshot.engine", "Packshot"))
+base.register("comfyui", _lazy("generation.engines.comfyui.engine", "ComfyUI"))
+base.register("diffusers", _lazy("generation.engines.diffusers.engine", "Diffusers"))
+base.register("openai", _lazy("generation.engines.openai.engine", "OpenAIImages"))
+base.register("replicate", _lazy("generation.engines.replicate.engine", "build"))
 for _point in entry_points(group="proofline.engines"):
     base.register(_point.name, _point.load)

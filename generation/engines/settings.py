@@ -11,7 +11,8 @@ from difflib import get_close_matches
 from enum import StrEnum
 from typing import Any, Final
 
-from generation.engines import acceleration, openai_profiles
+from generation.engines.diffusers import acceleration
+from generation.engines.openai import profiles as openai_profiles
 
 
 class Kind(StrEnum):

@@ -9,10 +9,11 @@ from django.db.models import Q
 
 from core.errors import NotFound
 from core.models import Brand, User
-from generation.engines import comfyui_marks, comfyui_questions
-from generation.engines.comfyui_graph import NotAWorkflow, Workflow, saving_nodes, title
-from generation.engines.comfyui_marks import Input, Node
-from generation.engines.comfyui_questions import Question
+from generation.engines.comfyui import marks as comfyui_marks
+from generation.engines.comfyui import questions as comfyui_questions
+from generation.engines.comfyui.graph import NotAWorkflow, Workflow, saving_nodes, title
+from generation.engines.comfyui.marks import Input, Node
+from generation.engines.comfyui.questions import Question
 from generation.models import Endpoint
 
 ENGINE = "comfyui"

@@ -17,7 +17,7 @@ from django.utils import timezone
 from core import encryption, signing
 from core.services import nudges
 from generation.choices import JobState
-from generation.engines.replicate_shared import credentials
+from generation.engines.replicate.shared import credentials
 from generation.models import Attempt, Endpoint, Job
 
 log = structlog.get_logger(__name__)

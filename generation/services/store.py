@@ -19,8 +19,8 @@ from core.events import publish_all
 from core.models import Brand, User
 from generation import events
 from generation.engines.base import EngineError
-from generation.engines.families import FAMILIES
-from generation.engines.weights import digest, family_of, files_of, require_whole
+from generation.engines.diffusers.families import FAMILIES
+from generation.engines.diffusers.weights import digest, family_of, files_of, require_whole
 from generation.models import Endpoint, LocalModel
 
 CHANGEABLE: Final = ("name", "licence", "usage_terms", "is_usable")

@@ -22,8 +22,8 @@ from core.encryption import Unreadable
 from core.errors import Conflict, Invalid
 from core.models import User
 from generation.engines import base as engines
-from generation.engines.comfyui_graph import Workflow
-from generation.engines.comfyui_questions import meant_in
+from generation.engines.comfyui.graph import Workflow
+from generation.engines.comfyui.questions import meant_in
 from generation.models import Endpoint
 from generation.services import asking, workflows
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from generation.engines import comfyui_marks, comfyui_questions
-from generation.engines.comfyui_graph import Graph, NotAWorkflow, is_link, marks_of, read, saving_nodes
-from generation.engines.comfyui_questions import MEANT, Meant
-from generation.engines.comfyui_words import Place
+from generation.engines.comfyui import marks as comfyui_marks
+from generation.engines.comfyui import questions as comfyui_questions
+from generation.engines.comfyui.graph import Graph, NotAWorkflow, is_link, marks_of, read, saving_nodes
+from generation.engines.comfyui.questions import MEANT, Meant
+from generation.engines.comfyui.words import Place
 
 Inputs = dict[str, list[Any]]
 

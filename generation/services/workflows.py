@@ -10,9 +10,9 @@ from django.db import transaction
 
 from core.errors import Invalid, NotAllowed, NotFound, Problem, Stale
 from core.models import User
-from generation.engines import comfyui_marks
-from generation.engines.comfyui_graph import Graph, NotAWorkflow, Workflow, parse
-from generation.engines.comfyui_questions import MEANT, meant_in
+from generation.engines.comfyui import marks as comfyui_marks
+from generation.engines.comfyui.graph import Graph, NotAWorkflow, Workflow, parse
+from generation.engines.comfyui.questions import MEANT, meant_in
 from generation.engines.settings import ELSEWHERE
 from generation.models import Endpoint
 from generation.services import endpoints, workflow_marks

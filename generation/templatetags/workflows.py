@@ -7,7 +7,7 @@ from typing import Any
 
 from django import template
 
-from generation.engines.comfyui_graph import Workflow
+from generation.engines.comfyui.graph import Workflow
 
 register = template.Library()
 

@@ -11,7 +11,7 @@ from django.shortcuts import redirect, render
 
 from core.errors import Invalid, NotFound
 from core.pages import BrandRequest, brand_page
-from generation.engines.comfyui_marks import NAMES
+from generation.engines.comfyui.marks import NAMES
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
 from generation.services import endpoints, workflow_checks

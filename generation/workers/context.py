@@ -19,7 +19,7 @@ from core.choices import Lane
 from core.errors import NotFound
 from generation.engines import base as engines
 from generation.engines.base import EngineError, ErrorKind
-from generation.engines.residents import Resident
+from generation.engines.diffusers.residents import Resident
 from generation.models import Endpoint
 from generation.workers.leases import Leases
 

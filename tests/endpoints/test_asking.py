@@ -13,7 +13,7 @@ from rq import SimpleWorker
 
 from core.models import Brand, User
 from generation.engines.base import Health
-from generation.engines.replicate import Replicate
+from generation.engines.replicate.engine import Replicate
 from generation.models import Endpoint, Worker
 from generation.services import asking
 from tests import factories

@@ -1,0 +1,1 @@
+"""ComfyUI: workflows, their marks, and one or many servers."""

@@ -1,0 +1,440 @@
+"""The `comfyui` engine: an art director's own workflow, on one or several ComfyUI servers.
+
+Product: ComfyUI 0.38 and older (https://docs.comfy.org/development/comfyui-server/comms_routes). An order goes under
+our own prompt id, the marker, so that it is found again after a lost answer. Its files bear the job's id, because of
+an equal graph ComfyUI runs nothing again. Polling is the truth; the websocket only says how far a picture is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import uuid
+from collections import OrderedDict
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime
+from threading import Lock
+from typing import Any, Final
+
+from generation.engines.base import (
+    SCENE,
+    Capabilities,
+    Context,
+    Control,
+    EngineError,
+    ErrorKind,
+    Health,
+    Pending,
+    Quote,
+    Result,
+    Spec,
+    Submitted,
+    Task,
+)
+from generation.engines.comfyui import answers
+from generation.engines.comfyui.graph import FOLDER, OWN, WORDS, Mark, Workflow
+from generation.engines.comfyui.progress import Hints
+from generation.engines.comfyui.questions import unsettled
+from generation.engines.comfyui.schema import problems_of, ranges_of
+from generation.engines.comfyui.servers import Fleet, Order, Server, credentials
+from generation.engines.service import json_of, pixels_of
+
+NO_WORKFLOW: Final = "It has no workflow yet: upload one, exported in API format, on the endpoint's page."
+LABELS: Final = {"prompt": "Prompt", "negative": "Avoid", "seed": "Seed"}
+ON_DISK: Final = "found_on_disk"
+"""The fact of a picture that the server had forgotten, so that it was taken by the name of its file."""
+GIVEN_UP_KEPT: Final = 4096
+
+
+class ComfyUI:
+    """One workflow on the servers of an endpoint. config:
+
+    servers: base addresses, such as ["http://gpu-a:8188"]; each may have a path (required).
+    workflow: the graph in API format; without one nothing can be made. workflow_name: what people call it.
+    inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], …]}: which inputs a job fills. prompt, negative, seed,
+    width and height are the job's own; what loads an image is an image role; any other name is a parameter.
+    ranges: {"steps": {"type": "INT", "minimum": 1, "maximum": 100}}, as the server's schema says; filled by the page.
+    model_files: {"gpu-a:8188": {"sdxl.safetensors": "6938040682 bytes, 1721053290"}}: size and time of change of the
+    workflow's model files on each server, where the server tells them; filled by the page's check.
+    output_node: of several nodes that save pictures the one whose picture counts.
+    meant_as_is: unmarked images and prompts that a person confirmed as they are; written by the page.
+    allow_partial: take a picture although the server left other outputs of the workflow out.
+    headers: sent with every call. ca: file of certificates to trust. The secret is a bearer token, or "user:password".
+    timeout_seconds: of one call (30). lost_after_seconds: how long a server may be away before what it had is made
+    elsewhere (120). settle_seconds: how long an order may be under way (5). poll_seconds (2).
+    max_side: the longest side in pixels (2048). size_multiple: of width and height (8). seconds_per_image: for quotes.
+    """
+
+    name = "comfyui"
+    looks_up = True
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        addresses = config.get("servers") or []
+        if isinstance(addresses, str) or not addresses:
+            raise ValueError('The endpoint needs "servers": a list of addresses such as ["http://gpu-a:8188"].')
+        if too_long := [one for one in addresses if len(str(one)) > 150]:
+            raise ValueError(f"The address {too_long[0]!r} is longer than 150 characters.")
+        self.config = dict(config)
+        self.workflow = Workflow.of(config)
+        self.unsettled = tuple(unsettled(self.workflow, config))
+        self.settle_seconds = float(config.get("settle_seconds", 5.0))
+        self.poll_seconds = float(config.get("poll_seconds", 2.0))
+        self.lost_after_seconds = float(config.get("lost_after_seconds", 120.0))
+        headers = {str(name): str(value) for name, value in dict(config.get("headers") or {}).items()}
+        headers |= credentials(str(config.get("secret") or ""))
+        ca = str(config.get("ca") or "")
+        timeout = float(config.get("timeout_seconds") or 30.0)
+        self.fleet = Fleet([Server(str(one), headers=headers, timeout_seconds=timeout, ca=ca) for one in addresses])
+        self.hints = Hints(str(uuid.uuid4()), headers=headers, ca=ca)
+        self._guard = Lock()
+        self._given_up: OrderedDict[str, None] = OrderedDict()
+
+    # -- what planning asks ----------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        marks = self.workflow.marks
+        roles = frozenset(mark.name for mark in self.workflow.images)
+        obeyed = {mark.name for mark in marks.values() if not mark.is_image} | (roles & {SCENE})
+        side = int(self.config.get("max_side") or 2048)
+        return Capabilities(
+            is_remote=True,
+            obeys=frozenset(obeyed - {"width", "height"}),
+            controls=tuple(self._control(mark) for mark in marks.values() if mark.name in obeyed - {"width", "height"}),
+            needs_images=roles,
+            obeys_prompt="prompt" in marks,
+            max_width=side,
+            max_height=side,
+            size_multiple=int(self.config.get("size_multiple") or 8),
+            unsettled=self.unsettled,
+        )
+
+    def validate(self, spec: Spec) -> list[str]:
+        return [*self.unsettled, *self._problems(spec)]
+
+    def _problems(self, spec: Spec) -> list[str]:
+        """Return what is wrong with one spec; a job that was planned before a question came up is still made."""
+        if not self.workflow.graph:
+            return [NO_WORKFLOW]
+        problems = [
+            f"This workflow needs an image “{mark.name}”."
+            for mark in self.workflow.images
+            if mark.name not in spec.images
+        ]
+        known = {mark.name for mark in self.workflow.parameters}
+        for name, value in sorted(spec.parameters.items()):
+            if name == SCENE and SCENE in self.workflow.marks:
+                continue
+            if name not in known:
+                marked = ", ".join(sorted(known)) or "none"
+                problems.append(f"No input of this workflow is marked as {name!r}; parameters marked: {marked}.")
+            elif value not in ("", None):
+                try:
+                    self.workflow.cast(name, value)
+                except ValueError as error:
+                    problems.append(str(error))
+        return problems
+
+    def batch_key(self, spec: Spec) -> str:
+        return f"{self.workflow.digest()[:16]} {spec.width}x{spec.height}"[:32]
+
+    def model_identity(self) -> tuple[str, str]:
+        revision = self.workflow.digest()
+        if known := self.config.get("model_files"):  # kept by the check; docs/engines.md
+            revision += f"+{hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:12]}"
+        return f"comfyui workflow {self.workflow.name or 'without a name'}", revision
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(
+            cost=float(self.config.get("cost_per_image", 0.0)),
+            seconds=float(self.config.get("seconds_per_image", 10.0)),
+        )
+
+    def _control(self, mark: Mark) -> Control:
+        label = LABELS.get(mark.name, mark.name.replace("_", " ").capitalize())
+        if mark.name == SCENE:
+            return Control(SCENE, label, SCENE)
+        if mark.name == "seed":
+            return Control("seed", label, "seed")
+        if mark.name in WORDS:
+            return Control(mark.name, label, "text")
+        limits, standard = self.workflow.ranges.get(mark.name), self.workflow.standard(mark.name)
+        if limits and limits.choices:
+            return Control(mark.name, label, "choice", standard, choices=limits.choices)
+        if isinstance(standard, bool):
+            return Control(mark.name, label, "choice", str(standard).lower(), choices=("true", "false"))
+        if isinstance(standard, int | float):
+            low, high, step = (limits.minimum, limits.maximum, limits.step) if limits else (None, None, None)
+            return Control(mark.name, label, "number", standard, low, high, step)
+        return Control(mark.name, label, "text", standard)
+
+    def health(self) -> Health:
+        """Every server is asked how it is, and whether it has each node, model and value that the workflow names."""
+        if not self.workflow.graph:
+            return Health(False, NO_WORKFLOW)
+        with ThreadPoolExecutor(len(self.fleet.servers)) as threads:
+            looks = list(threads.map(self._look_at, self.fleet.servers))
+        told = dict(zip((server.name for server in self.fleet.servers), looks, strict=True))
+        lacking = [
+            sentence if sentence.startswith(name) else f"{name}: {sentence}"
+            for name, one in told.items()
+            for sentence in one["problems"]
+        ]
+        ready = sum(one["is_ok"] for one in looks)
+        counted = f"{ready} of {len(told)} server{'s' if len(told) != 1 else ''} can run this workflow."
+        message = " ".join([counted, *lacking, *self.unsettled])
+        facts = {"servers": told, "workflow": self.workflow.digest()}
+        return Health(ready > 0 and not self.unsettled, message, facts)
+
+    def _look_at(self, server: Server) -> dict[str, Any]:
+        """How one server is, and what it allows for the marked inputs."""
+        classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
+        try:
+            stats = server.facts()
+            schema = server.schema(classes)
+        except EngineError as error:
+            return {"is_ok": False, "problems": [error.message], "ranges": {}}
+        found = problems_of(self.workflow, schema)
+        ranges = {name: one.to_json() for name, one in ranges_of(self.workflow, schema).items()}
+        try:
+            models = server.model_states(set(self.workflow.models.values()))
+        except EngineError:
+            models = {}
+        return {"is_ok": not found, "problems": found, "ranges": ranges, "models": models, **_machine(stats)}
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        """Give the picture to the least busy server. One that cannot be reached, or lacks a model, is passed over."""
+        if problems := self._problems(task.spec):
+            raise EngineError(ErrorKind.INPUT, " ".join(problems))
+        last: EngineError | None = None
+        for server in self.fleet.in_order():
+            try:
+                return self._submit(server, task, marker, context)
+            except answers.Refused as error:
+                if not error.is_the_servers or len(self.fleet.servers) == 1:
+                    raise
+                server.is_lacking(error.message)
+                last = error
+            except EngineError as error:
+                if error.kind is not ErrorKind.TRANSIENT:
+                    raise
+                last = error
+        raise last or self._nobody()
+
+    def _nobody(self) -> EngineError:
+        lacking = [server.lacks for server in self.fleet.servers if server.lacks]
+        away = [server.why_away for server in self.fleet.servers if server.why_away is not None]
+        told = " ".join([*lacking, *(error.message for error in away)])
+        if away:
+            kinds = {error.kind for error in away}
+            kind = ErrorKind.QUOTA if kinds == {ErrorKind.QUOTA} else ErrorKind.TRANSIENT
+            return EngineError(kind, told, is_unsent=True)
+        kind = ErrorKind.ENDPOINT if lacking else ErrorKind.TRANSIENT
+        return EngineError(kind, told or "No server is ready yet.", is_unsent=not lacking)
+
+    def _submit(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
+        try:
+            return self._order(server, task, marker, context)
+        except answers.Refused as error:
+            # A name that it gave us earlier is no longer there: its input folder was cleared. Nothing was started.
+            roles = {place[0] for mark in self.workflow.images for place in mark.places}
+            if not (error.types & answers.PICTURE_LOST and error.node_ids & roles):
+                raise
+            server.forget_inputs()
+            return self._order(server, task, marker, context)
+
+    def _ensure_same_models(self, server: Server) -> None:
+        """Raise EngineError of kind CHANGED where a model file is no longer what it was at the workflow's check."""
+        known: dict[str, str] = dict(self.config.get("model_files") or {}).get(server.name) or {}
+        told = server.model_states(known) if known else {}
+        if changed := sorted(name for name in told if told[name] != known[name]):
+            message = f"{server.name} has another file under the name {', '.join(changed)} than when this was planned."
+            raise EngineError(ErrorKind.CHANGED, f"{message} Check the workflow again, then plan these again.")
+
+    def _order(self, server: Server, task: Task, marker: str, context: Context) -> Submitted:
+        self._ensure_same_models(server)
+        values = self._values(task.spec)
+        for mark in self.workflow.images:
+            values[mark.name] = server.input_name(task.spec.images[mark.name], context.load)
+        self.hints.watch(server.service.base_url)
+        order = Order(marker, server.name, str(task.id))
+        graph = self.workflow.filled(values, f"{FOLDER}/{order.stem}")
+        response = server.order(graph, marker, self.hints.client_id)
+        if response.status_code != 200:
+            raise answers.refused(response, self.workflow, server.name)
+        try:
+            taken = json_of(response, server.name)
+            prompt_id = str(taken["prompt_id"])
+        except (EngineError, KeyError, TypeError) as error:
+            message = f"{server.name} answered the order with something else than its id."
+            raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000]) from error
+        left_out = taken.get("node_errors")
+        if left_out and (not self.config.get("allow_partial") or answers.reaches(left_out, self.workflow.saves_at)):
+            with contextlib.suppress(EngineError):
+                server.cancel(prompt_id)  # it would run the rest, for nobody
+            raise answers.dropped(left_out, self.workflow, server.name)
+        return Submitted(str(replace(order, prompt_id=prompt_id)))
+
+    def _values(self, spec: Spec) -> dict[str, Any]:
+        own = {
+            "prompt": spec.prompt,
+            "negative": spec.negative,
+            "seed": self.workflow.seed(spec.seed),
+            "width": spec.width,
+            "height": spec.height,
+        }
+        values = {name: own[name] for name in OWN if name in self.workflow.marks}
+        for mark in self.workflow.parameters:
+            given = spec.parameters.get(mark.name)
+            if given not in ("", None):
+                values[mark.name] = self.workflow.cast(mark.name, given)
+        return values
+
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        """Ask every server. One that is away may have it; after `lost_after_seconds` it counts as not having it."""
+        unasked: EngineError | None = None
+        for server in self.fleet.servers:
+            order = Order(marker, server.name, str(task.id))
+            try:
+                prompt_id = server.find(marker) or (marker if server.has(order.picture) else None)
+            except EngineError as error:
+                unasked = error
+                continue
+            if prompt_id is not None:
+                return str(replace(order, prompt_id=prompt_id))
+        passed = (datetime.now(UTC) - since).total_seconds()
+        if unasked is not None and passed < self.lost_after_seconds:
+            raise unasked
+        return None
+
+    # -- how it went -----------------------------------------------------------------------------------------------
+
+    def poll(self, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+        by_server: dict[str, list[str]] = {}
+        for remote_id in remote_ids:
+            by_server.setdefault(Order.of(remote_id).server, []).append(remote_id)
+        found: dict[str, Pending | Result] = {}
+        unasked: EngineError | None = None
+        for name, ids in by_server.items():
+            server = self.fleet.named(name)
+            if server is None:
+                found |= {one: self._lost(f"{name} is no longer a server of this endpoint.") for one in ids}
+                continue
+            try:
+                found |= self._poll(server, ids)
+            except EngineError as error:
+                unasked = error
+                if server.away_seconds() >= self.lost_after_seconds:
+                    found |= {one: self._lost(f"{name} has been away for too long: {error.message}") for one in ids}
+        if unasked is not None and not found:
+            raise unasked
+        return found
+
+    def _poll(self, server: Server, remote_ids: Sequence[str]) -> dict[str, Pending | Result]:
+        by_prompt = {Order.of(one).prompt_id: one for one in remote_ids}
+        self.hints.watch(server.service.base_url)
+        found: dict[str, Pending | Result] = {}
+        for prompt_id, state in server.standing(by_prompt).items():
+            if isinstance(state, Pending):
+                step, steps = self.hints.of(prompt_id)
+                found[by_prompt[prompt_id]] = replace(state, step=step, steps=steps)
+            elif state is None:
+                found[by_prompt[prompt_id]] = self._forgotten(server, Order.of(by_prompt[prompt_id]))
+            else:
+                found[by_prompt[prompt_id]] = self._ended(server, prompt_id, state)
+        return found
+
+    def _forgotten(self, server: Server, order: Order) -> Result:
+        """What a server does not know any more: the picture, where it had saved it before, else LOST."""
+        if not server.has(order.picture):
+            message = f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
+            return self._lost(message, order.prompt_id)
+        facts = {"server": server.name, "prompt_id": order.prompt_id, "models": self.workflow.models, ON_DISK: True}
+        return replace(self._result(), usage={"images": 1}, facts=facts, outputs=(server.address(order.picture),))
+
+    def _ended(self, server: Server, prompt_id: str, job: Mapping[str, Any]) -> Result:
+        status = job.get("status")
+        if status == "cancelled":
+            return self._lost(f"Somebody stopped this picture on {server.name}.", prompt_id)
+        if status == "failed":
+            return self._result(error=answers.failure(job.get("execution_error"), self.workflow.graph, server.name))
+        found = answers.picture(job, self.workflow)
+        if found is None:
+            where = self.workflow.title(self.workflow.saves_at)
+            message = f"{server.name} ended the workflow, but {where} saved no picture."
+            return self._result(error=EngineError(ErrorKind.INPUT, message, log=str(job.get("outputs"))[:4000]))
+        picture, made = found
+        seconds = answers.seconds(job)
+        models = answers.models_in(job, self.workflow)
+        facts = {"server": server.name, "prompt_id": prompt_id, "models": models}
+        if made > 1:
+            facts["left_out"] = f"{made - 1} further pictures of the workflow's batch"
+        return replace(
+            self._result(),
+            seed=answers.seed_of(job, self.workflow) or 0,
+            seconds=seconds,
+            usage={"images": 1, "seconds": seconds},
+            facts=facts,
+            outputs=(server.address(picture),),
+        )
+
+    def _result(self, error: EngineError | None = None) -> Result:
+        model, revision = self.model_identity()
+        return Result(0, None, model, revision, error=error)
+
+    def _lost(self, message: str, prompt_id: str = "") -> Result:
+        with self._guard:
+            ours = prompt_id in self._given_up
+        if ours:
+            return self._result(error=EngineError(ErrorKind.CANCELLED, "Given up before it was finished."))
+        return self._result(error=EngineError(ErrorKind.LOST, message))
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        """The picture as the server saved it; a file that is gone means that it has to be made again."""
+        if not result.outputs:
+            raise EngineError(ErrorKind.LOST, "There is no address of the picture.")
+        url = result.outputs[0]
+        server = next((one for one in self.fleet.servers if url.startswith(one.service.base_url)), None)
+        if server is None:
+            raise EngineError(ErrorKind.LOST, "The picture lies on a server that is no longer one of this endpoint.")
+        data = server.service.download(url)
+        try:
+            pixels = pixels_of(data)
+        except EngineError as error:
+            if ON_DISK not in result.facts:
+                raise
+            message = f"{server.name} stopped while it was writing this picture."  # it stays so, however often fetched
+            raise EngineError(ErrorKind.LOST, message, log=error.message) from error
+        if ON_DISK in result.facts:
+            result = replace(result, seed=answers.seed_in(data, self.workflow) or 0)
+        facts = {**result.facts, "size": [pixels.shape[1], pixels.shape[0]]}
+        return replace(result, pixels=pixels, facts=facts, outputs=())
+
+    def cancel(self, remote_id: str) -> None:
+        order = Order.of(remote_id)
+        with self._guard:
+            self._given_up[order.prompt_id] = None
+            while len(self._given_up) > GIVEN_UP_KEPT:
+                self._given_up.popitem(last=False)
+        server = self.fleet.named(order.server)
+        if server is not None:
+            server.cancel(order.prompt_id)
+
+
+def _machine(stats: Mapping[str, Any]) -> dict[str, Any]:
+    """Version and memory of a server, of what /system_stats tells."""
+    found = stats.get("system")
+    system: Mapping[str, Any] = found if isinstance(found, Mapping) else {}
+    listed = stats.get("devices")
+    devices = [one for one in listed if isinstance(one, Mapping)] if isinstance(listed, list) else []
+    return {
+        "version": str(system.get("comfyui_version") or ""),
+        "devices": [
+            {"name": str(one.get("name")), "total_bytes": one.get("vram_total"), "free_bytes": one.get("vram_free")}
+            for one in devices
+        ],
+    }

@@ -1,0 +1,380 @@
+"""A ComfyUI workflow in API format: read, explained where it is something else, and filled in for one picture.
+
+Product: ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes). In API format a workflow is
+{node id: {"class_type", "inputs": {name: value or [node id, slot]}, "_meta": {"title"}}}.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from PIL import Image
+
+from generation.engines.comfyui import wrappers as comfyui_wrappers
+
+Graph = dict[str, dict[str, Any]]
+
+PREFIX: Final = "filename_prefix"
+FOLDER: Final = "proofline"
+"""The folder below the server's output and input folders in which our files lie."""
+IMAGE_ROLES: Final = ("photo", "cutout", "init", "mask", "reference", "scene")
+WORDS: Final = ("prompt", "negative")
+SIZES: Final = ("width", "height")
+OWN: Final = (*WORDS, "seed", *SIZES)
+IMAGE_FILES: Final = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif")
+LOADED_FROM: Final = (
+    "image", "image_path", "image_file", "image_name", "image_url", "images", "url", "path", "file", "filename",
+    "file_name", "file_path", "directory", "folder", "base64", "image_base64", "data",
+)  # fmt: skip
+"""Inputs by which nodes that load images say which one, the most usual first."""
+FOLDERS: Final = (" [input]", " [output]", " [temp]")
+MAX_SEED: Final = 2**63 - 1
+MODEL_FILES: Final = (".safetensors", ".ckpt", ".pt", ".pth", ".bin", ".gguf", ".sft", ".onnx")
+
+EXPORT: Final = (
+    "In ComfyUI choose Workflow → Export (API); in older versions switch on the dev mode in the settings, then "
+    "Save (API Format)."
+)
+
+
+class NotAWorkflow(ValueError):
+    """What was given cannot be run; the message says what it is and what to do."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """One thing that a job fills in. places: (node id, input) pairs that all get the same value."""
+
+    name: str
+    places: tuple[tuple[str, str], ...]
+    is_image: bool
+
+
+@dataclass(frozen=True)
+class Range:
+    """What a server's schema allows for a marked input; all None where nobody has asked yet."""
+
+    type: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Range:
+        known = {name: plain[name] for name in ("type", "minimum", "maximum", "step") if plain.get(name) is not None}
+        return cls(**known, choices=tuple(str(one) for one in plain.get("choices", ())))
+
+    def to_json(self) -> dict[str, Any]:
+        plain = {"type": self.type, "minimum": self.minimum, "maximum": self.maximum, "step": self.step}
+        return {name: value for name, value in plain.items() if value not in (None, "")} | (
+            {"choices": list(self.choices)} if self.choices else {}
+        )
+
+
+def parse(data: bytes) -> Graph:
+    """A file as a graph: JSON, or a PNG that ComfyUI saved, which carries its workflow. Raises NotAWorkflow."""
+    if data.startswith(b"\x89PNG"):
+        data = _carried(data)
+    elif data.startswith((b"\xff\xd8\xff", b"RIFF", b"GIF8")):
+        raise NotAWorkflow(f"This picture is no PNG; only a PNG that ComfyUI saved carries its workflow. {EXPORT}")
+    try:
+        plain = json.loads(data.decode("utf-8-sig"))
+    except ValueError as error:
+        raise NotAWorkflow(f"The file is no JSON ({error}). {EXPORT}") from None
+    except RecursionError:
+        raise NotAWorkflow(f"The file is nested too deeply for a workflow. {EXPORT}") from None
+    return read(plain)
+
+
+def _carried(data: bytes) -> bytes:
+    try:
+        with Image.open(io.BytesIO(data), formats=("PNG",)) as image:
+            carried = dict(image.info)
+    except (OSError, ValueError, SyntaxError):
+        raise NotAWorkflow("The picture is broken, so its workflow cannot be read.") from None
+    if not isinstance(carried.get("prompt"), str):
+        if isinstance(carried.get("workflow"), str):
+            raise NotAWorkflow(f"This picture carries its workflow only as ComfyUI's editor keeps it. {EXPORT}")
+        raise NotAWorkflow(f"This picture carries no workflow: it was saved by something else, or stripped. {EXPORT}")
+    return str(carried["prompt"]).encode(errors="replace")
+
+
+def read(plain: Any) -> Graph:
+    """`plain`, parsed JSON, as a graph, also where others are wrapped around it (wrappers.py).
+
+    What ComfyUI adds to nodes while it runs them, such as `is_changed`, is left out. Raises NotAWorkflow, with the way
+    to get the right file where it is known.
+    """
+    nodes = _nodes(plain)
+    graph: Graph = {}
+    for node_id, node in nodes.items():
+        if not isinstance(node, Mapping) or not isinstance(node.get("inputs"), Mapping):
+            raise NotAWorkflow(
+                f"Node {node_id!r} of this file has no inputs, so it is no API-format workflow. {EXPORT}"
+            )
+        if not isinstance(node.get("class_type"), str) or not node["class_type"]:
+            raise NotAWorkflow(
+                f"Node {node_id!r} has no type: the editor that saved this workflow lacked a custom node. Install it "
+                "there and export again."
+            )
+        graph[str(node_id)] = _node(str(node_id), node)
+    for node_id, name, link in links(graph):
+        if link not in graph:
+            raise NotAWorkflow(f"{title(graph, node_id)} takes its {name} from node {link}, which the file lacks.")
+    return graph
+
+
+def _nodes(plain: Any) -> Mapping[str, Any]:
+    """The object of nodes in a file. Raises NotAWorkflow where there is none, or more than one."""
+    found = comfyui_wrappers.graphs_in(plain)
+    if len(found) > 1:
+        raise NotAWorkflow(f"This file holds {len(found)} workflows. Upload one of them in a file of its own.")
+    if found:
+        return found[0]
+    if comfyui_wrappers.is_of_editor(plain):
+        raise NotAWorkflow(
+            "This is the workflow as ComfyUI's editor keeps it, with places and colours; a server cannot run it. "
+            f"{EXPORT}"
+        )
+    if not isinstance(plain, Mapping) or not plain:
+        raise NotAWorkflow(f"This is no ComfyUI workflow: an object of nodes was expected. {EXPORT}")
+    if any(isinstance(node, Mapping) and "inputs" in node for node in plain.values()):
+        return plain
+    listed = ", ".join(str(name)[:40] for name in list(plain)[:8])
+    raise NotAWorkflow(
+        f"This is no API-format workflow: the file has {listed}, and none of them is a node with its inputs. {EXPORT}"
+    )
+
+
+def _node(node_id: str, node: Mapping[str, Any]) -> dict[str, Any]:
+    """A node with what a server needs and its title."""
+    meta = node.get("_meta")
+    named = meta.get("title") if isinstance(meta, Mapping) else None
+    kept: dict[str, Any] = {"class_type": node["class_type"], "inputs": node["inputs"]}
+    kept |= {"_meta": {"title": named}} if isinstance(named, str) else {}
+    where = title({node_id: kept}, node_id)
+    if problem := comfyui_wrappers.unstorable([node_id, node["class_type"], named]):
+        raise NotAWorkflow(f"The title or type of a node {problem}. Correct it in ComfyUI and export again.")
+    for name, value in node["inputs"].items():
+        if problem := comfyui_wrappers.unstorable([name, value]):
+            raise NotAWorkflow(f"{where}: its {name!r} {problem}. Correct it in ComfyUI and export again.")
+    return copy.deepcopy(kept)
+
+
+def is_link(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and isinstance(value[0], str) and isinstance(value[1], int)
+
+
+def links(graph: Graph) -> Iterator[tuple[str, str, str]]:
+    """(node id, input name, id of the node it comes from) of every connection."""
+    for node_id, node in graph.items():
+        for name, value in node["inputs"].items():
+            if is_link(value):
+                yield node_id, name, value[0]
+
+
+def title(graph: Mapping[str, Any], node_id: str) -> str:
+    """ "“Load Checkpoint” (node 4)": the title that its author sees, else the node's class."""
+    node = graph.get(node_id) or {}
+    meta = node.get("_meta")
+    named = meta.get("title") if isinstance(meta, Mapping) else ""
+    return f"“{named or node.get('class_type') or 'node'}” (node {node_id})"
+
+
+def plain_class(node: Mapping[str, Any]) -> str:
+    """The class of a node in small letters and digits: "easy loadImage" and "LoadImage" both contain "loadimage"."""
+    return "".join(letter for letter in str(node.get("class_type")).lower() if letter.isalnum())
+
+
+def image_inputs(node: Mapping[str, Any]) -> list[str]:
+    """The inputs by which a node loads images that lie on the server.
+
+    A node is known by its class (LoadImage, LoadImageMask, "Image Load" …), or by a value that is an image's file name.
+    """
+    texts = {name: value for name, value in node["inputs"].items() if isinstance(value, str) and name != PREFIX}
+    kind = plain_class(node)
+    if "loadimage" in kind or "imageload" in kind:
+        usual = next((name for name in LOADED_FROM if name in texts), "")
+        if usual:
+            return [usual]
+    return [name for name, value in texts.items() if _is_image_file(value)]
+
+
+def _is_image_file(value: str) -> bool:
+    text = value.strip()
+    for folder in FOLDERS:
+        text = text.removesuffix(folder)
+    return "\n" not in text and text.partition("?")[0].lower().endswith(IMAGE_FILES)
+
+
+def models_of(graph: Mapping[str, Any]) -> dict[str, str]:
+    """The model files that a graph names: {"4 ckpt_name": "sd_xl_base_1.0.safetensors"}."""
+    return {
+        f"{node_id} {name}": value
+        for node_id, node in graph.items()
+        for name, value in node["inputs"].items()
+        if isinstance(value, str) and value.lower().endswith(MODEL_FILES)
+    }
+
+
+def saving_nodes(graph: Graph) -> list[str]:
+    """Nodes that write files under a prefix; only these can be told from what an earlier, equal order left behind."""
+    return [node_id for node_id, node in graph.items() if PREFIX in node["inputs"]]
+
+
+def marks_of(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Mark]:
+    """The marked inputs by name. inputs: {"prompt": ["6", "text"], "seed": [["3", "seed"], ["11", "seed"]]}.
+
+    Raises NotAWorkflow for a place that the graph does not have.
+    """
+    found = {}
+    for name, given in inputs.items():
+        pairs = given if given and isinstance(given[0], list | tuple) else [given]
+        places = []
+        for pair in pairs:
+            if not isinstance(pair, list | tuple) or len(pair) != 2:
+                raise NotAWorkflow(f'The mark {name!r} is {pair!r}; it is a node and an input, such as ["6", "text"].')
+            node_id, field_name = str(pair[0]), str(pair[1])
+            if field_name not in graph.get(node_id, {}).get("inputs", {}):
+                raise NotAWorkflow(f"{name!r} is marked at input {field_name!r} of node {node_id}, which is not there.")
+            places.append((node_id, field_name))
+        loads = all(field_name in image_inputs(graph[node_id]) for node_id, field_name in places)
+        found[str(name)] = Mark(str(name), tuple(places), is_image=name in IMAGE_ROLES or loads)
+    return found
+
+
+@dataclass(frozen=True)
+class Workflow:
+    """A graph with its marks. saves_at: the node whose pictures are the result. ranges: by mark, as far as known."""
+
+    graph: Graph
+    marks: Mapping[str, Mark]
+    saves_at: str
+    name: str = ""
+    ranges: Mapping[str, Range] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any]) -> Workflow:
+        """From an endpoint's config; empty where it has none yet. Raises NotAWorkflow."""
+        if config.get("workflow") is None:
+            return cls({}, {}, "")
+        graph = read(config["workflow"])
+        ranges = {str(name): Range.of(plain) for name, plain in dict(config.get("ranges") or {}).items()}
+        marks = marks_of(graph, config.get("inputs") or {})
+        chosen = str(config.get("output_node") or "")
+        name = str(config.get("workflow_name") or "")
+        return cls(graph, marks, _output(graph, chosen), name, ranges)
+
+    @property
+    def images(self) -> list[Mark]:
+        return [mark for mark in self.marks.values() if mark.is_image]
+
+    @property
+    def parameters(self) -> list[Mark]:
+        """Marks that a prompt sets as parameters of its own."""
+        return [mark for mark in self.marks.values() if not mark.is_image and mark.name not in OWN]
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The model files that the workflow names."""
+        return models_of(self.graph)
+
+    def title(self, node_id: str) -> str:
+        return title(self.graph, node_id)
+
+    def digest(self) -> str:
+        """sha256, hex, of what decides the pixels: nodes, values and marks, without titles; behind a "+" the greatest
+        seed, where seeds of jobs have to be folded into its range."""
+        nodes = {
+            node_id: {"class_type": node["class_type"], "inputs": node["inputs"]}
+            for node_id, node in self.graph.items()
+        }
+        marks = {mark.name: [list(place) for place in mark.places] for mark in self.marks.values()}
+        plain = json.dumps([nodes, marks, self.saves_at], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        most = self.ranges.get("seed", Range()).maximum
+        folded = f"+{int(most)}" if most is not None and most < MAX_SEED else ""
+        return hashlib.sha256(plain.encode()).hexdigest() + folded
+
+    def standard(self, name: str) -> Any:
+        """What the workflow itself has at a mark; None where it is connected to another node."""
+        node_id, field_name = self.marks[name].places[0]
+        value = self.graph[node_id]["inputs"][field_name]
+        return None if is_link(value) else value
+
+    def cast(self, name: str, given: Any) -> Any:
+        """A parameter as its input takes it; numbers and truth may come as text, as placeholders give them.
+
+        Raises ValueError, with a sentence.
+        """
+        value = _cast(name, given, self.standard(name), self.ranges.get(name, Range()))
+        limits = self.ranges.get(name, Range())
+        if limits.choices and str(value) not in limits.choices:
+            raise ValueError(f"{name} is {given!r}; it is one of {', '.join(limits.choices[:12])}.")
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            low = -float("inf") if limits.minimum is None else limits.minimum
+            high = float("inf") if limits.maximum is None else limits.maximum
+            if not low <= value <= high:
+                raise ValueError(
+                    f"{name} is {value:g}; {self.title(self.marks[name].places[0][0])} takes {low:g} to {high:g}."
+                )
+        return value
+
+    def seed(self, seed: int) -> int:
+        """A seed that the marked node takes: folded into its range where that is known to be smaller."""
+        most = self.ranges.get("seed", Range()).maximum
+        return seed if most is None or seed <= most else seed % (int(most) + 1)
+
+    def filled(self, values: Mapping[str, Any], prefix: str) -> Graph:
+        """The graph of one picture. values: by mark; what is absent stays as in the workflow. prefix: of its files,
+        new for every order, since ComfyUI runs nothing again of a graph that it has seen."""
+        graph = copy.deepcopy(self.graph)
+        for name, value in values.items():
+            for node_id, field_name in self.marks[name].places:
+                graph[node_id]["inputs"][field_name] = value
+        for node_id in saving_nodes(graph):
+            graph[node_id]["inputs"][PREFIX] = prefix if node_id == self.saves_at else f"{prefix}-{node_id}"
+        return graph
+
+
+def _output(graph: Graph, chosen: str) -> str:
+    saving = saving_nodes(graph)
+    if chosen:
+        if chosen not in saving:
+            known = ", ".join(title(graph, node_id) for node_id in saving) or "none"
+            raise NotAWorkflow(f"Node {chosen} saves no picture under a file prefix; those that do: {known}.")
+        return chosen
+    if not saving:
+        raise NotAWorkflow("No node of this workflow saves a picture: add a Save Image node at its end.")
+    if len(saving) > 1:
+        listed = ", ".join(title(graph, node_id) for node_id in saving)
+        raise NotAWorkflow(f"Several nodes save pictures, {listed}: say which one's is the result.")
+    return saving[0]
+
+
+def _cast(name: str, given: Any, standard: Any, limits: Range) -> Any:
+    wanted = limits.type or {bool: "BOOLEAN", int: "NUMBER", float: "NUMBER"}.get(type(standard), "STRING")
+    text = str(given).strip()
+    if wanted == "BOOLEAN":
+        if text.lower() in {"true", "yes", "on", "1"}:
+            return True
+        if text.lower() in {"false", "no", "off", "0"}:
+            return False
+        raise ValueError(f"{name} is {given!r}; it is true or false.")
+    if wanted in {"INT", "FLOAT", "NUMBER"}:
+        try:
+            number = float(text)
+        except ValueError:
+            raise ValueError(f"{name} is {given!r}; it is a number.") from None
+        if number != number or number in (float("inf"), float("-inf")):
+            raise ValueError(f"{name} is {given!r}; it is a number.")
+        if wanted == "INT" and number != int(number):
+            raise ValueError(f"{name} is {given!r}; it is a whole number.")
+        return int(number) if number == int(number) and wanted != "FLOAT" else number
+    return given if isinstance(given, str) else text

@@ -1,0 +1,133 @@
+"""Questions about a ComfyUI workflow that a person settles before it is used: images and prompts that no job fills in.
+
+An image or a prompt that is not marked stays as its author left it, so every product would get the same one. Only a
+person can tell whether that is intended: they mark the input, or say that it is meant as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from generation.engines.comfyui.graph import Graph, Mark, Workflow, image_inputs, is_link, plain_class, title
+from generation.engines.comfyui.marks import WITH_ALPHA, takes_alpha
+from generation.engines.comfyui.words import Place, word_inputs
+
+MEANT: Final = "meant_as_is"
+"""The setting that keeps what people said is meant: [[node, input, mark, digest of the value], …]."""
+SHOWN_CHARACTERS: Final = 60
+
+Meant = tuple[str, str, str, str]
+
+
+@dataclass(frozen=True)
+class Question:
+    """One input that would not do what people expect. is_meant: somebody said that it is meant as it is.
+
+    mark: the name of its mark, "" if it has none; with another mark or another value it is another question.
+    """
+
+    place: Place
+    mark: str
+    value: Any
+    sentence: str
+    is_meant: bool = False
+
+    @property
+    def key(self) -> Meant:
+        """The question as the endpoint's settings keep it."""
+        text = json.dumps(self.value, sort_keys=True, ensure_ascii=False)
+        return (*self.place, self.mark, hashlib.sha256(text.encode()).hexdigest()[:16])
+
+
+def questions(workflow: Workflow, config: Mapping[str, Any]) -> list[Question]:
+    """All questions about a workflow with its marks, those that are settled as well."""
+    return of_graph(workflow.graph, workflow.marks, meant_in(config))
+
+
+def unsettled(workflow: Workflow, config: Mapping[str, Any]) -> list[str]:
+    """A sentence for each question that nobody has settled yet."""
+    return [one.sentence for one in questions(workflow, config) if not one.is_meant]
+
+
+def meant_in(config: Mapping[str, Any]) -> set[Meant]:
+    """Return what an endpoint's settings say is meant as it is; entries of another shape count for nothing."""
+    kept = config.get(MEANT)
+    entries = kept if isinstance(kept, list) else []
+    whole = (one for one in entries if isinstance(one, list | tuple) and len(one) == 4)
+    return {(str(one[0]), str(one[1]), str(one[2]), str(one[3])) for one in whole}
+
+
+def of_graph(graph: Graph, marks: Mapping[str, Mark], meant: Iterable[Meant] = ()) -> list[Question]:
+    """The questions about a graph, in the order of its nodes."""
+    named = {place: mark.name for mark in marks.values() for place in mark.places}
+    settled = set(meant)
+    found = [*_about_images(graph, named), *_about_words(graph, named)]
+    found = [
+        Question(one.place, one.mark, one.value, one.sentence, is_meant=True) if one.key in settled else one
+        for one in found
+    ]
+    order = {node_id: number for number, node_id in enumerate(graph)}
+    return sorted(found, key=lambda one: order[one.place[0]])
+
+
+def _about_images(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
+    found = []
+    for node_id, node in graph.items():
+        for name in image_inputs(node):
+            place, value = (node_id, name), node["inputs"][name]
+            mark = named.get(place, "")
+            if sentence := _image_sentence(graph, node_id, mark, value):
+                found.append(Question(place, mark, value, sentence))
+    return found
+
+
+def _image_sentence(graph: Graph, node_id: str, mark: str, value: str) -> str:
+    where = title(graph, node_id)
+    if not mark:
+        return (
+            f"{where} loads {_short(value) or 'an image'} from the server, the same for every product. Mark it as an "
+            "image, such as photo or cutout, or say that it is meant as it is."
+        )
+    if mark not in WITH_ALPHA and takes_alpha(graph, node_id):
+        return (
+            f"{where} makes its mask from transparency, and the image “{mark}” has none, so nothing would be "
+            "repainted. Mark it as cutout, or say that it is meant as it is."
+        )
+    channel = str(graph[node_id]["inputs"].get("channel") or "alpha")
+    if mark in WITH_ALPHA and "mask" in plain_class(graph[node_id]) and channel != "alpha":
+        return (
+            f"{where} reads its mask from the channel {channel}, and the mask of a cut-out is its alpha channel. "
+            "Choose alpha in ComfyUI and upload the workflow again, or say that it is meant as it is."
+        )
+    return ""
+
+
+def _about_words(graph: Graph, named: Mapping[Place, str]) -> list[Question]:
+    has_prompt = "prompt" in named.values()
+    found: dict[Place, Question] = {}
+    for place, held in word_inputs(graph).items():
+        if place in named or any(one in named for one in held):
+            continue
+        at = held[0]
+        value = graph[at[0]]["inputs"][at[1]]
+        words = "" if is_link(value) else str(value).strip()
+        if words or not has_prompt:
+            found.setdefault(at, Question(at, "", value, _words_sentence(graph, at, words)))
+    return list(found.values())
+
+
+def _words_sentence(graph: Graph, place: Place, words: str) -> str:
+    where = f"The input {place[1]} of {title(graph, place[0])}"
+    settle = "Mark it as prompt or negative, or say that it is meant as it is."
+    if not words:
+        return f"{where} is not marked, so no words reach the image there. {settle}"
+    return f"{where} keeps its own words, “{_short(words)}”, whatever a prompt says. {settle}"
+
+
+def _short(text: str) -> str:
+    plain = " ".join(text.split())
+    return plain if len(plain) <= SHOWN_CHARACTERS else f"{plain[: SHOWN_CHARACTERS - 1]}…"

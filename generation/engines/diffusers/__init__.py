@@ -1,0 +1,1 @@
+"""Models in local folders and files, run by the diffusers library."""

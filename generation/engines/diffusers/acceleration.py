@@ -1,0 +1,414 @@
+"""Quality tiers: what is done to a loaded diffusers pipeline so that it draws faster, and what that means for pixels.
+
+| tier  | promise                                                                                                     |
+|-------|-------------------------------------------------------------------------------------------------------------|
+| final | nothing is done: the pipeline as diffusers ships it (what an endpoint gets that names no tier)               |
+| exact | the same card, shape and padded batch size give the same pixels, whatever a picture was batched with        |
+| fast  | the same picture to the eye: kernels are chosen by time, and may be others on the next start                |
+| draft | another, cheaper picture: a few-step LoRA, or steps that are skipped where the model's output hardly changes |
+
+Products: torch.compile of torch 2.13 (https://docs.pytorch.org/docs/stable/torch.compiler.html), regional compilation,
+caching and attention of diffusers 0.42 (https://huggingface.co/docs/diffusers/optimization/fp16), float8 of torchao
+(https://docs.pytorch.org/ao). Importing this module loads none of them.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from hashlib import sha256
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from generation.engines.base import EngineError, ErrorKind
+from generation.engines.diffusers.weights import digest
+
+log = structlog.get_logger(__name__)
+
+TIERS: Final = ("final", "exact", "fast", "draft")
+COMPILES: Final = ("off", "regional", "full")
+MODES: Final = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+SHAPES_COMPILED = 32
+"""Kernels are made for fixed shapes: this many (size, batch) of one module before torch gives up and runs it as is."""
+FLOAT8_CARD = (8, 9)
+"""The first CUDA compute capability that multiplies in float8."""
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What makes a draft cheap. lora: a few-step LoRA's file, laid onto the weights with `weight`; steps, guidance and
+    scheduler are then what it was distilled for. threshold: of step caching, how small a change of the first block's
+    output is skipped (diffusers suggests 0.05 to 0.2)."""
+
+    lora: str = ""
+    weight: float = 1.0
+    steps: int = 4
+    guidance: float = 1.0
+    scheduler: str = "euler"
+    threshold: float = 0.1
+
+
+@dataclass(frozen=True)
+class Acceleration:
+    """An endpoint's settings of speed, read by `read`.
+
+    compile: "" leaves it to the tier. mode: torch.compile's. shapes: (width, height) that are compiled, and warmed up
+    at the worker's start; others are drawn uncompiled. None given: every size is compiled when it first comes.
+    """
+
+    tier: str = "final"
+    compile: str = ""
+    mode: str = ""
+    shapes: tuple[tuple[int, int], ...] = ()
+    batch_size: int = 4
+    fuse_qkv: bool | None = None
+    fp8: bool = False
+    draft: Draft = field(default_factory=Draft)
+
+    @property
+    def is_repeatable(self) -> bool:
+        return self.tier == "exact"
+
+    def compiles(self, device: str) -> str:
+        """ "off", "regional" or "full" on this device. A CPU compiles only where it is asked to."""
+        if self.tier == "final":
+            return self.compile or "off"
+        return self.compile or ("regional" if device.startswith("cuda") else "off")
+
+    def pads(self, device: str) -> bool:
+        """True if every batch is filled up to the endpoint's batch size: the kernels of another size are others, with
+        other rounding (exact), and would first have to be compiled."""
+        return self.is_repeatable or self.compiles(device) != "off"
+
+    def effective(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """A spec's settings as this tier draws them: those a few-step LoRA was distilled for, where there is one."""
+        if self.tier != "draft" or not self.draft.lora:
+            return dict(settings)
+        mine = {"steps": self.draft.steps, "guidance": self.draft.guidance, "scheduler": self.draft.scheduler}
+        return {**settings, **mine}
+
+    def digest(self) -> str:
+        """Hex; "" but for drafts, whose pictures depend on what makes them cheap: another LoRA is another model."""
+        if self.tier != "draft":
+            return ""
+        file = Path(self.draft.lora)
+        content = digest(file) if self.draft.lora and file.exists() else ""
+        return sha256(repr((self.draft, content)).encode()).hexdigest()[:12]
+
+
+def read(config: Mapping[str, Any]) -> Acceleration:
+    """An endpoint's config as settings of speed. ValueError says in a sentence what in it cannot be."""
+    tier = str(config.get("tier") or "final")
+    if tier not in TIERS:
+        raise ValueError(f"There is no quality tier {tier!r}; known are {', '.join(TIERS)}.")
+    chosen, mode = str(config.get("compile") or ""), str(config.get("compile_mode") or "")
+    if chosen and chosen not in COMPILES:
+        raise ValueError(f'"compile" is {chosen!r}; known are {", ".join(COMPILES)}.')
+    if mode and mode not in MODES:
+        raise ValueError(f'"compile_mode" is {mode!r}; known are {", ".join(MODES)}.')
+    if tier == "exact" and mode.startswith("max-autotune"):
+        raise ValueError('"exact" cannot go with "max-autotune", which chooses kernels by time; take "fast".')
+    try:
+        draft = Draft(**config.get("draft", {}))
+    except TypeError as error:
+        known = ", ".join(Draft.__dataclass_fields__)
+        raise ValueError(f'"draft" takes {known}; got {", ".join(config["draft"])}.') from error
+    return Acceleration(
+        tier=tier,
+        compile=chosen,
+        mode=mode,
+        shapes=_shapes(config.get("shapes", ())),
+        batch_size=max(1, int(config.get("batch_size") or 4)),
+        fuse_qkv=config.get("fuse_qkv"),
+        fp8=bool(config.get("fp8", False)),
+        draft=draft,
+    )
+
+
+def _shapes(given: Sequence[Any]) -> tuple[tuple[int, int], ...]:
+    try:
+        shapes = tuple((int(width), int(height)) for width, height in given)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'"shapes" is {given!r}; expected pairs of width and height: [[1024, 1024]].') from error
+    for width, height in shapes:
+        if width % 8 or height % 8 or min(width, height) < 8:
+            raise ValueError(f'"shapes": {width}×{height}; width and height must be multiples of 8.')
+    return shapes
+
+
+@dataclass(frozen=True)
+class Accelerated:
+    """A pipeline that was prepared, and what was done to it: `facts` go into every attempt."""
+
+    settings: Acceleration
+    device: str
+    card: str
+    applied: tuple[str, ...]
+    left_out: tuple[str, ...] = ()
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        plain: dict[str, Any] = {"tier": self.settings.tier, "card": self.card, "accelerated_by": list(self.applied)}
+        return {**plain, "left_out": list(self.left_out)} if self.left_out else plain
+
+    @property
+    def is_padding(self) -> bool:
+        return self.settings.pads(self.device)
+
+    def without_compiler(self, pipe: Any, error: Exception) -> Accelerated:
+        """How it draws on where kernels could not be compiled: no compiler is installed, or it gave up."""
+        for module in (*denoiser_of(pipe).modules(), pipe.vae.decoder):
+            module._compiled_call_impl = None
+        reason = f"no compile: {str(error).strip().partition(chr(10))[0][:200]}"
+        log.warning("acceleration.not_compiled", error=str(error)[:2000])
+        return replace(
+            self,
+            settings=replace(self.settings, compile="off"),
+            applied=tuple(one for one in self.applied if not one.startswith("compile:")),
+            left_out=(*self.left_out, reason),
+        )
+
+    @contextmanager
+    def at_work(self, width: int, height: int) -> Iterator[None]:
+        """What torch must be set to while this endpoint draws. Sizes that are not among its shapes run uncompiled."""
+        with self.switched(width, height), self.on_thread():
+            yield
+
+    def switched(self, width: int, height: int) -> AbstractContextManager[None]:
+        """The switches that the whole process shares; may be left on another thread than it was entered on."""
+        skips_compiled = bool(self.settings.shapes) and (width, height) not in self.settings.shapes
+        key = (self.settings.tier, self.device, skips_compiled)
+        return _switches.held(key, partial(self._switch, skips_compiled))
+
+    @contextmanager
+    def on_thread(self) -> Iterator[None]:
+        """The switches that every thread has for itself."""
+        import torch
+
+        with torch.inference_mode():
+            if self.settings.compiles(self.device) == "off":
+                yield
+                return
+            import torch._dynamo
+
+            with torch._dynamo.config.patch(recompile_limit=SHAPES_COMPILED):
+                yield
+
+    def _switch(self, skips_compiled: bool, stack: ExitStack) -> None:
+        import torch
+
+        tier = self.settings.tier
+        if tier != "final":
+            repeats = self.settings.is_repeatable
+            stack.enter_context(
+                torch.backends.cudnn.flags(
+                    enabled=True, benchmark=not repeats, deterministic=repeats, allow_tf32=not repeats
+                )
+            )
+        if tier in ("fast", "draft"):
+            stack.enter_context(_tensor_cores())
+            if self.device.startswith("cuda"):
+                stack.enter_context(_attention())
+        if skips_compiled:
+            stack.enter_context(torch.compiler.set_stance("force_eager"))
+
+
+class _Switches:
+    """torch's switches are the process's, and its endpoints differ in them. Who needs them alike may work at the same
+    time; who needs others waits, and what was before is put back."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._key: Hashable = None
+        self._users = 0
+        self._stack = ExitStack()
+
+    @contextmanager
+    def held(self, key: Hashable, switch: Callable[[ExitStack], None]) -> Iterator[None]:
+        with self._changed:
+            self._changed.wait_for(lambda: not self._users or self._key == key)
+            if not self._users:
+                switch(self._stack)
+                self._key = key
+            self._users += 1
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._users -= 1
+                if not self._users:
+                    self._stack.close()
+                self._changed.notify_all()
+
+
+_switches = _Switches()
+
+
+def prepare(pipe: Any, settings: Acceleration, device: str) -> Accelerated:
+    """Do to a loaded text-to-image pipeline, in place, what its tier promises. The other pipelines share its parts.
+
+    Raises EngineError of kind INPUT when the tier is not to be had with this model.
+    """
+    denoiser = denoiser_of(pipe)
+    applied: list[str] = []
+    left_out: list[str] = []
+    if settings.tier == "draft":
+        applied.append(_cheapen(pipe, denoiser, settings.draft))
+    if settings.tier != "final":
+        applied += _lay_out(pipe, denoiser, device)
+    if settings.fuse_qkv and settings.tier in ("fast", "draft"):
+        denoiser.fuse_qkv_projections()
+        applied.append("fused_qkv")
+    if settings.fp8:
+        reason = _quantise(denoiser, settings.tier, device)
+        (left_out if reason else applied).append(reason or "fp8")
+    compiling = settings.compiles(device)
+    if compiling != "off":
+        applied.append(_compile(pipe, denoiser, settings, compiling))
+    return Accelerated(settings, device, card_of(device), tuple(applied), tuple(left_out))
+
+
+def is_of_compiler(error: Exception) -> bool:
+    """True if making kernels failed, not drawing with them."""
+    errors = sys.modules.get("torch._dynamo.exc")
+    return errors is not None and isinstance(error, errors.BackendCompilerFailed)
+
+
+def denoiser_of(pipe: Any) -> Any:
+    """The network that a pipeline runs at every step: a transformer or a U-Net."""
+    return getattr(pipe, "transformer", None) or pipe.unet
+
+
+def card_of(device: str) -> str:
+    """What draws: the card's name, or the processor's instruction set, which decides the kernels on a CPU."""
+    import torch
+
+    if device.startswith("cuda"):
+        name: str = torch.cuda.get_device_name(device)
+        return name
+    return f"CPU {torch.backends.cpu.get_cpu_capability()}" if device == "cpu" else device
+
+
+def _lay_out(pipe: Any, denoiser: Any, device: str) -> list[str]:
+    """Channels last, the order in which tensor cores convolve; and an autoencoder that decodes in 16 bits."""
+    import torch
+
+    done = []
+    if hasattr(pipe, "unet"):
+        denoiser.to(memory_format=torch.channels_last)
+        done.append("channels_last")
+    pipe.vae.to(memory_format=torch.channels_last)
+    if device.startswith("cuda") and pipe.vae.dtype == torch.float16:
+        pipe.vae.to(torch.bfloat16)  # float16 overflows in SDXL's decoder, so that diffusers would decode in 32 bits
+        done.append("bfloat16_vae")
+    return done
+
+
+def _cheapen(pipe: Any, denoiser: Any, draft: Draft) -> str:
+    if draft.lora:
+        try:
+            pipe.load_lora_weights(draft.lora, adapter_name="draft", local_files_only=True)
+            pipe.fuse_lora(lora_scale=draft.weight, adapter_names=["draft"])
+            pipe.unload_lora_weights()
+        except (OSError, ValueError, KeyError) as error:
+            text = f"The draft LoRA {draft.lora} could not be laid onto this model: {error}"
+            raise EngineError(ErrorKind.INPUT, text[:500]) from error
+        return f"lora:{draft.lora.rsplit('/', 1)[-1]}"
+    if not hasattr(denoiser, "enable_cache"):
+        text = (
+            f'The tier "draft" needs a few-step LoRA for a {type(denoiser).__name__}, which cannot skip steps: '
+            'give the endpoint {"draft": {"lora": "path", "steps": 4}}.'
+        )
+        raise EngineError(ErrorKind.INPUT, text)
+    from diffusers import FirstBlockCacheConfig
+
+    denoiser.enable_cache(FirstBlockCacheConfig(threshold=draft.threshold))
+    return f"first_block_cache:{draft.threshold:g}"
+
+
+def _quantise(denoiser: Any, tier: str, device: str) -> str:
+    """Multiply in float8 from now on; "" if so, otherwise why not: it is an extra, and bfloat16 is there."""
+    import torch
+
+    if tier not in ("fast", "draft"):
+        return f"no fp8: not in the tier {tier}"
+    if not device.startswith("cuda") or torch.cuda.get_device_capability(device) < FLOAT8_CARD:
+        return "no fp8: this card has none"
+    if find_spec("torchao") is None:
+        return "no fp8: torchao is not installed"
+    torchao = import_module("torchao.quantization")
+    by_row = torchao.Float8DynamicActivationFloat8WeightConfig(granularity=torchao.PerRow())
+    torchao.quantize_(denoiser, by_row, filter_fn=_is_worth_float8)
+    return ""
+
+
+def _is_worth_float8(module: Any, name: str) -> bool:
+    """Large matrices only, in multiples of 16 as the kernels need them; embeddings of time and size stay exact."""
+    import torch
+
+    if not isinstance(module, torch.nn.Linear) or "embed" in name:
+        return False
+    return min(module.in_features, module.out_features) >= 512 and not (
+        module.in_features % 16 or module.out_features % 16
+    )
+
+
+def _compile(pipe: Any, denoiser: Any, settings: Acceleration, compiling: str) -> str:
+    """The denoiser's repeated blocks or the whole of it, and the decoder; nothing is compiled before the first call."""
+    import torch._inductor
+
+    mode = settings.mode or ("max-autotune-no-cudagraphs" if compiling == "full" and not settings.is_repeatable else "")
+    options = dict(torch._inductor.list_mode_options(mode or "default"))
+    if settings.is_repeatable:
+        options["deterministic"] = True
+    regions = [module for module in denoiser.modules() if type(module).__name__ in _blocks_of(denoiser)]
+    for region in regions if compiling == "regional" and regions else [denoiser]:
+        # A step cache looks at the first block's output to decide, which no graph can hold.
+        fullgraph = region is not denoiser and settings.tier != "draft"
+        region.compile(fullgraph=fullgraph, dynamic=False, options=options)
+    # Decoding runs beside the next batch on a thread of its own, where recorded CUDA graphs cannot be replayed.
+    still = {key: value for key, value in options.items() if key != "triton.cudagraphs"}
+    pipe.vae.decoder.compile(dynamic=False, options=still)
+    return f"compile:{compiling}:{mode or 'default'}"
+
+
+def _blocks_of(denoiser: Any) -> set[str]:
+    """The classes of the blocks that a network repeats; diffusers names the attention of U-Nets only, but a quarter of
+    SDXL's work is in convolutions, each between a normalisation and an activation that can be one kernel."""
+    return {*(getattr(denoiser, "_repeated_blocks", None) or ()), "ResnetBlock2D"}
+
+
+@contextmanager
+def _tensor_cores() -> Iterator[None]:
+    """What is left in 32 bits is multiplied by tensor cores (TF32)."""
+    import torch
+
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+@contextmanager
+def _attention() -> Iterator[None]:
+    """cuDNN's attention first, which is the fastest on Hopper that needs no download."""
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    order = [
+        SDPBackend.CUDNN_ATTENTION,
+        SDPBackend.FLASH_ATTENTION,
+        SDPBackend.EFFICIENT_ATTENTION,
+        SDPBackend.MATH,
+    ]
+    with sdpa_kernel(order, set_priority=True):
+        yield

@@ -1,0 +1,61 @@
+"""LoRAs and the IP-Adapter on a loaded pipeline: laid on when a batch first asks for them, silent when it does not.
+
+Product: the adapters of diffusers 0.42 on PEFT 0.21 (https://huggingface.co/docs/diffusers/using-diffusers/loading_adapters).
+All pipelines of a model share the networks that the adapters are laid onto, and so the adapters too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from generation.engines.base import EngineError, ErrorKind
+from generation.engines.diffusers.equipment import Equipment, Lora
+from generation.engines.diffusers.weight_files import problem_of_lora
+
+if TYPE_CHECKING:
+    from generation.engines.diffusers.pipelines import Loaded
+
+
+def set_loras(loaded: Loaded, equipment: Equipment, weights: Mapping[str, float]) -> None:
+    """Draw with these LoRAs and no others from now on. Raises EngineError that names one that cannot be used."""
+    for name in weights:
+        if name not in loaded.loras:
+            _lay_on(loaded, name, equipment.loras[name])
+    if not loaded.loras or weights == loaded.weights:
+        return
+    if weights:
+        loaded.text.enable_lora()
+        loaded.text.set_adapters([loaded.loras[name] for name in weights], list(weights.values()))
+    else:
+        loaded.text.disable_lora()
+    loaded.weights = dict(weights)
+
+
+def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
+    """PEFT's own names are numbered: it allows no dots in them. Raises EngineError: ENDPOINT for a file that is missing
+    or no LoRA file, INPUT for a LoRA of another model."""
+    if problem := problem_of_lora(lora.path):
+        raise EngineError(ErrorKind.ENDPOINT, f"The LoRA {name!r} cannot be used: {problem}")
+    pipe, adapter = loaded.text, f"lora_{len(loaded.loras)}"
+    folder, file = (lora.path, None) if lora.path.is_dir() else (lora.path.parent, lora.path.name)
+    try:
+        pipe.load_lora_weights(str(folder), weight_name=file, adapter_name=adapter, local_files_only=True)
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        _remove(pipe, adapter)
+        raise _unfit(name, loaded, str(error)) from error
+    if not any(adapter in names for names in pipe.get_list_adapters().values()):
+        raise _unfit(name, loaded, "none of its tensors belongs to a layer of the model")
+    loaded.loras[name] = adapter
+    loaded.weights = None
+
+
+def _remove(pipe: Any, adapter: str) -> None:
+    """What a LoRA left behind that fitted in part."""
+    if any(adapter in names for names in pipe.get_list_adapters().values()):
+        pipe.delete_adapters(adapter)
+
+
+def _unfit(name: str, loaded: Loaded, log: str) -> EngineError:
+    text = f"The LoRA {name!r} does not fit this model, which is {loaded.family.title}; take one made for it."
+    return EngineError(ErrorKind.INPUT, text, log=log[:2000])

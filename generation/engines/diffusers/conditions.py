@@ -1,0 +1,221 @@
+"""What a diffusers job obeys besides words and steps: LoRAs, a map, a picture to resemble, a product that is kept, a
+frame that is filled, a recipe. Which of it an endpoint has, what a batch shares of it, and what cannot be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from generation.engines.base import CONTROL, CONTROL_MAP, MAP, Control, Spec
+from generation.engines.diffusers import extending, parameters, products, recipes
+from generation.engines.diffusers.equipment import COMPUTED, Equipment
+from generation.engines.diffusers.families import Family
+from generation.engines.diffusers.parameters import is_number, is_on, kind
+
+FOLLOWING: Final[Mapping[str, tuple[float, float, float]]] = {
+    "control_strength": (1.0, 0.0, 2.0),
+    "control_start": (0.0, 0.0, 1.0),
+    "control_end": (1.0, 0.0, 1.0),
+}
+"""Parameter: (what it is when nothing is said, least, most)."""
+REFERENCE: Final = (0.6, 0.0, 1.5)
+FRAMING: Final = ("extend", "outpaint", "keep_product", *products.PARAMETERS, "recipe")
+NO_CONTROL: Final = "none"
+
+
+def known(equipment: Equipment) -> tuple[str, ...]:
+    """The parameters of an endpoint: everybody's, and those of what it has."""
+    return (
+        *parameters.PARAMETERS,
+        *FRAMING,
+        *(("loras",) if equipment.loras else ()),
+        *(("control", *FOLLOWING) if equipment.controlnets else ()),
+        *((CONTROL_MAP,) if equipment.takes_maps else ()),
+        *(("reference_strength",) if equipment.adapter else ()),
+    )
+
+
+def obeyed(family: Family, equipment: Equipment) -> frozenset[str]:
+    unread = set() if family.obeys_guidance else {"guidance"}
+    words = {"prompt", "negative"} if family.obeys_negative else {"prompt"}
+    return frozenset({*words, "seed", *known(equipment)} - unread)
+
+
+def images(equipment: Equipment) -> frozenset[str]:
+    """The roles of pictures that an endpoint takes."""
+    return frozenset({
+        "init", "mask", "cutout",
+        *(("photo",) if equipment.controlnets else ()),
+        *((CONTROL,) if equipment.takes_maps else ()),
+        *(("reference",) if equipment.adapter else ()),
+    })  # fmt: skip
+
+
+def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
+    """What a reviewer may change, of what the endpoint obeys."""
+    found = list(parameters.controls(family))
+    if equipment.loras:
+        found.append(Control("loras", "LoRAs", "text"))
+    if equipment.controlnets:
+        choices = (NO_CONTROL, *equipment.controlnets)
+        found.append(Control("control", "Follows", "choice", NO_CONTROL, choices=choices))
+        found += [Control(CONTROL_MAP, "Map", MAP, NO_CONTROL)] if equipment.takes_maps else []
+        found.append(Control("control_strength", "How closely", "number", 1.0, 0.0, 2.0, 0.05))
+    if equipment.adapter:
+        found.append(Control("reference_strength", "Likeness to the reference", "number", REFERENCE[0], 0.0, 1.5, 0.05))
+    return tuple(found)
+
+
+def settings(spec: Spec, family: Family, equipment: Equipment) -> dict[str, Any]:
+    """The parameters that a whole batch shares, defaults filled in; what is not used is left out. ValueError where
+    `problems` has something to say."""
+    found = parameters.settings(spec, family)
+    if loras := lora_weights(spec, equipment):
+        found["loras"] = loras
+    if control := _control(spec):
+        found["control"] = control
+        found |= {name: float(spec.parameters.get(name, row[0])) for name, row in FOLLOWING.items()}
+    if "reference" in spec.images:
+        found["reference_strength"] = float(spec.parameters.get("reference_strength", REFERENCE[0]))
+    if is_on(spec, "keep_product"):
+        found["product"] = {name: spec.parameters[name] for name in products.PARAMETERS if name in spec.parameters}
+        found["product"] = {"shadow": "contact", **found["product"]}
+    elif spec.parameters.get("outpaint"):
+        found["extend"] = extending.margins(spec.parameters["outpaint"], spec.width, spec.height)
+    elif is_on(spec, "extend"):
+        found["extend"] = True
+    if spec.parameters.get("recipe"):
+        found["recipe"] = recipes.read(spec.parameters["recipe"])
+    return found
+
+
+def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
+    """Sentences about what in a spec this endpoint cannot do."""
+    taken = known(equipment)
+    strange = sorted(set(spec.parameters) - set(taken))
+    found = [f"Unknown parameter {name!r}; known are {', '.join(taken)}." for name in strange]
+    found += parameters.problems(spec, family)
+    found += _said_by(lambda: lora_weights(spec, equipment))
+    found += _control_problems(spec, family, equipment)
+    found += _reference_problems(spec, family, equipment)
+    found += _framing_problems(spec)
+    found += recipes.problems(spec, family, equipment)
+    return [*found, *equipment.missing()]
+
+
+def lora_weights(spec: Spec, equipment: Equipment) -> dict[str, float]:
+    """The LoRAs that a picture is drawn with, by name. ValueError says what in the parameter cannot be.
+
+    The parameter is {"name": weight}, ["name"], or, as axes and placeholders write it, "name:0.8 + other"; "none" takes
+    off those that are on by themselves.
+    """
+    own = {name: lora.weight for name, lora in equipment.loras.items() if lora.weight}
+    given = spec.parameters.get("loras")
+    if isinstance(given, str) and given.strip() == "none":
+        return {}
+    for name, weight in _named(given).items():
+        if name not in equipment.loras:
+            there = ", ".join(equipment.loras) or "none"
+            raise ValueError(f"There is no LoRA {name!r} at this endpoint; known are {there}.")
+        if weight is not None and not (is_number(weight) and -4 <= float(weight) <= 4):
+            raise ValueError(f"The LoRA {name!r} has the weight {weight!r}; expected a number from -4 to 4.")
+        own[name] = float(weight) if weight is not None else equipment.loras[name].weight or 1.0
+    return {name: weight for name, weight in sorted(own.items()) if weight}
+
+
+def _named(given: Any) -> dict[str, Any]:
+    """LoRA names and weights as a parameter spells them; None for a weight that is not said."""
+    if given is None:
+        return {}
+    if isinstance(given, str):
+        parts = [part.partition(":") for part in given.replace(",", "+").split("+") if part.strip()]
+        return {name.strip(): weight.strip() or None for name, _, weight in parts}
+    if isinstance(given, Mapping):
+        return {str(name): weight for name, weight in given.items()}
+    if isinstance(given, (list, tuple)):
+        return {str(name): None for name in given}
+    raise ValueError(f'loras is {given!r}; write it as {{"name": 0.8}}.')
+
+
+def _control(spec: Spec) -> str:
+    """ "canny", "depth", "pose", or "" for none."""
+    named = str(spec.parameters.get("control") or "").strip()
+    return "" if named == NO_CONTROL else named
+
+
+def _control_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
+    name = _control(spec)
+    if not name:
+        if CONTROL_MAP in spec.parameters and not spec.parameters.get("control"):
+            return [f"{CONTROL_MAP} names a map, and control does not say what it shows, such as depth or pose."]
+        return []
+    if name not in equipment.controlnets:
+        there = ", ".join(equipment.controlnets) or "none"
+        return [f"There is no ControlNet {name!r} at this endpoint; known are {there}."]
+    how = {"text": "from words", "image": "from a start image", "inpaint": "in a part of a picture"}[kind(spec)]
+    found = []
+    if not family.class_of(kind(spec), controlled=True):
+        found.append(f"{family.title} follows no map when it draws {how}; leave out the control.")
+    has_picture = "photo" in spec.images or kind(spec) != "text"
+    if CONTROL not in spec.images and name != COMPUTED:
+        how_given = f"name a concept whose photo it is in {CONTROL_MAP}"
+        found.append(f"{name} needs a finished map: {how_given}; only the edges of {COMPUTED} are found here.")
+    elif CONTROL not in spec.images and not has_picture:
+        found.append(f'{name} needs the reference photo, whose edges are found, or a map as the image "control".')
+    for parameter, row in FOLLOWING.items():
+        found += _outside(spec, parameter, row)
+    if not found and _number(spec, "control_start") >= _number(spec, "control_end"):
+        found.append("control_start is not before control_end: the map would never be followed.")
+    return found
+
+
+def _number(spec: Spec, parameter: str) -> float:
+    return float(spec.parameters.get(parameter, FOLLOWING[parameter][0]))
+
+
+def _reference_problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
+    if "reference" not in spec.images:
+        return []
+    if not family.has_adapter:
+        return [
+            f"{family.title} takes no reference picture here; IP-Adapters are run for Stable Diffusion 1.5 and SDXL."
+        ]
+    if equipment.adapter is None:
+        return ['There is a reference picture, and this endpoint has no "ip_adapter" in its config to read it with.']
+    return _outside(spec, "reference_strength", REFERENCE)
+
+
+def _framing_problems(spec: Spec) -> list[str]:
+    """Of the product that is kept and the frame that is filled."""
+    asked = [name for name in ("keep_product", "outpaint", "extend") if is_on(spec, name)]
+    if len(asked) > 1:
+        return [f"{asked[0]} and {asked[1]} exclude each other; ask for one of them."]
+    if "keep_product" in asked:
+        found = [] if "cutout" in spec.images else ["keep_product needs the product's accepted cut-out."]
+        clashing = sorted({"init", "mask"} & set(spec.images))
+        found += [f"keep_product draws around the cut-out; leave out the {one} image." for one in clashing]
+        return found + products.parse(spec.parameters)[1]
+    if asked:
+        found = [] if "init" in spec.images else [f"{asked[0]} needs a start image, around which is drawn."]
+        found += [f"{asked[0]} marks by itself what is drawn; leave out the mask."] if "mask" in spec.images else []
+        if "outpaint" in asked:
+            found += _said_by(lambda: extending.margins(spec.parameters["outpaint"], spec.width, spec.height))
+        return found
+    return []
+
+
+def _outside(spec: Spec, parameter: str, row: tuple[float, float, float]) -> list[str]:
+    standard, low, high = row
+    value = spec.parameters.get(parameter, standard)
+    if is_number(value) and low <= float(value) <= high:
+        return []
+    return [f"{parameter} is {value!r}; expected a number from {low:g} to {high:g}."]
+
+
+def _said_by(check: Callable[[], object]) -> list[str]:
+    try:
+        check()
+    except ValueError as error:
+        return [str(error)]
+    return []

@@ -1,0 +1,399 @@
+"""The `diffusers` engine: a model of a known family (families.py) from a diffusers folder or a safetensors file.
+
+Product: Hugging Face diffusers 0.42 (https://huggingface.co/docs/diffusers) on torch 2.13. Text-to-image;
+image-to-image when the spec carries an "init" image; with a "mask" beside it only what the mask marks is made anew, by
+the same weights (those of text-to-image), and the rest of that picture stays (canvas.py).
+
+Importing this module loads neither torch nor diffusers, so that planning can validate, quote and name the model; the
+first `generate` loads the weights and keeps them.
+
+Each image has a generator of its own, seeded on the CPU: an image is the same alone and in a batch (to rounding).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from campaigns.prompts import tokens
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    EngineError,
+    ErrorKind,
+    Health,
+    ImageRef,
+    Pixels,
+    Quote,
+    Result,
+    Spec,
+    Task,
+)
+from generation.engines.diffusers import (
+    acceleration,
+    conditions,
+    drawing,
+    equipment,
+    original_configs,
+    parameters,
+    pipelines,
+    sources,
+)
+from generation.engines.diffusers.drawing import Batch
+from generation.engines.diffusers.embedding_cache import EmbeddingCache
+from generation.engines.diffusers.equipment import Equipment
+from generation.engines.diffusers.families import FAMILIES, Family
+from generation.engines.diffusers.pipelines import Loaded
+from generation.engines.diffusers.residents import reserve_bytes, residents, weights_bytes
+from generation.engines.diffusers.sources import Source
+from generation.engines.diffusers.weight_files import problem_of_model
+from generation.engines.diffusers.weights import Signature, digest, family_of, signature
+
+MOST_SIDE = 2048
+WARM_UP_STEPS = 2
+DECISIVE = ("dtype", "safety_checker", "fp8")
+"""Settings of the endpoint that decide pixels, beside its files and its tier."""
+CHANGED_MEANWHILE = "was changed on disk while an image was made of it. It is tried again with what is there then."
+
+
+class Diffusers:
+    """One local model. config:
+
+    model: path of a diffusers folder or of one .safetensors file (required).
+    model_config: for a single file, a folder with the configurations and tokenizers of its family (a diffusers folder
+    without weights). Stable Diffusion 1.5 and SDXL need none (original_configs.py).
+    device: "cuda", "cpu", "mps"; chosen when absent. dtype: "float32", "float16", "bfloat16"; bfloat16 on CUDA else
+    float32. safety_checker: true keeps the model's own. seconds_per_image, cost_per_image: for quotes.
+    max_side: the longest side in pixels that the model can draw; larger outputs are enlarged from it (2048).
+    threads: of the CPU; torch's own choice when absent, one where other work keeps the cores busy.
+    tier, compile, compile_mode, shapes, fuse_qkv, fp8, draft: how fast and how exact (acceleration.py).
+    overlap: decode beside the next batch; true on CUDA. warm_up: load and compile when the worker starts.
+    reserve_bytes: working memory beside the weights; memory_limit_bytes: for all models of the process together.
+    loras: {"name": {"path": …, "weight": …}}; those with a weight are on unless a spec says otherwise (equipment.py).
+    controlnets: {"canny": …, "depth": …, "pose": …}, folders. ip_adapter: {"folder": …, "file": …, "encoder": …}.
+    refiner: a folder for image to image, for recipes.
+    """
+
+    name = "diffusers"
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        if not config.get("model"):
+            raise ValueError('The endpoint needs "model": the path of a diffusers folder or a .safetensors file.')
+        self.path = Path(str(config["model"]))
+        self.config = dict(config)
+        self.max_side = int(config.get("max_side") or MOST_SIDE)
+        self.acceleration = acceleration.read(config)
+        self.equipment = equipment.read(config)
+        self._fits = self.acceleration.batch_size
+        self._loaded: Loaded | None = None
+        self._embeddings = EmbeddingCache()
+        self._family: Family | None = None
+        self._seen: Signature = ()
+        self._loaded_from: Signature = ()
+        self._identity: tuple[str, str] | None = None
+
+    # -- what planning asks ----------------------------------------------------------------------------------------
+
+    @property
+    def family(self) -> Family:
+        """Raises EngineError where the files are no known model."""
+        if self._family is None:
+            self._family = family_of(self.path)
+        return self._family
+
+    def capabilities(self) -> Capabilities:
+        family = self._likely_family()
+        return Capabilities(
+            is_remote=False,
+            obeys=conditions.obeyed(family, self.equipment),
+            controls=conditions.controls(family, self.equipment),
+            optional_images=conditions.images(self.equipment),
+            max_width=self.max_side,
+            max_height=self.max_side,
+            size_multiple=family.size_multiple,
+        )
+
+    def validate(self, spec: Spec) -> list[str]:
+        try:
+            return conditions.problems(spec, self.family, self.equipment)
+        except EngineError as error:
+            return [error.message]
+
+    def batch_key(self, spec: Spec) -> str:
+        try:
+            settings = conditions.settings(spec, self._likely_family(), self.equipment)
+        except (TypeError, ValueError):  # what `validate` refuses is planned with nothing else
+            settings = dict(spec.parameters)
+        plain = json.dumps([parameters.kind(spec), spec.width, spec.height, settings], sort_keys=True)
+        return hashlib.sha256(plain.encode()).hexdigest()[:16]
+
+    def _likely_family(self) -> Family:
+        """The family, and while the files cannot be read the first one: `health` says so, and `validate` refuses."""
+        try:
+            return self.family
+        except EngineError:
+            return FAMILIES["sd"]
+
+    def model_identity(self) -> tuple[str, str]:
+        """(file or folder name, digest of it and of what is laid beside it), computed anew when files were changed."""
+        self._look()
+        if self._identity is None:
+            beside = self.equipment.digest() + self.acceleration.digest() + self._settings_digest()
+            self._identity = (self.path.name, f"{digest(self.path)}{'+' if beside else ''}{beside}")
+        return self._identity
+
+    def _look(self) -> Signature:
+        """Return the state of the model's files, and forget what was read from them if it changed. This looks at each
+        file, so it is called for every batch and not for every spec."""
+        paths = [self.path, *self.equipment.paths().values()]
+        if self.acceleration.draft.lora:
+            paths.append(Path(self.acceleration.draft.lora))
+        if self._completion is not None:
+            paths.append(self._completion)
+        seen = signature(paths)
+        if seen != self._seen:
+            self._seen, self._family, self._identity = seen, None, None
+        return seen
+
+    @property
+    def _completion(self) -> Path | None:
+        """The folder with the configurations and tokenizers that a single file lacks."""
+        folder = str(self.config.get("model_config") or "")
+        return Path(folder) if folder and not self.path.is_dir() else None
+
+    def _settings_digest(self) -> str:
+        """Return a digest, in hex, of what else decides pixels; "" where the endpoint sets none of it."""
+        chosen = {name: self.config[name] for name in DECISIVE if self.config.get(name)}
+        folder = self._completion
+        if folder is not None:
+            completed = digest(folder) if folder.exists() else ""
+        else:
+            completed = original_configs.revision(self._likely_family().name) if self.path.is_file() else ""
+        if not chosen and not completed:
+            return ""
+        return hashlib.sha256(repr((sorted(chosen.items()), completed)).encode()).hexdigest()[:12]
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(
+            cost=float(self.config.get("cost_per_image", 0.0)),
+            seconds=float(self.config.get("seconds_per_image", 2.0)),
+        )
+
+    def health(self) -> Health:
+        try:
+            family = self.family
+        except EngineError as error:
+            return Health(False, error.message)
+        if problem := problem_of_model(self.path):
+            return Health(False, problem)
+        if missing := self.equipment.missing():
+            return Health(False, " ".join(missing))
+        facts: dict[str, Any] = {"family": family.name, "is_loaded": self._loaded is not None}
+        torch_module = sys.modules.get("torch")
+        if torch_module is not None and torch_module.cuda.is_available():
+            free, total = torch_module.cuda.mem_get_info()
+            facts |= {"device": torch_module.cuda.get_device_name(), "free_bytes": free, "total_bytes": total}
+        return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
+
+    def text_encoder(self) -> tokens.Encoder:
+        """How the model's longest reader reads: counted with its own tokenizer files where they are of a known kind.
+        The pipelines cut off what is behind the limit, and so SDXL's two encoders, which have one vocabulary, stop at
+        the same word; of SD3 and FLUX the T5 reads on where CLIP has stopped."""
+        family = self._likely_family()
+        folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
+        found = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
+        return replace(found, limit=family.tokens) if family.tokens else found
+
+    # -- making images ---------------------------------------------------------------------------------------------
+
+    def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
+        """Yield one Result per task. Out of memory halves the batch; one image that still does not fit fails alone."""
+        import torch
+
+        loaded = self._load()
+        settings = conditions.settings(batch[0].spec, loaded.family, self.equipment)
+        found, refusals = _read_sources(batch, settings, context)
+        yield from refusals
+        sound = [task for task in batch if task.id in found]
+        waiting = self._parts(loaded, sound)
+        while waiting:
+            part = waiting.pop(0)
+            part = [task for task in part if task.id not in context.cancelled()] or part[:1]
+            try:
+                yield from self._generate_part(loaded, part, found, context)
+            except torch.OutOfMemoryError as error:
+                pipelines.free_memory(loaded.device)
+                smaller = self._smaller(loaded, part)
+                if not smaller:
+                    text = f"{part[0].spec.width}×{part[0].spec.height} does not fit into {loaded.device}'s memory."
+                    yield Result(part[0].id, None, error=EngineError(ErrorKind.MEMORY, text, log=str(error)))
+                waiting[:0] = smaller
+            except RuntimeError as error:
+                if not acceleration.is_of_compiler(error):
+                    raise
+                loaded.accelerated = loaded.accelerated.without_compiler(loaded.text, error)
+                waiting[:0] = self._parts(loaded, part)
+        done = {task.id for task in sound} & context.cancelled()
+        for task_id in done:
+            yield Result(task_id, None, error=EngineError(ErrorKind.CANCELLED, "Cancelled."))
+
+    def _parts(self, loaded: Loaded, tasks: Sequence[Task]) -> list[Sequence[Task]]:
+        """The tasks in batches: one, or where every batch is filled up to a size, as many as that needs."""
+        size = self._fits if loaded.accelerated.is_padding else max(1, len(tasks))
+        return [tasks[start : start + size] for start in range(0, len(tasks), size)]
+
+    def _smaller(self, loaded: Loaded, part: Sequence[Task]) -> list[Sequence[Task]]:
+        """A batch that did not fit, in smaller ones; none if it was one image. Batches that are filled up are filled up
+        to less from now on, so that they stay alike."""
+        if loaded.accelerated.is_padding:
+            if self._fits == 1:
+                return []
+            self._fits //= 2
+            return self._parts(loaded, part)
+        middle = len(part) // 2
+        return [part[:middle], part[middle:]] if middle else []
+
+    def _generate_part(
+        self, loaded: Loaded, part: Sequence[Task], found: Mapping[int, Source], context: Context
+    ) -> Iterator[Result]:
+        started = time.perf_counter()
+        settings = self.acceleration.effective(conditions.settings(part[0].spec, loaded.family, self.equipment))
+        drawn = max(self._fits, len(part)) if loaded.accelerated.is_padding else len(part)
+        batch = Batch(part, [found[task.id] for task in part], settings, drawn)
+        made, facts = drawing.draw(loaded, batch, self.equipment, self._embeddings, context)
+        seconds = (time.perf_counter() - started) / len(part)
+        cancelled = context.cancelled()
+        model, revision = self.model_identity()
+        if self._seen != self._loaded_from:
+            raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
+        cost = float(self.config.get("cost_per_image", 0.0))
+        for place, task in enumerate(part):
+            if task.id not in cancelled:
+                told = {**facts, **found[task.id].facts}
+                arriving = partial(_finished, made, place, found[task.id])
+                result = Result(task.id, None, model, revision, task.spec.seed, seconds, cost, told, arriving=arriving)
+                yield result if isinstance(made, Future) else result.arrived()
+
+    def unload(self) -> None:
+        """Give the model's memory back; the next `generate` loads it again."""
+        if self._loaded is not None:
+            loaded, self._loaded = self._loaded, None
+            loaded.close()
+            device = loaded.device
+            del loaded
+            self._embeddings.leave_card()
+            residents.gone(self)
+            pipelines.free_memory(device)
+
+    def _load(self) -> Loaded:
+        """The pipeline, loaded on first use and when its files were changed. Raises EngineError: ENDPOINT when the
+        files are not a model that can be loaded, MEMORY, and TRANSIENT when the files are being written."""
+        seen = self._look()
+        if seen != self._loaded_from:
+            self.unload()
+            self._embeddings = EmbeddingCache()  # another text encoder reads the same words otherwise
+        if self._loaded is None:
+            self._loaded = self._loaded_anew()
+            self._loaded_from = seen
+            if self._look() != seen:
+                self.unload()
+                raise EngineError(ErrorKind.TRANSIENT, f"{self.path.name} or what lies beside it {CHANGED_MEANWHILE}")
+        residents.used(self)
+        return self._loaded
+
+    def _loaded_anew(self) -> Loaded:
+        """Make room for the model and load it. What the libraries raise meanwhile is the endpoint's fault."""
+        try:
+            device, dtype = pipelines.place(self.config)
+            residents.admit(
+                self,
+                name=self.path.name,
+                device=device,
+                weights_bytes=self._weights_bytes(dtype),
+                reserve_bytes=reserve_bytes(device, self.config.get("reserve_bytes")),
+                limit_bytes=int(self.config.get("memory_limit_bytes") or 0),
+            )
+            return pipelines.load(self.path, self.config)
+        except BaseException as error:
+            residents.gone(self)
+            if not isinstance(error, Exception) or isinstance(error, EngineError) or pipelines.is_of_device(error):
+                raise
+            raise pipelines.not_loaded(self.path, error) from error
+
+    def _weights_bytes(self, dtype: str) -> int:
+        """Of the model, what completes it, and its equipment."""
+        found = weights_bytes(self.path, _element_bytes(dtype)) + _equipment_bytes(self.equipment, dtype)
+        folder = str(self.config.get("model_config") or "")
+        if folder and pipelines.is_completed(self.path, self.family):
+            found += weights_bytes(Path(folder), _element_bytes(dtype), besides="transformer")
+        return found
+
+    def later_bytes(self) -> int:
+        """What of its equipment no batch has asked for yet."""
+        loaded, equipment = self._loaded, self.equipment
+        if loaded is None:
+            return 0
+        left = replace(
+            equipment,
+            loras={name: lora for name, lora in equipment.loras.items() if name not in loaded.loras},
+            controlnets={name: path for name, path in equipment.controlnets.items() if name not in loaded.controlnets},
+            adapter=None if loaded.has_adapter else equipment.adapter,
+            refiner=None if loaded.refiner is not None else equipment.refiner,
+        )
+        return _equipment_bytes(left, loaded.dtype)
+
+    def warm_up(self) -> None:
+        """Load the model, and draw once in every shape of the endpoint, so that no job waits for kernels."""
+        self._load()
+        for width, height in self.acceleration.shapes:
+            spec = Spec(prompt="", width=width, height=height, seed=0, parameters={"steps": WARM_UP_STEPS})
+            for result in self.generate([Task(0, spec)], Unattended()):
+                result.arrived()
+
+
+def _equipment_bytes(equipment: Equipment, dtype: str) -> int:
+    return sum(weights_bytes(path, _element_bytes(dtype)) for path in equipment.paths().values())
+
+
+def _element_bytes(dtype: str) -> int:
+    return 4 if dtype == "float32" else 2
+
+
+def _finished(made: Pixels | Future[Pixels], place: int, source: Source) -> Pixels:
+    """One picture of a batch, with what stays of its start."""
+    return source.finished((made.result() if isinstance(made, Future) else made)[place])
+
+
+def _read_sources(
+    part: Sequence[Task], settings: Mapping[str, Any], context: Context
+) -> tuple[dict[int, Source], list[Result]]:
+    """(what each task is drawn from, by its id; a refusal of each whose pictures cannot be used)."""
+    found: dict[int, Source] = {}
+    refused = []
+    for task in part:
+        try:
+            found[task.id] = sources.read(task.spec, settings, context)
+        except EngineError as error:
+            refused.append(Result(task.id, None, error=error))
+    return found, refused
+
+
+class Unattended:
+    """A Context of nobody: no pictures, no progress to tell, nothing to give up."""
+
+    def load(self, ref: ImageRef) -> bytes:
+        raise EngineError(ErrorKind.INPUT, f"{ref.key} was asked for while warming up, where there are no pictures.")
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None:
+        return
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset()

@@ -1,0 +1,112 @@
+"""The parameters of a diffusers spec: which a family knows, what they are when nothing is said, and what cannot be.
+
+`settings` is what a whole batch shares and what making the picture again needs; `problems` says in sentences what is
+wrong. Nothing here loads a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import ceil
+from typing import Any, Final
+
+from generation.engines.base import Control, Spec
+from generation.engines.diffusers.families import Family
+
+PARAMETERS: Final = ("steps", "guidance", "scheduler", "strength")
+RANGES: Final[Mapping[str, tuple[float, float]]] = {"steps": (1, 150), "guidance": (0, 30), "strength": (0.01, 1)}
+STRENGTH: Final = 0.6
+
+
+def kind(spec: Spec) -> str:
+    """ "text", "image" or "inpaint": by which pictures the spec carries, and what is done around them."""
+    if is_on(spec, "keep_product"):
+        return "inpaint"
+    if "init" not in spec.images:
+        return "text"
+    is_part = "mask" in spec.images or is_on(spec, "outpaint") or is_on(spec, "extend")
+    return "inpaint" if is_part else "image"
+
+
+def is_on(spec: Spec, name: str) -> bool:
+    """True if a parameter asks for it; as text, as axes and placeholders give it, "yes", "true" and "1" do."""
+    given = spec.parameters.get(name)
+    return given.strip().lower() in ("yes", "true", "1", "on") if isinstance(given, str) else bool(given)
+
+
+def defaults(spec: Spec, family: Family) -> dict[str, Any]:
+    """What a mask marks is made wholly anew."""
+    strength = 1.0 if kind(spec) == "inpaint" else STRENGTH
+    return {"steps": family.steps, "guidance": family.guidance, "scheduler": "", "strength": strength}
+
+
+def settings(spec: Spec, family: Family) -> dict[str, Any]:
+    """The parameters that a whole batch shares, defaults filled in."""
+    found = defaults(spec, family)
+    found |= {name: spec.parameters[name] for name in PARAMETERS if name in spec.parameters}
+    found["steps"] = int(float(found["steps"]))
+    found["guidance"] = float(found["guidance"]) if family.obeys_guidance else family.guidance
+    found["strength"] = float(found["strength"])
+    return found
+
+
+def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
+    """The steps that are worked: from a start image only the last ones, the share `strength` of them."""
+    steps = int(settings["steps"])
+    if kind == "text":
+        return steps
+    share = min(steps * float(settings["strength"]), steps)
+    return steps - int(steps - share) if family.is_flow else int(share)
+
+
+def controls(family: Family) -> tuple[Control, ...]:
+    """What a reviewer may change, of what the family obeys."""
+    every = (
+        Control("prompt", "Prompt", "text"),
+        Control("negative", "Avoid", "text"),
+        Control("seed", "Seed", "seed"),
+        Control("guidance", "Guidance", "number", default=family.guidance, minimum=0, maximum=20, step=0.5),
+        Control("steps", "Steps", "number", default=family.steps, minimum=1, maximum=150, step=1),
+        Control("strength", "Change of the start image", "number", STRENGTH, minimum=0.05, maximum=1, step=0.05),
+    )
+    unread = {
+        name
+        for name, is_read in (("guidance", family.obeys_guidance), ("negative", family.obeys_negative))
+        if not is_read
+    }
+    return tuple(control for control in every if control.parameter not in unread)
+
+
+def problems(spec: Spec, family: Family) -> list[str]:
+    """Sentences about what in the spec's size and parameters this endpoint cannot do."""
+    found = []
+    multiple = family.size_multiple
+    if spec.width % multiple or spec.height % multiple:
+        found.append(f"{spec.width}×{spec.height}: width and height must be multiples of {multiple}.")
+    scheduler = str(spec.parameters.get("scheduler", ""))
+    if scheduler and scheduler not in family.schedulers:
+        runs_with = ", ".join(family.schedulers)
+        found.append(f"Unknown scheduler {scheduler!r}; {family.title} runs with {runs_with}.")
+    standard = defaults(spec, family)
+    for name, (low, high) in RANGES.items():
+        value = spec.parameters.get(name, standard[name])
+        if not is_number(value) or not low <= float(value) <= high:
+            found.append(f"{name} is {value!r}; expected a number from {low} to {high}.")
+    if "mask" in spec.images and "init" not in spec.images:
+        found.append("There is a mask, but no picture to repaint: give it the start image too.")
+    if not found:
+        chosen = settings(spec, family)
+        if worked_steps(kind(spec), chosen, family) < 1:
+            found.append(
+                f"A change of {chosen['strength']:g} in {chosen['steps']} steps leaves no step to work in; "
+                f"take at least {ceil(1 / chosen['strength'])} steps."
+            )
+    return found
+
+
+def is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True

@@ -1,0 +1,231 @@
+"""Pipelines in memory: loaded from a folder or a single file, sharing one set of weights, each with a fresh scheduler.
+
+What planning asks and the drawing itself are diffusers.py's. Importing this module loads neither torch nor diffusers.
+"""
+
+from __future__ import annotations
+
+import json
+import traceback
+from collections.abc import Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from functools import partial
+from inspect import signature
+from pathlib import Path
+from typing import Any
+
+from generation.engines.base import EngineError, ErrorKind, Pixels
+from generation.engines.diffusers import acceleration, decoding, original_configs, schedules
+from generation.engines.diffusers.acceleration import Accelerated
+from generation.engines.diffusers.decoding import Decoder
+from generation.engines.diffusers.families import FAMILIES, Family
+from generation.engines.diffusers.weights import family_of, require_whole, tensor_names
+
+
+@dataclass
+class Loaded:
+    """A pipeline in memory, with what was learnt about it. scheduler: the model's own, which no batch is drawn with.
+    loras: those that were laid on, PEFT's name by the endpoint's; weights: those that the last batch was drawn with.
+    controlnets: those that were loaded; controlled: pipelines with them, by kind of job and name.
+    """
+
+    text: Any
+    image: Any
+    inpaint: Any
+    family: Family
+    device: str
+    dtype: str
+    accelerated: Accelerated
+    scheduler: Any
+    decoder: Decoder | None = None
+    loras: dict[str, str] = field(default_factory=dict)
+    weights: dict[str, float] | None = None
+    controlnets: dict[str, Any] = field(default_factory=dict)
+    controlled: dict[tuple[str, str], Any] = field(default_factory=dict)
+    has_adapter: bool = False
+    refiner: Loaded | None = None
+
+    @property
+    def decodes_apart(self) -> bool:
+        """True if we decode the latents, and not the pipeline: where nobody asks for the pipeline as it is shipped, and
+        no safety checker has to see the pixels."""
+        return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
+
+    def pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
+        """What `pipe` made, latents or float images, as bytes: batch × height × width × 3. Within `at_work`."""
+        if not self.decodes_apart:
+            whole: Pixels = decoding.as_bytes(made).cpu().numpy()
+            return whole
+        if self.decoder is None:
+            whole = decoding.decode(pipe, made, width, height).cpu().numpy()
+            return whole
+
+        def work() -> Any:
+            with self.accelerated.on_thread():
+                return decoding.decode(pipe, made, width, height)
+
+        return self.decoder.later(work, partial(self.accelerated.switched, width, height))
+
+    def close(self) -> None:
+        if self.decoder is not None:
+            self.decoder.close()
+
+    def fitting(self, kind: str) -> Any:
+        """The pipeline of a kind of job; they share their components, so that the weights are there once."""
+        return {"text": self.text, "image": self.image, "inpaint": self.inpaint}[kind]
+
+    def refiner_of(self, path: Path | None) -> Loaded:
+        """The model that refines what this one made, loaded on first use onto the same device."""
+        if self.refiner is None:
+            assert path is not None
+            self.refiner = load_refiner(path, self)
+        return self.refiner
+
+    def fresh_scheduler(self, wanted: str) -> Any:
+        """A scheduler of the wanted kind, of the model's own where it is "", configured as the model's own. They keep
+        state, so every batch has its own."""
+        import diffusers
+
+        kind = getattr(diffusers, self.family.schedulers[wanted]) if wanted else type(self.scheduler)
+        return schedules.fresh(kind, self.scheduler.config)
+
+
+def place(config: Mapping[str, Any]) -> tuple[str, str]:
+    """(device, dtype) that an endpoint's config asks for, or that this machine gives."""
+    import torch
+
+    device = str(config.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return device, str(config.get("dtype") or ("bfloat16" if device.startswith("cuda") else "float32"))
+
+
+def load(path: Path, config: Mapping[str, Any]) -> Loaded:
+    """The model at `path` on the device of `config` (as of diffusers.Diffusers). Raises EngineError of kind
+    ENDPOINT when the files are not a whole model of a known family."""
+    family = family_of(path)
+    require_whole(path)
+    import diffusers
+    import torch
+
+    device, dtype = place(config)
+    if device == "cpu":
+        settle_on_cpu(int(config.get("threads") or 0))
+    pipe = _read(path, family, config, getattr(torch, dtype))
+    pipe.set_progress_bar_config(disable=True)
+    pipe = pipe.to(device)
+    if hasattr(pipe, "watermark"):
+        pipe.watermark = None
+    image, inpaint = (sharing(pipe, getattr(diffusers, one)) for one in (family.image, family.inpaint))
+    accelerated = acceleration.prepare(pipe, acceleration.read(config), device)
+    overlaps = config.get("overlap", device.startswith("cuda"))
+    decoder = Decoder(device) if overlaps else None
+    return Loaded(pipe, image, inpaint, family, device, dtype, accelerated, pipe.scheduler, decoder)
+
+
+def load_refiner(path: Path, base: Loaded) -> Loaded:
+    """A model for image to image only: SDXL's refiner, or another of a known family. Raises EngineError (INPUT)."""
+    import diffusers
+    import torch
+
+    try:
+        class_name = json.loads((path / "model_index.json").read_text())["_class_name"]
+        family = next((one for one in FAMILIES.values() if class_name in (one.text, one.image)), None)
+        if family is None:
+            raise ValueError(f"it is a {class_name}")
+        read_class = getattr(diffusers, class_name)
+        pipe = read_class.from_pretrained(
+            path, dtype=getattr(torch, base.dtype), local_files_only=True, use_safetensors=True
+        )
+    except (OSError, ValueError, KeyError) as error:
+        raise EngineError(ErrorKind.INPUT, f"The refiner {path.name} could not be loaded: {error}"[:500]) from error
+    pipe.set_progress_bar_config(disable=True)
+    pipe = pipe.to(base.device)
+    image = pipe if class_name == family.image else sharing(pipe, getattr(diffusers, family.image))
+    if hasattr(image, "watermark"):
+        image.watermark = None
+    return Loaded(pipe, image, None, family, base.device, base.dtype, base.accelerated, pipe.scheduler)
+
+
+def _read(path: Path, family: Family, config: Mapping[str, Any], dtype: Any) -> Any:
+    """The text-to-image pipeline of a folder or a single file, on the CPU."""
+    import diffusers
+
+    text_class = getattr(diffusers, family.text)
+    options: dict[str, Any] = {"dtype": dtype, "local_files_only": True}
+    if family.name == "sd" and not config.get("safety_checker"):
+        options |= {"safety_checker": None, "requires_safety_checker": False}
+    try:
+        if path.is_dir():
+            return text_class.from_pretrained(path, use_safetensors=True, **options)
+        folder = str(config.get("model_config") or "")
+        if is_completed(path, family):
+            return _completed(path, folder, text_class, options)
+        if folder or family.name in original_configs.CONFIGS:
+            options["config"] = folder or str(original_configs.folder_of(family.name))
+        return text_class.from_single_file(str(path), **options)
+    except (OSError, ValueError, KeyError) as error:
+        raise not_loaded(path, error) from error
+
+
+def is_of_device(error: Exception) -> bool:
+    """Return whether memory did not suffice or the card failed: neither is a fault of the model's files."""
+    return isinstance(error, MemoryError) or type(error).__name__ in {"OutOfMemoryError", "AcceleratorError"}
+
+
+def not_loaded(path: Path, error: Exception) -> EngineError:
+    """Return the error of a model that the libraries could not load: the endpoint's, with the traceback in its log."""
+    log = "".join(traceback.format_exception(error))
+    return EngineError(ErrorKind.ENDPOINT, f"{path.name} could not be loaded: {error}"[:500], log=log)
+
+
+def is_completed(path: Path, family: Family) -> bool:
+    """True of a file that holds a transformer alone, so that the rest comes from the folder `model_config`."""
+    return family.is_flow and path.is_file() and not any(name.startswith("text_encoder") for name in tensor_names(path))
+
+
+def _completed(path: Path, folder: str, text_class: Any, options: Mapping[str, Any]) -> Any:
+    """A pipeline whose transformer is a file of its own, as SD3.5 and FLUX come: the rest is the folder's."""
+    import diffusers
+
+    if not folder:
+        text = 'it holds a transformer alone. Give the endpoint "model_config": a diffusers folder that has the rest'
+        raise ValueError(f"{text} (text encoders, tokenizers, autoencoder).")
+    index = json.loads((Path(folder) / "model_index.json").read_text())
+    transformer_class = getattr(diffusers, index["transformer"][1])
+    transformer = transformer_class.from_single_file(str(path), config=folder, subfolder="transformer", **options)
+    return text_class.from_pretrained(folder, transformer=transformer, use_safetensors=True, **options)
+
+
+def sharing(pipe: Any, kind: Any, **more: Any) -> Any:
+    """Another pipeline of the same components, and of `more`. Put together here, because from_pipe leaves out small
+    autoencoders (AutoencoderTiny) and turns everything into 32 bits."""
+    takes = signature(kind.__init__).parameters
+    parts = {name: part for name, part in {**pipe.components, **more}.items() if name in takes}
+    options = {name: pipe.config[name] for name in takes if name in pipe.config and name not in parts}
+    other = kind(**parts, **options)
+    other.set_progress_bar_config(disable=True)
+    if hasattr(other, "watermark"):
+        other.watermark = None
+    return other
+
+
+def settle_on_cpu(threads: int) -> None:
+    """Before anything runs in parallel, because torch's threads take the floating-point mode of whoever starts them.
+
+    Numbers next to zero, of which small models have many, cost a CPU many times as much as others.
+    """
+    import torch
+
+    torch.set_flush_denormal(True)
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def free_memory(device: str) -> None:
+    import gc
+
+    import torch
+
+    gc.collect()
+    if device.startswith("cuda"):
+        torch.cuda.empty_cache()

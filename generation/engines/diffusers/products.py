@@ -1,0 +1,72 @@
+"""A product kept as photographed in a scene that a model makes around it.
+
+The cut-out stands in the frame as a packshot's does (same size, baseline and lift); the model repaints all around it;
+then the scene takes the product's shadow, and the product's own pixels, only scaled, are laid over it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from generation.engines.base import Context, EngineError, ErrorKind, Pixels, Spec
+from generation.engines.canvas import Canvas, Floats
+from generation.engines.packshot import engine as packshot
+from generation.engines.packshot import studio
+
+PARAMETERS: Final = ("fill", "baseline", "offset_x", "position", "light", "shadow")
+GROUND: Final = 216
+"""The grey around the product before the model has drawn anything."""
+
+
+@dataclass(frozen=True)
+class Kept(Canvas):
+    """standing: the product in the frame. kept: the share of light that its shadow leaves to the scene, height × width;
+    None without a shadow."""
+
+    standing: studio.Standing | None = None
+    kept: Floats | None = None
+
+    @property
+    def subject_box(self) -> list[float] | None:
+        assert self.standing is not None
+        return packshot.box_of(self.standing, self.init.shape[1], self.init.shape[0])
+
+    def with_new(self, made: Pixels) -> Pixels:
+        """What was made, in the product's shadow, and the product over it."""
+        assert self.standing is not None
+        picture = studio.shaded(made, self.kept)
+        studio.lay_over(picture, self.standing.colour, self.standing.alpha, self.standing.left, self.standing.top)
+        return picture
+
+
+def parse(parameters: Mapping[str, Any]) -> tuple[packshot.Setting, list[str]]:
+    """(where the product stands and how it throws its shadow, sentences about what is wrong)."""
+    given = {name: parameters[name] for name in PARAMETERS if name in parameters}
+    return packshot.Packshot().parse({"shadow": "contact", **given})
+
+
+def read(spec: Spec, setting: Mapping[str, Any], context: Context) -> Canvas:
+    """The canvas of one job. Raises EngineError of kind INPUT where the cut-out cannot be used."""
+    cutout = packshot.product_of(context.load(spec.images["cutout"]))
+    chosen, problems = parse(setting)
+    if problems:
+        raise EngineError(ErrorKind.INPUT, " ".join(problems))
+    return placed(cutout, chosen, spec.width, spec.height)
+
+
+def placed(cutout: Pixels, setting: packshot.Setting, width: int, height: int) -> Kept:
+    """cutout: h × w × 4, sRGB with straight alpha, cropped to the product."""
+    standing = packshot.standing(cutout, setting, width, height, has_scene=True)
+    kept = studio.shadows(standing, width=width, height=height, light=packshot.lamp(setting), kind=setting.shadow)
+    init = np.full((height, width, 3), GROUND, dtype=np.uint8)
+    studio.lay_over(init, standing.colour, standing.alpha, standing.left, standing.top)
+    solid = np.zeros((height, width, 3), dtype=np.uint8)
+    white = np.asarray(cv2.merge([standing.alpha] * 3), dtype=np.uint8)
+    studio.lay_over(solid, white, standing.alpha, standing.left, standing.top)
+    repaint = 1 - solid[..., 0].astype(np.float32) / 255
+    return Kept(init, np.asarray(repaint, dtype=np.float32), standing, kept)

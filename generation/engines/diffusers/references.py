@@ -1,0 +1,95 @@
+"""A picture that the new one is to resemble, through an IP-Adapter.
+
+Product: the IP-Adapters of diffusers 0.42 (https://huggingface.co/docs/diffusers/using-diffusers/ip_adapter), Ye et al.
+2023. Once it is laid onto a model its layers want a picture in every job; where there is none they are switched off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from PIL import Image
+
+from generation.engines.base import EngineError, ErrorKind, Pixels
+from generation.engines.diffusers.equipment import Adapter, Equipment
+
+if TYPE_CHECKING:
+    import torch
+
+    from generation.engines.diffusers.pipelines import Loaded
+
+BLANK: Final = np.zeros((8, 8, 3), dtype=np.uint8)
+
+
+def arguments(
+    loaded: Loaded, equipment: Equipment, pictures: Sequence[Pixels | None], settings: Mapping[str, Any]
+) -> dict[str, Any]:
+    """A pipeline's arguments for the pictures of a batch, each h × w × 3 or, in all of them, None. Raises EngineError
+    of kind INPUT when the adapter does not fit the model."""
+    import torch
+
+    there = [picture for picture in pictures if picture is not None]
+    if there and equipment.adapter is not None and not loaded.has_adapter:
+        _lay_on(loaded, equipment.adapter)
+    if not loaded.has_adapter:
+        return {}
+    is_guided = float(settings["guidance"]) > 1
+    loaded.text.set_ip_adapter_scale(float(settings["reference_strength"]) if there else 0.0)
+    shown = there or [BLANK for _ in pictures]
+    with torch.inference_mode():
+        rows = [_embedding(loaded, picture, is_guided=is_guided) for picture in shown]
+    halves = [torch.cat([row[half] for row in rows]) for half in range(len(rows[0]))]
+    return {"ip_adapter_image_embeds": [torch.cat(halves)]}
+
+
+@contextmanager
+def one_each(pipe: Any, arguments: Mapping[str, Any]) -> Iterator[None]:
+    """While it lasts, every picture of a batch resembles its own reference. The pipelines would show all references to
+    each of them: they repeat what they are given for every prompt, as if there were one prompt only."""
+    if "ip_adapter_image_embeds" not in arguments:
+        yield
+        return
+    pipe.prepare_ip_adapter_image_embeds = lambda *args, **named: arguments["ip_adapter_image_embeds"]
+    try:
+        yield
+    finally:
+        del pipe.prepare_ip_adapter_image_embeds
+
+
+def _embedding(loaded: Loaded, picture: Pixels, *, is_guided: bool) -> tuple[torch.Tensor, ...]:
+    """(of nothing, of the picture) where it is guided, else (of the picture,); each 1 × 1 × width."""
+    whole = loaded.text.prepare_ip_adapter_image_embeds(
+        ip_adapter_image=Image.fromarray(picture),
+        ip_adapter_image_embeds=None,
+        device=loaded.device,
+        num_images_per_prompt=1,
+        do_classifier_free_guidance=is_guided,
+    )[0]
+    return tuple(whole.chunk(2)) if is_guided else (whole,)
+
+
+def _lay_on(loaded: Loaded, adapter: Adapter) -> None:
+    from transformers import CLIPImageProcessor, CLIPVisionModelWithProjection
+
+    pipe = loaded.text
+    try:
+        encoder = CLIPVisionModelWithProjection.from_pretrained(adapter.encoder, local_files_only=True)
+        encoder = encoder.to(loaded.device, pipe.dtype)
+        side = encoder.config.image_size
+        processor = CLIPImageProcessor(size={"shortest_edge": side}, crop_size={"height": side, "width": side})
+        pipe.register_modules(image_encoder=encoder, feature_extractor=processor)
+        pipe.load_ip_adapter(
+            str(adapter.folder),
+            subfolder="",
+            weight_name=adapter.file,
+            image_encoder_folder=None,
+            local_files_only=True,
+        )
+    except (OSError, ValueError, KeyError, RuntimeError, AttributeError) as error:
+        pipe.unload_ip_adapter()
+        text = f"The IP-Adapter {adapter.file} does not fit this model, which is {loaded.family.title}."
+        raise EngineError(ErrorKind.INPUT, text, log=str(error)[:2000]) from error
+    loaded.has_adapter = True

@@ -1,0 +1,145 @@
+"""Which models are in this process's memory, and who makes room: a model is loaded where it fits beside the others,
+otherwise the least recently used ones of the same device are unloaded until it does.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import sys
+import weakref
+from collections import OrderedDict
+from math import prod
+from pathlib import Path
+from typing import Final, Protocol, runtime_checkable
+
+from generation.engines.base import EngineError, ErrorKind
+from generation.engines.diffusers.weights import safetensors_header
+
+GIBIBYTE: Final = 1024**3
+WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
+"""What drawing takes beside the weights unless the endpoint says so in "reserve_bytes": decoding four pictures of
+1024 × 1024 at once, where one layer's output is half a gibibyte for each and four of them live."""
+
+
+@runtime_checkable
+class Resident(Protocol):
+    """What can be asked to give its memory back."""
+
+    def unload(self) -> None: ...
+
+
+@runtime_checkable
+class Growing(Resident, Protocol):
+    """One that does not load everything at once."""
+
+    def later_bytes(self) -> int:
+        """Weights that it loads only when a batch first asks for them, and has not yet."""
+
+
+class Residents:
+    """The models in memory, the least recently used one first. For the one thread that draws."""
+
+    def __init__(self) -> None:
+        self._there: OrderedDict[int, tuple[weakref.ref[Resident], str, int]] = OrderedDict()
+
+    def admit(
+        self, owner: Resident, *, name: str, device: str, weights_bytes: int, reserve_bytes: int, limit_bytes: int = 0
+    ) -> None:
+        """Make room on `device` for a model that is about to be loaded, and remember that it is there.
+
+        weights_bytes: all that it will ever load. limit_bytes: what all models of this process may take there together,
+        0 for whatever is free. Raises EngineError of kind MEMORY, with the figures, where even alone it would not fit.
+        """
+        while (free := self._free(device, limit_bytes)) is not None and free < weights_bytes + reserve_bytes:
+            victim = self._oldest(device, owner)
+            if victim is None:
+                raise EngineError(
+                    ErrorKind.MEMORY,
+                    f"{name} needs {_gib(weights_bytes)} for its weights and {_gib(reserve_bytes)} to draw in; "
+                    f"{_gib(free)} are free on {device}. Free some, or take a smaller model or another endpoint.",
+                )
+            victim.unload()
+        self._there[id(owner)] = (weakref.ref(owner), device, weights_bytes)
+
+    def used(self, owner: Resident) -> None:
+        """It has just been drawn with."""
+        if id(owner) in self._there:
+            self._there.move_to_end(id(owner))
+
+    def gone(self, owner: Resident) -> None:
+        self._there.pop(id(owner), None)
+
+    def _oldest(self, device: str, besides: Resident) -> Resident | None:
+        for key, (reference, where, _) in list(self._there.items()):
+            found = reference()
+            if found is None:
+                del self._there[key]
+            elif where == device and found is not besides:
+                return found
+        return None
+
+    def _free(self, device: str, limit_bytes: int) -> int | None:
+        there = [
+            (one, size) for reference, where, size in self._there.values() if where == device and (one := reference())
+        ]
+        measured = free_bytes(device)
+        if measured is not None:
+            measured -= sum(one.later_bytes() for one, _ in there if isinstance(one, Growing))
+        if not limit_bytes:
+            return measured
+        left = limit_bytes - sum(size for _, size in there)
+        return left if measured is None else min(left, measured)
+
+
+residents = Residents()
+"""Those of this process."""
+
+
+def reserve_bytes(device: str, configured: object) -> int:
+    """The working memory of an endpoint whose config says `configured`, which may be None."""
+    return WORKING_BYTES.get(device.split(":")[0], 0) if configured is None else int(str(configured))
+
+
+def free_bytes(device: str) -> int | None:
+    """What could be allocated on a device now; None where nobody tells."""
+    if device.startswith("cuda"):
+        import torch
+
+        free, _ = torch.cuda.mem_get_info(device)
+        kept: int = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return int(free) + kept
+    if device != "cpu" or not sys.platform.startswith("linux"):
+        return None
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
+    """What the weights of a diffusers folder or a safetensors file take once loaded with `element_bytes` per number;
+    0 where the files do not say. Of a folder the parts that its model_index.json names, `besides` left out, or the
+    network that it is, in their plain variant."""
+    if path.is_file():
+        return _elements(path) * element_bytes
+    try:
+        parts = [part for part in json.loads((path / "model_index.json").read_text()) if part != besides]
+    except (OSError, ValueError):
+        parts = ["."]  # one network, as a ControlNet is
+    files = [file for part in parts if (path / part).is_dir() for file in (path / part).glob("*.safetensors")]
+    plain = [file for file in files if not {".fp16", ".bf16", ".non_ema"} & set(file.suffixes)]
+    return sum(_elements(file) for file in plain) * element_bytes
+
+
+def _elements(file: Path) -> int:
+    """How many numbers a safetensors file holds, from its header."""
+    try:
+        header = json.loads(safetensors_header(file))
+    except (OSError, ValueError, struct.error):
+        return 0
+    return sum(prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__")
+
+
+def _gib(size: int) -> str:
+    return f"{max(0, size) / GIBIBYTE:.1f} GiB"

@@ -1,0 +1,49 @@
+"""What a job is drawn from besides its words: a canvas, the map of a ControlNet, the picture that it resembles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from generation.engines import canvas
+from generation.engines.base import Context, Pixels, Spec
+from generation.engines.canvas import Canvas
+from generation.engines.diffusers import controlnets, extending, products
+
+
+@dataclass(frozen=True)
+class Source:
+    """canvas: None where it starts from noise. control, reference: height × width × 3, sRGB, None without."""
+
+    canvas: Canvas | None = None
+    control: Pixels | None = None
+    reference: Pixels | None = None
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Of this one picture, beside those of its batch."""
+        box = self.canvas.subject_box if self.canvas is not None else None
+        return {"subject_box": box} if box else {}
+
+    def finished(self, made: Pixels) -> Pixels:
+        """The picture, with what stays of its start."""
+        return self.canvas.with_new(made) if self.canvas is not None else made
+
+
+def read(spec: Spec, settings: Mapping[str, Any], context: Context) -> Source:
+    """Raises EngineError of kind INPUT where a picture cannot be used."""
+    start = _canvas(spec, settings, context)
+    control = controlnets.read(spec, settings, start, context) if settings.get("control") else None
+    reference = None
+    if "reference" in spec.images:
+        reference = canvas.opaque(context.load(spec.images["reference"]), "reference picture")
+    return Source(start, control, reference)
+
+
+def _canvas(spec: Spec, settings: Mapping[str, Any], context: Context) -> Canvas | None:
+    if settings.get("product"):
+        return products.read(spec, settings["product"], context)
+    if settings.get("extend"):
+        return extending.read(spec, settings["extend"], context)
+    return canvas.read(spec, context)

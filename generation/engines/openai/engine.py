@@ -1,0 +1,402 @@
+"""The `openai` engine: OpenAI's images API, and the servers that speak it (LocalAI, vLLM-Omni, SGLang, LiteLLM …).
+
+Product: POST /v1/images/generations and /v1/images/edits as of openai-python 3.52
+(https://developers.openai.com/api/reference/resources/images). One call is one image and is answered when it is made:
+there is nothing to poll, and nobody can be asked what became of a call whose answer was lost. What each family of
+models takes is in openai_profiles.py, what answers mean in openai_answers.py.
+
+The API takes no seed: equal orders give different pictures. Another seed is another order, so candidates and revisions
+work as elsewhere; the very same pixels cannot be made again, and the facts say so.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+
+import httpx
+
+from generation.engines import output_hosts
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    Control,
+    EngineError,
+    ErrorKind,
+    Health,
+    Pending,
+    Quote,
+    Result,
+    Spec,
+    Submitted,
+    Task,
+)
+from generation.engines.openai import answers, profiles, uploads
+from generation.engines.openai import outputs as openai_outputs
+from generation.engines.openai.uploads import MASK, Uploads
+from generation.engines.service import Service
+
+BASE_URL: Final = "https://api.openai.com/v1"
+REVISION: Final = "1"
+"""Raised whenever equal specs would become other orders: part of every fingerprint."""
+TIMEOUT_SECONDS: Final = 600.0
+HEALTH_SECONDS: Final = 10.0
+NAMED_ALWAYS: Final = frozenset({"model", "prompt"})
+"""Fields without which there is no order."""
+MOST_CUT_OFF: Final = 0.5
+"""A picture of which more would have to be cut away is not worth its price."""
+
+
+class OpenAIImages:
+    """One account, or one server, with one model. config:
+
+    model: its id, free text (required). base_url: of the API, https://api.openai.com/v1 unless said.
+    profile: what the model takes: a family's name, or {"base": name, …what differs}; found by the model's id if absent.
+    organisation, project: sent as headers. timeout_seconds: for one call (600). ca: a file of certificates to trust.
+    output_hosts: other hosts that pictures may come from, where a server answers with addresses.
+    keep_outside: with a mask, lay what was made into the picture that was sent, so that the rest of it stays (true).
+    output_format: "png", "webp" or "jpeg". seconds_per_image, cost_per_image: for quotes.
+    Every parameter of the profile ("quality", "background", "moderation" …) may stand here as the default.
+    """
+
+    name = "openai"
+    looks_up = False
+    settle_seconds = 0.0
+    poll_seconds = 60.0
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.model = str(config.get("model") or "").strip()
+        if not self.model:
+            raise ValueError('The endpoint needs "model": the id of an image model, such as "gpt-image-2".')
+        self.config = dict(config)
+        self.secret = str(self.config.pop("secret", "") or "")
+        self.base_url = str(config.get("base_url") or BASE_URL)
+        self.profile = profiles.read(config.get("profile"), self.model)
+        self.defaults = {name: config[name] for name in self.profile.parameters if config.get(name)}
+        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
+        self.timeout_seconds = float(config.get("timeout_seconds") or TIMEOUT_SECONDS)
+        self._sizes: dict[profiles.Size, profiles.Size] = {}
+        self._left_out: frozenset[str] = frozenset()
+        """Fields that the server does not know: orders are sent without them."""
+        problems = self._wrong(self.defaults)
+        if problems:
+            raise ValueError(" ".join(problems))
+
+    # -- what planning asks ----------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        takes = frozenset(self.profile.roles if self.profile.max_images else ())
+        width, height = self.profile.limits
+        return Capabilities(
+            is_remote=True,
+            obeys=frozenset({"prompt", "seed", *self.profile.parameters, *self._negative()}),
+            controls=self._controls(),
+            optional_images=takes | ({MASK} if takes and self.profile.has_mask else frozenset()),
+            max_width=width,
+            max_height=height,
+            size_multiple=self.profile.multiple,
+        )
+
+    def validate(self, spec: Spec) -> list[str]:
+        problems = [
+            f"Unknown parameter {name!r}; {self.model} takes {', '.join(self.profile.parameters) or 'none'}."
+            for name in sorted(set(spec.parameters) - set(self.profile.parameters))
+        ]
+        problems += self._wrong(spec.parameters)
+        words = len(self._prompt(spec))
+        if not spec.prompt.strip():
+            problems.append("There are no words to make a picture from.")
+        elif words > self.profile.max_prompt:
+            problems.append(f"The prompt has {words:,} characters; {self.model} takes {self.profile.max_prompt:,}.")
+        made = self._asked(spec)
+        lost = profiles.cut_off(made, spec.width, spec.height)
+        if lost > MOST_CUT_OFF:
+            problems.append(
+                f"{self.model} makes nothing like {spec.width} × {spec.height}: of its {made[0]} × {made[1]},"
+                f" {lost:.0%} would be cut off."
+            )
+        return problems + self._wrong_images(spec)
+
+    def batch_key(self, spec: Spec) -> str:
+        return f"openai {self.model} {self._quality(spec)} {spec.width}x{spec.height}"
+
+    def model_identity(self) -> tuple[str, str]:
+        """The model's id, and a digest of what else in the endpoint decides the pixels: server, defaults, profile."""
+        decisive = [self.base_url.rstrip("/"), self.defaults, self.profile.always, self.config.get("output_format")]
+        kept = [self.profile.negative, self.profile.seed, self.config.get("keep_outside", True)]
+        if self.config.get("profile"):  # another profile asks for other sizes and sends other images
+            kept.append({**asdict(self.profile), "seconds": 0})
+        digest = hashlib.sha256(json.dumps([*decisive, *kept], sort_keys=True).encode()).hexdigest()
+        return self.model, f"{REVISION}+{digest[:12]}"
+
+    def quote(self, spec: Spec) -> Quote:
+        cost = float(self.config.get("cost_per_image") or 0)
+        seconds = float(self.config.get("seconds_per_image") or self.profile.seconds)
+        usage = profiles.typical_usage(
+            self.profile,
+            self._asked(spec),
+            prompt=self._prompt(spec),
+            quality=self._quality(spec),
+            pictures=len(uploads.roles(spec, self.profile)),
+        )
+        return Quote(cost, seconds, usage)
+
+    def _quality(self, spec: Spec) -> str:
+        return str(self._parameters(spec).get("quality", "auto"))
+
+    def health(self) -> Health:
+        try:
+            response = self._service.ask("GET", "models", timeout=HEALTH_SECONDS)
+        except EngineError as error:
+            return Health(False, self._clean(error.message))
+        if response.status_code == 404:
+            return Health(True, f"{self._service.host} answers; it has no list of models.")
+        if response.status_code != 200:
+            return Health(False, self._clean(answers.refused(response, self._service.host, self.model).message))
+        try:
+            listed = [str(one["id"]) for one in response.json()["data"]]
+        except (ValueError, KeyError, TypeError):
+            return Health(True, f"{self._service.host} answers; its list of models cannot be read.")
+        facts = {"models": listed[:200], "limits": answers.limits(response)}
+        if self.model not in listed:
+            return Health(False, f"{self._service.host} answers, but has no model {self.model} for this key.", facts)
+        return Health(True, f"{self._service.host} has {self.model}.", facts)
+
+    # -- what a worker does ----------------------------------------------------------------------------------------
+
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        """Order one image and wait for it. The marker goes along as x-client-request-id: it can find the call in the
+        service's own books, by asking its support, and nowhere else."""
+        asked = self._asked(task.spec)
+        sent = uploads.read(task.spec, asked, self.profile, context)
+        try:
+            return self._submit(task, marker, asked, sent)
+        except EngineError as error:
+            raise self._told(error, marker) from None  # what it came from may carry the key in its words
+        except Exception as error:
+            # Nothing but the service is known to fail; whatever else does, does so after the order was sent.
+            message = f"{self._service.host} took the order, and its answer broke us: {type(error).__name__}: {error}"
+            raise self._told(EngineError(ErrorKind.DOUBT, message), marker) from None
+
+    def _told(self, error: EngineError, marker: str) -> EngineError:
+        """The error without the key and, in doubt, with the mark by which the call can be found."""
+        message = error.message
+        if error.kind == ErrorKind.DOUBT:
+            message += f" Whether it was made and paid for, only their support can say; our mark is {marker}."
+        wait, is_unsent = error.retry_after_seconds, error.is_unsent
+        log = self._clean(error.log)
+        return EngineError(error.kind, self._clean(message), retry_after_seconds=wait, log=log, is_unsent=is_unsent)
+
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        raise EngineError(ErrorKind.DOUBT, f"{self._service.host} keeps no list of calls that could be asked.")
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
+        """Every call was answered when it was made: its image is fetched from where it lies, or it is in doubt."""
+        message = f"{self._service.host} answers once; what it answered was not kept, and it cannot be asked again."
+        error = EngineError(ErrorKind.DOUBT, message)
+        named = Result(0, None, *self.model_identity())
+        return {remote_id: openai_outputs.standing(remote_id, named, error) for remote_id in remote_ids}
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        """The result with its pixels, which most often came with the answer."""
+        return openai_outputs.fetched(result, self._service)
+
+    def cancel(self, remote_id: str) -> None:
+        """A call that runs cannot be called off: it ends within its time and is paid for."""
+
+    def _submit(self, task: Task, marker: str, asked: profiles.Size, sent: Uploads) -> Submitted:
+        spec = task.spec
+        is_laid_in = sent.canvas is not None and bool(self.config.get("keep_outside", True))
+        started = time.perf_counter()
+        response = self._order(spec, asked, sent, marker)
+        if response.status_code != 200:
+            fields = self._body(spec, asked).keys() - NAMED_ALWAYS
+            raise answers.refused(response, self._service.host, self.model, fields, self._prompt(spec))
+        answer, entries = self._answered(response)
+        try:
+            pixels = openai_outputs.pixels(entries[0], self._service)
+        except EngineError as error:
+            if is_laid_in:  # the photo that it is laid into is not there later
+                raise openai_outputs.not_taken_over(error) from error
+            return openai_outputs.later(entries[0], self._service, error)
+        if is_laid_in:
+            assert sent.canvas is not None
+            pixels = uploads.put_back(sent.canvas, pixels)
+        request = answers.request_id(response)
+        facts = self._facts(spec, asked, sent, answer, entries)
+        facts |= {"request_id": request, "client_request_id": marker, "limits": answers.limits(response)}
+        facts["made_size"] = [pixels.shape[1], pixels.shape[0]]
+        model, revision = self.model_identity()
+        taken = str(answer.get("model") or model)
+        if taken != model:  # some servers name the model that an alias stands for
+            revision = revision.replace("+", f"/{taken}+", 1)
+        result = Result(
+            task.id,
+            pixels,
+            model,
+            revision,
+            seed=spec.seed,
+            seconds=round(time.perf_counter() - started, 3),
+            facts={name: value for name, value in facts.items() if value not in ("", None, {}, [])},
+            usage=answers.usage(answer, len(entries)),
+        )
+        return Submitted(request or marker, result)
+
+    def _order(self, spec: Spec, asked: profiles.Size, sent: Uploads, marker: str) -> httpx.Response:
+        """Send the order. Fields that the server does not know are left out from then on, if an image can be made
+        without them, and the order is sent again: nothing was made by the refused one."""
+        while True:
+            body = {name: value for name, value in self._body(spec, asked).items() if name not in self._left_out}
+            response = self._send(body, sent, marker)
+            refused = answers.refused_parameters(response, body.keys() - NAMED_ALWAYS, body["prompt"])
+            if not refused or not refused <= self._may_leave_out(spec):
+                return response
+            self._left_out |= refused
+
+    def _may_leave_out(self, spec: Spec) -> frozenset[str]:
+        """Return the fields that the engine itself adds. What people set is never left out without telling them."""
+        added = answers.TRANSPORT | {"size", self.profile.seed}
+        return added - self._parameters(spec).keys() - {self.profile.negative}
+
+    def _body(self, spec: Spec, asked: profiles.Size) -> dict[str, Any]:
+        """The fields of an order as its profile has them."""
+        body: dict[str, Any] = {
+            "model": self.model,
+            "prompt": self._prompt(spec),
+            "size": f"{asked[0]}x{asked[1]}",
+            **self.profile.always,
+            **self._parameters(spec),
+        }
+        if self.config.get("output_format"):
+            body["output_format"] = self.config["output_format"]
+        if spec.negative.strip() and self.profile.negative not in ("", "prompt"):
+            body[self.profile.negative] = spec.negative
+        if self.profile.seed:
+            body[self.profile.seed] = spec.seed % 2**32
+        return body
+
+    def _send(self, body: Mapping[str, Any], sent: Uploads, marker: str) -> httpx.Response:
+        headers = {"X-Client-Request-Id": marker}
+        if not sent.pictures:
+            return self._service.order("POST", "images/generations", json=body, headers=headers)
+        files = [(self.profile.image_field, (one.name, one.data, one.media_type)) for one in sent.pictures]
+        if sent.mask is not None:
+            files.append((MASK, (sent.mask.name, sent.mask.data, sent.mask.media_type)))
+        form = {name: json.dumps(value) if isinstance(value, bool) else str(value) for name, value in body.items()}
+        return self._service.order("POST", "images/edits", data=form, files=files, headers=headers)
+
+    def _answered(self, response: httpx.Response) -> tuple[Mapping[str, Any], list[Mapping[str, Any]]]:
+        """The answer and its entries with a picture, at least one. DOUBT if it cannot be read: it is paid for."""
+        host = self._service.host
+        try:
+            answer = response.json()
+            entries: list[Mapping[str, Any]] = [dict(one) for one in answer.get("data") or ()]
+        except (ValueError, AttributeError, TypeError) as error:
+            message = f"{host} took the order, and its answer cannot be read."
+            raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000]) from error
+        found = [one for one in entries if one.get("b64_json") or one.get("url")]
+        if not found:
+            message = f"{host} answered without a picture; some servers do so where their filter refused it."
+            raise EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
+        return answer, found
+
+    # -- inner parts -----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _service(self) -> Service:
+        headers = {"Authorization": f"Bearer {self.secret}"} if self.secret else {}
+        for name, header in (("organisation", "OpenAI-Organization"), ("project", "OpenAI-Project")):
+            if self.config.get(name):
+                headers[header] = str(self.config[name])
+        return Service(
+            self.base_url,
+            headers=headers,
+            timeout_seconds=self.timeout_seconds,
+            ca=str(self.config.get("ca") or ""),
+            output_hosts=self.output_hosts,
+        )
+
+    def _clean(self, text: str) -> str:
+        return answers.without_secrets(text, self.secret)
+
+    def _asked(self, spec: Spec) -> profiles.Size:
+        """The size to ask for; found once for each that is wanted."""
+        wanted = (spec.width, spec.height)
+        if wanted not in self._sizes:
+            self._sizes[wanted] = self.profile.nearest(*wanted)
+        return self._sizes[wanted]
+
+    def _parameters(self, spec: Spec) -> dict[str, Any]:
+        own = {name: value for name, value in spec.parameters.items() if value not in ("", None)}
+        return {**self.defaults, **own}
+
+    def _prompt(self, spec: Spec) -> str:
+        if self.profile.negative == "prompt" and spec.negative.strip():
+            return f"{spec.prompt}\n\nAvoid: {spec.negative.strip()}"
+        return spec.prompt
+
+    def _negative(self) -> tuple[str, ...]:
+        return ("negative",) if self.profile.negative else ()
+
+    def _wrong(self, parameters: Mapping[str, Any]) -> list[str]:
+        return [
+            f"{name} is {parameters[name]!r}; {self.model} knows {', '.join(known)}."
+            for name, known in self.profile.parameters.items()
+            if known and parameters.get(name) not in (None, "", *known)
+        ]
+
+    def _wrong_images(self, spec: Spec) -> list[str]:
+        profile, given = self.profile, set(spec.images) - {MASK}
+        problems = []
+        if given and not profile.max_images:
+            problems.append(f"{self.model} takes no pictures.")
+        elif unknown := given - set(profile.roles):
+            problems.append(f"{self.model} takes no image {', '.join(sorted(unknown))}; it takes {profile.roles[0]} …")
+        if len(given) > profile.max_images > 0:
+            problems.append(f"{self.model} takes at most {profile.max_images} pictures, not {len(given)}.")
+        if MASK in spec.images and not profile.has_mask:
+            problems.append(f"{self.model} takes no mask.")
+        elif MASK in spec.images and not given:
+            problems.append("There is a mask, but no picture to repaint: give it the picture too.")
+        return problems
+
+    def _controls(self) -> tuple[Control, ...]:
+        avoid = (Control("negative", "Avoid", "text"),) if self.profile.negative else ()
+        chosen = tuple(
+            Control(name, name.replace("_", " ").capitalize(), "choice", default=self.defaults.get(name), choices=known)
+            for name, known in self.profile.parameters.items()
+            if known
+        )
+        return (Control("prompt", "Prompt", "text"), *avoid, Control("seed", "Another draw", "seed"), *chosen)
+
+    def _facts(
+        self,
+        spec: Spec,
+        asked: profiles.Size,
+        sent: Uploads,
+        answer: Mapping[str, Any],
+        entries: Sequence[Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """What making it again needs, and what the service said of it."""
+        said = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}
+        return {
+            "host": self._service.host,
+            "profile": self.profile.name,
+            "wanted_size": [spec.width, spec.height],
+            "asked_size": list(asked),
+            "parameters": self._parameters(spec),
+            "left_out": sorted(self._left_out),
+            "pictures": [one.name for one in sent.pictures],
+            "mask": sent.mask is not None,
+            "kept_outside": sent.canvas is not None and bool(self.config.get("keep_outside", True)),
+            "is_reproducible": False,
+            "revised_prompt": entries[0].get("revised_prompt"),
+            "images_answered": len(entries),
+            "answered": {name: value for name, value in said.items() if value is not None},
+        }

@@ -1,0 +1,75 @@
+"""The image in an answer of OpenAI's images API: decoded, or fetched from where it lies, at once or later.
+
+An answer is paid for: whatever goes wrong with its image, the order is never sent again.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+from urllib.parse import urljoin
+
+from generation.engines.base import LONGEST_REMOTE_ID, EngineError, ErrorKind, Pixels, Result, Submitted
+from generation.engines.openai import answers
+from generation.engines.service import Service, pixels_of
+
+DOWNLOAD_TRIES: Final = 3
+FETCHED_LATER: Final = frozenset({ErrorKind.ENDPOINT, ErrorKind.TRANSIENT, ErrorKind.RATE})
+"""Errors after which an image is fetched again later: its host is not allowed yet, or is away."""
+
+
+def pixels(entry: Mapping[str, Any], source: Service) -> Pixels:
+    """The decoded image, fetched at once where the answer has its address: such addresses end soon."""
+    found = answers.picture(entry)
+    assert found is not None
+    return pixels_of(_fetched(found, source) if isinstance(found, str) else found)
+
+
+def later(entry: Mapping[str, Any], source: Service, error: EngineError) -> Submitted:
+    """Return the address of an image that could not be fetched now, as the id under which it is fetched later.
+
+    Raises EngineError of kind DOUBT where there is no address, or where another try would not help.
+    """
+    found = answers.picture(entry)
+    address = urljoin(source.base_url, found) if isinstance(found, str) else ""
+    if error.kind in FETCHED_LATER and 0 < len(address) <= LONGEST_REMOTE_ID:
+        return Submitted(address, problem=error)
+    raise not_taken_over(error) from error
+
+
+def standing(remote_id: str, named: Result, error: EngineError) -> Result:
+    """Return the result of an order that was answered: made if its id is the address of its image, else `error`."""
+    if remote_id.startswith(("http://", "https://")):
+        return replace(named, usage={"images": 1.0}, facts={"fetched_later": True}, outputs=(remote_id,))
+    return replace(named, error=error)
+
+
+def fetched(result: Result, source: Service) -> Result:
+    """The result with its pixels. Raises EngineError: of a kind in FETCHED_LATER if that may help, else DOUBT."""
+    if result.pixels is not None or not result.outputs:
+        return result
+    try:
+        return replace(result, pixels=pixels_of(_fetched(result.outputs[0], source)), outputs=())
+    except EngineError as error:
+        if error.kind in FETCHED_LATER:
+            raise
+        raise not_taken_over(error) from error
+
+
+def not_taken_over(error: EngineError) -> EngineError:
+    """Return the error of an image that is made and paid for, and that cannot be fetched or read."""
+    message = f"The picture was made and could not be taken over: {error.message}"
+    return EngineError(ErrorKind.DOUBT, message, log=error.log)
+
+
+def _fetched(url: str, source: Service) -> bytes:
+    for tried in range(1, DOWNLOAD_TRIES + 1):
+        try:
+            return source.download(url)
+        except EngineError as error:
+            if error.kind not in {ErrorKind.TRANSIENT, ErrorKind.RATE} or tried == DOWNLOAD_TRIES:
+                raise
+            time.sleep(min(error.retry_after_seconds or 0.5 * tried, 5.0))
+    raise AssertionError("a download ends with its bytes or an error")

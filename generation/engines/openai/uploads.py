@@ -1,0 +1,112 @@
+"""Pictures and masks as OpenAI's edits take them: PNG, JPEG or WebP, upright, and the mask's holes where ours is white.
+
+With a mask the first picture is cut to the very size that is asked for, and so is the mask: then what comes back lies
+on it pixel by pixel, and what was not to change can be put back (canvas.py).
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Final
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+
+from campaigns.photos import metadata
+from generation.engines import canvas
+from generation.engines.base import Context, EngineError, ErrorKind, ImageRef, Pixels, Spec
+from generation.engines.canvas import Canvas
+from generation.engines.openai.profiles import MEGABYTE, Profile, Size
+from generation.finishing.decode import Undecodable, decode
+from generation.finishing.encode import encode_master
+
+MASK: Final = "mask"
+_TYPES: Final[Mapping[str, str]] = {"PNG": "image/png", "JPEG": "image/jpeg", "WEBP": "image/webp"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One file of a form."""
+
+    name: str
+    data: bytes
+    media_type: str
+
+
+@dataclass(frozen=True)
+class Uploads:
+    """pictures: in the order in which they are sent, none for an order from words alone. canvas: what the first one and
+    its mask were cut to, where there is a mask."""
+
+    pictures: tuple[Upload, ...] = ()
+    mask: Upload | None = None
+    canvas: Canvas | None = None
+
+
+def roles(spec: Spec, profile: Profile) -> list[str]:
+    """The roles of the spec's pictures, in the order in which they are sent; without the mask."""
+    return [role for role in profile.roles if role in spec.images]
+
+
+def read(spec: Spec, asked: Size, profile: Profile, context: Context) -> Uploads:
+    """The spec's pictures as files. Raises EngineError (INPUT) for what cannot be read or is too large."""
+    sent = roles(spec, profile)
+    if not sent:
+        return Uploads()
+    if MASK not in spec.images:
+        return Uploads(tuple(_stored(role, spec.images[role], profile, context) for role in sent))
+    images = {"init": spec.images[sent[0]], MASK: spec.images[MASK]}
+    cut = canvas.read(replace(spec, width=asked[0], height=asked[1], images=images), context)
+    assert cut is not None and cut.repaint is not None
+    first = _checked(Upload(f"{sent[0]}.png", encode_master(cut.init).data, "image/png"), profile.max_image_bytes)
+    mask = _checked(Upload("mask.png", _holes(cut.repaint), "image/png"), profile.max_mask_bytes)
+    others = tuple(_stored(role, spec.images[role], profile, context) for role in sent[1:])
+    return Uploads((first, *others), mask, cut)
+
+
+def put_back(cut: Canvas, made: Pixels) -> Pixels:
+    """What was made laid into the picture that was sent, so that everything outside the mask is as it was."""
+    high, wide = cut.init.shape[:2]
+    image = Image.fromarray(made)
+    if image.mode == "RGBA":
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
+    if image.size != (wide, high):
+        image = image.resize((wide, high), Image.Resampling.LANCZOS)
+    return cut.with_new(np.asarray(image))
+
+
+def _holes(repaint: canvas.Floats) -> bytes:
+    """A PNG that is transparent where the picture is to be made anew."""
+    alpha = np.rint((1 - repaint) * 255).astype(np.uint8)
+    stream = io.BytesIO()
+    Image.merge("RGBA", [Image.new("L", alpha.shape[::-1])] * 3 + [Image.fromarray(alpha)]).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _stored(role: str, ref: ImageRef, profile: Profile, context: Context) -> Upload:
+    """A stored file as it is, or as PNG where it is of another format or lies on its side."""
+    data = context.load(ref)
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            kind = image.format or ""
+            is_upright = not metadata.is_turned(image)
+        if kind in _TYPES and is_upright:
+            name = f"{role}.{kind.lower()}"
+            return _checked(Upload(name, data, _TYPES[kind]), profile.max_image_bytes)
+        png = encode_master(decode(data)).data
+    except (Undecodable, UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+        message = f"The {role} picture cannot be read: {error}"
+        raise EngineError(ErrorKind.INPUT, message) from error
+    return _checked(Upload(f"{role}.png", png, "image/png"), profile.max_image_bytes)
+
+
+def _checked(upload: Upload, most: int) -> Upload:
+    if len(upload.data) > most:
+        size = f"{len(upload.data) / MEGABYTE:.1f} MB"
+        message = (
+            f"{upload.name} has {size}; the service takes at most {most / MEGABYTE:.0f} MB. Use a smaller picture."
+        )
+        raise EngineError(ErrorKind.INPUT, message)
+    return upload

@@ -1,0 +1,1 @@
+"""Product photos on lit backdrops, without a model."""

@@ -1,0 +1,367 @@
+"""Packshot: a product's accepted cut-out on a drawn, lit studio backdrop, or before a scene. Our own; no model, no GPU,
+deterministic.
+
+The product's pixels are scaled and otherwise stay as photographed; only what is around them is drawn (studio.py), or
+taken from a picture of an empty place (scenes.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import cv2
+import numpy as np
+
+from generation.engines.base import (
+    SCENE,
+    Capabilities,
+    Context,
+    Control,
+    EngineError,
+    ErrorKind,
+    Health,
+    ImageRef,
+    Pixels,
+    Quote,
+    Result,
+    Spec,
+    Task,
+)
+from generation.engines.packshot import scenes, studio
+
+REVISION: Final = "1"
+"""Raised whenever equal specs would give other pixels: part of every fingerprint."""
+
+COLOURS: Final = {
+    "white": "#ffffff", "snow": "#f7f7f5", "ivory": "#f6f1e4", "cream": "#f1e7d3", "sand": "#e0d0b4", "oat": "#d8c7a6",
+    "stone": "#cfcac1", "grey": "#d4d4d2", "mist": "#dfe3e4", "slate": "#6b7378", "charcoal": "#3a3b3d",
+    "black": "#141414", "clay": "#c48f70", "terracotta": "#b9603c", "blush": "#e8cfc6", "ochre": "#cf9a35",
+    "sage": "#b4bfa6", "moss": "#6f7f58", "celadon": "#a9c4b0", "sky": "#c9dbe6", "ink": "#2b3650",
+}  # fmt: skip
+TRANSPARENT: Final = "transparent"
+SURFACES: Final = ("seamless", "table", "flat")
+LIGHTS: Final = ("left", "right", "top", "hard left", "hard right", "hard top")
+SHADOWS: Final = ("none", "contact", "soft", "strong")
+REFLECTIONS: Final = ("none", "soft", "mirror")
+POSITIONS: Final = ("auto", "baseline")
+CACHE_BYTES: Final = 96 * 1024 * 1024
+SCENES_KEPT: Final = 16
+NO_SCENE: Final = "none"
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One picture's studio, as parsed from a spec's parameters. backdrop: sRGB, or None for a transparent master.
+
+    scene: the name under which planning found the image "scene"; before a scene neither backdrop nor surface is seen.
+    """
+
+    backdrop: tuple[int, int, int] | None = (255, 255, 255)
+    surface: str = "seamless"
+    light: str = "left"
+    shadow: str = "soft"
+    reflection: str = "none"
+    fill: float = 0.82
+    baseline: float = 0.9
+    position: str = "auto"
+    offset_x: float = 0.0
+    scene: str = ""
+    scene_blur: float = 0.5
+
+
+CHOICES: Final[Mapping[str, tuple[str, ...]]] = {
+    "surface": SURFACES, "light": LIGHTS, "shadow": SHADOWS, "reflection": REFLECTIONS, "position": POSITIONS,
+}  # fmt: skip
+RANGES: Final[Mapping[str, tuple[float, float]]] = {
+    "fill": (0.1, 1.0), "baseline": (0.2, 1.0), "offset_x": (-0.5, 0.5), "scene_blur": (0.0, 1.0),
+}  # fmt: skip
+PARAMETERS: Final = ("backdrop", SCENE, *CHOICES, *RANGES)
+
+
+class Packshot:
+    """The engine. config: {"colours": {"name": "#rrggbb"}} adds to, or overrides, the named backdrops."""
+
+    name = "packshot"
+
+    def __init__(self, config: Mapping[str, Any] | None = None) -> None:
+        named = dict((config or {}).get("colours", {}))
+        self.colours = COLOURS | {name.strip().lower(): value for name, value in named.items()}
+        for name, value in named.items():
+            if _hex(str(value)) is None:
+                raise ValueError(f'packshot: the colour {name!r} is {value!r}; write it as "#rrggbb".')
+        self._cutouts: OrderedDict[str, Pixels] = OrderedDict()
+        self._scenes: OrderedDict[tuple[Any, ...], scenes.Blurred] = OrderedDict()
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(
+            is_remote=False,
+            obeys=frozenset(PARAMETERS),
+            controls=self._controls(),
+            needs_images=frozenset({"cutout"}),
+            optional_images=frozenset({SCENE}),
+            obeys_prompt=False,
+            max_width=8192,
+            max_height=8192,
+        )
+
+    def validate(self, spec: Spec) -> list[str]:
+        setting, problems = self.parse(spec.parameters)
+        if setting.scene and SCENE not in spec.images:
+            problems.append(f"There is no picture of the scene {setting.scene!r}; approve one, or leave the scene out.")
+        if "cutout" not in spec.images:
+            problems.append("The packshot needs a cut-out of the product; add a photo on a plain background.")
+        if not (16 <= spec.width <= 8192 and 16 <= spec.height <= 8192):
+            problems.append(f"The size {spec.width} × {spec.height} is outside 16 to 8192 pixels a side.")
+        return problems
+
+    def batch_key(self, spec: Spec) -> str:
+        return f"packshot {spec.width}x{spec.height}"
+
+    def model_identity(self) -> tuple[str, str]:
+        if self.colours == COLOURS:
+            return "packshot", REVISION
+        named = repr(sorted(self.colours.items()))  # named anew, the same word is another colour
+        return "packshot", f"{REVISION}+{hashlib.sha256(named.encode()).hexdigest()[:12]}"
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(cost=0.0, seconds=round(0.02 + 9e-8 * spec.width * spec.height, 3))
+
+    def health(self) -> Health:
+        return Health(True, "Ready; needs neither model nor network.", {"opencv": cv2.__version__})
+
+    def generate(self, batch: Sequence[Task], context: Context) -> Iterator[Result]:
+        for task in batch:
+            if task.id in context.cancelled():
+                error = EngineError(ErrorKind.CANCELLED, "Given up before it was started.")
+                yield Result(task.id, None, *self.model_identity(), error=error)
+                continue
+            context.progress([task.id], 0, 1)
+            result = self._make(task, context)
+            context.progress([task.id], 1, 1)
+            yield result
+
+    def _make(self, task: Task, context: Context) -> Result:
+        started = time.perf_counter()
+        model, revision = self.model_identity()
+        try:
+            if problems := self.validate(task.spec):
+                raise EngineError(ErrorKind.INPUT, " ".join(problems))
+            setting = self.parse(task.spec.parameters)[0]
+            cutout = self._cutout(task.spec.images["cutout"], context)
+            scene = self._scene(task.spec, setting, context)
+            pixels, box = compose(cutout, setting, task.spec.width, task.spec.height, scene=scene)
+        except EngineError as error:
+            return Result(task.id, None, model, revision, task.spec.seed, error=error)
+        facts = {"device": "cpu", "opencv": cv2.__version__, "subject_box": box}
+        seconds = time.perf_counter() - started
+        return Result(task.id, pixels, model, revision, task.spec.seed, seconds=seconds, facts=facts)
+
+    def _cutout(self, ref: ImageRef, context: Context) -> Pixels:
+        """The product's own rectangle of its cut-out, h × w × 4; the last few stay decoded, for one product's axes."""
+        if ref.sha256 in self._cutouts:
+            self._cutouts.move_to_end(ref.sha256)
+            return self._cutouts[ref.sha256]
+        self._cutouts[ref.sha256] = product_of(context.load(ref))
+        while len(self._cutouts) > 1 and sum(kept.nbytes for kept in self._cutouts.values()) > CACHE_BYTES:
+            self._cutouts.popitem(last=False)
+        return self._cutouts[ref.sha256]
+
+    def _scene(self, spec: Spec, setting: Setting, context: Context) -> scenes.Blurred | None:
+        """The scene as it is seen behind the product, None without one. The last few are kept, small as they are: all
+        pictures of one size before one scene decode it once."""
+        ref = spec.images.get(SCENE)
+        if ref is None:
+            return None
+        key = (ref.sha256, spec.width, spec.height, setting.scene_blur, setting.baseline)
+        if key not in self._scenes:
+            decoded = scenes.decode(context.load(ref))
+            if decoded is None:
+                raise EngineError(ErrorKind.INPUT, f"The scene {setting.scene!r} is no picture; approve another one.")
+            self._scenes[key] = scenes.out_of_focus(
+                decoded, width=spec.width, height=spec.height, blur=setting.scene_blur, foot=setting.baseline
+            )
+            while len(self._scenes) > SCENES_KEPT:
+                self._scenes.popitem(last=False)
+        self._scenes.move_to_end(key)
+        return self._scenes[key]
+
+    def parse(self, parameters: Mapping[str, Any]) -> tuple[Setting, list[str]]:
+        """(setting, sentences about what is wrong). Numbers may come as text, as placeholders give them."""
+        problems = [
+            f"packshot knows no parameter {name!r}; it knows {', '.join(PARAMETERS)}."
+            for name in sorted(set(parameters) - set(PARAMETERS))
+        ]
+        values: dict[str, Any] = {}
+        for name in PARAMETERS:
+            given = parameters.get(name)
+            if given is None or given == "":
+                continue
+            try:
+                values[name] = self._value(name, given)
+            except ValueError as error:
+                problems.append(str(error))
+        return Setting(**values), problems
+
+    def _value(self, name: str, given: Any) -> Any:
+        text = str(given).strip().lower()
+        if name == SCENE:
+            return "" if text == NO_SCENE else str(given).strip()
+        if name == "backdrop":
+            return self._backdrop(given, text)
+        if name in RANGES:
+            least, most = RANGES[name]
+            try:
+                number = float(text)
+            except ValueError:
+                raise ValueError(f"{name} is {given!r}; it is a number from {least:g} to {most:g}.") from None
+            if not least <= number <= most:
+                raise ValueError(f"{name} is {number:g}; it goes from {least:g} to {most:g}.")
+            return number
+        plain = " ".join(re.split(r"[\s_-]+", text))
+        plain = re.sub(r"^soft (?=left|right|top)", "", plain) if name == "light" else plain
+        if plain not in CHOICES[name]:
+            raise ValueError(f"{name} is {given!r}; it is one of {', '.join(CHOICES[name])}.")
+        return plain
+
+    def _backdrop(self, given: Any, text: str) -> tuple[int, int, int] | None:
+        if text == TRANSPARENT:
+            return None
+        colour = _hex(self.colours.get(text, text))
+        if colour is None:
+            known = ", ".join([*sorted(self.colours), TRANSPARENT])
+            raise ValueError(f"backdrop is {given!r}; it is a colour such as #e6dac3, or one of {known}.")
+        return colour
+
+    def _controls(self) -> tuple[Control, ...]:
+        standard = Setting()
+        return (
+            Control("fill", "Size", "number", standard.fill, 0.1, 1.0, 0.02, unit="of the frame"),
+            Control("offset_x", "Across", "number", standard.offset_x, -0.5, 0.5, 0.01, unit="of the width"),
+            Control("baseline", "Stands at", "number", standard.baseline, 0.2, 1.0, 0.01, unit="of the height"),
+            Control("position", "Low products", "choice", standard.position, choices=POSITIONS),
+            Control("backdrop", "Backdrop", "colour", "white", choices=(*sorted(self.colours), TRANSPARENT)),
+            Control(SCENE, "Scene", SCENE, NO_SCENE),
+            Control("scene_blur", "Scene out of focus", "number", standard.scene_blur, 0.0, 1.0, 0.05),
+            Control("surface", "Surface", "choice", standard.surface, choices=SURFACES),
+            Control("light", "Light", "choice", standard.light, choices=LIGHTS),
+            Control("shadow", "Shadow", "choice", standard.shadow, choices=SHADOWS),
+            Control("reflection", "Reflection", "choice", standard.reflection, choices=REFLECTIONS),
+        )
+
+
+def product_of(stored: bytes) -> Pixels:
+    """The product's own rectangle of a stored cut-out, h × w × 4. Raises EngineError of kind INPUT."""
+    coded = np.frombuffer(stored, dtype=np.uint8)
+    decoded = cv2.imdecode(coded, cv2.IMREAD_UNCHANGED) if coded.size else None
+    if decoded is None or decoded.ndim != 3 or decoded.shape[2] != 4 or decoded.dtype != np.uint8:
+        raise EngineError(ErrorKind.INPUT, "The cut-out is no picture with transparency; make it again.")
+    seen = decoded[..., 3] >= 8
+    rows, columns = np.flatnonzero(seen.any(axis=1)), np.flatnonzero(seen.any(axis=0))
+    if not len(rows):
+        raise EngineError(ErrorKind.INPUT, "The cut-out is empty: nothing in it is opaque.")
+    product = decoded[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return np.ascontiguousarray(cv2.cvtColor(product, cv2.COLOR_BGRA2RGBA), dtype=np.uint8)
+
+
+def standing(cutout: Pixels, setting: Setting, width: int, height: int, *, has_scene: bool) -> studio.Standing:
+    """The product (h × w × 4, cropped to it) scaled and put into the frame. Before a scene it is lifted less than on a
+    roll of paper, or a low product would hang on the wall behind the table."""
+    return studio.stand(
+        cutout,
+        width=width,
+        height=height,
+        fill=setting.fill,
+        baseline=setting.baseline,
+        offset_x=setting.offset_x,
+        lift=0.0 if setting.position != "auto" else 0.12 if has_scene else 0.3,
+    )
+
+
+def box_of(placed: studio.Standing, width: int, height: int) -> list[float]:
+    """The product's box as shares of the frame: left, top, right, bottom."""
+    box = [placed.left / width, placed.top / height, placed.right / width, placed.bottom / height]
+    return [round(min(1.0, max(0.0, share)), 5) for share in box]
+
+
+def lamp(setting: Setting) -> studio.Light:
+    side = {"left": -1, "right": 1}.get(setting.light.split()[-1], 0)
+    return studio.Light(side, is_hard=setting.light.startswith("hard"))
+
+
+def compose(
+    cutout: Pixels, setting: Setting, width: int, height: int, *, scene: scenes.Blurred | None = None
+) -> tuple[Pixels, list[float]]:
+    """(pixels of the frame, the product's box as shares of it: left, top, right, bottom).
+
+    cutout: h × w × 4, cropped to the product. The pixels are height × width × 3, or × 4 with straight alpha when the
+    setting has no backdrop. scene: stands behind the product in place of the backdrop.
+    """
+    placed = standing(cutout, setting, width, height, has_scene=scene is not None)
+    light = lamp(setting)
+    kept = studio.shadows(placed, width=width, height=height, light=light, kind=setting.shadow)
+    mirrored = None
+    if setting.reflection != "none":
+        mirrored = studio.reflection(
+            placed,
+            frame_height=height,
+            strength=0.34 if setting.reflection == "mirror" else 0.16,
+            is_sharp=setting.reflection == "mirror",
+        )
+    if scene is None and setting.backdrop is None:
+        pixels = _on_nothing(placed, kept, mirrored, width, height)
+    else:
+        pixels = _behind(setting, scene, kept, light, width, height)
+        if mirrored is not None:
+            studio.lay_over(pixels, mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top)
+        studio.lay_over(pixels, placed.colour, placed.alpha, placed.left, placed.top)
+    return pixels, box_of(placed, width, height)
+
+
+def _behind(
+    setting: Setting,
+    scene: scenes.Blurred | None,
+    kept: studio.Floats | None,
+    lamp: studio.Light,
+    width: int,
+    height: int,
+) -> Pixels:
+    """What is behind the product, with its shadows, height × width × 3."""
+    if scene is not None:
+        return studio.paint_scene(scene, kept, width=width, height=height)
+    colour = setting.backdrop or (255, 255, 255)
+    light = studio.backdrop_light(width, height, colour=colour, surface=setting.surface, light=lamp)
+    return studio.paint(colour, light if kept is None else np.asarray(cv2.multiply(light, kept)))
+
+
+def _on_nothing(
+    standing: studio.Standing, kept: studio.Floats | None, mirrored: studio.Mirrored | None, width: int, height: int
+) -> Pixels:
+    """The master with alpha, height × width × 4: shadows are black of some alpha."""
+    colour = np.zeros((height, width, 3), dtype=np.float32)
+    alpha = np.zeros((height, width), dtype=np.float32) if kept is None else (1 - kept) * np.float32(255)
+    layers = [(standing.colour, standing.alpha, standing.left, standing.top)]
+    if mirrored is not None:
+        layers.insert(0, (mirrored.colour, mirrored.alpha, mirrored.left, mirrored.top))  # type: ignore[arg-type]
+    for added, cover, left, top in layers:
+        frame, layer = studio.window(alpha.shape, cover.shape, left, top)
+        rest = 1 - cover[layer].astype(np.float32) / 255
+        colour[frame] = colour[frame] * rest[..., None] + added[layer]
+        alpha[frame] = alpha[frame] * rest + cover[layer]
+    straight = colour * (255 / np.maximum(alpha, 1))[..., None]
+    merged = np.dstack([straight, alpha])
+    return np.ascontiguousarray(np.clip(merged + 0.5, 0, 255).astype(np.uint8))
+
+
+def _hex(text: str) -> tuple[int, int, int] | None:
+    """#rgb or #rrggbb as sRGB."""
+    found = re.fullmatch(r"#?([0-9a-fA-F]{3}|[0-9a-fA-F]{6})", text.strip())
+    if not found:
+        return None
+    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    return int(digits[:2], 16), int(digits[2:4], 16), int(digits[4:], 16)

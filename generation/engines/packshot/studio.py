@@ -1,0 +1,354 @@
+"""A drawn photo studio: how a cut-out stands in the frame, and the light, shadow and reflection around it.
+
+The floor is seen under the tilt at which the product was photographed, read off the curve of its foot. Shadows are
+those of a stack of discs, one per slice of the silhouette, as thick as the silhouette is wide there and as dense as its
+alpha: a vase casts a vase's shadow, glass a pale one. Rows and columns are pixels of the frame, row 0 at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Final
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from generation.engines.packshot.scenes import Blurred
+
+Bytes = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+SLICES: Final = 18
+#: Long side, in pixels, of the picture that shadows are drawn in; they are soft, and stretched afterwards.
+SHADOW_SIDE: Final = 300
+#: The least and the greatest tilt of the floor (depth ÷ width of a disc lying on it) that a foot's curve may tell.
+LEAST_TILT, GREATEST_TILT = 0.08, 0.42
+
+
+@dataclass(frozen=True)
+class Standing:
+    """The product scaled for the frame. colour: h × w × 3 uint8 sRGB, premultiplied by alpha. alpha: h × w uint8.
+
+    left, top: where it stands in the frame. centre, reach, tilt: column, half width and depth ÷ width of the disc that
+    its foot covers; foot: the row of the disc's middle.
+    """
+
+    colour: Bytes
+    alpha: Bytes
+    left: int
+    top: int
+    centre: float
+    reach: float
+    tilt: float
+    foot: float
+
+    @property
+    def bottom(self) -> int:
+        return self.top + int(self.alpha.shape[0])
+
+    @property
+    def right(self) -> int:
+        return self.left + int(self.alpha.shape[1])
+
+
+@dataclass(frozen=True)
+class Light:
+    """side: −1 from the left, 1 from the right, 0 from above. is_hard: a small lamp instead of a large one."""
+
+    side: int
+    is_hard: bool
+
+
+def stand(
+    rgba: Bytes, *, width: int, height: int, fill: float, baseline: float, offset_x: float, lift: float
+) -> Standing:
+    """Scale a cut-out (h × w × 4, sRGB with straight alpha, cropped to the product) and put it into the frame.
+
+    It is as large as fits into `fill` of the frame's width and height and stands on row `baseline` × height, moved to
+    the right by `offset_x` × width. lift: how far a low product is lifted towards the middle, as a designer would do.
+    """
+    high, wide = rgba.shape[:2]
+    room = min(fill * height, baseline * height - 0.02 * height)
+    scale = min(fill * width / wide, room / high)
+    size = max(1, round(wide * scale)), max(1, round(high * scale))
+    alpha = np.ascontiguousarray(rgba[..., 3])
+    colour = cv2.multiply(rgba[..., :3], cv2.merge([alpha, alpha, alpha]), scale=1 / 255)
+    if (wide, high) != size:
+        method = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+        alpha, colour = cv2.resize(alpha, size, interpolation=method), cv2.resize(colour, size, interpolation=method)
+        if scale > 1:  # cubic overshoots; premultiplied colour never exceeds alpha
+            colour = cv2.min(colour, cv2.merge([alpha, alpha, alpha]))
+    bottom = baseline * height
+    above, below = bottom - size[1], height - bottom
+    bottom -= lift * max(0.0, above - below)
+    left = round(width * (0.5 + offset_x) - size[0] / 2)
+    top = round(bottom) - size[1]
+    centre, reach, tilt, foot = _footing(np.asarray(alpha))
+    return Standing(np.asarray(colour), np.asarray(alpha), left, top, left + centre, reach, tilt, top + foot)
+
+
+def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
+    """(centre column, half width, tilt, row of the middle) of the disc under the product, in pixels of `alpha`."""
+    high = alpha.shape[0]
+    solid = alpha > 96 if (alpha > 96).any() else alpha > 0
+    rows = np.flatnonzero(solid.any(axis=1))
+    last = int(rows[-1]) if len(rows) else high - 1
+    first = solid.argmax(axis=1)
+    until = alpha.shape[1] - solid[:, ::-1].argmax(axis=1)
+    widths = np.where(solid.any(axis=1), until - first, 0).astype(np.float64)[: last + 1][::-1]  # from the foot up
+    step = max(2, round(0.05 * high))
+    grows = widths[:-step] < 0.9 * widths[step:] if len(widths) > step else np.zeros(1, dtype=bool)
+    ends = np.flatnonzero(~grows)
+    curve = int(ends[0]) if len(ends) else 0
+    row = last - min(curve + step // 2, last)
+    reach = max(1.0, float(until[row] - first[row]) / 2)
+    tilt = float(np.clip(1.15 * (curve + step // 2) / reach, LEAST_TILT, GREATEST_TILT))
+    return float(first[row] + until[row]) / 2, reach, tilt, last + 1 - tilt * reach
+
+
+# -- the wall and the floor ----------------------------------------------------------------------------------------
+
+
+def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
+    """How much light the empty set returns, height × width, 1 where the colour is as ordered.
+
+    "flat": 1 everywhere. "seamless": a paper roll, a pool of light that falls off to the corners. "table": the edge of
+    a table before a darker wall. A white seamless stays pure white: that is what shops ask for.
+    """
+    if surface == "flat" or (surface == "seamless" and min(colour) >= 250):
+        return np.ones((height, width), dtype=np.float32)
+    small = 96
+    x, y = np.meshgrid((np.arange(small) + 0.5) / small, (np.arange(small) + 0.5) / small)
+    aspect = width / height
+    pool = ((x - 0.5 + 0.14 * -light.side) * min(aspect, 1.6)) ** 2 + 0.8 * (y - 0.46) ** 2
+    values = 1.035 - (0.24 if light.is_hard else 0.17) * pool
+    cove = 1 / (1 + np.exp(-(y - 0.68) / 0.06))
+    values = values + 0.018 * cove
+    values = np.asarray(cv2.resize(values.astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC))
+    if surface == "table":
+        row = (np.arange(height, dtype=np.float32) + 0.5) / height
+        edge = 1 / (1 + np.exp(np.clip((TABLE_EDGE - row) * height / max(1.2, 0.0016 * height), -60, 60)))
+        wall = 0.9 + 0.03 * np.clip(row / TABLE_EDGE, 0, 1)
+        line = 1 - 0.05 * np.exp(-(((row - TABLE_EDGE) / 0.004) ** 2))
+        values = values * (edge * (1.0 + 0.05 * (row - TABLE_EDGE)) + (1 - edge) * wall)[:, None] * line[:, None]
+    return np.asarray(values, dtype=np.float32)
+
+
+TABLE_EDGE: Final = 0.66
+
+
+def paint(colour: tuple[int, int, int], light: Floats) -> Bytes:
+    """The backdrop's pixels, height × width × 3: colour times light, dithered so that soft gradients show no bands."""
+    return _dithered(cv2.multiply(light, float(value)) for value in colour)
+
+
+def paint_scene(scene: Blurred, kept: Floats | None, *, width: int, height: int) -> Bytes:
+    """The same for a scene: its own light times the share that shadows leave; None where there are no shadows.
+
+    It has more grain: a scene of whole levels, enlarged, is a staircase that half a level would leave standing.
+    """
+    planes = (scene.enlarged(channel, width, height) for channel in range(3))
+    return _dithered(planes if kept is None else (cv2.multiply(plane, kept) for plane in planes), grain=2)
+
+
+def _dithered(planes: Iterable[Floats], *, grain: float = 1) -> Bytes:
+    """Float planes 0 … 255 as one picture, height × width × 3; one after the other, since a large one is heavy."""
+    channels = []
+    for channel in planes:
+        cv2.scaleAdd(_grain(*channel.shape), grain, channel, dst=channel)
+        channels.append(cv2.convertScaleAbs(cv2.max(channel, 0.0)))
+    return np.asarray(cv2.merge(channels), dtype=np.uint8)
+
+
+def shaded(picture: Bytes, kept: Floats | None) -> Bytes:
+    """A picture (height × width × 3) in the shadows that leave it the share `kept` of its light; where that is all of
+    it, its levels stay."""
+    if kept is None:
+        return picture.copy()
+    share = cv2.merge([kept, kept, kept])
+    return np.asarray(cv2.multiply(picture.astype(np.float32), share, dtype=cv2.CV_8U), dtype=np.uint8)
+
+
+def lay_over(pixels: Bytes, colour: Any, alpha: Any, left: int, top: int) -> None:
+    """Lay a premultiplied layer over opaque pixels in place: colour + below × (1 − alpha)."""
+    frame, layer = window(pixels.shape, alpha.shape, left, top)
+    if not pixels[frame].size:
+        return
+    rest = (255 - alpha[layer].astype(np.float32)) * np.float32(1 / 255)
+    below = cv2.multiply(pixels[frame].astype(np.float32), cv2.merge([rest, rest, rest]))
+    pixels[frame] = cv2.add(below, colour[layer].astype(np.float32), dtype=cv2.CV_8U)
+
+
+def window(shape: tuple[int, ...], size: tuple[int, ...], left: int, top: int) -> tuple[Any, Any]:
+    """(the part of the frame, the part of the layer) where a layer placed at left, top lies inside the frame."""
+    x0, y0 = max(0, left), max(0, top)
+    x1, y1 = min(shape[1], left + size[1]), min(shape[0], top + size[0])
+    return np.s_[y0:y1, x0:x1], np.s_[y0 - top : max(y0, y1) - top, x0 - left : max(x0, x1) - left]
+
+
+@lru_cache(maxsize=4)
+def _grain(height: int, width: int) -> Floats:
+    """The same even noise between −0.49 and 0.49 each time: whole numbers stay what they are."""
+    tile = np.random.default_rng(20).uniform(-0.49, 0.49, (256, 256)).astype(np.float32)
+    return np.tile(tile, (height // 256 + 1, width // 256 + 1))[:height, :width].copy()
+
+
+# -- shadows -------------------------------------------------------------------------------------------------------
+
+
+def shadows(standing: Standing, *, width: int, height: int, light: Light, kind: str) -> Floats | None:
+    """The share of light that the floor keeps, height × width, 0 … 1; None for kind "none".
+
+    "contact": only where the product stands. "soft" and "strong" add the shadow that it casts away from the light.
+    """
+    if kind == "none":
+        return None
+    q = SHADOW_SIDE / max(width, height)
+    canvas = (round(width * q), round(height * q))
+    # Nothing falls on the wall high above the foot: those rows are not worth drawing.
+    skipped = int(np.clip(q * (standing.foot - 0.42 * standing.alpha.shape[0]) - 16, 0, canvas[1] - 2))
+    floor = _Floor(q, canvas[0], canvas[1] - skipped, standing.foot * q - skipped, standing.tilt)
+    slices = _slices(standing, q)
+    extent = q * max(standing.alpha.shape)
+    near = _stack(slices, floor, lean=(0.0, 0.0), spread=0.5, start=0.012, fade=0.2 * extent)
+    touching = [piece for piece in slices if piece.rise < 0.02 * extent]
+    contact = _stack(touching, floor, lean=(0.0, 0.0), spread=0.3, start=0.0042, fade=0.02 * extent)
+    kept = (1 - 0.3 * near) * (1 - 0.42 * contact)
+    if kind in ("soft", "strong"):
+        across, back = (0.62, -0.30) if light.is_hard else (0.42, -0.16)
+        lean = (-light.side * across, back) if light.side else (0.0, 0.10)
+        spread = 0.045 if light.is_hard else 0.2
+        cast = _stack(slices, floor, lean=lean, spread=spread, start=0.003, fade=1.6 * extent)
+        kept = kept * (1 - {"soft": 0.26, "strong": 0.42}[kind] * (1.25 if light.is_hard else 1.0) * cast)
+    whole = cv2.copyMakeBorder(kept, skipped, 0, 0, 0, cv2.BORDER_CONSTANT, value=1.0)
+    return np.asarray(cv2.resize(whole, (width, height), interpolation=cv2.INTER_CUBIC), dtype=np.float32).clip(0, 1)
+
+
+@dataclass(frozen=True)
+class _Floor:
+    """The small picture that shadows are drawn in: q × the frame, its size, the row of the foot in it, the tilt."""
+
+    q: float
+    width: int
+    height: int
+    foot: float
+    tilt: float
+
+
+@dataclass(frozen=True)
+class _Slice:
+    """A slice of the silhouette: how high above the floor, and its discs as (centre, half width, density); small px."""
+
+    rise: float
+    discs: tuple[tuple[float, float, float], ...]
+
+
+def _slices(standing: Standing, q: float) -> list[_Slice]:
+    """From the top of the product to its foot."""
+    size = (max(2, round(standing.alpha.shape[1] * q)), max(2, round(standing.alpha.shape[0] * q)))
+    alpha = cv2.resize(standing.alpha, size, interpolation=cv2.INTER_AREA).astype(np.float32) / 255
+    # Rows below the middle of the foot are the near half of its disc, not a slice of their own.
+    usable = max(2, round(size[1] - standing.tilt * standing.reach * q))
+    # Thin ones at the foot, where the shadow is sharp, thick ones above.
+    edges = np.unique((usable * (1 - np.linspace(1, 0, SLICES + 1) ** 1.8)).round().astype(int))
+    slices = []
+    for start, end in pairwise(edges):
+        density = alpha[start:end].mean(axis=0)
+        covered = np.concatenate([[0], (density > 0.06).astype(np.int8), [0]])
+        turns = np.flatnonzero(np.diff(covered))
+        discs = tuple(
+            (standing.left * q + (a + b) / 2, (b - a) / 2, float(density[a:b].mean()))
+            for a, b in zip(turns[::2], turns[1::2], strict=True)
+        )
+        slices.append(_Slice(float(usable - end), discs))
+    return slices
+
+
+def _stack(
+    slices: list[_Slice], floor: _Floor, *, lean: tuple[float, float], spread: float, start: float, fade: float
+) -> Floats:
+    """The shadow of the slices on the floor, 0 … 1: each slice's discs, moved by `lean` × its height and blurred.
+
+    spread: blur ÷ height; start: blur of what touches the floor ÷ frame; fade: height at which a slice's shadow has a
+    third of its strength. Drawn from the top down, so that each blur also softens what is above.
+    """
+    shade = np.zeros((floor.height, floor.width), dtype=np.float32)
+    first = start * SHADOW_SIDE
+    done: float | None = None
+    for piece in slices:
+        weight = float(np.exp(-piece.rise / fade))
+        if weight < 0.01:
+            continue
+        wanted = first + spread * piece.rise
+        if done is not None and done**2 - wanted**2 > 0.04:
+            shade = _blurred(shade, (done**2 - wanted**2) ** 0.5, floor.tilt)
+        done = wanted
+        for centre, half, density in piece.discs:
+            layer = np.zeros_like(shade)
+            at = centre + lean[0] * piece.rise, floor.foot + lean[1] * floor.tilt * 2.2 * piece.rise
+            size = max(8, round(half * 16)), max(8, round(max(half * floor.tilt, 0.6) * 16))
+            middle = round(at[0] * 16), round(at[1] * 16)
+            cv2.ellipse(layer, middle, size, 0, 0, 360, density * weight, -1, cv2.LINE_AA, 4)
+            np.maximum(shade, layer, out=shade)
+    return _blurred(shade, done if done else first, floor.tilt)
+
+
+def _blurred(shade: Floats, sigma: float, tilt: float) -> Floats:
+    """A blur lying on the floor: flatter than wide, as the floor is seen under its tilt."""
+    sigmas = max(sigma, 0.3), max(sigma * (0.45 + tilt), 0.3)
+    return np.asarray(
+        cv2.GaussianBlur(shade, (0, 0), sigmaX=sigmas[0], sigmaY=sigmas[1], borderType=cv2.BORDER_CONSTANT)
+    )
+
+
+# -- reflection ----------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """The product's image in the floor: premultiplied colour (h × w × 3) and alpha (h × w), float32 0 … 255."""
+
+    colour: Floats
+    alpha: Floats
+    left: int
+    top: int
+
+
+def reflection(standing: Standing, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
+    """What the floor mirrors, fading and blurring with distance; None where there is no floor left below the product.
+
+    Mirrored along the front edge of the foot's disc, so that a round foot meets its image all along its curve.
+    """
+    high, wide = standing.alpha.shape
+    columns = np.arange(wide, dtype=np.float32) + standing.left + 0.5
+    inside = np.clip(1 - ((columns - standing.centre) / max(standing.reach, 1)) ** 2, 0, 1)
+    axis = (standing.foot - standing.top) + standing.tilt * standing.reach * np.sqrt(inside)
+    begin = int(axis.min())
+    depth = min(frame_height - standing.top - begin, round(0.34 * high) + int(axis.max() - begin) + 1)
+    if depth < 2:
+        return None
+    rows = np.arange(begin, begin + depth, dtype=np.float32)[:, None] + 0.5
+    distance = rows - axis[None, :]
+    source = np.where(distance > 0, axis[None, :] - distance - 0.5, -10).astype(np.float32)
+    across = np.broadcast_to(np.arange(wide, dtype=np.float32)[None, :], source.shape).copy()
+    bgr = cv2.remap(standing.colour, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    alpha = cv2.remap(standing.alpha, across, source, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
+    mirrored = np.dstack([bgr, alpha]).astype(np.float32)
+    reach = np.clip(distance / (0.3 * high), 0, 1)[..., None].astype(np.float32)
+    near, far = (0.0012, 0.006) if is_sharp else (0.004, 0.016)
+    sharp = cv2.GaussianBlur(mirrored, (0, 0), max(0.4, near * max(high, wide)))
+    soft = _coarse_blur(mirrored, far * max(high, wide))
+    mixed = (sharp * (1 - reach) + soft * reach) * (strength * (1 - reach) ** 1.7)
+    return Mirrored(mixed[..., :3], mixed[..., 3], standing.left, standing.top + begin)
+
+
+def _coarse_blur(picture: Floats, sigma: float) -> Floats:
+    """A wide Gaussian blur made at a quarter of the size."""
+    high, wide = picture.shape[:2]
+    small = cv2.resize(picture, (max(2, wide // 4), max(2, high // 4)), interpolation=cv2.INTER_AREA)
+    small = cv2.GaussianBlur(small, (0, 0), max(0.5, sigma / 4))
+    return np.asarray(cv2.resize(small, (wide, high), interpolation=cv2.INTER_LINEAR))

@@ -1,0 +1,1 @@
+"""Replicate, and Cog servers."""

@@ -1,0 +1,266 @@
+"""The Cog half of the `replicate` engine: a model in a Cog container on a machine of one's own.
+
+Product: Cog 0.17 to 0.23 (https://github.com/replicate/cog/blob/main/docs/http.md). A prediction is ordered with a PUT
+under an id of ours and answered when it is done; nothing can be asked afterwards, and nothing is charged for. Until
+then it can be cancelled under its id.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import threading
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from typing import Any, Final
+from uuid import UUID
+
+import httpx
+
+from generation.engines import output_hosts, service
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    EngineError,
+    ErrorKind,
+    Health,
+    Pending,
+    Quote,
+    Result,
+    Spec,
+    Submitted,
+    Task,
+)
+from generation.engines.replicate import inputs as replicate_inputs
+from generation.engines.replicate import predictions
+from generation.engines.replicate import schema as replicate_schema
+from generation.engines.replicate.images import data_url
+from generation.engines.replicate.shared import credentials, fetched, ordered
+from generation.engines.service import Service
+
+BUSY_SECONDS: Final = 2.0
+CANCEL_LOOK_SECONDS: Final = 0.5
+"""Interval for checking whether an order that the server works on was cancelled."""
+LONGEST_REASON: Final = 500
+_STATES: Final = {
+    "STARTING": "it is still loading its model and takes orders when that is done",
+    "BUSY": "all its slots are in use",
+    "SETUP_FAILED": "its setup failed; its operator has to mend it and start it again",
+    "DEFUNCT": "it broke down and has to be started again",
+    "UNHEALTHY": "it is not healthy; where its worker crashed, it has to be started again",
+}
+_WELL: Final = frozenset({"READY", "BUSY"})
+_NOT_TAKEN: Final = frozenset({409, 503})
+"""Cog's answers to an order that it has not taken: all slots are in use, or it cannot work."""
+
+
+class Cog:
+    """One Cog server. config:
+
+    cog: true. base_url: "http://gpu-1:5000" (required). inputs, max_side, size_multiple: as for Replicate.
+    model, version: what the container holds, recorded with each picture. answer_seconds: how long one picture may
+    take (600). output_hosts: where it uploads its pictures, if it was started with --upload-url. ca, settle_seconds
+    (5), seconds_per_image, cost_per_image. secret: a bearer token, where a proxy before it wants one.
+    """
+
+    name = "replicate"
+    looks_up = True
+    poll_seconds = 5.0
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        if not config.get("base_url"):
+            raise ValueError('A Cog server needs its "base_url", such as "http://gpu-1:5000".')
+        self.config = dict(config)
+        self.inputs = replicate_inputs.read(config)
+        self.output_hosts = output_hosts.read(config.get("output_hosts") or ())
+        self.settle_seconds = float(config.get("settle_seconds", 5.0))
+        self.answer_seconds = float(config.get("answer_seconds", 600.0))
+        self.token = credentials(str(config.get("secret", "")))[0]
+
+    # -- what planning asks ----------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        return self.inputs.capabilities()
+
+    def validate(self, spec: Spec) -> list[str]:
+        return self.inputs.problems(spec)
+
+    def batch_key(self, spec: Spec) -> str:
+        return hashlib.sha256(json.dumps(["cog", self.config["base_url"]]).encode()).hexdigest()[:16]
+
+    def model_identity(self) -> tuple[str, str]:
+        version = str(self.config.get("version") or "")
+        return (str(self.config.get("model") or "cog"), version + self.inputs.suffix())
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(
+            cost=float(self.config.get("cost_per_image", 0.0)),
+            seconds=float(self.config.get("seconds_per_image", 10.0)),
+        )
+
+    def health(self) -> Health:
+        """What the server says of itself, and whether its model has the inputs that the endpoint names."""
+        try:
+            told = self._asked("health-check")
+        except EngineError as error:
+            return Health(False, error.message)
+        status = str(told.get("status", "UNKNOWN"))
+        facts = {"status": status, **service.mapping_of(told.get("version"))}
+        if status not in _WELL:
+            return Health(False, self._why_not(told), facts)
+        known = self._model_inputs()
+        if not known:
+            words = (
+                f"{self.service.host} is {status.lower()}. It gives no schema of its model's inputs, so the endpoint's "
+                "names for them could not be compared; its first image will tell."
+            )
+            return Health(True, words, facts)
+        problem = replicate_schema.problem(known, self.inputs.names)
+        words = problem or f"{self.service.host} is {status.lower()}."
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        """Order the image and wait for it. If its people cancel it meanwhile, the server is told.
+
+        Slots that are in use are a RATE error: the order was not taken.
+        """
+        prediction_id = prediction_id_of(marker)
+        body = {"input": {**self.inputs.plain(task.spec), **self._pictures(task.spec, context)}}
+        timeout = httpx.Timeout(self.answer_seconds, connect=10.0)
+        with self._cancelled_with(task.id, prediction_id, context):
+            response = self.service.order("PUT", f"predictions/{prediction_id}", json=body, timeout=timeout)
+        if not response.is_success:
+            raise self._refused(response)
+        prediction = ordered(response, self.service.host, prediction_id)
+        standing = predictions.standing(prediction, seed_input=self.inputs.seed)
+        if isinstance(standing, Pending):
+            # Only a repeated PUT is answered so: another call waits for the same picture and will have it.
+            raise EngineError(ErrorKind.DOUBT, f"{self.service.host} already works on {prediction_id}.")
+        if standing.error is not None:
+            raise standing.error
+        model, revision = self.model_identity()
+        revision = standing.revision or revision.partition("+")[0]  # as the container reports it, if it does
+        facts = {**standing.facts, **self.inputs.asked(body["input"])}
+        seed = self.inputs.seed_of(task.spec) if self.inputs.seed else 0
+        named = replace(standing, task_id=task.id, model=model, revision=revision, seed=seed, facts=facts)
+        return Submitted(prediction_id, fetched(named, self.service))
+
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        """None, once the server answers: it keeps no picture that it has answered with, and gives up a prediction
+        whose caller is gone. Ordering again costs time on one's own machine and no money."""
+        self._asked("health-check")
+        return None
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
+        """Every picture comes with its order's answer; whatever is asked for later is gone."""
+        return {remote_id: predictions.lost(remote_id) for remote_id in remote_ids}
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        return fetched(result, self.service)
+
+    def cancel(self, remote_id: str) -> None:
+        """Cancel the prediction if the server still works on it."""
+        self._cancel_now(remote_id)
+
+    @contextmanager
+    def _cancelled_with(self, task_id: int, prediction_id: str, context: Context) -> Iterator[None]:
+        """While the block waits for the server's answer, cancel the prediction there once the task is cancelled."""
+        is_answered = threading.Event()
+
+        def watch() -> None:
+            while not is_answered.wait(CANCEL_LOOK_SECONDS):
+                with suppress(EngineError):  # asked again with the next look
+                    if task_id in context.cancelled() and self._cancel_now(prediction_id):
+                        return
+
+        threading.Thread(target=watch, name=f"cancel {prediction_id}", daemon=True).start()
+        try:
+            yield
+        finally:
+            is_answered.set()
+
+    def _cancel_now(self, prediction_id: str) -> bool:
+        """Cancel a prediction; False if the server does not know it: it has not arrived yet, or has ended."""
+        response = self.service.ask("POST", f"predictions/{prediction_id}/cancel")
+        if response.status_code == 404:
+            return False
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        return True
+
+    # -- how it is asked -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def service(self) -> Service:
+        return Service(
+            str(self.config["base_url"]),
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+            ca=str(self.config.get("ca") or ""),
+            output_hosts=self.output_hosts,
+        )
+
+    def _pictures(self, spec: Spec, context: Context) -> dict[str, Any]:
+        made: dict[str, Any] = {}
+        for role, ref in spec.images.items():
+            picture = self.inputs.pictures[role]
+            address = data_url(context.load(ref))
+            if picture.is_list:
+                made.setdefault(picture.input, []).append(address)
+            else:
+                made[picture.input] = address
+        return made
+
+    def _refused(self, response: httpx.Response) -> EngineError:
+        """Return why the server did not take an order. One that cannot work answers like a busy one: its health check
+        tells them apart."""
+        refusal = predictions.refusal(response, self.service.host, is_order=True)
+        if response.status_code not in _NOT_TAKEN:
+            return refusal
+        try:
+            told = self._asked("health-check")
+        except EngineError:
+            told = {}
+        status = str(told.get("status") or "")
+        log = response.text[:4000]
+        if status == "SETUP_FAILED":
+            return EngineError(ErrorKind.ENDPOINT, self._why_not(told), log=log)
+        if status and status not in _WELL:
+            return EngineError(ErrorKind.TRANSIENT, self._why_not(told), log=log, is_unsent=True)
+        if response.status_code == 409:
+            message = f"{self.service.host} has no free slot."
+            return EngineError(ErrorKind.RATE, message, retry_after_seconds=BUSY_SECONDS, log=log)
+        return refusal
+
+    def _why_not(self, told: Mapping[str, Any]) -> str:
+        """Return a sentence about a server that cannot work, from its health check, with its own reason."""
+        status = str(told.get("status", "UNKNOWN"))
+        reason = str(told.get("user_healthcheck_error") or "")
+        if status == "SETUP_FAILED" and not reason:
+            lines = str(service.mapping_of(told.get("setup")).get("logs") or "").strip().splitlines()
+            reason = lines[-1] if lines else ""
+        words = _STATES.get(status, f"it says {status}")
+        return f"{self.service.host} cannot work: {words}. {reason[-LONGEST_REASON:]}".strip()
+
+    def _model_inputs(self) -> tuple[replicate_schema.Input, ...]:
+        """Return the inputs that the model's schema lists; none where the server gives no schema."""
+        try:
+            return replicate_schema.inputs(self._asked("openapi.json"))
+        except EngineError:
+            return ()
+
+    def _asked(self, path: str) -> Mapping[str, Any]:
+        response = self.service.ask("GET", path)
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        return service.mapping_of(service.json_of(response, self.service.host))
+
+
+def prediction_id_of(marker: str) -> str:
+    """The marker's UUID as Cog advises: base32, lower case, without padding, 26 characters."""
+    return base64.b32encode(UUID(marker).bytes).decode().lower().rstrip("=")

@@ -1,0 +1,315 @@
+"""The `replicate` engine: models on Replicate, and Cog servers of one's own (cog.py) by their address.
+
+Product: Replicate's HTTP API v1 (https://replicate.com/docs/reference/http), as of autumn 2026. Predictions are ordered
+by version, of an official model or of a deployment; polling tells how they stand, webhooks only say that it is time to
+poll. After a lost answer a prediction is found again in the account's list (replicate_search.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import cached_property
+from time import monotonic
+from typing import Any, Final
+
+import httpx
+
+from generation.engines import output_hosts, service
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    Engine,
+    EngineError,
+    ErrorKind,
+    Health,
+    Pending,
+    Quote,
+    Result,
+    Spec,
+    Submitted,
+    Task,
+)
+from generation.engines.replicate import inputs as replicate_inputs
+from generation.engines.replicate import predictions
+from generation.engines.replicate import schema as replicate_schema
+from generation.engines.replicate.cog import Cog
+from generation.engines.replicate.images import Pictures
+from generation.engines.replicate.search import Search
+from generation.engines.replicate.shared import credentials, fetched, ordered
+from generation.engines.service import Service
+
+BASE_URL: Final = "https://api.replicate.com/v1"
+OUTPUT_HOSTS: Final = ("replicate.delivery",)
+TARGETS: Final = ("version", "model", "deployment")
+POLL_CALL_SECONDS = 40.0
+POLL, POLL_HOOKED = 2.0, 10.0
+"""Seconds between two looks; where a webhook says when it is time, fewer are needed."""
+HIDDEN: Final = "hidden"
+"""The version that the service gives for an official model."""
+LIST_FROM = 6
+"""So many predictions are read off the list instead of one by one."""
+_OWNER_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_VERSION = re.compile(r"(?:[\w.-]+/[\w.-]+:)?[0-9a-f]{16,64}")
+_DURATION = re.compile(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?")
+
+
+class Replicate:
+    """One model of one account. config:
+
+    version: "<hash>" or "owner/name:<hash>"; or model: "owner/name" of an official model; or deployment: "owner/name".
+    inputs: what the model calls our names (replicate_inputs.py, docs/engines.md). max_side, size_multiple: what sizes
+    it makes. wait_seconds: 0 … 60, how long the service may hold its answer back until the picture is there (0).
+    cancel_after: "10m", when it gives up. webhook_url: the public https address of our hook for this endpoint.
+    base_url, output_hosts, ca: of another service with the same API. settle_seconds (15), poll_seconds (2, with
+    a webhook 10), timeout_seconds (30).
+    seconds_per_image, cost_per_image: for quotes.
+
+    secret: "token" or "token whsec_…": the API token and, where webhooks are used, the key that signs them.
+    """
+
+    name = "replicate"
+    looks_up = True
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.config = dict(config)
+        self.inputs = replicate_inputs.read(config)
+        self.path, self.order = _target(config)
+        self.token = credentials(str(config.get("secret", "")))[0]
+        self.settle_seconds = float(config.get("settle_seconds", 15.0))
+        self.wait_seconds = int(config.get("wait_seconds") or 0)
+        if not 0 <= self.wait_seconds <= 60:
+            raise ValueError(f'"wait_seconds" is {self.wait_seconds}; expected 0 to 60.')
+        self.cancel_after = str(config.get("cancel_after") or "")
+        self.deadline_seconds = _seconds(self.cancel_after) if self.cancel_after else None
+        self.webhook_url = str(config.get("webhook_url") or "")
+        if self.webhook_url and not self.webhook_url.startswith("https://"):
+            raise ValueError(f'"webhook_url" is {self.webhook_url!r}; webhooks are sent to https addresses only.')
+        self.output_hosts = output_hosts.read(config.get("output_hosts", OUTPUT_HOSTS))
+        self.poll_seconds = float(config.get("poll_seconds") or (POLL_HOOKED if self.webhook_url else POLL))
+
+    # -- what planning asks ----------------------------------------------------------------------------------------
+
+    def capabilities(self) -> Capabilities:
+        return self.inputs.capabilities()
+
+    def validate(self, spec: Spec) -> list[str]:
+        return self.inputs.problems(spec)
+
+    def batch_key(self, spec: Spec) -> str:
+        """Every prediction is an order of its own."""
+        return hashlib.sha256(json.dumps([self.path, self.order], sort_keys=True).encode()).hexdigest()[:16]
+
+    def model_identity(self) -> tuple[str, str]:
+        """(model or deployment, version and settings); what stands behind an official model or a deployment is not
+        known before the service names it with an image."""
+        if version := str(self.config.get("version") or ""):
+            model, _, revision = version.rpartition(":")
+            return (model or "replicate", revision + self.inputs.suffix())
+        return (str(self.config.get("model") or self.config["deployment"]), self.inputs.suffix())
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(
+            cost=float(self.config.get("cost_per_image", 0.0)),
+            seconds=float(self.config.get("seconds_per_image", 10.0)),
+        )
+
+    def health(self) -> Health:
+        """Whether the account answers, and whether the model has the inputs that the endpoint names."""
+        try:
+            account = self._asked("GET", "account")
+            model = self._model()
+        except EngineError as error:
+            return Health(False, error.message)
+        facts = {"account": account.get("username", ""), "kind": account.get("type", "")}
+        known = replicate_schema.inputs(model)
+        problem = replicate_schema.problem(known, self.inputs.names)
+        words = problem or f"The account {facts['account']} may order here."
+        return Health(not problem, words, facts, suggested=replicate_schema.offer(known, self.config, fits=not problem))
+
+    # -- orders ----------------------------------------------------------------------------------------------------
+
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        """Order the prediction. The answer is the id, or the picture where it was waited for and came."""
+        if not self.token:
+            raise EngineError(ErrorKind.QUOTA, "The endpoint has no API token; enter it as its secret.")
+        spec = task.spec
+        body = {**self.order, "input": {**self.inputs.plain(spec), **self.pictures.inputs(spec, self.inputs, context)}}
+        if self.webhook_url:
+            body |= {"webhook": self._webhook(marker), "webhook_events_filter": ["completed"]}
+        headers = {"Prefer": f"wait={self.wait_seconds}"} if self.wait_seconds else {}
+        if self.cancel_after:
+            headers["Cancel-After"] = self.cancel_after
+        timeout = httpx.Timeout(self.wait_seconds + self._timeout_seconds, connect=10.0)
+        response = self.service.order("POST", self.path, json=body, headers=headers, timeout=timeout)
+        if not response.is_success:
+            raise self._refused(response)
+        prediction = ordered(response, self.service.host)
+        return Submitted(str(prediction["id"]), self._at_once(prediction, task, context), is_kept=True)
+
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        """The prediction that was ordered under `marker`, in the account's list from the newest back to `since`.
+
+        Replicate keeps no key of ours and shows no webhook in every answer, so: where a prediction names a webhook, it
+        is ours if the marker is in it and somebody else's if not. Where it names none, it is ours if it is of our
+        model, belongs to no other task, and has our input: every value, the seed among them, and pictures of the same
+        sha256. That is enough, because what is asked for is not "this very order" but "a paid order for this very
+        picture": two predictions of equal input make the picture that either task wants, and `taken` gives each to one
+        of them. An hour after it began a prediction loses its input and its output: nothing is left to be found.
+        """
+        search = Search(self.service, self.inputs, self.pictures, self.config)
+        return search.find(task.spec, self._webhook(marker) if self.webhook_url else "", since, taken)
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
+        """Where each stands: many off the pages of the list, the rest one by one, as many as the time allows."""
+        until = monotonic() + POLL_CALL_SECONDS
+        found: dict[str, Pending | Result] = {}
+        try:
+            if len(remote_ids) >= LIST_FROM:
+                for prediction in self._listed(set(remote_ids), until):
+                    found[str(prediction["id"])] = self._standing(prediction)
+            for remote_id in remote_ids:
+                if remote_id not in found and (not found or monotonic() < until):
+                    found[remote_id] = self._look(remote_id)
+        except EngineError:
+            if not found:
+                raise
+        return found
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        """The first of its pictures, downloaded and decoded."""
+        return fetched(result, self.service)
+
+    def cancel(self, remote_id: str) -> None:
+        response = self.service.ask("POST", f"predictions/{remote_id}/cancel")
+        if not response.is_success and response.status_code not in {404, 409, 422}:
+            raise predictions.refusal(response, self.service.host)
+
+    # -- how it is asked -------------------------------------------------------------------------------------------
+
+    @cached_property
+    def service(self) -> Service:
+        return Service(
+            str(self.config.get("base_url") or BASE_URL),
+            headers={"Authorization": f"Bearer {self.token}"} if self.token else {},
+            timeout_seconds=self._timeout_seconds,
+            ca=str(self.config.get("ca") or ""),
+            output_hosts=self.output_hosts,
+        )
+
+    @cached_property
+    def pictures(self) -> Pictures:
+        return Pictures(self.service)
+
+    @property
+    def _timeout_seconds(self) -> float:
+        return float(self.config.get("timeout_seconds", 30.0))
+
+    def _webhook(self, marker: str) -> str:
+        return f"{self.webhook_url.rstrip('/')}/{marker}"
+
+    def _asked(self, method: str, path: str) -> Mapping[str, Any]:
+        response = self.service.ask(method, path)
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        answer = service.json_of(response, self.service.host)
+        return answer if isinstance(answer, Mapping) else {}
+
+    def _model(self) -> Mapping[str, Any]:
+        """What holds the model's schema, as far as the service tells it."""
+        if self.config.get("deployment"):
+            return self._asked("GET", f"deployments/{self.config['deployment']}")
+        model, _, version = str(self.config.get("version") or "").rpartition(":")
+        if model:
+            return self._asked("GET", f"models/{model}/versions/{version}")
+        if self.config.get("model"):
+            return self._asked("GET", f"models/{self.config['model']}")
+        return {}
+
+    def _refused(self, response: httpx.Response) -> EngineError:
+        """What is wrong with an order; a target that is not there is wrong with all of them, and holds the endpoint."""
+        error = predictions.refusal(response, self.service.host, is_order=True)
+        is_unknown = response.status_code == 404 or predictions.names_version(response)
+        if error.kind == ErrorKind.INPUT and is_unknown:
+            target = next(str(self.config[name]) for name in TARGETS if self.config.get(name))
+            return EngineError(ErrorKind.QUOTA, f"{target} cannot be ordered. {error.message}", log=error.log)
+        return error
+
+    def _standing(self, prediction: Mapping[str, Any], *, takes_early: bool = False) -> Pending | Result:
+        found = predictions.standing(
+            prediction,
+            seed_input=self.inputs.seed,
+            takes_early=takes_early,
+            deadline_seconds=self.deadline_seconds,
+        )
+        if isinstance(found, Pending):
+            return found
+        version = "" if found.revision == HIDDEN else found.revision
+        return replace(found, revision=version, facts={**found.facts, **self.inputs.asked(prediction.get("input"))})
+
+    def _at_once(self, prediction: Mapping[str, Any], task: Task, context: Context) -> Result | None:
+        """The picture that an answer already holds; None sends the id to the poller, which loses nothing.
+
+        An answer may still say "processing" with the whole output in it. Official models are paid by the picture and
+        need no more; for others the seconds, which cost, come with the next look.
+        """
+        standing = self._standing(prediction, takes_early=bool(self.config.get("model")))
+        if isinstance(standing, Pending) or standing.error is not None:
+            return None
+        try:
+            return self.fetch(replace(standing, task_id=task.id), context)
+        except EngineError:
+            return None
+
+    def _look(self, remote_id: str) -> Pending | Result:
+        response = self.service.ask("GET", f"predictions/{remote_id}")
+        if response.status_code == 404:
+            return predictions.lost(remote_id)
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        prediction = service.json_of(response, self.service.host)
+        return self._standing(prediction if isinstance(prediction, Mapping) else {})
+
+    def _listed(self, wanted: set[str], until: float) -> Iterator[Mapping[str, Any]]:
+        """Those of `wanted` that the first pages of the list hold; a page has a hundred."""
+        missing = set(wanted)
+        for number, page in enumerate(Search.pages(self.service)):
+            for prediction in page:
+                if prediction.get("id") in missing:
+                    missing.discard(str(prediction["id"]))
+                    yield prediction
+            if not missing or number > len(wanted) // 50 or monotonic() > until:
+                return
+
+
+def build(config: Mapping[str, Any]) -> Engine:
+    """The engine of one endpoint: Replicate, or with "cog" a server of one's own."""
+    return Cog(config) if config.get("cog") else Replicate(config)
+
+
+def _target(config: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """(where the order goes, what it says beside its input). ValueError unless exactly one target is named."""
+    named = {name: str(config[name]) for name in TARGETS if config.get(name)}
+    if len(named) != 1:
+        raise ValueError('The endpoint needs one of "version", "model" or "deployment", or "cog" with a "base_url".')
+    name, value = named.popitem()
+    if not (_VERSION if name == "version" else _OWNER_NAME).fullmatch(value):
+        shown = "a version's hash" if name == "version" else "owner/name"
+        raise ValueError(f'"{name}" is {value!r}; expected {shown}.')
+    if name == "version":
+        return "predictions", {"version": value.rpartition(":")[2]}
+    return f"{name}s/{value}/predictions", {}
+
+
+def _seconds(duration: str) -> float:
+    """ "1h30m45s", "10m" or "30" in seconds. ValueError below 5 s, which the service refuses."""
+    match = _DURATION.fullmatch(duration)
+    hours, minutes, seconds = (int(part or 0) for part in match.groups()) if match else (0, 0, 0)
+    total = hours * 3600 + minutes * 60 + seconds
+    if total < 5:
+        raise ValueError(f'"cancel_after" is {duration!r}; expected something like "10m" or "1h30m", at least "5s".')
+    return float(total)

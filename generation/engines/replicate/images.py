@@ -1,0 +1,115 @@
+"""Pictures on their way to a model as its input, and which picture an input of a prediction is.
+
+Up to 256 KB go as a data URL; larger ones are uploaded (https://replicate.com/docs/reference/http#files.create), once
+for all the orders of one worker that need them while the service keeps them.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+from collections.abc import Mapping
+from time import monotonic
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from core.fetching.bodies import SNIFFED_BYTES, sniff
+from generation.engines import service
+from generation.engines.base import Context, EngineError, ErrorKind, Spec
+from generation.engines.replicate import predictions
+from generation.engines.replicate.inputs import Inputs
+from generation.engines.service import Service
+
+LARGEST_DATA_URL: Final = 256 * 1024
+KEPT_SECONDS = 45 * 60.0
+"""Uploads are deleted after an hour; none is used that would end while its order waits."""
+
+
+class Pictures:
+    """Uploads of one account, remembered by the sha256 of their content. Used from many threads."""
+
+    def __init__(self, source: Service) -> None:
+        self.service = source
+        self._uploaded: dict[str, tuple[str, float]] = {}
+        self._guard = threading.Lock()
+
+    def inputs(self, spec: Spec, inputs: Inputs, context: Context) -> dict[str, Any]:
+        """The model's inputs that take pictures, by its own names."""
+        made: dict[str, Any] = {}
+        for role, ref in spec.images.items():
+            picture = inputs.pictures[role]
+            address = self._address(ref.sha256, context.load(ref))
+            if picture.is_list:
+                made.setdefault(picture.input, []).append(address)
+            else:
+                made[picture.input] = address
+        return made
+
+    def is_picture(self, value: Any, sha256: str) -> bool:
+        """Whether an input of a prediction is the picture of this sha256, by content: of a data URL, of an upload by
+        its name or the checksum that the service keeps, of any other address by fetching it."""
+        if not isinstance(value, str):
+            return False
+        try:
+            if value.startswith("data:"):
+                return hashlib.sha256(predictions.data_of(value)).hexdigest() == sha256
+            return self._is_upload(value, sha256)
+        except EngineError as error:
+            if error.kind in {ErrorKind.TRANSIENT, ErrorKind.RATE}:
+                raise
+            return False
+
+    def _address(self, sha256: str, data: bytes) -> str:
+        # A file that was converted to sRGB has another sha256 than the stored one: it is uploaded, because the name of
+        # an upload keeps the stored file's.
+        is_stored = hashlib.sha256(data).hexdigest() == sha256
+        if is_stored and len(data) * 4 // 3 < LARGEST_DATA_URL and len(address := data_url(data)) <= LARGEST_DATA_URL:
+            return address
+        with self._guard:
+            known = self._uploaded.get(sha256)
+        if known and monotonic() - known[1] < KEPT_SECONDS:
+            return known[0]
+        address = self._upload(sha256, data)
+        with self._guard:
+            self._uploaded = {key: one for key, one in self._uploaded.items() if monotonic() - one[1] < KEPT_SECONDS}
+            self._uploaded[sha256] = (address, monotonic())
+        return address
+
+    def _upload(self, sha256: str, data: bytes) -> str:
+        media_type = sniff(data[:SNIFFED_BYTES])
+        name = f"{_name(sha256)}.{media_type.rpartition('/')[2]}"
+        response = self.service.ask("POST", "files", files={"content": (name, data, media_type)})
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        kept = service.json_of(response, self.service.host)
+        address = kept.get("urls", {}).get("get") if isinstance(kept, Mapping) else None
+        if not address:
+            message = f"{self.service.host} took a picture and did not say where it is."
+            raise EngineError(ErrorKind.TRANSIENT, message, log=response.text[:4000])
+        return str(address)
+
+    def _is_upload(self, address: str, sha256: str) -> bool:
+        if urlsplit(address).netloc == self.service.host and "/files/" in address:
+            kept = service.mapping_of(service.json_of(self._asked(address), self.service.host))
+            if str(kept.get("name") or "").partition(".")[0] == _name(sha256):
+                return True
+            if checksum := service.mapping_of(kept.get("checksums")).get("sha256"):
+                return str(checksum) == sha256
+        return hashlib.sha256(self.service.download(address)).hexdigest() == sha256
+
+    def _asked(self, address: str) -> Any:
+        response = self.service.ask("GET", urlsplit(address).path.removeprefix(urlsplit(self.service.base_url).path))
+        if not response.is_success:
+            raise predictions.refusal(response, self.service.host)
+        return response
+
+
+def _name(sha256: str) -> str:
+    """Return the name of an upload without its extension: 64 bits of the stored file's sha256."""
+    return sha256[:16]
+
+
+def data_url(data: bytes) -> str:
+    """A picture as RFC 2397 has it, with the media type that its bytes show."""
+    return f"data:{sniff(data[:SNIFFED_BYTES])};base64,{base64.b64encode(data).decode()}"

@@ -1,0 +1,101 @@
+"""The account's list of predictions, from the newest back, and in it the one whose answer was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from datetime import datetime, timedelta
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+from generation.engines import service
+from generation.engines.base import EngineError, ErrorKind, Spec
+from generation.engines.replicate import predictions
+from generation.engines.replicate.images import Pictures
+from generation.engines.replicate.inputs import Inputs
+from generation.engines.service import Service
+
+MOST_PAGES: Final = 200
+CLOCKS: Final = timedelta(seconds=60)
+"""How far the service's clock may be behind ours."""
+
+
+class Search:
+    """Looks for the orders of one endpoint. config: the endpoint's, for which model it orders."""
+
+    def __init__(self, source: Service, inputs: Inputs, pictures: Pictures, config: Mapping[str, Any]) -> None:
+        self.service = source
+        self.inputs = inputs
+        self.pictures = pictures
+        self.version = str(config.get("version") or "").rpartition(":")[2]
+        self.model = str(config.get("model") or "")
+
+    @staticmethod
+    def pages(source: Service) -> Iterator[list[Mapping[str, Any]]]:
+        """The list page by page, newest first. Raises EngineError where it cannot be read on."""
+        path = "predictions"
+        for _ in range(MOST_PAGES):
+            response = source.ask("GET", path)
+            if not response.is_success:
+                raise predictions.refusal(response, source.host)
+            page = service.json_of(response, source.host)
+            yield [one for one in page.get("results") or () if isinstance(one, Mapping)]
+            following = urlsplit(str(page.get("next") or ""))
+            if not following.query:
+                return
+            # Only the cursor is taken: the address is the service's word, and our token goes with the call.
+            path = f"predictions?{following.query}"
+        raise EngineError(ErrorKind.TRANSIENT, f"{source.host} lists more predictions than were looked through.")
+
+    def find(self, spec: Spec, webhook: str, since: datetime, taken: Collection[str]) -> str | None:
+        """The prediction that is the order for this spec: the one with our webhook, else the best of those that may be.
+
+        Better is an input that equals ours to one that the service completed with defaults, one begun at or after
+        `since` to one that only clocks could put there, and the nearest to `since`: the next may be another task's.
+        """
+        found: list[tuple[bool, bool, timedelta, str]] = []
+        wanted = self.inputs.plain(spec)
+        for prediction in self._since(since - CLOCKS):
+            if webhook and prediction.get("webhook") == webhook:
+                return str(prediction["id"])
+            if prediction.get("id") in taken or not self._may_be_ours(prediction, webhook):
+                continue
+            theirs = prediction["input"]
+            if _holds(theirs, wanted) and self._has_pictures(self._pictures(theirs), spec):
+                began = predictions.moment(prediction.get("created_at")) or since
+                is_completed = len(theirs) > len(wanted) + len(self._pictures(theirs))
+                found.append((is_completed, began < since, abs(began - since), str(prediction["id"])))
+        return min(found)[-1] if found else None
+
+    def _since(self, oldest: datetime) -> Iterator[Mapping[str, Any]]:
+        for page in self.pages(self.service):
+            for prediction in page:
+                began = predictions.moment(prediction.get("created_at"))
+                if began is not None and began < oldest:
+                    return
+                yield prediction
+
+    def _may_be_ours(self, prediction: Mapping[str, Any], webhook: str) -> bool:
+        if webhook and prediction.get("webhook"):
+            return False
+        if self.version and prediction.get("version") != self.version:
+            return False
+        if self.model and prediction.get("model") != self.model:
+            return False
+        return isinstance(prediction.get("input"), Mapping) and bool(prediction["input"])
+
+    def _pictures(self, theirs: Mapping[str, Any]) -> dict[str, Any]:
+        names = {one.input for one in self.inputs.pictures.values()}
+        return {name: value for name, value in theirs.items() if name in names}
+
+    def _has_pictures(self, pictures: Mapping[str, Any], spec: Spec) -> bool:
+        """Every picture of the spec in its place, and no other."""
+        left = {name: list(value) if isinstance(value, list) else [value] for name, value in pictures.items()}
+        for role, ref in spec.images.items():
+            values = left.get(self.inputs.pictures[role].input, [])
+            if not values or not self.pictures.is_picture(values.pop(0), ref.sha256):
+                return False
+        return not any(left.values())
+
+
+def _holds(theirs: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    return all(name in theirs and theirs[name] == value for name, value in wanted.items())

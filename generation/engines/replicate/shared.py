@@ -1,0 +1,47 @@
+"""What the clients of Replicate and of Cog servers do alike: credentials, the answer to an order, its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any, Final
+
+import httpx
+
+from generation.engines import service
+from generation.engines.base import EngineError, ErrorKind, Result
+from generation.engines.replicate import predictions
+from generation.engines.service import Service
+
+SIGNING_PREFIX: Final = "whsec_"
+
+
+def credentials(secret: str) -> tuple[str, str]:
+    """(API token, signing secret) of an endpoint's secret, "token" or "token whsec_…"; "" for what is not there."""
+    words = secret.split()
+    token = next((word for word in words if not word.startswith(SIGNING_PREFIX)), "")
+    return token, next((word for word in words if word.startswith(SIGNING_PREFIX)), "")
+
+
+def ordered(response: httpx.Response, name: str, prediction_id: str = "") -> Mapping[str, Any]:
+    """The prediction in the answer to an order. prediction_id: ours, where the service may leave it out. EngineError of
+    kind DOUBT if it cannot be read: the order was taken."""
+    try:
+        prediction = response.json()
+    except ValueError:
+        prediction = None
+    if not isinstance(prediction, Mapping) or not (prediction.get("id") or prediction_id):
+        message = f"{name} took the order, and its answer cannot be read (HTTP {response.status_code})."
+        raise EngineError(ErrorKind.DOUBT, message, log=response.text[:4000])
+    return prediction
+
+
+def fetched(result: Result, source: Service) -> Result:
+    """The result with the pixels of its first output, from a data URL or from where it lies."""
+    if result.pixels is not None or not result.outputs:
+        return result
+    first = result.outputs[0]
+    data = predictions.data_of(first) if first.startswith("data:") else source.download(first)
+    pixels = service.pixels_of(data)
+    facts = {**result.facts, "bytes": len(data), "width": pixels.shape[1], "height": pixels.shape[0]}
+    return replace(result, pixels=pixels, outputs=(), facts=facts)
