@@ -87,7 +87,7 @@ SELECT a.id, 1, 1, m.id, 'generated', 'pass', now()
 
 def searches(brand_id: int, wanted: list[tuple[str, bytes]]) -> tuple[list[float], int]:
     """Seconds of each search, and how many found a twin."""
-    from generation.services import duplicates
+    from generation.services.images import duplicates
 
     seconds, found = [], 0
     for pdq, colours in wanted:

@@ -119,7 +119,7 @@ def plan_once(asked: dict[str, int], results: Any) -> None:
     from campaigns.models import Campaign, PromptVersion
     from core.models import User
     from generation.models import Endpoint
-    from generation.services import planning
+    from generation.services.planning import plans as planning
 
     order = {
         "campaign": Campaign.objects.select_related("brand").get(pk=asked["campaign"]),
@@ -192,7 +192,7 @@ def fill() -> None:
     """ROWS queued jobs of CAMPAIGNS campaigns: the first has more than half of them, the last very few."""
     from django.db import connection
 
-    from generation.services import dispatch
+    from generation.services.dispatch import claims as dispatch
     from tests import factories
 
     brand = factories.BrandFactory()
@@ -218,7 +218,7 @@ def claim_on_and_on(name: str, gate: Any, results: Any) -> None:
     _setup()
     from django.db import connection
 
-    from generation.services import dispatch
+    from generation.services.dispatch import claims as dispatch
 
     connection.ensure_connection()
     gate.wait()

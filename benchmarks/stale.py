@@ -100,7 +100,7 @@ def trial() -> dict[str, float]:
 
     from campaigns.models import Subject
     from generation.models import Asset, StaleCandidate
-    from generation.services import staleness
+    from generation.services.images import staleness
 
     call_command("migrate", verbosity=0, skip_checks=True)
     started = time.perf_counter()
@@ -151,7 +151,7 @@ def _explain(import_id: int) -> None:
     from django.db import connection, transaction
     from django.utils import timezone
 
-    from generation.services import staleness
+    from generation.services.images import staleness
 
     statement = Template(staleness._OF_SUBJECTS).substitute(subjects=staleness.OF_IMPORT)
     values = {"import": import_id, "batch": uuid.uuid4(), "by": None, "now": timezone.now()}

@@ -128,7 +128,7 @@ class AuditRedacted(DomainEvent):
     link, which stay. body_sha256: of the event's body as it is now. places: how often the secret stood in it.
     """
 
-    type = "campaigns.audit.redacted"
+    type = "core.audit.redacted"
     object_type = "event"
 
 
@@ -136,7 +136,7 @@ class AuditRedacted(DomainEvent):
 class BrandCreated(DomainEvent):
     """A brand was created. payload: {"slug", "name", "currency", "time_zone"}."""
 
-    type = "campaigns.brand.created"
+    type = "core.brand.created"
     object_type = "brand"
 
 
@@ -144,7 +144,7 @@ class BrandCreated(DomainEvent):
 class BrandTimeZoneSet(DomainEvent):
     """The time zone of a brand's dates was changed. payload: {"before", "after"}; "" means that of the installation."""
 
-    type = "campaigns.brand.time_zone_set"
+    type = "core.brand.time_zone_set"
     object_type = "brand"
 
 
@@ -152,7 +152,7 @@ class BrandTimeZoneSet(DomainEvent):
 class BrandBudgetSet(DomainEvent):
     """What a brand may spend in a month was changed. payload: {"before", "after"}, None for no limit."""
 
-    type = "campaigns.brand.budget_set"
+    type = "core.brand.budget_set"
     object_type = "brand"
 
 
@@ -161,7 +161,7 @@ class BrandStaleUseSet(DomainEvent):
     """A brand chose what happens to published images that go stale. payload: {"before", "after"}: "keep" or
     "withdraw"."""
 
-    type = "campaigns.brand.stale_use_set"
+    type = "core.brand.stale_use_set"
     object_type = "brand"
 
 
@@ -169,7 +169,7 @@ class BrandStaleUseSet(DomainEvent):
 class BrandBannedWordsSet(DomainEvent):
     """A brand chose what happens when a prompt has a banned word. payload: {"before", "after"}: "warn" or "block"."""
 
-    type = "campaigns.brand.banned_words_set"
+    type = "core.brand.banned_words_set"
     object_type = "brand"
 
 
@@ -177,7 +177,7 @@ class BrandBannedWordsSet(DomainEvent):
 class MemberAdded(DomainEvent):
     """Somebody was given a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 
-    type = "campaigns.member.added"
+    type = "core.member.added"
     object_type = "brand"
 
 
@@ -185,5 +185,5 @@ class MemberAdded(DomainEvent):
 class MemberRemoved(DomainEvent):
     """Somebody lost a role. object_id is the brand's; payload: {"user", "name", "role"}."""
 
-    type = "campaigns.member.removed"
+    type = "core.member.removed"
     object_type = "brand"

@@ -26,7 +26,8 @@ from core.services import audit, notices
 from generation.choices import JobState, Stage
 from generation.engines.base import Pixels
 from generation.models import AssetVersion, Endpoint, Job, Run
-from generation.services import planning, runs
+from generation.services import runs
+from generation.services.planning import plans
 from generation.workers import lane as lanes
 from generation.workers import product
 from review import pins
@@ -158,7 +159,7 @@ class _Story:
         wanted = Subject.objects.filter(
             brand=self.brand, kind=SubjectKind.PRODUCT, key__in=[f"KM-{key}" for key in keys.split()]
         )
-        run = planning.plan(
+        run = plans.plan(
             campaign=campaign,
             prompt_version=PromptVersion.objects.select_related("template__brand", "style").get(pk=version.pk),
             endpoint=self.endpoint,

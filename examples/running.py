@@ -10,7 +10,9 @@ from campaigns.models import Campaign, PromptTemplate, Subject
 from core.models import User
 from generation.choices import JobState, RunState
 from generation.models import Endpoint, Run
-from generation.services import planning, retries, runs
+from generation.services import runs
+from generation.services.dispatch import retries
+from generation.services.planning import plans
 
 OVER = frozenset({RunState.FINISHED, RunState.CANCELLED, RunState.PAUSED})
 
@@ -37,7 +39,7 @@ def ensure(wish: Wish) -> tuple[Run, bool]:
     is_new = run is None
     if run is None:
         versions = wish.prompt.versions.select_related("template__brand", "style")
-        run = planning.plan(
+        run = plans.plan(
             campaign=wish.campaign,
             prompt_version=versions.order_by("-number")[0],
             endpoint=wish.endpoint,

@@ -14,7 +14,7 @@ from core.admin_base import ByService, ReadOnly, ReadOnlyInline, ServiceForm, op
 from core.fetching import shown_settings
 from generation.engines import base as engines
 from generation.models import Attempt, Endpoint, Job, JobSpec, LedgerEntry, LocalModel, Master, Worker
-from generation.services import endpoints, store
+from generation.services.endpoints import editing, local_models
 
 
 class EndpointForm(ServiceForm):
@@ -50,9 +50,9 @@ class EndpointAdmin(ByService):
     list_select_related = ["brand"]
     search_fields = ["name", "slug"]
     autocomplete_fields = ["brand"]
-    add_fields: ClassVar = ("brand", "slug", "engine", *endpoints.CHANGEABLE, "new_secret")
+    add_fields: ClassVar = ("brand", "slug", "engine", *editing.CHANGEABLE, "new_secret")
     shown_fields: ClassVar = ("brand", "slug", "engine", "has_secret")
-    change_fields: ClassVar = (*endpoints.CHANGEABLE, "new_secret", "is_enabled")
+    change_fields: ClassVar = (*editing.CHANGEABLE, "new_secret", "is_enabled")
 
     @admin.display(boolean=True, description="has a secret")
     def has_secret(self, endpoint: Endpoint) -> bool:
@@ -61,17 +61,17 @@ class EndpointAdmin(ByService):
     def create(self, request: HttpRequest, form: Any) -> int:
         given = {name: value for name, value in form.cleaned_data.items() if name != "new_secret"}
         secret = form.cleaned_data["new_secret"]
-        return endpoints.create(by=operator(request), secret=secret, **given).pk
+        return editing.create(by=operator(request), secret=secret, **given).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
-        given = {name: form.cleaned_data[name] for name in form.changed_data if name in endpoints.CHANGEABLE}
+        given = {name: form.cleaned_data[name] for name in form.changed_data if name in editing.CHANGEABLE}
         who: dict[str, Any] = {"endpoint_id": obj.pk, "by": operator(request)}
         if secret := form.cleaned_data["new_secret"]:
-            endpoints.set_secret(**who, secret=secret, config=given.get("config"))
+            editing.set_secret(**who, secret=secret, config=given.get("config"))
         if given:
-            endpoints.update(**who, **given)
+            editing.update(**who, **given)
         if "is_enabled" in form.changed_data:
-            endpoints.set_enabled(**who, is_enabled=form.cleaned_data["is_enabled"])
+            editing.set_enabled(**who, is_enabled=form.cleaned_data["is_enabled"])
 
     def construct_change_message(self, request: HttpRequest, form: Any, formsets: Any, add: bool = False) -> Any:
         if add:
@@ -93,22 +93,22 @@ class LocalModelAdmin(ByService):
     search_fields = ["name", "path", "sha256"]
     add_fields: ClassVar = ("path", "name", "licence", "usage_terms")
     shown_fields: ClassVar = ("path", "family_name", "size", "revision", "sha256", "registered_by", "registered_at")
-    change_fields: ClassVar = store.CHANGEABLE
+    change_fields: ClassVar = local_models.CHANGEABLE
 
     @admin.display(description="family", ordering="family")
     def family_name(self, model: LocalModel) -> str:
-        return store.family_title(model.family)
+        return local_models.family_title(model.family)
 
     @admin.display(description="size", ordering="size_bytes")
     def size(self, model: LocalModel) -> str:
         return filesizeformat(model.size_bytes)
 
     def create(self, request: HttpRequest, form: Any) -> int:
-        return store.register(by=operator(request), **form.cleaned_data).pk
+        return local_models.register(by=operator(request), **form.cleaned_data).pk
 
     def change(self, request: HttpRequest, obj: Any, form: Any) -> None:
         given = {name: form.cleaned_data[name] for name in form.changed_data}
-        store.change(model_id=obj.pk, by=operator(request), **given)
+        local_models.change(model_id=obj.pk, by=operator(request), **given)
 
 
 @admin.register(Worker)

@@ -10,19 +10,12 @@ from core.choices import Lane
 from core.periodic import periodic_task
 from core.services import nudges
 from generation.models import Worker
-from generation.services import (
-    alarms,
-    dispatch,
-    doubts,
-    outcomes,
-    regenerations,
-    routing,
-    runs,
-    schedules,
-    staleness,
-    standing,
-    sweeper,
-)
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes, routing
+from generation.services.endpoints import alarms
+from generation.services.images import regenerations, staleness, sweeper
+from generation.services.planning import schedules, standing
+from generation.services.remote import uncertain
 
 
 @periodic_task(every_seconds=5)
@@ -33,7 +26,7 @@ def reap_leases() -> int:
 @periodic_task(every_seconds=5)
 def renudge_lanes() -> int:
     """Announce queued work again: a nudge is lost when Redis is, or when a process dies between commit and enqueue."""
-    waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if dispatch.has_work(lane)]
+    waiting = [lane for lane in (Lane.GPU, Lane.CLOUD, Lane.CPU) if claims.has_work(lane)]
     for lane in waiting:
         nudges.send(lane)
     return len(waiting)
@@ -72,7 +65,7 @@ def tell_of_endpoints_that_stand_still() -> int:
 @periodic_task(every_seconds=10)
 def order_again_in_doubt() -> int:
     """Orders whose answer was lost, where the endpoint's policy is to order again."""
-    return doubts.resubmit_all()
+    return uncertain.resubmit_all()
 
 
 @periodic_task(every_seconds=30)

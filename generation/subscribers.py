@@ -29,7 +29,7 @@ from generation.choices import Stage
 from generation.events import BudgetReached, ChecksFailed, RunFinished, RunPaused, RunReleaseRefused
 from generation.models import Run
 from generation.selectors import inputs
-from generation.services import regenerations, staleness
+from generation.services.images import regenerations, staleness
 
 #: A try-out shorter than this is still on its designer's screen.
 WORTH_TELLING = timedelta(minutes=2)

@@ -6,14 +6,14 @@ from django.db import close_old_connections
 
 from core.models import User
 from generation.models import Endpoint
-from generation.services import asking, store, workflow_checks
+from generation.services.endpoints import health, local_models, workflow_checks
 
 
 def hash_model(model_id: int) -> str:
     """Compute the sha256 of a registered model's files."""
     close_old_connections()
     try:
-        return store.hash_content(model_id=model_id)
+        return local_models.hash_content(model_id=model_id)
     finally:
         close_old_connections()
 
@@ -23,7 +23,7 @@ def ask_endpoint(endpoint_id: int) -> dict[str, Any]:
     close_old_connections()
     try:
         endpoint = Endpoint.objects.filter(pk=endpoint_id).first()
-        return asking.look(endpoint) if endpoint else {}
+        return health.look(endpoint) if endpoint else {}
     finally:
         close_old_connections()
 

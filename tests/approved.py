@@ -16,7 +16,7 @@ from core import stored_files
 from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, JobSpec, Run
-from generation.services import planning
+from generation.services.planning import plans
 from review.models import Decision, ReviewTask
 from review.services import consequences, decisions, queue
 from tests import factories
@@ -41,9 +41,7 @@ def plan(brand: Brand, subjects: list[Subject], by: User, **version: Any) -> Run
     given = {"text": "{name} in {colour}", "axes": {}, "parameters": {"backdrop": "white"}} | version
     prompt = factories.PromptVersionFactory(template__brand=brand, **given)
     endpoint = factories.EndpointFactory(config={})
-    return planning.plan(
-        campaign=campaign, prompt_version=prompt, endpoint=endpoint, stage="pilot", by=by, subjects=None
-    )
+    return plans.plan(campaign=campaign, prompt_version=prompt, endpoint=endpoint, stage="pilot", by=by, subjects=None)
 
 
 def make(asset: Asset) -> ReviewTask:

@@ -14,8 +14,9 @@ from core.choices import Lane
 from generation.choices import JobState
 from generation.engines.base import Capabilities, Context, Pixels, Result, Task, register
 from generation.models import AssetVersion, Endpoint, Job, Run
-from generation.services import fingerprints, planning, runs
-from generation.services.fingerprints import Maker
+from generation.services import runs
+from generation.services.planning import fingerprints, plans
+from generation.services.planning.fingerprints import Maker
 from generation.workers import product
 from generation.workers.lane import LaneWorker
 from tests import engines, factories
@@ -100,7 +101,7 @@ def plan(campaign: Campaign, endpoint: Endpoint, **changes: Any) -> Run:
 
     version = PromptVersion.objects.get(template__brand=campaign.brand)
     asked: dict[str, Any] = {"stage": "pilot", "by": version.created_by, "prompt_version": version, **changes}
-    return planning.plan(campaign=campaign, endpoint=endpoint, **asked)
+    return plans.plan(campaign=campaign, endpoint=endpoint, **asked)
 
 
 def release(run: Run) -> Run:

@@ -13,7 +13,7 @@ from core.models import Brand, User
 from generation.choices import JobState, RunState, Stage
 from generation.engines.base import Spec
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, LaneShare, Run
-from generation.services import dispatch
+from generation.services.dispatch import claims
 
 _numbers = count(1)
 
@@ -91,7 +91,7 @@ def run(
         for n, cell in enumerate(cells)
     )
     JobSpec.objects.bulk_create(_frozen(job, n, size, number, prompts) for n, job in enumerate(rows))
-    dispatch.activate(lane=endpoint.lane, campaign_id=campaign.pk)
+    claims.activate(lane=endpoint.lane, campaign_id=campaign.pk)
     return made
 
 

@@ -13,7 +13,8 @@ from core.models import Brand, Notice, User
 from generation.choices import Breaker, HoldReason, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint, EndpointStanding, Job
-from generation.services import alarms, pacing
+from generation.services.endpoints import alarms
+from generation.services.remote import pacing
 from tests import queued
 
 pytestmark = pytest.mark.django_db

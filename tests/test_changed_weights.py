@@ -18,7 +18,7 @@ from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.diffusers.engine import Diffusers
 from generation.models import Attempt, Job, JobSpec, Master
-from generation.services import engine_changes
+from generation.services.endpoints import changes
 from generation.workers import product
 from generation.workers.lane import LaneWorker
 from tests import original_names, painted, queued, tiny_models
@@ -212,7 +212,7 @@ def test_a_warm_worker_keeps_no_image_of_overwritten_weights_under_the_plan(fold
         work(worker)
         assert Master.objects.count() == made, write
         assert Job.objects.get(run=run).hold_reason == HoldReason.CHANGED, write
-        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        changes.plan_anew(run_id=run.pk, by=run.requested_by)
         work(worker)
         fresh, spec = an_engine(folder), JobSpec.objects.get(job__run=run)
         attempt = Attempt.objects.get(job__run=run, outcome="succeeded")

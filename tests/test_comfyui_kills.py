@@ -15,7 +15,7 @@ import pytest
 from core.choices import Lane
 from generation.choices import AttemptOutcome, JobState
 from generation.models import AssetVersion, Attempt, Endpoint, Job
-from generation.services import outcomes
+from generation.services.dispatch import outcomes
 from tests import comfy_workflows, processes, queued
 from tests.comfy_server import ComfyServer
 from tests.remote_server import Request, Response, serving

@@ -16,7 +16,8 @@ from core.models import Event
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
-from generation.services import dispatch, outcomes, retries
+from generation.services.dispatch import claims as dispatch
+from generation.services.dispatch import outcomes, retries
 from tests import factories, queued
 
 pytestmark = pytest.mark.django_db

@@ -20,7 +20,7 @@ from generation.finishing import likeness
 from generation.finishing.decode import decode
 from generation.finishing.develop import develop
 from generation.models import AssetVersion
-from generation.services import duplicates
+from generation.services.images import duplicates
 from tests import factories
 
 pytestmark = pytest.mark.django_db

@@ -15,7 +15,7 @@ from django.utils import timezone
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStanding, Job
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -32,7 +32,7 @@ def operator(db: None) -> User:
 @pytest.fixture
 def theirs(brand: Brand, operator: User) -> Endpoint:
     """The brand's own endpoint at a service, with a secret."""
-    return endpoints.create(
+    return editing.create(
         brand=brand, by=operator, slug="overflow", name="Overflow", engine="replicate", lane="cloud",
         config={**REPLICATE, "base_url": "https://models.example.com/v1"}, secret=SECRET,
     )  # fmt: skip
@@ -43,7 +43,7 @@ def refused(**fields: Any) -> dict[str, str]:
     by = factories.UserFactory(is_superuser=True)
     given = {"slug": "one", "name": "One", "engine": "packshot", "lane": "cpu", **fields}
     with pytest.raises(Invalid) as refusal:
-        endpoints.create(brand=None, by=by, **given)
+        editing.create(brand=None, by=by, **given)
     assert not Endpoint.objects.exists()
     return {problem.pointer: problem.message for problem in refusal.value.problems}
 
@@ -97,15 +97,13 @@ def test_a_secret_is_not_taken_among_the_settings_that_people_can_read(config: d
 def test_words_that_only_look_like_secrets_are_settings(operator: User) -> None:
     inputs = {"prompt": "prompt", "fixed": {"max_tokens": "77", "token_normalization": "none"}}
     config = {**REPLICATE, "inputs": inputs}
-    made = endpoints.create(
-        brand=None, by=operator, slug="a", name="A", engine="replicate", lane="cloud", config=config
-    )
+    made = editing.create(brand=None, by=operator, slug="a", name="A", engine="replicate", lane="cloud", config=config)
     assert made.config == config
 
 
 def test_a_short_name_is_given_once(operator: User, theirs: Endpoint) -> None:
     with pytest.raises(Conflict, match="take another short name"):
-        endpoints.create(brand=None, by=operator, slug=theirs.slug, name="B", engine="packshot", lane="cpu")
+        editing.create(brand=None, by=operator, slug=theirs.slug, name="B", engine="packshot", lane="cpu")
 
 
 # -- by whom -----------------------------------------------------------------------------------------------------------
@@ -116,33 +114,33 @@ def test_only_leads_and_admins_change_a_brands_own_endpoint(
     role: str, theirs: Endpoint, person: Callable[..., User]
 ) -> None:
     for change in (
-        lambda by: endpoints.update(endpoint_id=theirs.pk, by=by, name="Mine"),
-        lambda by: endpoints.set_secret(endpoint_id=theirs.pk, by=by, secret="x"),
-        lambda by: endpoints.set_enabled(endpoint_id=theirs.pk, by=by, is_enabled=False),
-        lambda by: endpoints.try_again(endpoint_id=theirs.pk, by=by),
+        lambda by: editing.update(endpoint_id=theirs.pk, by=by, name="Mine"),
+        lambda by: editing.set_secret(endpoint_id=theirs.pk, by=by, secret="x"),
+        lambda by: editing.set_enabled(endpoint_id=theirs.pk, by=by, is_enabled=False),
+        lambda by: editing.try_again(endpoint_id=theirs.pk, by=by),
     ):
         with pytest.raises(NotAllowed):
             change(person(role))
-    assert endpoints.update(endpoint_id=theirs.pk, by=person("lead"), name="Theirs").name == "Theirs"
-    assert endpoints.update(endpoint_id=theirs.pk, by=person("admin"), name="Ours").name == "Ours"
+    assert editing.update(endpoint_id=theirs.pk, by=person("lead"), name="Theirs").name == "Theirs"
+    assert editing.update(endpoint_id=theirs.pk, by=person("admin"), name="Ours").name == "Ours"
 
 
 def test_a_shared_endpoint_is_the_operators_to_change(lead: User, operator: User) -> None:
     shared = factories.EndpointFactory(lane="cpu")
     with pytest.raises(NotAllowed, match="operators"):
-        endpoints.update(endpoint_id=shared.pk, by=lead, name="Mine")
-    assert endpoints.update(endpoint_id=shared.pk, by=operator, name="Everybody’s").name == "Everybody’s"
+        editing.update(endpoint_id=shared.pk, by=lead, name="Mine")
+    assert editing.update(endpoint_id=shared.pk, by=operator, name="Everybody’s").name == "Everybody’s"
 
 
 def test_another_brands_endpoint_is_not_there(
     theirs: Endpoint, other_brand: Brand, person: Callable[..., User]
 ) -> None:
     with pytest.raises(NotFound):
-        endpoints.update(endpoint_id=theirs.pk, by=person("lead", brand=other_brand), name="Mine")
+        editing.update(endpoint_id=theirs.pk, by=person("lead", brand=other_brand), name="Mine")
 
 
 def test_addresses_folders_and_local_models_are_the_operators(brand: Brand, lead: User, theirs: Endpoint) -> None:
-    made = endpoints.create(
+    made = editing.create(
         brand=brand, by=lead, slug="ours", name="Ours", engine="replicate", lane="cloud", config=REPLICATE
     )
     for config in (
@@ -151,14 +149,14 @@ def test_addresses_folders_and_local_models_are_the_operators(brand: Brand, lead
         {**REPLICATE, "webhook_url": "https://elsewhere.example.com/hook"},
     ):
         with pytest.raises(Invalid) as refusal:
-            endpoints.update(endpoint_id=made.pk, by=lead, config=config)
+            editing.update(endpoint_id=made.pk, by=lead, config=config)
         assert "operator" in refusal.value.problems[0].message
     with pytest.raises(Invalid) as refusal:
-        endpoints.create(
+        editing.create(
             brand=brand, by=lead, slug="m", name="M", engine="diffusers", lane="gpu", config={"model": "models/sdxl"}
         )
     assert "set up by the operator" in refusal.value.problems[0].message
-    kept = endpoints.update(endpoint_id=theirs.pk, by=lead, config={**theirs.config, "cancel_after": "10m"})
+    kept = editing.update(endpoint_id=theirs.pk, by=lead, config={**theirs.config, "cancel_after": "10m"})
     assert kept.config["base_url"] == "https://models.example.com/v1", "what the operator wrote stays as it is"
 
 
@@ -171,8 +169,8 @@ def test_a_secret_is_kept_encrypted_and_stands_in_no_event(theirs: Endpoint, lea
     with connection.cursor() as cursor:
         cursor.execute("SELECT row_to_json(e)::text FROM generation_endpoint e")
         assert SECRET not in cursor.fetchone()[0]
-    endpoints.set_secret(endpoint_id=theirs.pk, by=lead, secret=f" {SECRET}2 ")
-    endpoints.set_secret(endpoint_id=theirs.pk, by=lead, secret="")
+    editing.set_secret(endpoint_id=theirs.pk, by=lead, secret=f" {SECRET}2 ")
+    editing.set_secret(endpoint_id=theirs.pk, by=lead, secret="")
     theirs.refresh_from_db()
     assert theirs.secret == "" and theirs.sealed_secret == ""
     told = list(Event.objects.filter(type="generation.endpoint.saved").order_by("id").values_list("payload", flat=True))
@@ -187,19 +185,19 @@ def test_hosts_in_a_private_network_are_the_operators_to_allow(
     lead: User, operator: User, theirs: Endpoint, host: str
 ) -> None:
     public, private = ({**theirs.config, "output_hosts": [name]} for name in ("cdn.example", host))
-    assert endpoints.update(endpoint_id=theirs.pk, by=lead, config=public).config == public
+    assert editing.update(endpoint_id=theirs.pk, by=lead, config=public).config == public
     with pytest.raises(Invalid) as refusal:
-        endpoints.update(endpoint_id=theirs.pk, by=lead, config=private)
+        editing.update(endpoint_id=theirs.pk, by=lead, config=private)
     assert "output_hosts" in refusal.value.problems[0].message and "operator" in refusal.value.problems[0].message
-    assert endpoints.update(endpoint_id=theirs.pk, by=operator, config=private).config == private
+    assert editing.update(endpoint_id=theirs.pk, by=operator, config=private).config == private
 
 
 def test_a_kept_secret_is_not_sent_to_another_address(theirs: Endpoint, operator: User) -> None:
     moved = {**theirs.config, "base_url": "https://elsewhere.example.com/v1"}
     with pytest.raises(Invalid) as refusal:
-        endpoints.update(endpoint_id=theirs.pk, by=operator, config=moved)
+        editing.update(endpoint_id=theirs.pk, by=operator, config=moved)
     assert refusal.value.problems[0].pointer == "secret" and "elsewhere" in refusal.value.problems[0].message
-    endpoints.set_secret(endpoint_id=theirs.pk, by=operator, secret="other", config=moved)
+    editing.set_secret(endpoint_id=theirs.pk, by=operator, secret="other", config=moved)
     theirs.refresh_from_db()
     assert theirs.config == moved and theirs.secret == "other"
 
@@ -207,7 +205,7 @@ def test_a_kept_secret_is_not_sent_to_another_address(theirs: Endpoint, operator
 @pytest.mark.parametrize("secret", ["two\nlines", "x" * 10_001])
 def test_what_is_no_key_is_not_kept(secret: str, theirs: Endpoint, lead: User) -> None:
     with pytest.raises(Invalid) as refusal:
-        endpoints.set_secret(endpoint_id=theirs.pk, by=lead, secret=secret)
+        editing.set_secret(endpoint_id=theirs.pk, by=lead, secret=secret)
     assert secret[:20] not in str(refusal.value.problems)
 
 
@@ -216,10 +214,8 @@ def test_what_is_no_key_is_not_kept(secret: str, theirs: Endpoint, lead: User) -
 
 def test_the_trail_says_what_was_changed_from_what_to_what(theirs: Endpoint, lead: User) -> None:
     before = Event.objects.count()
-    endpoints.update(
-        endpoint_id=theirs.pk, by=lead, max_per_minute=30.0, config={**theirs.config, "cancel_after": "5m"}
-    )
-    endpoints.update(endpoint_id=theirs.pk, by=lead, max_per_minute=30.0)
+    editing.update(endpoint_id=theirs.pk, by=lead, max_per_minute=30.0, config={**theirs.config, "cancel_after": "5m"})
+    editing.update(endpoint_id=theirs.pk, by=lead, max_per_minute=30.0)
     assert Event.objects.count() == before + 1, "what changes nothing is no event"
     event = Event.objects.latest("id")
     assert event.actor == lead
@@ -230,11 +226,9 @@ def test_a_shared_endpoints_change_is_in_every_brands_trail_without_its_settings
     brand: Brand, other_brand: Brand, operator: User
 ) -> None:
     config = {**REPLICATE, "base_url": "http://gpu-a.internal"}
-    made = endpoints.create(
-        brand=None, by=operator, slug="s", name="S", engine="replicate", lane="cloud", config=config
-    )
+    made = editing.create(brand=None, by=operator, slug="s", name="S", engine="replicate", lane="cloud", config=config)
     moved = {**config, "base_url": "http://gpu-b.internal"}
-    endpoints.update(endpoint_id=made.pk, by=operator, config=moved, price_per_image=Decimal("0.02"))
+    editing.update(endpoint_id=made.pk, by=operator, config=moved, price_per_image=Decimal("0.02"))
     told = Event.objects.filter(object_type="endpoint").order_by("-id")[:2]
     assert {event.brand_id for event in told} == {brand.pk, other_brand.pk}
     assert told[0].payload["changes"]["price_per_image"] == ["0.000000", "0.020000"]
@@ -244,8 +238,8 @@ def test_a_shared_endpoints_change_is_in_every_brands_trail_without_its_settings
 
 def test_switching_off_is_told_once(theirs: Endpoint, lead: User) -> None:
     before = Event.objects.count()
-    endpoints.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
-    endpoints.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
+    editing.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
+    editing.set_enabled(endpoint_id=theirs.pk, by=lead, is_enabled=False)
     theirs.refresh_from_db()
     assert not theirs.is_enabled and Event.objects.count() == before + 1
 
@@ -258,7 +252,7 @@ def test_a_resting_endpoint_that_is_tried_again_gets_one_order(theirs: Endpoint,
     EndpointStanding.objects.create(
         endpoint=theirs, breaker="open", failures=7, trips=4, open_until=later, resume_at=later
     )
-    endpoints.try_again(endpoint_id=theirs.pk, by=lead)
+    editing.try_again(endpoint_id=theirs.pk, by=lead)
     standing = EndpointStanding.objects.get()
     assert (standing.breaker, standing.open_until, standing.resume_at, standing.trips) == ("half_open", None, None, 0)
     assert Event.objects.latest("id").type == "generation.endpoint.tried_again"
@@ -272,7 +266,7 @@ def test_what_an_empty_account_held_goes_on_but_not_in_paused_runs(theirs: Endpo
     held = {"status": "held", "hold_reason": "quota", "error": "empty", "error_kind": "quota", "tries": 3}
     jobs = {run: factories.JobFactory(run=run, **held) for run in (going, paused, over)}
     doubtful = factories.JobFactory(run=going, status="held", hold_reason="in_doubt")
-    assert endpoints.try_again(endpoint_id=theirs.pk, by=lead) == 1
+    assert editing.try_again(endpoint_id=theirs.pk, by=lead) == 1
     found = {job.pk: job for job in Job.objects.all()}
     went = found[jobs[going].pk]
     assert (went.status, went.hold_reason, went.tries, went.error) == ("queued", "", 0, "")
@@ -285,6 +279,6 @@ def test_a_lane_is_not_changed_under_pictures_that_are_on_their_way(operator: Us
     endpoint = factories.EndpointFactory(lane="cpu")
     job = factories.JobFactory(run__endpoint=endpoint)
     with pytest.raises(Conflict, match="on their way"):
-        endpoints.update(endpoint_id=endpoint.pk, by=operator, lane="gpu")
+        editing.update(endpoint_id=endpoint.pk, by=operator, lane="gpu")
     Job.objects.filter(pk=job.pk).update(status="succeeded")
-    assert endpoints.update(endpoint_id=endpoint.pk, by=operator, lane="gpu").lane == "gpu"
+    assert editing.update(endpoint_id=endpoint.pk, by=operator, lane="gpu").lane == "gpu"

@@ -16,7 +16,7 @@ from core.models import Brand, User
 from generation import engines
 from generation.engines.settings import TABLES, Kind, Setting, of, problems
 from generation.models import Endpoint
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from generation.views import setting_fields
 from tests import factories
 
@@ -188,7 +188,7 @@ def test_a_lead_changes_a_setting_and_what_the_operator_wrote_stays(
         "model": "house", "base_url": "https://gpu.example/v1", "quality": "hd", "output_hosts": ["gpu.example"],
         "profile": {"base": "compatible", "parameters": {"quality": ["standard", "hd"]}},
     }  # fmt: skip
-    made = endpoints.create(
+    made = editing.create(
         brand=brand, by=operator, slug="own", name="Own", engine="openai", lane="cloud", config=config, max_concurrent=2
     )
     client = page_client(lead)
@@ -212,16 +212,16 @@ def test_a_lead_changes_a_setting_and_what_the_operator_wrote_stays(
 @pytest.mark.parametrize("gone", ["base_url", "ca", "both"])
 def test_a_lead_cannot_take_away_what_the_operator_set(brand: Brand, operator: User, lead: User, gone: str) -> None:
     config = {"model": "m", "base_url": "https://gpu.example/v1", "ca": "/etc/ours.pem"}
-    made = endpoints.create(
+    made = editing.create(
         brand=brand, by=operator, slug="own", name="Own", engine="openai", lane="cloud", config=config, secret="kept"
     )
     left = {name: value for name, value in config.items() if name != gone and (gone != "both" or name == "model")}
     with pytest.raises(Invalid) as refused:
-        endpoints.update(endpoint_id=made.pk, by=lead, config=left)
+        editing.update(endpoint_id=made.pk, by=lead, config=left)
     assert {one.pointer for one in refused.value.problems} == {f"config/{name}" for name in config.keys() - left.keys()}
     if gone != "ca":
         with pytest.raises(Invalid, match="entered again"):
-            endpoints.update(endpoint_id=made.pk, by=operator, config=left)
+            editing.update(endpoint_id=made.pk, by=operator, config=left)
     made.refresh_from_db()
     assert made.config == config
 

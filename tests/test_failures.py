@@ -18,7 +18,8 @@ from generation.causes import Mend
 from generation.engines.base import ErrorKind
 from generation.models import Asset, Job, LedgerEntry, Run
 from generation.selectors import budgets, failures
-from generation.services import doubts, retries
+from generation.services.dispatch import retries
+from generation.services.remote import uncertain
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -216,14 +217,14 @@ def test_what_counts_as_spent_in_doubt_is_freed_once_the_account_shows_that_it_w
     assert "It was not charged" not in page_of(reviewer, run)
     assert address in page_of(manager, run)
     with pytest.raises(NotAllowed):
-        doubts.take_back(run_id=run.pk, by=reviewer)
+        uncertain.take_back(run_id=run.pk, by=reviewer)
     spent = budgets.standing(run.campaign).spent
-    assert doubts.take_back(run_id=run.pk, by=manager) == Decimal("0.24")
+    assert uncertain.take_back(run_id=run.pk, by=manager) == Decimal("0.24")
     assert spent - budgets.standing(run.campaign).spent == Decimal("0.24")
     assert "It was not charged" not in page_of(manager, run)
     assert Event.objects.get(type="generation.run.doubt_taken_back").payload == {"amount": "0.240000"}
     with pytest.raises(Conflict):
-        doubts.take_back(run_id=run.pk, by=manager)
+        uncertain.take_back(run_id=run.pk, by=manager)
 
 
 def test_jobs_of_another_run_are_not_tried_with_this_one(run: Run, manager: User, brand: Any) -> None:

@@ -24,8 +24,12 @@ from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.finishing import encode
 from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
 from generation.selectors import explaining, failures
-from generation.services import dispatch, engine_changes, fingerprints, outcomes, retries, rounds, runs
-from generation.services.fingerprints import Maker
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes, retries
+from generation.services.endpoints import changes
+from generation.services.images import rounds
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
 from generation.workers.lane import LaneWorker
 from tests import factories, painted
 from tests.painted import Painted, change, lies, overwrite, plan, release, work
@@ -222,16 +226,16 @@ def test_all_that_is_queued_for_the_endpoint_is_held_at_once_and_nothing_else(
         release(run)
     overwrite(endpoint, b"second")
     late = release(plan(others, endpoint))
-    claim = dispatch.claim(lane=Lane.CPU, worker="w", endpoint_id=None)
+    claim = claims.claim(lane=Lane.CPU, worker="w", endpoint_id=None)
     while (
         claim.jobs[0].endpoint_id != endpoint.pk
         or Maker(**claim.jobs[0].maker).revision == Painted(endpoint.config).model_identity()[1]
     ):
-        dispatch.give_back(claim.token, [job.id for job in claim.jobs])
+        claims.give_back(claim.token, [job.id for job in claim.jobs])
         Job.objects.filter(pk__in=[job.id for job in claim.jobs]).update(not_before=timezone.now() + timedelta(hours=1))
-        claim = dispatch.claim(lane=Lane.CPU, worker="w")
+        claim = claims.claim(lane=Lane.CPU, worker="w")
     now = fingerprints.maker(endpoint, Painted(endpoint.config))
-    engine_changes.hold(jobs=claim.jobs, token=claim.token, endpoint=endpoint, now=now, worker="w")
+    changes.hold(jobs=claim.jobs, token=claim.token, endpoint=endpoint, now=now, worker="w")
     stale = Job.objects.filter(endpoint=endpoint).exclude(run=late)
     assert set(stale.values_list("status", "hold_reason")) == {(JobState.HELD, HoldReason.CHANGED)}
     assert set(Job.objects.filter(run=late).values_list("status", flat=True)) == {JobState.QUEUED}
@@ -307,8 +311,8 @@ def test_what_is_planned_anew_is_made_by_what_is_there_now(worker: LaneWorker, t
         alter(endpoint)
         release(run)
         work(worker)
-        expected = engine_changes.Anew(jobs=3, left=0)
-        assert engine_changes.plan_anew(run_id=run.pk, by=run.requested_by) == expected, name
+        expected = changes.Anew(jobs=3, left=0)
+        assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == expected, name
         after = frozen(run)
         assert [row[:4] for row in after] == [row[:4] for row in before], name
         assert not {row[4] for row in after} & {row[4] for row in before}, name
@@ -331,7 +335,7 @@ def test_money_is_reserved_at_the_price_of_now_and_spent_once(
     overwrite(endpoint, b"second")
     work(worker)
     assert LedgerEntry.objects.filter(kind="settle").count() == 0
-    engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+    changes.plan_anew(run_id=run.pk, by=run.requested_by)
     assert sum(LedgerEntry.objects.filter(kind="reserve").values_list("amount", flat=True)) == 6
     work(worker)
     assert sum(LedgerEntry.objects.filter(kind="settle").values_list("amount", flat=True)) == 6
@@ -343,7 +347,7 @@ def test_a_budget_that_cannot_bear_it_refuses_and_changes_nothing(stuck: Run):
     Endpoint.objects.update(price_per_image=Decimal(2))
     before = list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost"))
     with pytest.raises(Conflict, match="is left"):
-        engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
     assert list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost")) == before
     assert {reason for _, reason in held()} == {HoldReason.CHANGED}
 
@@ -357,7 +361,7 @@ def test_images_that_would_be_equal_now_are_planned_once_and_the_others_say_why(
     run = release(plan(campaign, endpoint))
     change(endpoint, blind=True)
     work(worker)
-    assert engine_changes.plan_anew(run_id=run.pk, by=run.requested_by) == engine_changes.Anew(jobs=1, left=2)
+    assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == changes.Anew(jobs=1, left=2)
     assert sorted(held()) == [(JobState.HELD, HoldReason.CHANGED)] * 2 + [(JobState.QUEUED, "")]
     (group,) = failures.groups(Run.objects.get(pk=run.pk))
     assert group.count == 2 and "the same image for it as for another one" in group.message
@@ -366,19 +370,19 @@ def test_images_that_would_be_equal_now_are_planned_once_and_the_others_say_why(
 def test_what_the_changed_engine_cannot_make_stays_held_and_says_why(stuck: Run):
     Endpoint.objects.update(engine="packshot")
     with pytest.raises(Invalid, match="It needs an image “cutout”"):
-        engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
     assert {reason for _, reason in held()} == {HoldReason.CHANGED}
 
 
 def test_an_endpoint_that_cannot_be_used_refuses_with_its_reason(stuck: Run):
     Path(stuck.endpoint.config["file"]).unlink()
     with pytest.raises(Invalid, match="cannot say which model it has"):
-        engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
 
 
 def test_in_a_paused_run_they_wait_for_it_to_go_on(stuck: Run, worker: LaneWorker):
     runs.pause(run_id=stuck.pk, by=stuck.requested_by)
-    engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
     assert held() == [(JobState.HELD, HoldReason.PAUSED)] * 3
     runs.resume(run_id=stuck.pk, by=stuck.requested_by)
     work(worker)
@@ -388,20 +392,20 @@ def test_in_a_paused_run_they_wait_for_it_to_go_on(stuck: Run, worker: LaneWorke
 def test_a_run_that_is_cancelled_meanwhile_leaves_nothing_to_plan(stuck: Run):
     runs.cancel(run_id=stuck.pk, by=stuck.requested_by)
     with pytest.raises(Conflict, match="no image that waits"):
-        engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
     assert {status for status, _ in held()} == {JobState.CANCELLED}
 
 
 def test_only_who_may_run_may_plan_anew_and_a_stranger_learns_of_nothing(stuck: Run):
     viewer = factories.MembershipFactory(brand=stuck.campaign.brand, role="viewer").user
     with pytest.raises(NotAllowed):
-        engine_changes.plan_anew(run_id=stuck.pk, by=viewer)
+        changes.plan_anew(run_id=stuck.pk, by=viewer)
     with pytest.raises(NotFound):
-        engine_changes.plan_anew(run_id=stuck.pk, by=factories.MembershipFactory(role="campaign_manager").user)
+        changes.plan_anew(run_id=stuck.pk, by=factories.MembershipFactory(role="campaign_manager").user)
 
 
 def test_what_is_changed_again_before_it_is_made_is_held_again(stuck: Run, worker: LaneWorker):
-    engine_changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
     overwrite(stuck.endpoint, b"third")
     work(worker)
     assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
@@ -539,7 +543,7 @@ def _take(
     elif step == "work":
         worker.drain(Lane.CPU)
     elif step == "lose":
-        claim = dispatch.claim(lane=Lane.CPU, worker="dead")
+        claim = claims.claim(lane=Lane.CPU, worker="dead")
         Job.objects.filter(lease_token=claim.token).update(
             lease_expires_at=timezone.now() - timedelta(minutes=1), deaths=0
         )
@@ -553,7 +557,7 @@ def _take(
             if not any(group.cause.code == "changed" for group in stuck):
                 continue
             if step == "anew":
-                engine_changes.plan_anew(run_id=one.pk, by=one.requested_by)
+                changes.plan_anew(run_id=one.pk, by=one.requested_by)
             else:
                 keys = [group.key for group in stuck if group.cause.code == "changed"]
                 retries.retry_group(run_id=one.pk, by=one.requested_by, group=keys[0])

@@ -24,8 +24,9 @@ from generation.checks.base import Sample
 from generation.checks.registry import examine
 from generation.engines.packshot import engine as packshot
 from generation.models import JobSpec, Run
-from generation.services import planning, sweeper
-from generation.services.dispatch import ClaimedJob
+from generation.services.dispatch.claims import ClaimedJob
+from generation.services.images import sweeper
+from generation.services.planning import plans
 from generation.workers import briefing
 from tests import factories, queued
 
@@ -313,7 +314,7 @@ def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
     asked = {"prompt_version": version, "endpoint": queued.endpoint(engine="ready"), "by": lead}
 
     def planned(name: str) -> Run:
-        return planning.plan(campaign=campaign, stage="partial", name=name, **asked)
+        return plans.plan(campaign=campaign, stage="partial", name=name, **asked)
 
     before = planned("before")
     stricter = guides.draft(brand=brand, by=lead, thresholds={"blank": {"flat": 20}})

@@ -17,7 +17,7 @@ from core.errors import Conflict, DomainError, Invalid
 from generation.engines import service
 from generation.engines.openai import answers as openai_answers
 from generation.engines.settings import Kind, Setting
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from generation.views import run_form, setting_fields
 from review.delivery.webhook import Webhook
 from review.models import Destination
@@ -154,7 +154,7 @@ def test_a_list_of_images_as_csv_holds_no_nul(cell):
 def test_no_endpoint_keeps_what_cannot_be_stored(value, brand, lead):
     endpoint = factories.EndpointFactory(brand=brand)
     with pytest.raises(Invalid):
-        endpoints.update(endpoint_id=endpoint.pk, by=lead, config={"workflow": {"1": value}})
+        editing.update(endpoint_id=endpoint.pk, by=lead, config={"workflow": {"1": value}})
 
 
 @pytest.mark.django_db

@@ -20,7 +20,7 @@ from campaigns.services import feed_reading, imports, mappings
 from core import clock, stored_files
 from core.errors import Conflict, NotAllowed, NotFound
 from core.models import Brand, Event, SealedEvent, User
-from generation.services import sweeper
+from generation.services.images import sweeper
 from tests import factories, processes
 from tests.test_imports import FEED, Peak, big_feed
 

@@ -13,7 +13,8 @@ from core.models import Brand, User
 from generation.choices import Stage
 from generation.models import Cell, Endpoint, JobSpec, Run
 from generation.selectors import compare
-from generation.services import comparisons, job_templates, planning
+from generation.services import comparisons
+from generation.services.planning import job_templates, plans
 from tests import engines, factories
 
 pytestmark = pytest.mark.django_db
@@ -132,27 +133,27 @@ def test_a_clone_says_what_was_asked_with_keys_for_ids(
     asked: dict[str, Any], campaign: Campaign, manager: User
 ) -> None:
     ids = list(campaign.subjects.order_by("key").values_list("pk", flat=True)[:2])
-    run = planning.plan(**asked, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"], name="First")
-    copy = planning.clone(run_id=run.pk, by=manager)
+    run = plans.plan(**asked, subjects=ids, axes={"backdrop": ["white", "clay"]}, aspects=["1:1"], name="First")
+    copy = plans.clone(run_id=run.pk, by=manager)
     assert (copy.subjects, copy.axes, copy.aspects) == (["MUG-0", "MUG-1"], {"backdrop": ["white", "clay"]}, ["1:1"])
     assert (copy.name, copy.prompt_version_id, copy.stage) == ("First", asked["prompt_version"].pk, "pilot")
-    everything = planning.clone(run_id=planning.plan(**asked, sample=2).pk, by=manager)
+    everything = plans.clone(run_id=plans.plan(**asked, sample=2).pk, by=manager)
     assert (everything.subjects, everything.sample, everything.missing_only) == (None, 2, False)
 
 
 def test_a_list_is_cloned_row_by_row(asked: dict[str, Any], campaign: Campaign, manager: User) -> None:
     first = campaign.subjects.get(key="MUG-0")
     rows = [{"subject": first.pk, "backdrop": "ink"}, {"subject": "MUG-1", "backdrop": "sand", "seed": 4}]
-    copy = planning.clone(run_id=planning.plan(**asked, shape="list", rows=rows).pk, by=manager)
+    copy = plans.clone(run_id=plans.plan(**asked, shape="list", rows=rows).pk, by=manager)
     assert copy.rows == [{"subject": "MUG-0", "backdrop": "ink"}, rows[1]]
 
 
 def test_strangers_clone_nothing(
     asked: dict[str, Any], person: Callable[..., User], other_brand: Brand, manager: User
 ) -> None:
-    run = planning.plan(**asked)
+    run = plans.plan(**asked)
     with pytest.raises(NotFound):
-        planning.clone(run_id=run.pk, by=person("lead", brand=other_brand))
+        plans.clone(run_id=run.pk, by=person("lead", brand=other_brand))
     theirs = factories.RunFactory(campaign__brand=other_brand)
     with pytest.raises(NotFound):
-        planning.plan(**asked, cloned_from=theirs)
+        plans.plan(**asked, cloned_from=theirs)

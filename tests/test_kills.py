@@ -15,7 +15,8 @@ from django.utils import timezone
 from core import crash_points, stored_files
 from generation.choices import AttemptOutcome, JobState
 from generation.models import Asset, AssetVersion, Attempt, Job, LedgerEntry, Master
-from generation.services import outcomes, sweeper
+from generation.services.dispatch import outcomes
+from generation.services.images import sweeper
 from review.models import ReviewTask
 from tests import doomed, processes, queued
 

@@ -14,7 +14,7 @@ from core.errors import Invalid
 from core.models import Brand, User
 from generation.choices import RunShape, Stage
 from generation.models import Cell, JobSpec
-from generation.services import planning
+from generation.services.planning import plans
 from tests import factories
 from tests.feed_files import xlsx
 
@@ -143,7 +143,7 @@ def order(brand: Brand, manager: User) -> dict[str, Any]:
 @pytest.mark.django_db
 def test_a_listed_row_with_an_aspect_or_a_size_is_one_picture_of_that_size(order: dict[str, Any]) -> None:
     table = "sku,backdrop,aspect,size\nM-1,clay,4:5,\nM-2,,,600x600\nM-1,sage,,\n"
-    run = planning.plan(**order, shape=RunShape.LIST, rows=listing.read(table).rows)
+    run = plans.plan(**order, shape=RunShape.LIST, rows=listing.read(table).rows)
     made = [
         (cell.subject.key, cell.aspect, spec.spec["width"], spec.spec["height"], spec.spec["parameters"]["backdrop"])
         for cell in Cell.objects.filter(run=run).order_by("position")
@@ -161,7 +161,7 @@ def test_a_listed_row_with_an_aspect_or_a_size_is_one_picture_of_that_size(order
 def test_a_listed_aspect_that_no_channel_wants_is_refused_with_those_that_are(order: dict[str, Any]) -> None:
     rows = listing.read("sku,aspect\nM-1,16:9\n").rows
     with pytest.raises(Invalid, match=r"16:9.*1:1, 4:5"):
-        planning.plan(**order, shape=RunShape.LIST, rows=rows)
+        plans.plan(**order, shape=RunShape.LIST, rows=rows)
 
 
 @pytest.mark.django_db
@@ -174,7 +174,7 @@ def test_a_listed_size_beyond_the_engine_is_refused(order: dict[str, Any], tmp_p
         template__brand=order["campaign"].brand, axes={}, text="{name}", parameters={}, needs={"engine": "diffusers"}
     )
     with pytest.raises(Invalid, match="at most 2048 × 2048"):
-        planning.plan(**order, shape=RunShape.LIST, rows=listing.read("sku,size\nM-1,4096x4096\n").rows)
-    run = planning.plan(**order, shape=RunShape.LIST, rows=listing.read("sku,size,seed\nM-1,600x600,5\n").rows)
+        plans.plan(**order, shape=RunShape.LIST, rows=listing.read("sku,size\nM-1,4096x4096\n").rows)
+    run = plans.plan(**order, shape=RunShape.LIST, rows=listing.read("sku,size,seed\nM-1,600x600,5\n").rows)
     spec = JobSpec.objects.get(cell__run=run).spec
     assert (spec["width"], spec["height"], spec["seed"]) == (600, 600, 5)

@@ -22,7 +22,8 @@ from generation.engines.base import ImageRef, Spec, Task
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec
 from generation.selectors import concepts, needs
 from generation.selectors.concepts import MAPS
-from generation.services import planning, rounds
+from generation.services.images import rounds
+from generation.services.planning import plans
 from review.selectors.lineage import lineage
 from tests import factories, tiny_models
 from tests.test_scenes import frozen, remake, revised, rewritten, with_mugs
@@ -85,7 +86,7 @@ def test_the_first_ready_photo_of_the_concept_is_the_map_of_every_job(brand: Bra
     follows(brand, position=3)
     follows(brand, position=1, status="pending")
     first = follows(brand, position=2)
-    specs = frozen(planning.plan(**ask()))
+    specs = frozen(plans.plan(**ask()))
     assert len(specs) == 2 and all(one["parameters"]["control_map"] == "sitting" for one in specs)
     assert all(one["images"] == {"control": {"sha256": first.sha256, "key": first.storage_key}} for one in specs)
 
@@ -94,9 +95,9 @@ def test_another_photo_counts_from_the_next_plan_on_and_changes_the_fingerprint(
     brand: Brand, ask: Callable[..., Any]
 ) -> None:
     old = follows(brand, position=2)
-    before = planning.plan(**ask())
+    before = plans.plan(**ask())
     new = follows(brand, position=1)
-    after = planning.plan(**ask())
+    after = plans.plan(**ask())
     assert (set(shas(before)), set(shas(after))) == ({old.sha256}, {new.sha256})
     prints = [
         set(JobSpec.objects.filter(job__run=one).values_list("fingerprint", flat=True)) for one in (before, after)
@@ -109,33 +110,33 @@ def test_an_axis_a_list_and_an_attribute_name_maps_and_none_is_none(
 ) -> None:
     sitting, standing = follows(brand), follows(brand, "standing")
     remake(version, parameters={"control": "depth"})
-    run = planning.plan(**ask(axes={"control_map": ["sitting", "standing"]}))
+    run = plans.plan(**ask(axes={"control_map": ["sitting", "standing"]}))
     assert shas(run) == [sitting.sha256, standing.sha256] * 2
     bare = rewritten(version, parameters={})
     rows = [
         {"subject": "MUG-1", "control": "depth", "control_map": "standing"},
         {"subject": "MUG-2", "control_map": "none"},
     ]
-    listed = planning.plan(**ask(prompt_version=bare, shape="list", rows=rows))
+    listed = plans.plan(**ask(prompt_version=bare, shape="list", rows=rows))
     assert shas(listed) == [standing.sha256, None] and "control_map" not in frozen(listed)[1]["parameters"]
     brand.subjects.filter(key="MUG-1").update(attributes={"pose": "standing"})
     brand.subjects.filter(key="MUG-2").update(attributes={"pose": "sitting"})
     each = rewritten(bare, parameters={**DEPTH, "control_map": "{pose}"})
-    assert shas(planning.plan(**ask(prompt_version=each))) == [standing.sha256, sitting.sha256]
+    assert shas(plans.plan(**ask(prompt_version=each))) == [standing.sha256, sitting.sha256]
 
 
 def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
     version: PromptVersion, brand: Brand, ask: Callable[..., Any]
 ) -> None:
     follows(brand)
-    assert planning.preview(**ask(axes={"control_strength": [0.5, 1]})).can_be_planned
+    assert plans.preview(**ask(axes={"control_strength": [0.5, 1]})).can_be_planned
     remake(version, parameters={"control_map": "sitting"})
-    assert {one.message for one in planning.preview(**ask()).problems} == {
+    assert {one.message for one in plans.preview(**ask()).problems} == {
         "control_map names a map, and control does not say what it shows, such as depth or pose."
     }
-    assert planning.preview(**ask(axes={"control": ["none", "depth"]})).can_be_planned
+    assert plans.preview(**ask(axes={"control": ["none", "depth"]})).can_be_planned
     remake(version, parameters={"control": "depth", "control_map": "none"})
-    assert "depth needs a finished map: name a concept" in planning.preview(**ask()).problems[0].message
+    assert "depth needs a finished map: name a concept" in plans.preview(**ask()).problems[0].message
 
 
 # -- what is missing -----------------------------------------------------------------------------------------------
@@ -145,14 +146,14 @@ def test_without_its_photo_nothing_is_planned_and_it_is_said_which_concept(
     brand: Brand, ask: Callable[..., Any]
 ) -> None:
     waiting = follows(brand, status="pending")
-    seen = planning.preview(**ask())
+    seen = plans.preview(**ask())
     assert not seen.can_be_planned
     assert {(one.kind, one.concept, one.message) for one in seen.problems} == {(
         "missing_map", waiting.subject_id,
         "The map “sitting” (A sitting person) has no photo yet: upload the finished map as a photo of this concept.",
     )}  # fmt: skip
     with pytest.raises(Invalid, match="has no photo yet"):
-        planning.plan(**ask())
+        plans.plan(**ask())
     assert not JobSpec.objects.exists()
 
 
@@ -161,13 +162,13 @@ def test_an_unknown_concept_a_retired_one_and_another_brands_are_no_maps(
 ) -> None:
     follows(other_brand)
     factories.ReferencePhotoFactory(subject=factories.SubjectFactory(brand=brand, key="sitting"))  # a product
-    [message] = {one.message for one in planning.preview(**ask()).problems}
+    [message] = {one.message for one in plans.preview(**ask()).problems}
     assert "There is no map “sitting”" in message and "upload the finished map as its photo" in message
     follows(brand, "standing")
-    assert "It has standing." in planning.preview(**ask()).problems[0].message
+    assert "It has standing." in plans.preview(**ask()).problems[0].message
     retired = follows(brand)
     brand.subjects.filter(pk=retired.subject_id).update(is_active=False)
-    assert "is retired: bring it back" in planning.preview(**ask()).problems[0].message
+    assert "is retired: bring it back" in plans.preview(**ask()).problems[0].message
 
 
 def test_a_products_own_photo_is_no_map_and_a_concepts_is(
@@ -176,15 +177,15 @@ def test_a_products_own_photo_is_no_map_and_a_concepts_is(
     remake(version, parameters={"control": "depth"}, needs={"images": ["control"]})
     own = follows(brand)
     campaign.subjects.add(own.subject)
-    seen = planning.preview(**ask())
+    seen = plans.preview(**ask())
     assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-1", "missing_map"), ("MUG-2", "missing_map")]
     verdicts = needs.of(
         campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
     )
     assert [one.is_ready for one in verdicts.values()] == [False, False, True]
-    assert shas(planning.plan(**ask(subjects=[own.subject_id]))) == [own.sha256]
+    assert shas(plans.plan(**ask(subjects=[own.subject_id]))) == [own.sha256]
     standing = follows(brand, "standing")
-    run = planning.plan(**ask(axes={"control_map": ["standing"]}))
+    run = plans.plan(**ask(axes={"control_map": ["standing"]}))
     assert shas(run) == [standing.sha256] * 3
 
 
@@ -208,18 +209,18 @@ def test_an_endpoint_without_depth_or_pose_says_that_it_takes_no_map(
 ) -> None:
     follows(brand)
     edges = having(model, canny=endpoint.config["controlnets"]["canny"])
-    assert {one.message for one in planning.preview(**ask(endpoint=edges)).problems} > {
+    assert {one.message for one in plans.preview(**ask(endpoint=edges)).problems} > {
         "There is no ControlNet 'depth' at this endpoint; known are canny."
     }
     remake(version, parameters={"control": "canny", "control_map": "sitting"})
-    assert "Unknown parameter 'control_map'" in planning.preview(**ask(endpoint=edges)).problems[0].message
+    assert "Unknown parameter 'control_map'" in plans.preview(**ask(endpoint=edges)).problems[0].message
     remake(version, parameters={"control": "canny"})
     with pytest.raises(Invalid) as refusal:
-        planning.preview(**ask(endpoint=edges, axes={"control_map": ["sitting", "none"]}))
+        plans.preview(**ask(endpoint=edges, axes={"control_map": ["sitting", "none"]}))
     assert "diffusers ignores “control_map”" in refusal.value.problems[0].message
     remake(version, needs={"images": ["control"]})
     with pytest.raises(Invalid) as refusal:
-        planning.preview(**ask(endpoint=edges))
+        plans.preview(**ask(endpoint=edges))
     assert "takes no image “control”" in refusal.value.problems[0].message
 
 
@@ -236,7 +237,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_maps(
         campaign.subjects.add(*(factories.SubjectFactory(brand=brand, key=f"CUP-{count}-{n}") for n in range(count)))
         factories.OutputSpecFactory(campaign=campaign, width=SIZE, height=SIZE)
         with CaptureQueriesContext(connection) as captured:
-            seen = planning.preview(
+            seen = plans.preview(
                 campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager,
                 axes={"control_map": keys},
             )  # fmt: skip
@@ -258,8 +259,8 @@ def test_a_planned_job_is_drawn_after_the_uploaded_map(
         photos.attach(subject_id=concept.pk, data=encoded(grey), file_name="depth.png", by=manager)
     asked = ask(subjects=[brand.subjects.get(key="MUG-1").pk])
     remake(version, parameters={"control": "depth"})
-    followed = frozen(planning.plan(**asked, axes={"control_map": ["sitting", "standing"]}))
-    plain = frozen(planning.plan(**{**asked, "prompt_version": rewritten(version, parameters={})}))
+    followed = frozen(plans.plan(**asked, axes={"control_map": ["sitting", "standing"]}))
+    plain = frozen(plans.plan(**{**asked, "prompt_version": rewritten(version, parameters={})}))
     specs = [Spec.from_json({**one, "seed": 7, "prompt": "a mug"}) for one in (*followed, *plain)]
     desk = Desk({ref.key: stored_files.read(ref.key) for one in specs for ref in one.images.values()})
     engine = base.build("diffusers", endpoint.config)
@@ -270,7 +271,7 @@ def test_a_planned_job_is_drawn_after_the_uploaded_map(
 
 def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Callable[..., Any]) -> None:
     shown = follows(brand)
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     follows(brand, position=0)
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
@@ -283,7 +284,7 @@ def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Cal
 def test_a_revision_may_follow_another_map(brand: Brand, ask: Callable[..., Any]) -> None:
     follows(brand)
     standing = follows(brand, "standing")
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     change = revised(brand, run, control_map="standing")
     assert change.spec["images"] == {"control": {"sha256": standing.sha256, "key": standing.storage_key}}
     version = AssetVersion.objects.get(job__run=run)

@@ -19,7 +19,7 @@ from generation.engines import base
 from generation.engines.base import EngineError, ErrorKind
 from generation.engines.diffusers.weight_files import problem_of_file, problem_of_lora, problem_of_model
 from generation.models import LocalModel
-from generation.services import store
+from generation.services.endpoints import local_models
 from tests import factories as f
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:%s\nsize 151121879\n" % (b"4d" * 32)
@@ -216,7 +216,7 @@ def test_a_folder_with_missing_or_damaged_parts_is_not_registered(
     assert problem_of_model(folder) == ""
     damage(folder)
     with pytest.raises(Invalid) as refusal:
-        store.register(path=str(folder), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
+        local_models.register(path=str(folder), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
     (problem,) = refusal.value.problems
     assert problem.pointer == "path"
     assert re.search(words, problem.message), problem.message
@@ -225,7 +225,7 @@ def test_a_folder_with_missing_or_damaged_parts_is_not_registered(
 
 @pytest.mark.django_db
 def test_a_whole_folder_is_registered(folder: Path) -> None:
-    store.register(path=str(folder), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
+    local_models.register(path=str(folder), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
     assert LocalModel.objects.get().family == "sd"
 
 
@@ -237,7 +237,7 @@ def test_a_single_file_that_is_something_else_is_not_registered(
     file = tmp_path / "model.safetensors"
     file.write_bytes(content(tmp_path))
     with pytest.raises(Invalid) as refusal:
-        store.register(path=str(file), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
+        local_models.register(path=str(file), name="House", licence="OpenRAIL-M", by=f.UserFactory(is_superuser=True))
     (problem,) = refusal.value.problems
     assert problem.pointer == "path" and re.search(words, problem.message), problem.message
 

@@ -16,7 +16,8 @@ from core.errors import Conflict, Invalid, NotAllowed
 from core.models import Event
 from generation.engines.diffusers.weights import digest
 from generation.models import LocalModel
-from generation.services import planning, store
+from generation.services.endpoints import local_models
+from generation.services.planning import plans
 from tests import factories as f
 
 pytestmark = pytest.mark.django_db
@@ -39,7 +40,9 @@ def operator() -> Any:
 @pytest.fixture
 def model(folder: Path, operator: Any) -> LocalModel:
     f.BrandFactory()
-    return store.register(path=str(folder), name="House model", licence="OpenRAIL-M", by=operator, usage_terms="Ask.")
+    return local_models.register(
+        path=str(folder), name="House model", licence="OpenRAIL-M", by=operator, usage_terms="Ask."
+    )
 
 
 def test_a_model_is_registered_with_what_its_files_say_and_hashed_by_a_worker(
@@ -53,7 +56,7 @@ def test_a_model_is_registered_with_what_its_files_say_and_hashed_by_a_worker(
         f"{name}\0{hashlib.sha256((folder / name).read_bytes()).hexdigest()}\n"
         for name in ("model_index.json", "unet/weights.safetensors")
     ]
-    assert store.hash_content(model_id=model.pk) == hashlib.sha256("".join(lines).encode()).hexdigest()
+    assert local_models.hash_content(model_id=model.pk) == hashlib.sha256("".join(lines).encode()).hexdigest()
     model.refresh_from_db()
     assert len(model.sha256) == 64
 
@@ -61,46 +64,50 @@ def test_a_model_is_registered_with_what_its_files_say_and_hashed_by_a_worker(
 def test_a_single_files_sha256_is_the_one_that_its_publisher_gives(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(b"x" * 10_000_000)
-    assert store.content_sha256(file) == hashlib.sha256(b"x" * 10_000_000).hexdigest()
+    assert local_models.content_sha256(file) == hashlib.sha256(b"x" * 10_000_000).hexdigest()
 
 
 def test_a_model_that_was_changed_on_disk_is_not_hashed_under_its_old_name(model: LocalModel, folder: Path) -> None:
     (folder / "README.md").write_text("a model card changes nothing")
-    assert store.hash_content(model_id=model.pk)
+    assert local_models.hash_content(model_id=model.pk)
     (folder / "unet" / "weights.safetensors").write_bytes(b"other" * 1000)
-    assert store.hash_content(model_id=model.pk) == ""
+    assert local_models.hash_content(model_id=model.pk) == ""
 
 
 def test_only_operators_register_and_what_is_wrong_is_said(folder: Path, operator: Any, tmp_path: Path) -> None:
     lead = f.MembershipFactory(role="lead").user
     with pytest.raises(NotAllowed, match="operators"):
-        store.register(path=str(folder), name="x", licence="y", by=lead)
+        local_models.register(path=str(folder), name="x", licence="y", by=lead)
     with pytest.raises(Invalid) as refusal:
-        store.register(path=str(tmp_path / "gone"), name=" ", licence="", by=operator)
+        local_models.register(path=str(tmp_path / "gone"), name=" ", licence="", by=operator)
     assert {problem.pointer for problem in refusal.value.problems} == {"path", "name", "licence"}
-    store.register(path=str(folder), name="x", licence="y", by=operator)
+    local_models.register(path=str(folder), name="x", licence="y", by=operator)
     with pytest.raises(Conflict, match="registered already"):
-        store.register(path=str(folder), name="other", licence="y", by=operator)
+        local_models.register(path=str(folder), name="other", licence="y", by=operator)
 
 
 def test_an_attempt_names_the_registered_model_and_its_sha256(model: LocalModel, folder: Path) -> None:
     revision = digest(folder)
-    assert store.recorded({"revision": revision}) == {"revision": revision}
-    sha256 = store.hash_content(model_id=model.pk)
+    assert local_models.recorded({"revision": revision}) == {"revision": revision}
+    sha256 = local_models.hash_content(model_id=model.pk)
     made = {"registered_model": "House model", "model_sha256": sha256, "model_licence": "OpenRAIL-M"}
-    assert store.recorded({"revision": f"{revision}+0a1b2c"}) == {"revision": f"{revision}+0a1b2c", **made}
-    assert store.recorded({"revision": "elsewhere"}) == {"revision": "elsewhere"}
-    assert store.recorded({}) == {}
+    assert local_models.recorded({"revision": f"{revision}+0a1b2c"}) == {"revision": f"{revision}+0a1b2c", **made}
+    assert local_models.recorded({"revision": "elsewhere"}) == {"revision": "elsewhere"}
+    assert local_models.recorded({}) == {}
 
 
 def test_the_terms_stand_where_a_model_is_picked(model: LocalModel, folder: Path, operator: Any) -> None:
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
-    page = render_to_string("generation/model_terms.html", {"model": store.of_endpoint(endpoint), "family": "SD"})
+    page = render_to_string(
+        "generation/model_terms.html", {"model": local_models.of_endpoint(endpoint), "family": "SD"}
+    )
     assert "House model" in page and "OpenRAIL-M" in page and "Ask." in page and "may not" not in page
-    store.change(model_id=model.pk, by=operator, is_usable=False)
-    page = render_to_string("generation/model_terms.html", {"model": store.of_endpoint(endpoint), "family": "SD"})
+    local_models.change(model_id=model.pk, by=operator, is_usable=False)
+    page = render_to_string(
+        "generation/model_terms.html", {"model": local_models.of_endpoint(endpoint), "family": "SD"}
+    )
     assert "may not be used any more" in page
-    assert store.of_endpoint(f.EndpointFactory(engine="packshot", config={})) is None
+    assert local_models.of_endpoint(f.EndpointFactory(engine="packshot", config={})) is None
 
 
 def test_the_command_registers_lists_and_hashes(folder: Path) -> None:
@@ -132,8 +139,8 @@ def test_a_model_that_may_not_be_used_any_more_is_planned_with_no_more(
     endpoint = f.EndpointFactory(engine="diffusers", config={"model": str(folder)})
     asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot"}
     by = person("campaign_manager", brand=brand)
-    assert planning.preview(**asked, by=by).can_be_planned
-    store.change(model_id=model.pk, by=operator, is_usable=False)
+    assert plans.preview(**asked, by=by).can_be_planned
+    local_models.change(model_id=model.pk, by=operator, is_usable=False)
     with pytest.raises(Invalid) as refusal:
-        planning.preview(**asked, by=by)
+        plans.preview(**asked, by=by)
     assert "House model, which may not be used any more" in refusal.value.problems[0].message

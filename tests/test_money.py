@@ -18,7 +18,9 @@ from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunSta
 from generation.engines.base import Spec
 from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import budgets
-from generation.services import doubts, estimates, orders, runs
+from generation.services import runs
+from generation.services.planning import estimates, orders
+from generation.services.remote import uncertain
 from tests import queued
 
 
@@ -125,11 +127,11 @@ def test_what_is_in_doubt_counts_as_spent_until_a_person_says_that_it_was_not(br
     in_doubt(run)
     standing = budgets.standing(run.campaign)
     assert (standing.spent, standing.reserved) == (2, 2)
-    assert doubts.take_back(run_id=run.pk, by=owner) == 2
+    assert uncertain.take_back(run_id=run.pk, by=owner) == 2
     standing = budgets.standing(run.campaign)
     assert (standing.spent, standing.reserved) == (0, 4)
     with pytest.raises(Conflict):
-        doubts.take_back(run_id=run.pk, by=owner)
+        uncertain.take_back(run_id=run.pk, by=owner)
 
 
 @pytest.mark.parametrize(("policy", "state"), [(InDoubt.HOLD, JobState.HELD), (InDoubt.RESUBMIT, JobState.QUEUED)])
@@ -141,7 +143,7 @@ def test_the_policy_of_the_endpoint_decides_who_orders_again(
     job = in_doubt(run)
     run.endpoint.in_doubt = policy
     run.endpoint.save()
-    doubts.resubmit_all()
+    uncertain.resubmit_all()
     assert Job.objects.get(pk=job.pk).status == state
     assert budgets.standing(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
 
@@ -153,7 +155,7 @@ def test_without_money_for_it_nothing_in_doubt_is_ordered_again(brand: Brand, ow
     job = in_doubt(run)
     run.endpoint.in_doubt = InDoubt.RESUBMIT
     run.endpoint.save()
-    assert doubts.resubmit_all() == 0
+    assert uncertain.resubmit_all() == 0
     assert Job.objects.get(pk=job.pk).status == JobState.HELD
 
 
@@ -164,4 +166,4 @@ def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callab
     release(run, owner)
     in_doubt(run)
     with pytest.raises(NotAllowed):
-        doubts.take_back(run_id=run.pk, by=person("reviewer"))
+        uncertain.take_back(run_id=run.pk, by=person("reviewer"))

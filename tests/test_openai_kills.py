@@ -14,7 +14,8 @@ from core.choices import Lane
 from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
 from generation.engines.base import ErrorKind
 from generation.models import Attempt, Endpoint, Job, LedgerEntry
-from generation.services import doubts, outcomes
+from generation.services.dispatch import outcomes
+from generation.services.remote import uncertain
 from tests import processes, queued
 from tests.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.remote_server import serving
@@ -61,7 +62,7 @@ def in_doubt() -> dict[int, str]:
 def sweep() -> None:
     """What the housekeeping worker does every few seconds."""
     outcomes.reap()
-    doubts.resubmit_all()
+    uncertain.resubmit_all()
 
 
 def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[int]]:

@@ -14,7 +14,7 @@ from core.choices import Lane
 from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Finding, Job, LedgerEntry
 from generation.selectors import explaining
-from generation.services import doubts
+from generation.services.remote import uncertain
 from tests import factories, processes, queued
 from tests.openai_server import GENERATIONS, KEY, OpenAIServer
 from tests.remote_server import CUT_AFTER, Fault, Response, Window, serving
@@ -108,7 +108,7 @@ def test_by_policy_an_order_in_doubt_is_sent_again_and_still_in_the_ledger(
     server: OpenAIServer, clean_redis: Any
 ) -> None:
     def made_good() -> bool:
-        doubts.resubmit_all()
+        uncertain.resubmit_all()
         return Job.objects.get().status == JobState.SUCCEEDED
 
     server.fail_next(GENERATIONS, CUT_AFTER, Fault(response=Response(502, b"bad gateway")))

@@ -28,7 +28,9 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job, Worker
 from generation.selectors import endpoints as endpoint_selectors
 from generation.selectors import failures, waits
-from generation.services import dispatch, estimates, outcomes, pacing, retries
+from generation.services.dispatch import claims, outcomes, retries
+from generation.services.planning import estimates
+from generation.services.remote import pacing
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
 from tests import factories, processes, queued
@@ -99,7 +101,7 @@ def test_a_try_that_was_never_sent_does_not_count(db: None, failures_before: int
     queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
     Job.objects.update(tries=failures_before)
     for _ in range(6):
-        claim = dispatch.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
+        claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
         error = EngineError(ErrorKind.TRANSIENT, "away", is_unsent=True)
         outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
         job = Job.objects.get()
@@ -113,7 +115,7 @@ def test_no_try_counts_while_the_endpoint_fails_for_everybody(db: None, breaker:
     endpoint = Endpoint.objects.get()
     EndpointStanding.objects.create(endpoint=endpoint, breaker=breaker, failures=5)
     Job.objects.update(tries=outcomes.MAX_TRIES[ErrorKind.TRANSIENT])
-    claim = dispatch.claim(lane=Lane.CLOUD, worker="w", endpoint_id=endpoint.pk)
+    claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=endpoint.pk)
     outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "503"), worker="w")
     assert Job.objects.get().status == JobState.QUEUED
 
@@ -121,7 +123,7 @@ def test_no_try_counts_while_the_endpoint_fails_for_everybody(db: None, breaker:
 def test_a_service_that_breaks_on_one_job_alone_fails_it_after_five_tries(db: None) -> None:
     queued.run(queued.campaign(), queued.endpoint(lane=Lane.CLOUD), 1)
     for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
-        claim = dispatch.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
+        claim = claims.claim(lane=Lane.CLOUD, worker="w", endpoint_id=Endpoint.objects.get().pk)
         outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "500"), worker="w")
         Job.objects.update(not_before=None)
     assert Job.objects.get().status == JobState.FAILED

@@ -15,7 +15,8 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding
 from generation.rate_limits import FoundRate
 from generation.selectors import endpoint_limits
-from generation.services import dispatch, handover, pacing, throttle
+from generation.services.dispatch import claims
+from generation.services.remote import handover, pacing, throttle
 from tests import queued
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +35,7 @@ def found(endpoint: Endpoint) -> FoundRate:
 def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
     """So many orders with their intents written one after the other: job, lease token, moment."""
     queued.run(queued.campaign(), endpoint, orders)
-    claim = dispatch.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
+    claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
     for job in claim.jobs:
         assert handover.intend(job_id=job.id, token=claim.token)
     moments = Attempt.objects.filter(lease_token=claim.token).order_by("sent_at").values_list("job_id", "sent_at")

@@ -21,7 +21,7 @@ from core import stored_files
 from core.choices import Role
 from core.errors import Invalid, NotAllowed, NotFound
 from core.models import Event
-from generation.services import sweeper
+from generation.services.images import sweeper
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db

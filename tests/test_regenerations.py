@@ -13,9 +13,12 @@ from django.db import connection
 from core.models import Brand, Event, User
 from generation.checks.base import Verdict
 from generation.models import Asset, AssetVersion, Job, JobSpec, LedgerEntry, Run
-from generation.services import dispatch, outcomes, planning, regenerations, runs
-from generation.services.assets import StoredMaster
-from generation.services.outcomes import Made
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes
+from generation.services.dispatch.outcomes import Made
+from generation.services.images import regenerations
+from generation.services.images.assets import StoredMaster
+from generation.services.planning import plans
 from review.models import ReviewTask
 from review.services import decisions
 from tests import engines, factories
@@ -42,7 +45,7 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
             candidates=changes.get("candidates", 1),
         )  # fmt: skip
         endpoint = factories.EndpointFactory(engine=engine, price_per_image=Decimal("1.50"))
-        run = planning.plan(
+        run = plans.plan(
             campaign=campaign, prompt_version=version, endpoint=endpoint, by=manager,
             stage=changes.get("stage", "pilot"),
         )  # fmt: skip
@@ -53,7 +56,7 @@ def begin(brand: Brand, manager: User) -> Callable[..., Run]:
 
 def make_picture(outcome: str = "fail") -> Job:
     """Claim the next job and bring a picture with this verdict, as a worker does; what follows from commit follows."""
-    claim = dispatch.claim(lane="gpu", worker="w", limit=1)
+    claim = claims.claim(lane="gpu", worker="w", limit=1)
     [claimed] = claim.jobs
     name = f"picture {claimed.id}"
     stored = StoredMaster(
@@ -145,7 +148,7 @@ def test_without_money_people_look_at_what_there_is(begin: Any, follow: Any) -> 
 
 def test_a_paused_run_waits_with_the_further_try_too(begin: Any, manager: User, follow: Any) -> None:
     run = begin()
-    claim = dispatch.claim(lane="gpu", worker="w")
+    claim = claims.claim(lane="gpu", worker="w")
     runs.pause(run_id=run.pk, by=manager)
     Job.objects.filter(pk=claim.jobs[0].id).update(status="succeeded", lease_token=None)
     frozen = JobSpec.objects.get()

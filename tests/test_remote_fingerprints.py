@@ -14,8 +14,10 @@ from generation.choices import HoldReason, JobState
 from generation.engines.base import Result, build, register
 from generation.engines.replicate.engine import HIDDEN, Replicate
 from generation.models import AssetVersion, Attempt, Endpoint, Finding, Job, JobSpec, LedgerEntry, Master, Run
-from generation.services import engine_changes, fingerprints, outcomes, workflow_checks
-from generation.services.fingerprints import Maker
+from generation.services.dispatch import outcomes
+from generation.services.endpoints import changes, workflow_checks
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
 from generation.workers import product
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
@@ -153,7 +155,7 @@ def test_red_is_never_kept_or_reused_as_grey(comfy: ComfyServer):
     release(run)
     work()
     assert "flat 808080" in Job.objects.get().error and "flat ff0000" in Job.objects.get().error
-    engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+    changes.plan_anew(run_id=run.pk, by=run.requested_by)
     work()
     assert colours(run) == {(255, 0, 0)}
     change(endpoint, **flat(GREY))
@@ -221,7 +223,7 @@ def test_another_file_under_a_checkpoints_name_on_the_server_is_not_taken_for_th
         assert "another file under the name sd15.safetensors" in Job.objects.get().error
         assert Attempt.objects.get().sent_at is None, "nothing was submitted"
         workflow_checks.look(endpoint=endpoint, by=operator)
-        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        changes.plan_anew(run_id=run.pk, by=run.requested_by)
         work()
         assert len(server.made) == 1 and made_by(run) == {JobSpec.objects.get().maker["revision"]}
         server.lists_models = False
@@ -276,7 +278,7 @@ def test_another_model_or_setting_than_was_planned_is_not_ordered_from(openai: O
     assert are_held(), states()
     assert openai.made == [] and Master.objects.count() == 0
     for run in planned:
-        engine_changes.plan_anew(run_id=run.pk, by=run.requested_by)
+        changes.plan_anew(run_id=run.pk, by=run.requested_by)
     work()
     assert len(openai.made) == len(planned)
     for run in planned:

@@ -20,7 +20,9 @@ from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, Le
 from generation.engines import base as engines
 from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
 from generation.selectors import endpoint_limits
-from generation.services import fingerprints, outcomes, runs
+from generation.services import runs
+from generation.services.dispatch import outcomes
+from generation.services.planning import fingerprints
 from generation.workers.leases import Leases
 from generation.workers.remote import RemoteLane
 from tests import processes, queued
@@ -245,8 +247,8 @@ def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: 
 def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
     darkroom: Darkroom, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.services.pacing.FIRST_REST_SECONDS", 0.5)
-    monkeypatch.setattr("generation.services.outcomes.backoff_seconds", lambda tries: 0.1)
+    monkeypatch.setattr("generation.services.remote.pacing.FIRST_REST_SECONDS", 0.5)
+    monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
     down = Fault(response=plain({"detail": "down"}, 503))
     darkroom.fail_next("POST /orders", *[down] * 6)
     endpoint = an_endpoint(darkroom, limits={"max_concurrent": 1})

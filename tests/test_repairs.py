@@ -19,7 +19,7 @@ from core import stored_files
 from core.errors import Conflict, Invalid, NotAllowed, NotFound
 from core.models import Event
 from generation.models import JobSpec
-from generation.services import planning
+from generation.services.planning import plans
 from tests import factories, scenes
 
 pytestmark = pytest.mark.django_db
@@ -191,11 +191,11 @@ def test_a_run_planned_after_a_repair_uses_the_new_cut_out_and_is_another_pictur
         "stage": "pilot",
         "by": manager,
     }
-    before = planning.plan(**asked)
+    before = plans.plan(**asked)
     made, step = cutouts.repair(photo_id=photo.pk, mask=png(disc()), by=designer)
-    after = planning.plan(**asked)
+    after = plans.plan(**asked)
     cutouts.take_back(steps=[step], by=designer)
-    again = planning.plan(**asked)
+    again = plans.plan(**asked)
     pinned = [specs_of(run)[0]["images"]["cutout"]["sha256"] for run in (before, after, again)]
     first = photo.cutouts.order_by("id")[0]
     assert pinned == [first.sha256, made.sha256, first.sha256]
@@ -211,7 +211,7 @@ def test_without_an_accepted_cut_out_nothing_is_planned_and_it_is_said(
     version = factories.PromptVersionFactory(template__brand=brand, text="{name}", axes={}, parameters={}, needs={})
     cutouts.refuse_many(cutout_ids=[photo.cutouts.get().pk], by=designer)
     with pytest.raises(Invalid, match="no accepted cut-out"):
-        planning.plan(
+        plans.plan(
             campaign=campaign,
             prompt_version=version,
             endpoint=factories.EndpointFactory(engine="packshot"),

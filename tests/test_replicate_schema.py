@@ -19,7 +19,7 @@ from generation.engines.replicate import inputs as replicate_inputs
 from generation.engines.replicate.cog import Cog
 from generation.engines.replicate.schema import Input, inputs, offer, problem, suggested
 from generation.models import Endpoint, Worker
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from tests import factories
 from tests.cog_server import Cog as CogServer
 from tests.remote_server import serving
@@ -233,7 +233,7 @@ def server() -> Iterator[Server]:
 def theirs(transactional_db: None, brand: Brand, server: Server, clean_redis: Any) -> Endpoint:
     now = timezone.now()
     Worker.objects.create(name="all", lanes=["cloud"], host="h", pid=1, started_at=now, seen_at=now)
-    return endpoints.create(
+    return editing.create(
         brand=brand, by=factories.UserFactory(is_superuser=True), slug="flux", name="Flux", engine="replicate",
         lane="cloud", config={"model": MODEL, "base_url": f"{server.url}/v1"}, secret=TOKEN,
     )  # fmt: skip

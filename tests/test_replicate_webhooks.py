@@ -18,7 +18,8 @@ from core.choices import Lane
 from generation.choices import JobState
 from generation.engines.base import Task, build
 from generation.models import Attempt, Endpoint, Job
-from generation.services import dispatch, handover
+from generation.services.dispatch import claims
+from generation.services.remote import handover
 from tests import processes, queued
 from tests.lent import Lent
 from tests.remote_server import serving
@@ -56,7 +57,7 @@ def endpoint(**config: Any) -> Endpoint:
 def waiting(at: Endpoint, *, remote_id: str = "") -> Waiting:
     """A job that was claimed, ordered and entrusted by the services that workers use; due in an hour."""
     queued.run(queued.campaign(), at, 1)
-    claim = dispatch.claim(lane=Lane.CLOUD, worker="w", limit=1, endpoint_id=at.pk)
+    claim = claims.claim(lane=Lane.CLOUD, worker="w", limit=1, endpoint_id=at.pk)
     (job,) = claim.jobs
     marker = handover.intend(job_id=job.id, token=claim.token)
     assert marker is not None

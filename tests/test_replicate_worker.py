@@ -18,7 +18,7 @@ from core.choices import Lane
 from generation.choices import AttemptOutcome, JobState, LedgerKind
 from generation.finishing.decode import decode
 from generation.models import AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry
-from generation.services import outcomes
+from generation.services.dispatch import outcomes
 from tests import processes, queued
 from tests.cog_server import Cog
 from tests.engines import ready_pixels

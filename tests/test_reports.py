@@ -61,7 +61,7 @@ def _next_round(task: Any) -> None:
     """What consequences and a worker do with a picture that was sent back."""
     from django.db import transaction
 
-    from generation.services import assets
+    from generation.services.images import assets
     from review.services import queue
 
     asset = task.asset

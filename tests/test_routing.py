@@ -19,7 +19,7 @@ from core.models import User
 from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
 from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
 from generation.selectors import budgets, explaining
-from generation.services import routing
+from generation.services.dispatch import routing
 from tests import factories, processes, queued
 from tests.remote_engine import Darkroom
 from tests.remote_server import CUT_BEFORE, serving
@@ -210,8 +210,8 @@ def three() -> Iterator[tuple[Darkroom, Darkroom, Darkroom]]:
 def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one(
     campaign: Campaign, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("generation.services.routing.WORTH_MOVING_SECONDS", 1.0)
-    monkeypatch.setattr("generation.services.outcomes.backoff_seconds", lambda tries: 0.1)
+    monkeypatch.setattr("generation.services.dispatch.routing.WORTH_MOVING_SECONDS", 1.0)
+    monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
     alive()
     Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=8)
     with three() as (first, second, third):

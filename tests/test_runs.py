@@ -19,7 +19,9 @@ from generation.choices import AssetState, JobState, LedgerKind, RunState
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, LedgerEntry, Run
 from generation.selectors import budgets, gates, matrix
 from generation.selectors import runs as run_selectors
-from generation.services import planning, retries, runs
+from generation.services import runs
+from generation.services.dispatch import retries
+from generation.services.planning import plans
 from tests import engines, factories
 
 pytestmark = pytest.mark.django_db
@@ -52,7 +54,7 @@ def endpoint() -> Endpoint:
 def planned(campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User) -> Callable[..., Run]:
     def plan(**changes: Any) -> Run:
         asked = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "stage": "pilot", "by": manager}
-        return planning.plan(**asked | changes)
+        return plans.plan(**asked | changes)
 
     return plan
 

@@ -13,7 +13,8 @@ from generation.choices import AssetState, JobState
 from generation.engines import base as engines
 from generation.models import Asset, AssetVersion, Job
 from generation.selectors import coverage
-from generation.services import assets, studio
+from generation.services import studio
+from generation.services.images import assets
 from review.models import Delivery, ReviewTask
 from review.selectors import changes, library
 from tests import factories

@@ -11,7 +11,7 @@ from django.test import Client
 from campaigns.models import Campaign, PromptVersion
 from core.models import Brand, User
 from generation.models import Asset, Endpoint, JobSpec
-from generation.services import planning
+from generation.services.planning import plans
 from tests import factories
 from tests.test_scenes import picture, rewritten, with_mugs
 
@@ -151,7 +151,7 @@ def test_the_pages_of_a_picture_name_its_scene_and_offer_others(
     shown = picture(brand)
     picture(brand, "oak-table")
     before = rewritten(version, parameters={"scene": "marble-table"})
-    run = planning.plan(campaign=campaign, prompt_version=before, endpoint=endpoint, stage="pilot", by=manager)
+    run = plans.plan(campaign=campaign, prompt_version=before, endpoint=endpoint, stage="pilot", by=manager)
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
     made = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
     Asset.objects.filter(pk=made.asset_id).update(current_version=made, state="in_review")

@@ -16,7 +16,9 @@ from core.models import Brand, User
 from generation.models import Asset, AssetVersion, Endpoint, JobSpec, StandingOrder
 from generation.selectors import concepts, needs
 from generation.selectors.concepts import SCENES
-from generation.services import fingerprints, planning, rounds, standing, tryouts
+from generation.services import tryouts
+from generation.services.images import rounds
+from generation.services.planning import fingerprints, plans, standing
 from review.selectors.lineage import lineage
 from tests import factories
 
@@ -83,8 +85,8 @@ def frozen(run: Any) -> list[dict[str, Any]]:
 
 def test_the_approved_picture_of_the_concept_is_frozen_into_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
     shown = picture(brand)
-    assert planning.preview(**ask()).can_be_planned
-    specs = frozen(planning.plan(**ask()))
+    assert plans.preview(**ask()).can_be_planned
+    specs = frozen(plans.plan(**ask()))
     wanted = {"sha256": shown.master.sha256, "key": shown.master.storage_key}
     assert len(specs) == 3 and all(one["images"]["scene"] == wanted for one in specs)
     assert all(one["parameters"]["scene"] == "marble-table" and "cutout" in one["images"] for one in specs)
@@ -94,12 +96,12 @@ def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
     brand: Brand, ask: Callable[..., Any]
 ) -> None:
     first = picture(brand)
-    before = planning.plan(**ask())
+    before = plans.plan(**ask())
     second = picture(brand)
     picture(brand, state="in_review")
     picture(brand, state="rejected")
     picture(brand, is_sandbox=True)
-    after = planning.plan(**ask())
+    after = plans.plan(**ask())
     assert {one["images"]["scene"]["sha256"] for one in frozen(before)} == {first.master.sha256}
     assert {one["images"]["scene"]["sha256"] for one in frozen(after)} == {second.master.sha256}
     prints = [
@@ -107,16 +109,16 @@ def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
     ]
     assert not set(prints[0]) & set(prints[1])
     Asset.objects.filter(pk=second.asset_id).update(state="revoked")
-    assert {one["images"]["scene"]["sha256"] for one in frozen(planning.plan(**ask()))} == {first.master.sha256}
+    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {first.master.sha256}
 
 
 def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
     brand: Brand, version: PromptVersion, ask: Callable[..., Any]
 ) -> None:
     remake(version, parameters={"backdrop": "oat"})
-    plain = planning.plan(**ask(axes={}))
+    plain = plans.plan(**ask(axes={}))
     marble, pink = picture(brand), picture(brand, "pink-wall")
-    run = planning.plan(**ask(axes={"scene": ["marble-table", "pink-wall", "none"]}))
+    run = plans.plan(**ask(axes={"scene": ["marble-table", "pink-wall", "none"]}))
     assert [one["images"].get("scene", {}).get("sha256") for one in frozen(run)] == 3 * [
         marble.master.sha256,
         pink.master.sha256,
@@ -132,12 +134,12 @@ def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
     marble, pink = picture(brand), picture(brand, "pink-wall")
     remake(version, parameters={})
     rows = [{"subject": "MUG-1", "scene": "pink-wall"}, {"subject": "MUG-2"}, {"subject": "MUG-3", "scene": "attic"}]
-    seen = planning.preview(**ask(shape="list", rows=rows))
+    seen = plans.preview(**ask(shape="list", rows=rows))
     assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-3", "missing_scene")]
-    specs = frozen(planning.plan(**ask(shape="list", rows=rows[:2])))
+    specs = frozen(plans.plan(**ask(shape="list", rows=rows[:2])))
     assert [one["images"].get("scene", {}).get("sha256") for one in specs] == [pink.master.sha256, None]
     version = rewritten(version, parameters={"scene": "{room}"})
-    run = planning.plan(**ask(prompt_version=version))
+    run = plans.plan(**ask(prompt_version=version))
     assert {one["images"]["scene"]["sha256"] for one in frozen(run)} == {marble.master.sha256}
 
 
@@ -146,7 +148,7 @@ def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_con
     brand: Brand, ask: Callable[..., Any], state: str
 ) -> None:
     waiting = picture(brand, state=state)
-    seen = planning.preview(**ask())
+    seen = plans.preview(**ask())
     assert not seen.can_be_planned and seen.problem_count == 3
     assert {one.message for one in seen.problems} == {
         "The scene “marble-table” (An empty marble table) has no approved picture yet: make one of this concept and "
@@ -154,26 +156,26 @@ def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_con
     }
     assert {one.concept for one in seen.problems} == {waiting.asset.subject_id}
     with pytest.raises(Invalid, match=r"The scene “marble-table”.* approve it"):
-        planning.plan(**ask())
+        plans.plan(**ask())
     assert not JobSpec.objects.filter(job__run__campaign=ask()["campaign"]).exists()
 
 
 def test_an_unknown_concept_and_a_retired_one_are_told_apart(brand: Brand, ask: Callable[..., Any]) -> None:
     picture(brand, "oak-table"), picture(brand, "pink-wall")
-    [message] = {one.message for one in planning.preview(**ask()).problems}
+    [message] = {one.message for one in plans.preview(**ask()).problems}
     assert "has no concept of this key" in message and "oak-table, pink-wall" in message
     retired = picture(brand)
     brand.subjects.filter(pk=retired.asset.subject_id).update(is_active=False)
-    [message] = {one.message for one in planning.preview(**ask()).problems}
+    [message] = {one.message for one in plans.preview(**ask()).problems}
     assert "is retired" in message
 
 
 def test_a_scene_of_another_brand_is_never_taken(brand: Brand, other_brand: Brand, ask: Callable[..., Any]) -> None:
     picture(other_brand)
-    assert planning.preview(**ask()).problem_count == 3
+    assert plans.preview(**ask()).problem_count == 3
     ours = picture(brand)
     picture(other_brand)
-    assert {one["images"]["scene"]["sha256"] for one in frozen(planning.plan(**ask()))} == {ours.master.sha256}
+    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {ours.master.sha256}
 
 
 def test_a_product_of_the_same_key_is_no_scene(brand: Brand, ask: Callable[..., Any]) -> None:
@@ -182,7 +184,7 @@ def test_a_product_of_the_same_key_is_no_scene(brand: Brand, ask: Callable[..., 
         asset__cell__subject=product, asset__cell__run__campaign__brand=brand, asset__state="approved"
     )
     Asset.objects.filter(pk=version.asset_id).update(current_version=version)
-    assert "no concept of this key" in planning.preview(**ask()).problems[0].message
+    assert "no concept of this key" in plans.preview(**ask()).problems[0].message
 
 
 def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
@@ -201,7 +203,7 @@ def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
             campaign.subjects.add(mug)
         factories.OutputSpecFactory(campaign=campaign, width=400, height=400)
         with CaptureQueriesContext(connection) as captured:
-            seen = planning.preview(
+            seen = plans.preview(
                 campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager,
                 axes={"scene": keys},
             )  # fmt: skip
@@ -213,9 +215,9 @@ def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
 def test_no_backdrop_is_varied_before_a_scene(brand: Brand, ask: Callable[..., Any]) -> None:
     picture(brand)
     with pytest.raises(Invalid) as refusal:
-        planning.preview(**ask(axes={"backdrop": ["white", "clay"]}))
+        plans.preview(**ask(axes={"backdrop": ["white", "clay"]}))
     assert "backdrop is not seen before a scene" in refusal.value.problems[0].message
-    assert planning.preview(**ask(axes={"light": ["left", "right"]})).cells == 6
+    assert plans.preview(**ask(axes={"light": ["left", "right"]})).cells == 6
 
 
 def test_the_guides_backdrop_is_left_out_before_a_scene_and_its_light_stays(
@@ -223,17 +225,17 @@ def test_the_guides_backdrop_is_left_out_before_a_scene_and_its_light_stays(
 ) -> None:
     picture(brand)
     factories.GuideVersionFactory(brand=brand, backdrop="clay", light="hard left", status="published")
-    [first, *_] = frozen(planning.plan(**ask()))
+    [first, *_] = frozen(plans.plan(**ask()))
     assert first["parameters"].get("light") == "hard left" and "backdrop" not in first["parameters"]
-    [first, *_] = frozen(planning.plan(**ask(prompt_version=rewritten(version, parameters={}))))
+    [first, *_] = frozen(plans.plan(**ask(prompt_version=rewritten(version, parameters={}))))
     assert "backdrop" in first["parameters"]
 
 
 def test_a_clone_takes_the_scene_as_it_is_approved_now(brand: Brand, manager: User, ask: Callable[..., Any]) -> None:
     picture(brand)
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     newer = picture(brand)
-    again = planning.plan_again(run_id=run.pk, by=manager)
+    again = plans.plan_again(run_id=run.pk, by=manager)
     assert {one["images"]["scene"]["sha256"] for one in frozen(again)} == {newer.master.sha256}
 
 
@@ -291,7 +293,7 @@ def revised(brand: Brand, run: Any, **controls: Any) -> rounds.Change:
 def test_a_revision_may_name_another_scene_or_none(brand: Brand, ask: Callable[..., Any]) -> None:
     picture(brand)
     pink = picture(brand, "pink-wall")
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     change = revised(brand, run, scene="pink-wall")
     assert change.spec["images"]["scene"] == {"sha256": pink.master.sha256, "key": pink.master.storage_key}
     assert change.spec["parameters"]["scene"] == "pink-wall" and "cutout" in change.spec["images"]
@@ -312,7 +314,7 @@ def test_the_lineage_names_the_picture_that_stands_behind_the_product(
     brand: Brand, other_brand: Brand, ask: Callable[..., Any]
 ) -> None:
     shown = picture(brand)
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     newer = picture(brand)
     assert newer.pk > shown.pk
     spec = JobSpec.objects.filter(job__run=run).order_by("job").first()

@@ -18,7 +18,8 @@ from core.models import Brand, Event, Membership, Notice, User
 from generation import periodic_tasks
 from generation.choices import RunState
 from generation.models import LedgerEntry, Run
-from generation.services import planning, runs, schedules
+from generation.services import runs
+from generation.services.planning import plans, schedules
 from tests import engines, factories
 
 pytestmark = pytest.mark.django_db
@@ -43,7 +44,7 @@ def planned(campaign: Campaign, manager: User) -> Callable[..., Run]:
     endpoint = factories.EndpointFactory(engine="ready", price_per_image=Decimal(1))
 
     def plan(stage: str = "pilot") -> Run:
-        return planning.plan(
+        return plans.plan(
             campaign=campaign, prompt_version=version, endpoint=endpoint, stage=stage, by=manager, name="Autumn"
         )
 
@@ -77,10 +78,10 @@ def test_planning_can_set_the_time_at_once(planned: Callable[..., Run], campaign
     run = planned()
     at = soon()
     asked = {"campaign": campaign, "prompt_version": run.prompt_version, "endpoint": run.endpoint, "by": manager}
-    scheduled = planning.plan(**asked, stage="pilot", release_at=at)
+    scheduled = plans.plan(**asked, stage="pilot", release_at=at)
     assert scheduled.release_at == at
     with pytest.raises(Invalid):
-        planning.plan(**asked, stage="pilot", release_at=soon(-5))
+        plans.plan(**asked, stage="pilot", release_at=soon(-5))
     assert Run.objects.count() == 2
 
 

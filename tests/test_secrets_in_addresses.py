@@ -30,7 +30,7 @@ from core.services import notice_mail
 from core.signing import new_secret
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Endpoint
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from review.delivery.base import DeliveryError
 from review.models import Delivery, DeliveryAttempt, Destination
 from review.services import consequences, decisions, deliveries, destinations
@@ -209,7 +209,7 @@ def a_webhook_that_moved(brand: Any, lead: Any, reviewer: Any, url: str) -> None
 
 
 def endpoints_with_queries(operator: User) -> None:
-    endpoints.create(
+    editing.create(
         brand=None, by=operator, slug="openai", name="OpenAI-like", engine="openai", lane="cloud", secret="sk-1234567",
         config={"model": "m", "base_url": f"https://images.example/v1?key={KEY}-base"},
     )  # fmt: skip
@@ -405,13 +405,13 @@ def test_a_webhook_and_an_endpoint_can_be_changed_without_what_their_addresses_c
     assert client.post(address, form).status_code == 302
     hook.refresh_from_db()
     assert (hook.name, hook.config) == ("The hook", config)
-    made = endpoints.create(
+    made = editing.create(
         brand=None, by=operator, slug="openai", name="O", engine="openai", lane="cloud", secret="sk-1234567",
         config={"model": "m", "base_url": f"https://images.example/v1?key={KEY}"},
     )  # fmt: skip
     given = {"model": "m2", "base_url": "https://images.example/v1?…"}
-    endpoints.update(endpoint_id=made.pk, by=operator, config=given)
+    editing.update(endpoint_id=made.pk, by=operator, config=given)
     made.refresh_from_db()
     assert made.config == {"model": "m2", "base_url": f"https://images.example/v1?key={KEY}"}
     with pytest.raises(errors.Invalid, match="cannot be used"):
-        endpoints.update(endpoint_id=made.pk, by=operator, config=given | {"base_url": "https://evil.example/v1?…"})
+        editing.update(endpoint_id=made.pk, by=operator, config=given | {"base_url": "https://evil.example/v1?…"})

@@ -21,7 +21,7 @@ from core.errors import Conflict, Invalid, Stale
 from core.models import Brand, Event, User
 from core.services import audit, brands
 from generation.models import Asset, JobSpec, PinnedInputs, StaleAsset, StaleCandidate
-from generation.services import staleness
+from generation.services.images import staleness
 from review.models import ChecklistVersion, Decision, Delivery, ReviewTask
 from review.selectors import changes
 from review.selectors import staleness as because

@@ -21,7 +21,7 @@ from core.errors import Invalid, NotAllowed, NotFound
 from core.models import Event
 from generation.choices import AssetState, JobState, RunState, Stage
 from generation.models import Asset, Job, Run, StandingOrder
-from generation.services import standing
+from generation.services.planning import standing
 from tests import factories
 
 pytestmark = pytest.mark.django_db(transaction=True)

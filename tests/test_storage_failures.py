@@ -34,7 +34,8 @@ from generation import causes
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState, Stage
 from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Job, Master, Run
-from generation.services import dispatch, outcomes, runs
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes
 from generation.workers.lane import LaneWorker
 from tests import factories, processes, queued, scenes
 
@@ -253,7 +254,7 @@ def test_only_a_running_run_is_paused_for_storage(db: None, state: str) -> None:
 def test_tries_that_failed_for_want_of_room_are_never_used_up(db: None) -> None:
     run = queued.run(queued.campaign(), queued.endpoint(batch_size=1), 1)
     for _ in range(8):
-        claim = dispatch.claim(lane=Lane.CPU, worker="w")
+        claim = claims.claim(lane=Lane.CPU, worker="w")
         assert claim, "the job can be claimed again after each resume"
         runs.pause_for_storage(run.pk, "The disk that keeps the files is full.")
         outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.STORAGE, "Full."), worker="w")

@@ -20,7 +20,8 @@ from generation.choices import JobState, RunState, Stage
 from generation.engines import base as engines
 from generation.models import Asset, Endpoint, Job, JobSpec, Run
 from generation.selectors import rollout
-from generation.services import planning, studio
+from generation.services import studio
+from generation.services.planning import plans
 from generation.services.studio import Wish
 from tests import factories
 from tests.engines import Ready
@@ -319,7 +320,7 @@ def test_a_campaign_never_takes_the_studios_words_for_its_own_prompt(brand: Bran
 
 def test_the_sandbox_makes_nothing_but_tries(brand: Brand, manager: User, tried: Run, painter: Endpoint) -> None:
     with pytest.raises(Invalid) as refused:
-        planning.plan(
+        plans.plan(
             campaign=tried.campaign, prompt_version=tried.prompt_version, endpoint=painter, stage=Stage.FULL,
             shape="list", rows=tried.definition["rows"], by=manager,
         )  # fmt: skip
@@ -337,7 +338,7 @@ def test_a_campaign_can_neither_use_the_studios_subject_nor_a_size_of_its_own(
         ({"subject": product.key, "size": "512x640"}, "No output of this campaign is 4:5"),
     ):
         with pytest.raises(Invalid, match=words):
-            planning.plan(
+            plans.plan(
                 campaign=campaign, prompt_version=tried.prompt_version, endpoint=painter, stage=Stage.SANDBOX,
                 shape="list", rows=[row], by=manager,
             )  # fmt: skip

@@ -12,7 +12,7 @@ from core.choices import Lane
 from generation.engines.base import EngineError
 from generation.models import Endpoint
 from generation.selectors import endpoint_limits
-from generation.services import throttle
+from generation.services.remote import throttle
 from generation.workers.one_at_a_time import OneAtATime
 from tests import queued
 

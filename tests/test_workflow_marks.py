@@ -16,7 +16,8 @@ from generation.engines.comfyui.engine import ComfyUI
 from generation.engines.comfyui.questions import MEANT
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services import orders, workflow_marks, workflows
+from generation.services.endpoints import workflow_marks, workflows
+from generation.services.planning import orders
 from tests import comfy_kinds as kinds
 from tests import factories
 from tests.comfy_kinds import node

@@ -19,7 +19,7 @@ from generation.engines import base as engines
 from generation.engines.comfyui import marks as comfyui_marks
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services import asking, workflow_checks, workflows
+from generation.services.endpoints import health, workflow_checks, workflows
 from tests import comfy_workflows, factories
 from tests.comfy_server import ComfyServer
 from tests.remote_server import serving
@@ -326,7 +326,7 @@ def test_a_check_counts_for_the_workflow_that_was_checked_only(brand, lead, clea
 def test_a_check_that_no_worker_takes_up_ends_in_words(brand, lead, clean_redis, monkeypatch):
     one = uploaded(brand, lead)
     workflow_checks.ask(endpoint_id=one.pk, by=lead)
-    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
     said = workflow_checks.answer(one)
     assert said is not None and not said.is_open
     assert "No worker of the lane cloud took the check" in said.message

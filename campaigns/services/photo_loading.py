@@ -2,7 +2,7 @@
 
 Fetching, decoding and cutting out happen on threads beside the housekeeping and outside any transaction. A photo being
 fetched is marked by `next_fetch_at` in the future: when the process dies, it is due again then. A photo whose fetch has
-three times killed its process, or not ended in time, is set aside, as a job is (generation/services/outcomes.py).
+three times killed its process, or not ended in time, is set aside, as a job is.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from campaigns.models import Campaign, PromptVersion
 from core.api.fields import OwnKey, OwnSlug
 from generation.choices import RunShape, Stage
 from generation.models import Asset, AssetVersion, Endpoint, Finding, Job, Rendition, Run
-from generation.services.job_templates import BY_SLUG
+from generation.services.planning.job_templates import BY_SLUG
 
 
 class EndpointSerializer(serializers.ModelSerializer[Endpoint]):

@@ -24,7 +24,11 @@ from generation.choices import AssetState, JobState
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import explaining
 from generation.selectors import runs as run_rows
-from generation.services import doubts, engine_changes, planning, retries, routing, runs, schedules
+from generation.services import runs
+from generation.services.dispatch import retries, routing
+from generation.services.endpoints import changes
+from generation.services.planning import plans, schedules
+from generation.services.remote import uncertain
 
 
 class EndpointViewSet(viewsets.ReadOnlyModelViewSet[Endpoint]):
@@ -75,7 +79,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @action(detail=False, methods=["post"])
     def preview(self, request: Request) -> Response:
         """Count, cost, time, the first prompts as they will be sent, and what stands in the way. Writes nothing."""
-        seen = planning.preview(**self._order(request, serializers.RunOrder))
+        seen = plans.preview(**self._order(request, serializers.RunOrder))
         return Response(
             {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
         )
@@ -84,7 +88,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     @idempotent
     def create(self, request: Request) -> Response:
         """Plan a run: every cell and job is written, nothing is made before `release`."""
-        run = planning.plan(**self._order(request, serializers.RunPlan))
+        run = plans.plan(**self._order(request, serializers.RunPlan))
         address = reverse("api:run-detail", args=[run.pk])
         return tagged(self._shown(run), status=201, headers={"Location": address})
 
@@ -98,7 +102,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
         earlier, user, order = self.get_object(), caller(request), dict(asked.validated_data)
         if "prompt_version" in order:
             order["prompt_version"] = prompt_rows.get_version(user, order["prompt_version"].pk)
-        run = planning.plan_again(run_id=earlier.pk, by=user, **order)
+        run = plans.plan_again(run_id=earlier.pk, by=user, **order)
         return tagged(self._shown(run), status=201, headers={"Location": reverse("api:run-detail", args=[run.pk])})
 
     @extend_schema(request=serializers.ScheduleOrder, responses={200: serializers.RunDetailSerializer})
@@ -150,7 +154,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     def plan_anew(self, request: Request, pk: str) -> Response:
         """Plan the images that are held because their engine was changed, for what it is now."""
         run = self.get_object()
-        engine_changes.plan_anew(run_id=run.pk, by=caller(request))
+        changes.plan_anew(run_id=run.pk, by=caller(request))
         return Response(self._shown(self.get_object()))
 
     @extend_schema(request=None, responses=serializers.RunDetailSerializer)
@@ -158,7 +162,7 @@ class RunViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.Gene
     def not_charged(self, request: Request, pk: str) -> Response:
         """The service's account shows that orders in doubt were not charged: what they count as spent is freed."""
         run = self.get_object()
-        doubts.take_back(run_id=run.pk, by=caller(request))
+        uncertain.take_back(run_id=run.pk, by=caller(request))
         return Response(self._shown(self.get_object()))
 
     @extend_schema(request=serializers.AlternatesOrder, responses={200: serializers.RunDetailSerializer})

@@ -71,8 +71,8 @@ class Endpoint(models.Model):
 
 class EndpointStanding(models.Model):
     """How an endpoint does: its circuit breaker, a pause that the service asked for, and the limits that were found
-    where nobody knew them. One row per endpoint that was ever asked; written by services/pacing.py only, read by every
-    lane. rates: services/limits.py's FoundRate under "second" and "minute".
+    where nobody knew them. One row per endpoint that was ever asked, written by services/remote/pacing.py only, read by
+    every lane. rates: FoundRate (rate_limits.py) under "second" and "minute".
     """
 
     endpoint = models.OneToOneField(Endpoint, on_delete=models.CASCADE, primary_key=True, related_name="standing")

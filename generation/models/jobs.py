@@ -21,7 +21,7 @@ class Job(models.Model):
     """One image to make: only the columns that dispatch reads and writes. What decides its pixels is in JobSpec.
 
     Inserted by planning in state `held` (reason "not released"), queued by release; claimed, finished and failed only
-    through services/dispatch.py, each write carrying `lease_token`.
+    through services/dispatch/claims.py, each write carrying `lease_token`.
     """
 
     id = models.BigAutoField(primary_key=True)

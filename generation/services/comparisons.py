@@ -23,9 +23,10 @@ from generation import events
 from generation.axes import SEED_AXIS, WORDS_AXIS
 from generation.choices import AssetState, RunShape, Stage
 from generation.models import Asset, Comparison, ComparisonColumn, ComparisonVote, Endpoint, Run
-from generation.services import orders, planning, runs
-from generation.services.drafts import Drafter
-from generation.services.orders import Asked
+from generation.services import runs
+from generation.services.planning import orders, plans
+from generation.services.planning.drafts import Drafter
+from generation.services.planning.orders import Asked
 
 TEMPLATE = "ab"
 STAGES = (Stage.SANDBOX, Stage.PILOT)
@@ -50,10 +51,8 @@ def plan_pair(*, other: PromptVersion, name: str = "", **asked: Unpack[Asked]) -
         raise Invalid("An A/B is a sandbox or a pilot.", [Problem("stage", "Choose sandbox or pilot.", asked["stage"])])
     if asked.get("shape", RunShape.MATRIX) != RunShape.MATRIX:
         raise Invalid("An A/B takes products, not a list.", [Problem("shape", "Choose products.")])
-    one = planning.plan(name=_name(name, first), job_template=TEMPLATE, **asked_of(first, other, asked))
-    two = planning.plan(
-        name=_name(name, other), job_template=TEMPLATE, cloned_from=one, **asked_of(other, first, asked)
-    )
+    one = plans.plan(name=_name(name, first), job_template=TEMPLATE, **asked_of(first, other, asked))
+    two = plans.plan(name=_name(name, other), job_template=TEMPLATE, cloned_from=one, **asked_of(other, first, asked))
     return one, two
 
 
@@ -230,7 +229,7 @@ def _of_products(side: Side, subjects: Sequence[int]) -> tuple[PromptVersion, li
 
 def _planned(side: Side, name: str, **asked: Any) -> Run:
     try:
-        return planning.plan(
+        return plans.plan(
             stage=Stage.SANDBOX, shape=RunShape.LIST, name=f"Compare: {name}"[:160], all_or_nothing=True, **asked
         )
     except Invalid as refusal:

@@ -23,7 +23,9 @@ from generation import events
 from generation.choices import AssetState, HoldReason, JobState, RunState, Stage
 from generation.models import Asset, Job, Run
 from generation.selectors import gates
-from generation.services import assets, budget, dispatch
+from generation.services import budget
+from generation.services.dispatch import claims
+from generation.services.images import assets
 from generation.states import RUN
 
 REJECTED_BEFORE = "rejected_before"
@@ -69,7 +71,7 @@ def release(*, run_id: int, by: User, override_reason: str = "", reuse_rejected:
         raise Conflict(f"{run.name} is {run.state}; only a planned run can be released.", state=run.state)
     gate = _pass_gate(run, campaign, by, override_reason)
     left_out = 0 if reuse_rejected else _execute(_LEAVE_OUT, {"run": run.pk, "kind": REJECTED_BEFORE})
-    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.NOT_RELEASED).update(
         status=JobState.QUEUED, hold_reason=""
     )
@@ -104,7 +106,7 @@ def resume(*, run_id: int, by: User) -> Run:
     require_run(by, run, campaign)
     if run.state != RunState.PAUSED:
         raise Conflict(f"{run.name} is {run.state}; only a paused run can be resumed.", state=run.state)
-    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     queued = _jobs(run, JobState.HELD, hold_reason=HoldReason.PAUSED).update(status=JobState.QUEUED, hold_reason="")
     move(run, RunState.RUNNING, pause_reason="", watched_from=clock.now())
     publish(events.RunResumed, run, campaign, {"queued": queued}, by)

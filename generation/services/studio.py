@@ -28,7 +28,8 @@ from generation.axes import PHOTO_AXIS, PHOTO_MARK, SEED_AXIS
 from generation.choices import RunShape, Stage
 from generation.engines.base import SCENE, Capabilities
 from generation.models import Endpoint, Run
-from generation.services import orders, planning, runs
+from generation.services import runs
+from generation.services.planning import orders, plans
 
 MOST: Final = 8
 """Pictures of one try."""
@@ -107,7 +108,7 @@ def start(*, brand: Brand, wish: Wish, endpoint: Endpoint, by: User) -> Run:
         needs={"engine": endpoint.engine, **({"images": images} if images else {})},
     )
     try:
-        run = planning.plan(
+        run = plans.plan(
             campaign=campaigns.sandbox(brand=brand, by=by),
             prompt_version=version,
             endpoint=endpoint,

@@ -17,7 +17,8 @@ from core.errors import Invalid, NotFound, Problem
 from core.models import User
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint, Run
-from generation.services import planning, runs
+from generation.services import runs
+from generation.services.planning import plans
 
 MOST_SUBJECTS = 12
 
@@ -57,7 +58,7 @@ def start(
         {"subject": subject, **(variants[place % len(variants)] if variants else {})}
         for place, subject in enumerate(subjects)
     ]
-    run = planning.plan(
+    run = plans.plan(
         campaign=campaigns.sandbox(brand=template.brand, by=by),
         prompt_version=version,
         endpoint=endpoint,

@@ -7,7 +7,7 @@ from typing import Any
 from django import template
 
 from generation.models import Endpoint
-from generation.services import store
+from generation.services.endpoints import local_models
 
 register = template.Library()
 
@@ -15,5 +15,5 @@ register = template.Library()
 @register.inclusion_tag("generation/model_terms.html")
 def model_terms(endpoint: Endpoint | None) -> dict[str, Any]:
     """The registered model behind an endpoint, its licence and its terms; nothing where none is registered."""
-    model = store.of_endpoint(endpoint) if endpoint is not None else None
-    return {"model": model, "family": store.family_title(model.family) if model else ""}
+    model = local_models.of_endpoint(endpoint) if endpoint is not None else None
+    return {"model": model, "family": local_models.family_title(model.family) if model else ""}

@@ -32,8 +32,8 @@ from generation.selectors import studio as studio_selectors
 from generation.selectors.comparisons import Row
 from generation.selectors.endpoints import Offer
 from generation.services import comparisons as services
-from generation.services import estimates
 from generation.services.comparisons import Side
+from generation.services.planning import estimates
 
 POLL_SECONDS = 3
 LISTED = 20

@@ -23,8 +23,9 @@ from generation.engines.settings import LOCAL
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards as selectors
 from generation.selectors import endpoint_days, endpoint_use
-from generation.services import asking, retries
-from generation.services import endpoints as services
+from generation.services.dispatch import retries
+from generation.services.endpoints import editing as services
+from generation.services.endpoints import health
 from generation.views.endpoint_form import (
     SETTING,
     USUAL_ENGINE,
@@ -139,7 +140,7 @@ def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
 @brand_page(Action.RUN)
 def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Have a worker ask it how it is; the answer comes into the page."""
-    endpoint = asking.ask(brand=request.brand, slug=slug, by=request.user)
+    endpoint = health.ask(brand=request.brand, slug=slug, by=request.user)
     if not getattr(request, "htmx", False):
         return redirect("endpoint", request.brand.slug, slug)
     return _answer(request, endpoint)
@@ -156,7 +157,7 @@ def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
 @brand_page()
 def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Take over the settings that fit what the service said of itself."""
-    endpoint = asking.take_suggested(brand=request.brand, slug=slug, by=request.user)
+    endpoint = health.take_suggested(brand=request.brand, slug=slug, by=request.user)
     messages.success(request, f"{endpoint.name} knows its model’s inputs now; they stand among its settings.")
     return redirect("endpoint", request.brand.slug, slug)
 
@@ -199,7 +200,7 @@ def _in_use(request: BrandRequest) -> dict[str, Any]:
 
 def _answer(request: BrandRequest, endpoint: Endpoint) -> HttpResponseBase:
     may_edit = services.may_edit(request.user, endpoint)
-    context = {"endpoint": endpoint, "answer": asking.answer(endpoint), "poll": ANSWER_SECONDS, "may_edit": may_edit}
+    context = {"endpoint": endpoint, "answer": health.answer(endpoint), "poll": ANSWER_SECONDS, "may_edit": may_edit}
     return render(request, "generation/endpoint_answer.html", context)
 
 
@@ -219,7 +220,7 @@ def _page(
         "secret_form": secret_form or SecretForm(),
         "has_secret": bool(endpoint.sealed_secret),
         "takes_secret": endpoint.engine not in LOCAL,
-        "answer": asking.answer(endpoint),
+        "answer": health.answer(endpoint),
         "poll": ANSWER_SECONDS,
     }
     is_refused = bool(form and form.errors) or secret_form is not None

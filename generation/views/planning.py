@@ -23,8 +23,9 @@ from generation.models import Endpoint, Run
 from generation.selectors import compare as comparing
 from generation.selectors import endpoints, needs, picking, rollout
 from generation.selectors import runs as run_selectors
-from generation.services import comparisons, job_templates, planning, schedules
-from generation.services.previews import SubjectProblem
+from generation.services import comparisons
+from generation.services.planning import job_templates, plans, schedules
+from generation.services.planning.previews import SubjectProblem
 from generation.views import run_form
 from generation.views.run_form import Form
 
@@ -43,7 +44,7 @@ def new(request: BrandRequest, slug: str) -> HttpResponseBase:
             refusal = error
     else:
         clone = number(request.GET.get("clone", ""))
-        form = run_form.begun(request.GET, planning.clone(run_id=clone, by=request.user) if clone else None)
+        form = run_form.begun(request.GET, plans.clone(run_id=clone, by=request.user) if clone else None)
     # What is wrong with single subjects the preview says, by cause.
     problems = [one for one in getattr(refusal, "problems", ()) if not one.pointer.startswith("subjects/")]
     context = _page(request, campaign, form) | {"refusal": refusal, "refusal_problems": problems}
@@ -64,9 +65,9 @@ def preview(request: BrandRequest, slug: str) -> HttpResponseBase:
         if other is not None:
             first = asked["prompt_version"]
             context["other"] = other
-            context["other_preview"] = planning.preview(**comparisons.asked_of(other, first, asked))
+            context["other_preview"] = plans.preview(**comparisons.asked_of(other, first, asked))
             asked = comparisons.asked_of(first, other, asked)
-        seen = planning.preview(**asked)
+        seen = plans.preview(**asked)
         context |= {
             "preview": seen,
             "first": [(one, cut(one.text, one.spans)) for one in seen.first],
@@ -146,7 +147,7 @@ def _planned(request: BrandRequest, campaign: Campaign, form: Form) -> HttpRespo
         one, two = comparisons.plan_pair(other=other, name=form.name, **asked)
         return redirect("run_compare", request.brand.slug, one.pk, two.pk)
     clone = number(form.clone)
-    run = planning.plan(
+    run = plans.plan(
         name=form.name,
         job_template=form.template if form.template in job_templates.BY_SLUG else "",
         cloned_from=run_selectors.get(request.user, clone) if clone else None,

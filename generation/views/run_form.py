@@ -20,9 +20,9 @@ from core.errors import Invalid, Problem
 from core.pages import number
 from generation.choices import RunShape, Stage
 from generation.selectors import picking
-from generation.services import job_templates
-from generation.services.job_templates import JobTemplate
-from generation.services.planning import Copy
+from generation.services.planning import job_templates
+from generation.services.planning.job_templates import JobTemplate
+from generation.services.planning.plans import Copy
 
 ALL, MISSING, SOME, NAMED = "all", "missing", "some", "named"
 PICKS = (

@@ -19,8 +19,11 @@ from generation.choices import JobState, RunState, Stage
 from generation.models import Run
 from generation.selectors import budgets, endpoints, explaining, failures, gates, waits
 from generation.selectors import runs as selectors
-from generation.services import doubts, engine_changes, left_out, retries, routing
 from generation.services import runs as services
+from generation.services.dispatch import retries, routing
+from generation.services.endpoints import changes
+from generation.services.planning import left_out
+from generation.services.remote import uncertain
 from generation.views.matrix import Sheet, load_sheet, load_squares
 
 #: Seconds between two looks of a page at a run; a run that is not named here does not change by itself.
@@ -100,9 +103,9 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
         count = _retry(request, run)
         messages.success(request, f"{count} {'picture is' if count == 1 else 'pictures are'} tried again.")
     elif verb == "plan-anew":
-        messages.success(request, _told(engine_changes.plan_anew(run_id=run.pk, by=request.user)))
+        messages.success(request, _told(changes.plan_anew(run_id=run.pk, by=request.user)))
     elif verb == "not-charged":
-        amount = doubts.take_back(run_id=run.pk, by=request.user)
+        amount = uncertain.take_back(run_id=run.pk, by=request.user)
         messages.success(request, f"{amount:.2f} {request.brand.currency} count as free again.")
     elif verb == "operator":
         told = retries.tell_operator(run_id=run.pk, by=request.user, group=request.POST.get("group", ""))
@@ -118,7 +121,7 @@ def act(request: BrandRequest, run_id: int, verb: str) -> HttpResponseBase:
     return redirect("run", request.brand.slug, run.pk)
 
 
-def _told(anew: engine_changes.Anew) -> str:
+def _told(anew: changes.Anew) -> str:
     planned = ngettext("%(n)d image is planned again.", "%(n)d images are planned again.", anew.jobs) % {"n": anew.jobs}
     left = ngettext("%(n)d still waits.", "%(n)d still wait.", anew.left) % {"n": anew.left} if anew.left else ""
     return f"{planned} {left}".strip()

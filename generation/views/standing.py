@@ -20,7 +20,7 @@ from core.errors import DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
 from generation.models import Endpoint, StandingOrder
 from generation.selectors import standing as selectors
-from generation.services import standing as services
+from generation.services.planning import standing as services
 
 LOOKED_AT = 300
 """Changed products that the page judges; the clock judges more."""

@@ -22,8 +22,9 @@ from generation.models import Endpoint
 from generation.selectors import endpoints
 from generation.selectors import studio as selectors
 from generation.selectors.endpoints import Offer
-from generation.services import estimates, runs
+from generation.services import runs
 from generation.services import studio as services
+from generation.services.planning import estimates
 from generation.views import studio_form
 from generation.views.studio_form import Filled
 

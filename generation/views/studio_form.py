@@ -17,7 +17,8 @@ from generation.forms import CONTROL, OWN_FIELDS, value_of
 from generation.models import AssetVersion, Run
 from generation.selectors import concepts
 from generation.selectors.endpoints import Offer
-from generation.services import orders, studio
+from generation.services import studio
+from generation.services.planning import orders
 from generation.services.studio import Reference, Wish
 
 FIRST_SIDE: Final = 1024

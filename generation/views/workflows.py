@@ -14,8 +14,8 @@ from core.pages import BrandRequest, brand_page
 from generation.engines.comfyui.marks import NAMES
 from generation.models import Endpoint
 from generation.selectors import workflows as selectors
-from generation.services import endpoints, workflow_checks
-from generation.services import workflows as services
+from generation.services.endpoints import editing, workflow_checks
+from generation.services.endpoints import workflows as services
 
 #: Seconds between two looks at a check that is on its way.
 ANSWER_SECONDS = 1
@@ -98,6 +98,6 @@ def _page(
         "typed": typed,
         "wrong": wrong,
         "names": NAMES,
-        "may_edit": endpoints.may_edit(request.user, endpoint),
+        "may_edit": editing.may_edit(request.user, endpoint),
     }
     return render(request, "generation/workflow.html", context, status=422 if refusal else 200)

@@ -12,7 +12,7 @@ from campaigns.models import OutputSpec, ReferencePhoto
 from generation.choices import VersionSource
 from generation.finishing.base import Target
 from generation.models import Asset, Attempt, Cell, Master
-from generation.services.dispatch import ClaimedJob
+from generation.services.dispatch.claims import ClaimedJob
 
 _OF_ONE_ATTEMPT = frozenset({"seconds", "log", "usage", "submitted_to", "request_id", "client_request_id", "limits"})
 

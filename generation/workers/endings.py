@@ -21,9 +21,12 @@ from generation.checks.base import Verdict
 from generation.choices import Outcome
 from generation.engines.base import Engine, EngineError, ErrorKind, Result
 from generation.models import Endpoint
-from generation.services import engine_changes, fingerprints, outcomes, runs
-from generation.services.dispatch import Claim, ClaimedJob
-from generation.services.fingerprints import Maker
+from generation.services import runs
+from generation.services.dispatch import outcomes
+from generation.services.dispatch.claims import Claim, ClaimedJob
+from generation.services.endpoints import changes
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
 from generation.workers import product
 from generation.workers.briefing import Brief
 from generation.workers.leases import Leases
@@ -110,7 +113,7 @@ class Endings:
         held: set[int] = set()
 
         def write() -> None:
-            held.update(engine_changes.hold(jobs=jobs, token=claim.token, endpoint=endpoint, now=now, worker=self.name))
+            held.update(changes.hold(jobs=jobs, token=claim.token, endpoint=endpoint, now=now, worker=self.name))
 
         self.persist(write)
         self.drop(claim, [job for job in jobs if job.id in held])

@@ -17,8 +17,10 @@ from core import crash_points
 from core.services import nudges
 from generation.engines.base import EngineError, ErrorKind, LocalEngine, Spec, Task
 from generation.models import Endpoint
-from generation.services import dispatch, engine_changes, fingerprints
-from generation.services.dispatch import Claim, ClaimedJob
+from generation.services.dispatch import claims
+from generation.services.dispatch.claims import Claim, ClaimedJob
+from generation.services.endpoints import changes
+from generation.services.planning import fingerprints
 from generation.workers import crashes, warmth
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect
@@ -89,7 +91,7 @@ class LaneWorker:
         finally:
             self._give_back(ahead)
             wait(pending)
-        if self.is_stopping.is_set() or not dispatch.has_work(lane):
+        if self.is_stopping.is_set() or not claims.has_work(lane):
             return False
         nudges.send(lane)
         return True
@@ -101,11 +103,11 @@ class LaneWorker:
         except DatabaseError:
             return
         if claim:
-            self.endings.persist(lambda: dispatch.give_back(claim.token, [job.id for job in claim.jobs]))
+            self.endings.persist(lambda: claims.give_back(claim.token, [job.id for job in claim.jobs]))
             self.endings.drop(claim, claim.jobs)
 
     def _claim(self, lane: str, sticky: int | None) -> Claim:
-        claim = dispatch.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
+        claim = claims.claim(lane=lane, worker=self.name, sticky_campaign=sticky)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
             crash_points.point("claimed")
@@ -200,7 +202,7 @@ class LaneWorker:
             )
             raise EngineError(ErrorKind.INPUT, message)
         now = fingerprints.maker(endpoint, engine)
-        if stale := [job for job in todo.values() if engine_changes.is_changed(job, now)]:
+        if stale := [job for job in todo.values() if changes.is_changed(job, now)]:
             self.endings.hold([todo.pop(job.id) for job in stale], claim, endpoint, now)
         batch = [Task(job.id, Spec.from_json(job.spec)) for job in todo.values()]
         for result in crashes.results(cast(LocalEngine, engine), batch, self._context) if batch else ():
@@ -210,7 +212,7 @@ class LaneWorker:
             maker = fingerprints.reported(then, result.model, result.revision)
             if result.error is not None:
                 self.endings.fail(job, claim, result.error)
-            elif engine_changes.is_changed(job, maker):  # while the batch was made
+            elif changes.is_changed(job, maker):  # while the batch was made
                 self.endings.hold([job], claim, endpoint, maker)
             else:
                 crash_points.point("generated")

@@ -17,7 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from generation.models import Job, Worker
-from generation.services import dispatch
+from generation.services.dispatch import claims
 
 log = structlog.get_logger(__name__)
 
@@ -84,7 +84,7 @@ class Leases:
         with self._guard:
             held = {token: set(ids) for token, ids in self._held.items()}
             steps, self._steps = self._steps, {}
-        kept = dispatch.renew(held) if held else frozenset()
+        kept = claims.renew(held) if held else frozenset()
         with self._guard:
             for token, ids in held.items():
                 self._revoked |= (ids - kept) & self._held.get(token, set())

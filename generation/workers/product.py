@@ -15,8 +15,8 @@ from generation.engines.base import EngineError, ErrorKind, Pixels, Result
 from generation.finishing.base import RECIPE_VERSION, Encoded
 from generation.finishing.develop import BadPixels, Developed, develop
 from generation.models import Master
-from generation.services.assets import StoredMaster, StoredRendition
-from generation.services.outcomes import Made
+from generation.services.dispatch.outcomes import Made
+from generation.services.images.assets import StoredMaster, StoredRendition
 from generation.workers.briefing import Brief
 
 Put = Callable[..., stored_files.Stored]

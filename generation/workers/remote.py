@@ -29,10 +29,13 @@ from core.services import nudges
 from generation.engines import service
 from generation.engines.base import EngineError, ErrorKind, Pending, RemoteEngine, Result, Spec, Submitted, Task
 from generation.models import Endpoint
-from generation.services import asking, dispatch, engine_changes, fingerprints, handover, pacing, throttle
-from generation.services.dispatch import Claim, ClaimedJob
-from generation.services.fingerprints import Maker
-from generation.services.handover import Due
+from generation.services.dispatch import claims
+from generation.services.dispatch.claims import Claim, ClaimedJob
+from generation.services.endpoints import changes, health
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
+from generation.services.remote import handover, pacing, throttle
+from generation.services.remote.handover import Due
 from generation.workers.briefing import Brief, brief
 from generation.workers.context import Engines, WorkContext, disconnect, reported
 from generation.workers.endings import Endings
@@ -142,7 +145,7 @@ class RemoteLane:
         self._probe_at[endpoint.pk] = now + PROBE_SECONDS
 
         def look() -> None:
-            if not asking.is_well(endpoint):
+            if not health.is_well(endpoint):
                 self._seen_away.add(endpoint.pk)
             elif endpoint.pk in self._seen_away:
                 self._seen_away.discard(endpoint.pk)
@@ -164,7 +167,7 @@ class RemoteLane:
                 orders = min(orders, rate.orders - pacing.unsent(endpoint.pk))
             claim = Claim.none()
             if orders > 0:
-                claim = dispatch.claim(lane=Lane.CLOUD, worker=self.name, limit=orders, endpoint_id=endpoint.pk)
+                claim = claims.claim(lane=Lane.CLOUD, worker=self.name, limit=orders, endpoint_id=endpoint.pk)
         if claim:
             self.leases.hold(claim.token, [job.id for job in claim.jobs])
             crash_points.point("claimed")
@@ -243,11 +246,11 @@ class RemoteLane:
                 return
             engine = self._engine(endpoint)
             maker = fingerprints.maker(endpoint, engine)
-            if engine_changes.is_changed(job, maker):  # or it was planned after this round read the endpoint
+            if changes.is_changed(job, maker):  # or it was planned after this round read the endpoint
                 endpoint = Endpoint.objects.get(pk=endpoint.pk)
                 engine = self._engine(endpoint)
                 maker = fingerprints.maker(endpoint, engine)
-            if engine_changes.is_changed(job, maker):
+            if changes.is_changed(job, maker):
                 self.endings.hold([job], claim, endpoint, maker)
                 return
             submitted = self._submit(engine, job, claim, endpoint, maker)
@@ -319,7 +322,7 @@ class RemoteLane:
 
     def _give_back(self, job: ClaimedJob, claim: Claim) -> None:
         """The service has asked for patience before the order went out."""
-        self.endings.persist(lambda: dispatch.give_back(claim.token, [job.id]))
+        self.endings.persist(lambda: claims.give_back(claim.token, [job.id]))
         self.endings.drop(claim, [job])
 
     def _entrust_or_leave(

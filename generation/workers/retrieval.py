@@ -17,9 +17,9 @@ from django.db import connection
 
 from core import crash_points
 from generation.engines.base import EngineError, ErrorKind, RemoteEngine, Result
-from generation.services import handover
-from generation.services.dispatch import Claim, ClaimedJob
-from generation.services.fingerprints import Maker
+from generation.services.dispatch.claims import Claim, ClaimedJob
+from generation.services.planning.fingerprints import Maker
+from generation.services.remote import handover
 from generation.workers.briefing import Brief
 from generation.workers.context import WorkContext
 from generation.workers.endings import Endings

@@ -14,7 +14,7 @@ from core.errors import Conflict, Invalid, NotFound, Problem
 from core.events import publish
 from core.models import Brand, User
 from generation.selectors import inputs
-from generation.services import staleness
+from generation.services.images import staleness
 from review.choices import ItemMode
 from review.events import ChecklistPublished
 from review.models import Checklist, ChecklistVersion

@@ -12,7 +12,7 @@ from core.errors import DomainError
 from core.events import publish
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.services import assets, masters, rounds, staleness
+from generation.services.images import assets, masters, rounds, staleness
 from review.choices import Verdict
 from review.events import AssetReleased
 from review.models import Decision, Delivery

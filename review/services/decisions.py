@@ -21,7 +21,9 @@ from core.events import publish
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, AssetVersion
-from generation.services import assets, inputs, rounds, runs
+from generation.services import runs
+from generation.services.images import assets, rounds
+from generation.services.planning import inputs
 from review.choices import TaskState, Verdict
 from review.events import RevisionRequested, VersionApproved, VersionRejected
 from review.models import Decision, DecisionSlot, Reason, ReviewTask

@@ -14,7 +14,7 @@ from core.events import publish
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.services import assets, rounds
+from generation.services.images import assets, rounds
 from review.choices import TaskState
 from review.events import TaskEscalated, TaskReturned
 from review.models import ReviewTask

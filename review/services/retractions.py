@@ -11,7 +11,7 @@ from core.events import publish
 from core.models import User
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset
-from generation.services import assets, masters, staleness
+from generation.services.images import assets, masters, staleness
 from review.choices import Desired, TaskState, Verdict
 from review.events import ApprovalRevoked, AssetReopened, DecisionUndone
 from review.models import Decision, DecisionSlot, Delivery, ReviewTask

@@ -17,7 +17,7 @@ from core.events import DomainEvent, publish_all
 from core.models import Brand
 from core.services import nudges
 from generation.models import Asset, StaleAsset
-from generation.services import staleness
+from generation.services.images import staleness
 from review.choices import Desired, Observed, TaskState, Verdict
 from review.events import AssetRecalled, DeliveryWanted, TaskOpened
 from review.models import ChecklistVersion, Decision, DecisionSlot, Delivery, ReviewTask

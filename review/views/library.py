@@ -16,7 +16,7 @@ from core.errors import Conflict, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, number
 from generation.choices import AssetState
 from generation.models import Asset
-from generation.services import rounds
+from generation.services.images import rounds
 from review.selectors import library, stories
 from review.selectors.library import Filters
 from review.selectors.room import Dial

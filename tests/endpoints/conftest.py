@@ -7,7 +7,7 @@ from django.utils import timezone
 
 from core.models import Brand, User
 from generation.models import Endpoint, Run, Worker
-from generation.services import endpoints
+from generation.services.endpoints import editing
 from tests import factories
 from tests.endpoints.given import MODEL, SECRET
 
@@ -28,7 +28,7 @@ def worker(db: None) -> Worker:
 @pytest.fixture
 def theirs(brand: Brand, operator: User, worker: Worker) -> Endpoint:
     """The brand's own endpoint at a service, with a secret."""
-    return endpoints.create(
+    return editing.create(
         brand=brand, by=operator, slug="overflow", name="Overflow", engine="replicate", lane="cloud",
         config={"model": MODEL}, secret=SECRET, licence_note="Apache 2.0", prices={"image": "0.003"},
     )  # fmt: skip

@@ -15,7 +15,7 @@ from core.models import Brand, User
 from generation.engines.base import Health
 from generation.engines.replicate.engine import Replicate
 from generation.models import Endpoint, Worker
-from generation.services import asking
+from generation.services.endpoints import health
 from tests import factories
 from tests.endpoints.given import SECRET, address
 
@@ -44,10 +44,10 @@ def test_a_question_that_no_worker_takes_is_given_up(
     brand: Brand, manager: User, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     endpoint = factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
-    asking.ask(brand=brand, slug="studio", by=manager)
-    assert asking.answer(endpoint).is_open
-    monkeypatch.setattr(asking, "PATIENCE_SECONDS", 0)
-    told = asking.answer(endpoint)
+    health.ask(brand=brand, slug="studio", by=manager)
+    assert health.answer(endpoint).is_open
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
+    told = health.answer(endpoint)
     assert not told.is_open and not told.is_ok and "No worker of the lane cpu" in told.message
 
 
@@ -56,14 +56,14 @@ def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, mon
         raise ValueError(f"the token {SECRET} is not known")
 
     monkeypatch.setattr(Replicate, "health", angry)
-    said = asking.look(theirs)
+    said = health.look(theirs)
     assert said["is_ok"] is False and SECRET not in str(said)
 
 
 def test_an_engine_that_does_not_answer_is_not_waited_for(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
     let_go = threading.Event()
-    monkeypatch.setattr(asking, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
     monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(30), "too late"))
-    said = asking.look(theirs)
+    said = health.look(theirs)
     let_go.set()
     assert said["is_ok"] is False and "No answer within" in said["message"]

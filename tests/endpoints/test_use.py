@@ -14,7 +14,7 @@ from core.models import Brand, Event, User
 from generation.models import Endpoint, EndpointStanding, LedgerEntry, Run, Worker
 from generation.rate_limits import FoundRate
 from generation.selectors import endpoint_cards, endpoint_use
-from generation.services import throttle
+from generation.services.remote import throttle
 from tests import factories
 from tests.endpoints.given import address
 

@@ -18,8 +18,9 @@ from core import stored_files
 from core.models import Brand, User
 from core.services import audit
 from generation.models import Attempt, Job, LedgerEntry, Run
-from generation.services import comparisons, planning, standing, studio
+from generation.services import comparisons, studio
 from generation.services.comparisons import Side
+from generation.services.planning import plans, standing
 from review.services import consequences, decisions, destinations, reasons
 from tests import factories, test_contact_sheets, test_studio_pages, test_workflows
 from tests.in_review import image_in_review, seen
@@ -166,7 +167,7 @@ def _planned_run(brand: Brand, mugs: list[Subject], people: dict[str, User]) -> 
     prompts.add_version(template_id=version.template_id, by=manager, text="{name} on oak")
     order = {"campaign": campaign, "prompt_version": version, "endpoint": endpoint, "by": manager}
     for _ in range(2):
-        run = planning.plan(stage="pilot", **order)
+        run = plans.plan(stage="pilot", **order)
     Run.objects.filter(pk=run.pk).update(state="paused", released_at=timezone.now())
     standing.create(**order, name="New mugs", daily_budget=Decimal(5))
     cell = run.cells.first()

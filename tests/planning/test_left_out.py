@@ -14,7 +14,8 @@ from campaigns.models import Campaign, PromptVersion
 from core.errors import Invalid
 from core.models import Brand, Event, User
 from generation.models import Cell, Endpoint, JobSpec, Run
-from generation.services import comparisons, planning, runs
+from generation.services import comparisons, runs
+from generation.services.planning import plans
 from tests import factories
 from tests.planning.given import NeedsCutout, remake, with_cutouts
 
@@ -68,9 +69,9 @@ def test_one_product_that_lacks_something_does_not_refuse_the_others(
     with_cutouts(campaign)
     take, kinds = LACKING[lack]
     take(campaign)
-    seen = planning.preview(**ask(endpoint=cutting))
+    seen = plans.preview(**ask(endpoint=cutting))
     assert (seen.can_be_planned, seen.cells, seen.jobs, seen.subjects, seen.left_out_count) == (True, 2, 2, 2, 1)
-    run = planning.plan(**ask(endpoint=cutting))
+    run = plans.plan(**ask(endpoint=cutting))
     assert (run.cell_count, run.job_count, run.quoted_cost) == (seen.cells, seen.jobs, seen.cost)
     assert set(Cell.objects.filter(run=run).values_list("subject__key", flat=True)) == {"MUG-1", "MUG-3"}
     assert {(cause["kind"], *cause["subjects"]) for cause in run.left_out} == {(kind, "MUG-2") for kind in kinds}
@@ -83,9 +84,9 @@ def test_an_engines_refusal_leaves_out_its_images_only(
 ) -> None:
     with_cutouts(campaign)
     asked = ask(endpoint=cutting, axes={"backdrop": ["white", "tartan"]})
-    seen = planning.preview(**asked)
+    seen = plans.preview(**asked)
     assert (seen.can_be_planned, seen.cells, seen.left_out_count) == (True, 3, 3)
-    [cause] = planning.plan(**asked).left_out
+    [cause] = plans.plan(**asked).left_out
     assert (cause["message"], cause["images"], cause["subject_count"]) == ("There is no backdrop “tartan”.", 3, 3)
 
 
@@ -104,9 +105,9 @@ def test_an_engines_refusal_leaves_out_its_images_only(
 def test_a_mistake_in_what_is_asked_still_refuses_everything(
     ask: Callable[..., dict[str, Any]], count_rows: Callable[[], Any], wrong: dict[str, Any]
 ) -> None:
-    assert not planning.preview(**ask(**wrong)).can_be_planned
+    assert not plans.preview(**ask(**wrong)).can_be_planned
     with pytest.raises(Invalid):
-        planning.plan(**ask(**wrong))
+        plans.plan(**ask(**wrong))
     assert count_rows() == (0, 0, 0, 0, 0)
 
 
@@ -136,24 +137,24 @@ def test_a_pilot_takes_products_that_are_ready(
     campaign.subjects.set(subjects)
     for subject in subjects[many // 2 : many // 2 + ready] if ready < many else subjects:
         factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=subject))
-    seen = planning.preview(**ask(endpoint=cutting, sample=size))
+    seen = plans.preview(**ask(endpoint=cutting, sample=size))
     assert (seen.can_be_planned, seen.subjects, seen.left_out_count) == (True, size, 0)
-    run = planning.plan(**ask(endpoint=cutting, sample=size))
+    run = plans.plan(**ask(endpoint=cutting, sample=size))
     assert (run.cell_count, run.left_out) == (size, [])
     assert any("passed over" in note for note in seen.notes) is (ready < many)
 
 
 def test_a_pilot_of_more_products_than_any_database_holds_takes_them_all(ask: Callable[..., dict[str, Any]]) -> None:
-    assert planning.preview(**ask(sample=2**64)).subjects == planning.preview(**ask()).subjects
+    assert plans.preview(**ask(sample=2**64)).subjects == plans.preview(**ask()).subjects
 
 
 def test_a_pilot_names_what_the_rest_lacks_where_too_few_are_ready(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, cutting: Endpoint
 ) -> None:
     factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=campaign.subjects.get(key="MUG-3")))
-    seen = planning.preview(**ask(endpoint=cutting, sample=2))
+    seen = plans.preview(**ask(endpoint=cutting, sample=2))
     assert (seen.subjects, seen.left_out_count) == (1, 1)
-    assert planning.preview(**ask(endpoint=cutting, sample=2)).left_out == seen.left_out
+    assert plans.preview(**ask(endpoint=cutting, sample=2)).left_out == seen.left_out
 
 
 # -- one price -----------------------------------------------------------------------------------------------------
@@ -168,11 +169,11 @@ def test_preview_run_and_button_show_the_price_that_release_reserves(
     known: int,
     rejected: int,
 ) -> None:
-    prints = list(JobSpec.objects.filter(job__run=planning.plan(**ask())).values_list("fingerprint", flat=True))
+    prints = list(JobSpec.objects.filter(job__run=plans.plan(**ask())).values_list("fingerprint", flat=True))
     for at, fingerprint in enumerate(prints[: known + rejected]):
         factories.MasterFactory(brand=campaign.brand, fingerprint=fingerprint, was_rejected=at >= known)
-    seen = planning.preview(**ask())
-    run = planning.plan(**ask())
+    seen = plans.preview(**ask())
+    run = plans.plan(**ask())
     price = Decimal("0.04") * (6 - known - rejected)
     assert (seen.cost, run.quoted_cost) == (price, price)
     page = page_client(manager).get(f"/brands/{campaign.brand.slug}/runs/{run.pk}/").content.decode()
@@ -185,7 +186,7 @@ def test_preview_run_and_button_show_the_price_that_release_reserves(
 def test_the_button_follows_what_was_made_since_planning(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, page_client: Callable[[User], Client], manager: User
 ) -> None:
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     fingerprint = JobSpec.objects.filter(job__run=run).first().fingerprint
     factories.MasterFactory(brand=campaign.brand, fingerprint=fingerprint)
     page = page_client(manager).get(f"/brands/{campaign.brand.slug}/runs/{run.pk}/").content.decode()
@@ -203,7 +204,7 @@ def test_over_budget_is_said_on_the_runs_page_with_what_is_short_and_where_to_ch
 ) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal(budget))
     short = Decimal("0.24") - Decimal(budget)
-    run = planning.plan(**ask(campaign=Campaign.objects.get(pk=campaign.pk)))
+    run = plans.plan(**ask(campaign=Campaign.objects.get(pk=campaign.pk)))
     client = page_client(manager)
     answer = client.post(f"/brands/{campaign.brand.slug}/runs/{run.pk}/release/")
     page = answer.content.decode()
@@ -237,7 +238,7 @@ def test_a_banned_word_warns_or_refuses_as_the_lead_decided(
 ) -> None:
     """The second text has the banned word in a value of its axis only."""
     remake(version, text=text)
-    seen = planning.preview(**ask(stage=stage))
+    seen = plans.preview(**ask(stage=stage))
     assert seen.can_be_planned
     assert any(one.lint.kind == "banned" for one in seen.wording)
     address = f"/api/v1/brands/{banned.slug}/"
@@ -247,13 +248,13 @@ def test_a_banned_word_warns_or_refuses_as_the_lead_decided(
     assert (answer.status_code, answer.json()["banned_words"]) == (200, "block")
     banned.refresh_from_db()
     campaign = Campaign.objects.get(pk=ask()["campaign"].pk)
-    seen = planning.preview(**ask(campaign=campaign, stage=stage))
+    seen = plans.preview(**ask(campaign=campaign, stage=stage))
     assert not seen.can_be_planned
     assert {one.kind for one in seen.problems} == {"banned_word"}
     with pytest.raises(Invalid, match="bans"):
-        planning.plan(**ask(campaign=campaign, stage=stage))
+        plans.plan(**ask(campaign=campaign, stage=stage))
     assert Run.objects.count() == 0
-    assert planning.preview(**ask(campaign=campaign, stage="sandbox")).can_be_planned
+    assert plans.preview(**ask(campaign=campaign, stage="sandbox")).can_be_planned
 
 
 @pytest.mark.parametrize(("role", "value", "status"), [
@@ -289,7 +290,7 @@ def test_a_full_run_wants_an_approved_version_or_a_written_reason_of_a_lead(
 ) -> None:
     Campaign.objects.filter(pk=campaign.pk).update(pilot_decisions=0)
     remake(version, status=status)
-    run = planning.plan(**ask(stage=stage))
+    run = plans.plan(**ask(stage=stage))
     address = f"/brands/{campaign.brand.slug}/runs/{run.pk}/release/"
     answer = page_client(manager).post(address)
     run.refresh_from_db()

@@ -17,7 +17,7 @@ from core.errors import Conflict
 from core.models import Brand, Event, User
 from generation.engines.base import Spec
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, Master, Run
-from generation.services import fingerprints, planning
+from generation.services.planning import fingerprints, plans
 from tests import engines, factories
 from tests.planning.given import remake
 
@@ -28,7 +28,7 @@ def test_a_plan_writes_cells_jobs_specs_and_assets_and_one_event(
     ask: Callable[..., dict[str, Any]], version: PromptVersion, count_rows: Callable[[], Any], brand: Brand
 ) -> None:
     remake(version, candidates=2)
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     assert count_rows() == (1, 6, 12, 12, 6)
     assert (run.state, run.cell_count, run.job_count, run.quoted_cost) == ("planned", 6, 12, Decimal("0.48"))
     assert set(Job.objects.values_list("status", "hold_reason", "lane")) == {("held", "not_released", "gpu")}
@@ -47,7 +47,7 @@ def test_a_frozen_spec_holds_everything_that_decides_the_pixels(
     ask: Callable[..., dict[str, Any]], version: PromptVersion, endpoint: Endpoint, brand: Brand
 ) -> None:
     remake(version, candidates=2, negative="no text", parameters={"steps": 4})
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     jobs = list(JobSpec.objects.filter(job__run=run).order_by("job"))
     assert len({job.fingerprint for job in jobs}) == len(jobs)
     spec = Spec.from_json(jobs[1].spec)
@@ -67,8 +67,8 @@ def test_planning_the_same_again_gives_the_same_fingerprints_and_another_brand_o
     def prints(run: Run) -> list[str]:
         return list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
 
-    first = planning.plan(**ask())
-    assert prints(planning.plan(**ask())) == prints(first)
+    first = plans.plan(**ask())
+    assert prints(plans.plan(**ask())) == prints(first)
     spec = JobSpec.objects.filter(job__run=first).first().spec
     engine = engines.Ready({})
     asked = {"maker": fingerprints.maker(endpoint, engine), "engine": engine, "spec": spec}
@@ -78,8 +78,8 @@ def test_planning_the_same_again_gives_the_same_fingerprints_and_another_brand_o
 
 def test_random_seeds_differ_and_are_recorded(ask: Callable[..., dict[str, Any]], version: PromptVersion) -> None:
     remake(version, seed_strategy="random")
-    assert planning.preview(**ask()).first[0].seed is None
-    runs = [planning.plan(**ask()) for _ in range(2)]
+    assert plans.preview(**ask()).first[0].seed is None
+    runs = [plans.plan(**ask()) for _ in range(2)]
     first, second = (
         list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("spec__seed", flat=True)) for run in runs
     )
@@ -92,12 +92,12 @@ def test_a_list_makes_one_picture_per_row_and_names_the_rows_that_are_wrong(
 ) -> None:
     clay = campaign.subjects.get(key="MUG-2")
     rows = [{"subject": "MUG-1", "backdrop": "white"}, {"subject": clay.pk, "backdrop": "ink", "colour": "red"}]
-    run = planning.plan(**ask(shape="list", rows=rows))
+    run = plans.plan(**ask(shape="list", rows=rows))
     texts = JobSpec.objects.filter(job__run=run).order_by("job").values_list("spec__prompt", flat=True)
     assert list(texts) == ["Mug 1 in sage on white", "Mug 2 in red on ink"]
     assert run.definition == {"rows": rows}
     wrong = [*rows, {"subject": "MUG-9", "backdrop": "white"}, {"subject": "MUG-1", "backdrop": "white"}]
-    seen = planning.preview(**ask(shape="list", rows=wrong))
+    seen = plans.preview(**ask(shape="list", rows=wrong))
     assert [(problem.subject, problem.kind) for problem in seen.problems] == [
         ("MUG-1", "duplicate"),
         ("MUG-9", "unknown_subject"),
@@ -107,12 +107,12 @@ def test_a_list_makes_one_picture_per_row_and_names_the_rows_that_are_wrong(
 def test_a_known_master_is_counted_as_reused_and_costs_nothing(
     ask: Callable[..., dict[str, Any]], brand: Brand
 ) -> None:
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     known = list(JobSpec.objects.filter(job__run=run).order_by("job").values_list("fingerprint", flat=True))
     factories.MasterFactory(brand=brand, fingerprint=known[0])
     factories.MasterFactory(brand=brand, fingerprint=known[1], was_rejected=True)
     factories.MasterFactory(fingerprint=known[2])
-    seen = planning.preview(**ask())
+    seen = plans.preview(**ask())
     assert (seen.reused, seen.rejected_before, seen.cost) == (1, 1, Decimal("0.16"))
     assert Master.objects.count() == 3
 
@@ -123,7 +123,7 @@ def test_a_used_prompt_version_never_changes(
     PromptVersion.objects.filter(pk=version.pk).update(status="draft")
     changed = prompt_services.change_version(version_id=version.pk, by=manager, negative="no people")
     assert changed.negative == "no people"
-    planning.plan(**ask())
+    plans.plan(**ask())
     with pytest.raises(Conflict):
         prompt_services.change_version(version_id=version.pk, by=manager, negative="no hands")
 
@@ -134,7 +134,7 @@ def test_the_queries_of_a_plan_do_not_grow_with_its_jobs(
     def queries(count: int) -> list[str]:
         campaign.subjects.set(factories.SubjectFactory.create_batch(count, brand=campaign.brand))
         with CaptureQueriesContext(connection) as captured:
-            planning.plan(**ask())
+            plans.plan(**ask())
         return [query["sql"][:80] for query in captured.captured_queries]
 
     remake(version, candidates=4)
@@ -147,10 +147,10 @@ def test_the_queries_of_a_plan_do_not_grow_with_its_jobs(
 def test_a_plan_of_many_chunks_is_whole(
     ask: Callable[..., dict[str, Any]], campaign: Campaign, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "JOBS_PER_COPY", 7)
-    monkeypatch.setattr("generation.services.drafts.CHUNK", 3)
+    monkeypatch.setattr(plans, "JOBS_PER_COPY", 7)
+    monkeypatch.setattr("generation.services.planning.drafts.CHUNK", 3)
     campaign.subjects.add(*factories.SubjectFactory.create_batch(20, brand=campaign.brand))
-    run = planning.plan(**ask())
+    run = plans.plan(**ask())
     assert run.job_count == 46
     assert list(Cell.objects.filter(run=run).values_list("position", flat=True)) == list(range(46))
     for job in JobSpec.objects.filter(job__run=run).select_related("cell__subject", "job"):
@@ -161,5 +161,5 @@ def test_a_plan_of_many_chunks_is_whole(
 
 def test_a_definition_can_be_read_back_as_plain_json(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
     ids = list(campaign.subjects.order_by("key").values_list("pk", flat=True))[:2]
-    run = planning.plan(**ask(subjects=ids))
+    run = plans.plan(**ask(subjects=ids))
     assert json.loads(json.dumps(run.definition)) == {"subjects": ids, "axes": {"backdrop": ["white", "clay"]}}

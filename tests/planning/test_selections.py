@@ -13,7 +13,7 @@ from campaigns.models import Campaign, PromptVersion
 from core.errors import Invalid, NotAllowed
 from core.models import Brand, User
 from generation.models import Cell
-from generation.services import planning
+from generation.services.planning import plans
 from tests import factories
 
 pytestmark = pytest.mark.django_db
@@ -21,28 +21,28 @@ pytestmark = pytest.mark.django_db
 
 def test_only_chosen_aspects_are_planned(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=900, height=1600)
-    run = planning.plan(**ask(aspects=["9:16"]))
+    run = plans.plan(**ask(aspects=["9:16"]))
     assert set(Cell.objects.filter(run=run).values_list("aspect", flat=True)) == {"9:16"}
     assert run.definition["aspects"] == ["9:16"]
     for wrong in (["3:2"], []):
         with pytest.raises(Invalid):
-            planning.preview(**ask(aspects=wrong))
+            plans.preview(**ask(aspects=wrong))
 
 
 def test_what_is_missing_is_planned_once(ask: Callable[..., dict[str, Any]], campaign: Campaign) -> None:
     factories.OutputSpecFactory(campaign=campaign, slug="story", width=900, height=1600)
-    first = planning.plan(**ask(aspects=["1:1"], sample=1))
-    rest = planning.plan(**ask(missing_only=True))
+    first = plans.plan(**ask(aspects=["1:1"], sample=1))
+    rest = plans.plan(**ask(missing_only=True))
     pairs = [set(Cell.objects.filter(run=run).values_list("subject", "aspect")) for run in (first, rest)]
     assert not pairs[0] & pairs[1]
     assert len(pairs[0] | pairs[1]) == 6
     with pytest.raises(Invalid, match="Nothing is missing"):
-        planning.plan(**ask(missing_only=True))
+        plans.plan(**ask(missing_only=True))
 
 
 def test_a_sample_of_what_is_missing_takes_subjects_that_lack_something(ask: Callable[..., dict[str, Any]]) -> None:
-    planning.plan(**ask(sample=1))
-    assert planning.preview(**ask(missing_only=True, sample=2)).subjects == 2
+    plans.plan(**ask(sample=1))
+    assert plans.preview(**ask(missing_only=True, sample=2)).subjects == 2
 
 
 @pytest.mark.django_db(transaction=True)
@@ -60,7 +60,7 @@ def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
     def plan(chosen: PromptVersion) -> None:
         start.wait()
         try:
-            answers.append(planning.plan(**ask(missing_only=True, prompt_version=chosen)).state)
+            answers.append(plans.plan(**ask(missing_only=True, prompt_version=chosen)).state)
         except Invalid as refusal:
             answers.append(str(refusal)[:18])
         finally:
@@ -78,11 +78,11 @@ def test_two_people_who_plan_what_is_missing_at_once_do_not_plan_it_twice(
 def test_a_run_is_planned_again_with_another_version_and_stage(
     ask: Callable[..., dict[str, Any]], version: PromptVersion, manager: User
 ) -> None:
-    first = planning.plan(**ask(sample=2, axes={"backdrop": ["ink"]}, name="First"))
+    first = plans.plan(**ask(sample=2, axes={"backdrop": ["ink"]}, name="First"))
     other = factories.PromptVersionFactory(
         template=version.template, number=version.number + 1, text="{name} near {backdrop}", parameters={}, needs={}
     )
-    again = planning.plan_again(run_id=first.pk, by=manager, prompt_version=other, stage="partial")
+    again = plans.plan_again(run_id=first.pk, by=manager, prompt_version=other, stage="partial")
     assert (again.cloned_from, again.prompt_version, again.stage, again.name) == (first, other, "partial", "First")
     cells = [
         list(Cell.objects.filter(run=run).values_list("subject", "values_key", "aspect")) for run in (first, again)
@@ -91,7 +91,7 @@ def test_a_run_is_planned_again_with_another_version_and_stage(
 
 
 def test_a_sample_is_the_same_every_time_and_spread_over_the_subjects(ask: Callable[..., dict[str, Any]]) -> None:
-    first, second = (planning.preview(**ask(sample=2)) for _ in range(2))
+    first, second = (plans.preview(**ask(sample=2)) for _ in range(2))
     assert first.subjects == 2
     assert first.first == second.first
 
@@ -100,13 +100,13 @@ def test_another_brands_prompt_endpoint_and_people_are_refused(
     ask: Callable[..., dict[str, Any]], other_brand: Brand, designer: User, person: Callable[..., User]
 ) -> None:
     with pytest.raises(Invalid):
-        planning.preview(**ask(prompt_version=factories.PromptVersionFactory(template__brand=other_brand)))
+        plans.preview(**ask(prompt_version=factories.PromptVersionFactory(template__brand=other_brand)))
     with pytest.raises(Invalid):
-        planning.preview(**ask(endpoint=factories.EndpointFactory(engine="ready", brand=other_brand)))
+        plans.preview(**ask(endpoint=factories.EndpointFactory(engine="ready", brand=other_brand)))
     with pytest.raises(NotAllowed):
-        planning.preview(**ask(by=person("campaign_manager", brand=other_brand)))
+        plans.preview(**ask(by=person("campaign_manager", brand=other_brand)))
     with pytest.raises(NotAllowed):
-        planning.preview(**ask(by=designer))
-    assert planning.preview(**ask(by=designer, stage="sandbox")).can_be_planned
+        plans.preview(**ask(by=designer))
+    assert plans.preview(**ask(by=designer, stage="sandbox")).can_be_planned
     stranger = factories.SubjectFactory(brand=other_brand)
-    assert planning.preview(**ask(subjects=[stranger.pk])).problems[0].kind == "unknown_subject"
+    assert plans.preview(**ask(subjects=[stranger.pk])).problems[0].kind == "unknown_subject"

@@ -11,7 +11,7 @@ from django.template.defaultfilters import filesizeformat
 
 from core.errors import DomainError
 from generation.models import LocalModel
-from generation.services import store
+from generation.services.endpoints import local_models
 
 COLUMNS = ("name", "path", "family", "revision", "sha256", "size_bytes", "licence", "usage_terms", "is_usable")
 
@@ -40,10 +40,10 @@ class Command(BaseCommand):
 
     def _add(self, options: dict[str, Any]) -> None:
         given = {name: options[name] for name in ("path", "name", "licence")}
-        model = store.register(**given, usage_terms=options["terms"], by=None, is_hashed_later=False)
-        sha256 = store.hash_content(model_id=model.pk)
+        model = local_models.register(**given, usage_terms=options["terms"], by=None, is_hashed_later=False)
+        sha256 = local_models.hash_content(model_id=model.pk)
         size = filesizeformat(model.size_bytes)
-        self.stdout.write(f"{model.name}: {store.family_title(model.family)}, {size}, {sha256}")
+        self.stdout.write(f"{model.name}: {local_models.family_title(model.family)}, {size}, {sha256}")
 
     def _list(self, options: dict[str, Any]) -> None:
         rows = list(LocalModel.objects.all())
@@ -53,7 +53,7 @@ class Command(BaseCommand):
         for row in rows:
             state = "" if row.is_usable else ", not to be used any more"
             hashed = row.sha256 or "not hashed yet"
-            family = store.family_title(row.family)
+            family = local_models.family_title(row.family)
             self.stdout.write(f"{row.name}: {family}, {row.licence}{state}. {row.path} ({hashed})")
         if not rows:
             self.stdout.write("No model is registered: manage.py models add PATH --name … --licence …")
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         model = LocalModel.objects.filter(name=options["name"]).first()
         if model is None:
             raise CommandError(f"There is no model {options['name']!r}; `models list` shows what there is.")
-        sha256 = store.hash_content(model_id=model.pk)
+        sha256 = local_models.hash_content(model_id=model.pk)
         if not sha256:
             raise CommandError(f"{model.path} is not what was registered: its files were changed. Register it anew.")
         self.stdout.write(f"{model.name}: {sha256}")

@@ -21,7 +21,7 @@ from core.management import acting
 from core.models import User
 from generation.choices import RunShape, Stage
 from generation.models import Endpoint
-from generation.services import planning
+from generation.services.planning import plans
 
 
 class Command(BaseCommand):
@@ -65,11 +65,9 @@ class Command(BaseCommand):
     def _answer(self, by: User, options: dict[str, Any]) -> dict[str, Any]:
         asked = _asked(by, options)
         if options["preview"]:
-            seen = planning.preview(**asked)
+            seen = plans.preview(**asked)
             return {**dataclasses.asdict(seen), "can_be_planned": seen.can_be_planned, "fits_budget": seen.fits_budget}
-        run = planning.plan(
-            **asked, name=options["name"], priority=options["priority"], release_at=options["release_at"]
-        )
+        run = plans.plan(**asked, name=options["name"], priority=options["priority"], release_at=options["release_at"])
         return {
             "run": run.pk,
             "name": run.name,

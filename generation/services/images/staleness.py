@@ -30,7 +30,7 @@ from generation import events
 from generation.choices import AssetState
 from generation.models import Asset, StaleAsset, StaleCandidate
 from generation.selectors import inputs
-from generation.services import assets
+from generation.services.images import assets
 
 log = structlog.get_logger(__name__)
 

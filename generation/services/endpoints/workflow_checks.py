@@ -25,7 +25,8 @@ from generation.engines import base as engines
 from generation.engines.comfyui.graph import Workflow
 from generation.engines.comfyui.questions import meant_in
 from generation.models import Endpoint
-from generation.services import asking, workflows
+from generation.services.endpoints import health as asking
+from generation.services.endpoints import workflows
 
 log = structlog.get_logger(__name__)
 

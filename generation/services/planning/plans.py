@@ -20,10 +20,11 @@ from core.models import User
 from generation import events
 from generation.choices import HoldReason, JobState, RunShape, RunState, Stage
 from generation.models import Asset, Cell, Endpoint, Job, JobSpec, PinnedInputs, Run, StandingOrder
-from generation.services import copying, left_out, names, orders, previews, routing, schedules
-from generation.services.drafts import Draft, Drafter
-from generation.services.orders import Asked, Order
-from generation.services.previews import PROBLEMS_SHOWN, Preview
+from generation.services.dispatch import routing
+from generation.services.planning import copying, left_out, names, orders, previews, schedules
+from generation.services.planning.drafts import Draft, Drafter
+from generation.services.planning.orders import Asked, Order
+from generation.services.planning.previews import PROBLEMS_SHOWN, Preview
 from generation.states import RUN
 
 JOBS_PER_COPY = 5000

@@ -24,7 +24,7 @@ from generation.engines.base import EngineError, ErrorKind
 from generation.models import Attempt, Endpoint, EndpointStanding, Job
 from generation.rate_limits import Limits, Taken
 from generation.selectors import endpoint_limits
-from generation.services import throttle
+from generation.services.remote import throttle
 
 log = structlog.get_logger(__name__)
 

@@ -17,7 +17,8 @@ from generation import events
 from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
 from generation.models import Job, LedgerEntry
 from generation.selectors import budgets
-from generation.services import budget, dispatch, runs
+from generation.services import budget, runs
+from generation.services.dispatch import claims
 
 _LABEL = "the line"
 
@@ -49,7 +50,7 @@ def _resubmit(run_id: int) -> int:
             )
             reserved = budget.cover(run=run, campaign=campaign)
             for lane in lanes:
-                dispatch.activate(lane=lane, campaign_id=campaign.pk)
+                claims.activate(lane=lane, campaign_id=campaign.pk)
                 nudges.wake(lane)
             payload = {"queued": queued, "reserved": str(reserved), "in_doubt": True}
             runs.publish(events.RunRetried, run, campaign, payload, None, _LABEL)

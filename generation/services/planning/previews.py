@@ -14,10 +14,10 @@ from campaigns import prompts
 from generation.choices import AssetState, Stage
 from generation.models import Asset
 from generation.selectors import budgets, gates
-from generation.services import estimates, left_out, names
-from generation.services.drafts import Draft
-from generation.services.estimates import Work
-from generation.services.orders import Order
+from generation.services.planning import estimates, left_out, names
+from generation.services.planning.drafts import Draft
+from generation.services.planning.estimates import Work
+from generation.services.planning.orders import Order
 
 PROBLEMS_SHOWN = 200
 FIRST_SHOWN = 3

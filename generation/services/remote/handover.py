@@ -23,9 +23,9 @@ from django.utils import timezone
 from generation.choices import AttemptOutcome, JobState
 from generation.engines.base import EngineError, ErrorKind, Pending
 from generation.models import Attempt, Job, JobSpec
-from generation.services import dispatch
-from generation.services.dispatch import Claim
-from generation.services.fingerprints import Maker
+from generation.services.dispatch import claims
+from generation.services.dispatch.claims import Claim
+from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
 POLL_LEASE_SHARE = 0.25
@@ -223,7 +223,7 @@ def resume(*, job_id: int, remote_id: str, worker: str) -> Claim:
     with connection.cursor() as cursor:
         cursor.execute(_RESUME, {**values, "lease": settings.PROOFLINE["lease_seconds"]})
         rows = cursor.fetchall()
-    return Claim(token, tuple(dispatch.job_of(row) for row in rows))
+    return Claim(token, tuple(claims.job_of(row) for row in rows))
 
 
 def specs(job_ids: Iterable[int]) -> dict[int, dict[str, Any]]:

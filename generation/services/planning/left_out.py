@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from generation.services.drafts import Draft
+from generation.services.planning.drafts import Draft
 
 #: Problems of a product, a concept or an engine, which leave its images out. Any other problem is a mistake in the
 #: request, and refuses the run.

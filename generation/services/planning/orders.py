@@ -21,8 +21,9 @@ from generation.choices import RunShape, Stage
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import concepts, coverage, scenes
-from generation.services import fingerprints, store
-from generation.services.fingerprints import Maker
+from generation.services.endpoints import local_models
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
 
 #: Guide columns that become parameters where the engine obeys them and the prompt says nothing.
 GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_ratio", "baseline": "baseline"}
@@ -265,7 +266,7 @@ def _whole_problems(
         found.append(Problem("endpoint", "This endpoint serves another brand.", endpoint.slug))
     if not endpoint.is_enabled:
         found.append(Problem("endpoint", f"{endpoint.name} is switched off.", endpoint.slug))
-    model = store.of_endpoint(endpoint) if endpoint.engine == "diffusers" else None
+    model = local_models.of_endpoint(endpoint) if endpoint.engine == "diffusers" else None
     if model is not None and not model.is_usable:
         message = f"{endpoint.name} draws with {model.name}, which may not be used any more; take another endpoint."
         found.append(Problem("endpoint", message, endpoint.slug))

@@ -28,8 +28,9 @@ from generation.choices import Stage
 from generation.models import Endpoint, Run, StandingOrder, StandingSubject
 from generation.selectors import budgets
 from generation.selectors import standing as selectors
-from generation.services import orders, planning, runs
-from generation.services.drafts import Drafter
+from generation.services import runs
+from generation.services.planning import orders, plans
+from generation.services.planning.drafts import Drafter
 
 LABEL = "standing order"
 MAX_PICTURES = 10_000
@@ -137,7 +138,7 @@ def _take_up(order: StandingOrder) -> tuple[Run | None, str]:
 def _released(order: StandingOrder, picked: Picked) -> Run:
     """Plan and release one run of what was chosen."""
     by = order.created_by
-    run = planning.plan(
+    run = plans.plan(
         campaign=order.campaign,
         prompt_version=order.prompt_version,
         endpoint=order.endpoint,

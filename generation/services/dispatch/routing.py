@@ -26,8 +26,10 @@ from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Endpoint, Job, JobMove, JobSpec, Run
 from generation.selectors import waits
 from generation.selectors.waits import Wait
-from generation.services import budget, dispatch, estimates, fingerprints, orders, runs
-from generation.services.fingerprints import Maker
+from generation.services import budget, runs
+from generation.services.dispatch import claims
+from generation.services.planning import estimates, fingerprints, orders
+from generation.services.planning.fingerprints import Maker
 
 MOVED_AT_ONCE = 500
 WORTH_MOVING_SECONDS = 10.0
@@ -202,7 +204,7 @@ def _moved(run_id: int, here: Endpoint, there: Endpoint, count: int, reason: Mov
         JobMove(job=job, from_endpoint=here, to_endpoint=there, reason=reason, sentence=sentence[:300]) for job in gone
     )
     reserved = budget.cover(run=run, campaign=campaign)
-    dispatch.activate(lane=there.lane, campaign_id=campaign.pk)
+    claims.activate(lane=there.lane, campaign_id=campaign.pk)
     payload = {"jobs": len(gone), "from": here.slug, "to": there.slug, "reason": str(reason), "sentence": sentence}
     runs.publish(events.RunRerouted, run, campaign, {**payload, "reserved": str(reserved)}, None, _LABEL)
     nudges.wake(there.lane)

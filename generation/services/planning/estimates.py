@@ -13,7 +13,7 @@ from generation.choices import AttemptOutcome
 from generation.engines.base import Quote, Spec
 from generation.models import Attempt, Endpoint
 from generation.selectors import lanes
-from generation.services import orders
+from generation.services.planning import orders
 
 LATEST = 400
 """Pictures of an endpoint that an estimate looks back on."""

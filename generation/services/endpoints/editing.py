@@ -24,7 +24,8 @@ from core.services import nudges
 from generation import events
 from generation.choices import Breaker, HoldReason, JobState, RunState
 from generation.models import Endpoint, EndpointStanding, Job, Run
-from generation.services import dispatch, endpoint_rules
+from generation.services.dispatch import claims
+from generation.services.endpoints import rules
 from generation.states import JOB
 
 #: What can be changed; what an endpoint is called in addresses, its brand and its engine stay.
@@ -190,9 +191,9 @@ def _entered(config: Any, kept: Any) -> Any:
 
 
 def _ensure_valid(endpoint: Endpoint, by: User, *, before: Mapping[str, Any] | None) -> None:
-    problems = storable.problems(endpoint.config, "config") or endpoint_rules.problems(endpoint)
+    problems = storable.problems(endpoint.config, "config") or rules.problems(endpoint)
     if not problems and not access.can(by, Action.EDIT_SHARED_ENDPOINT):
-        problems = endpoint_rules.operators_only(endpoint, before)
+        problems = rules.operators_only(endpoint, before)
     if problems:
         raise Invalid("This endpoint cannot be used so.", problems)
 
@@ -201,7 +202,7 @@ def _ensure_same_receiver(endpoint: Endpoint, before: Mapping[str, Any]) -> None
     """A secret goes to the addresses that it was entered for, and to no other."""
     if not endpoint.sealed_secret:
         return
-    if added := endpoint_rules.places(endpoint.config) - endpoint_rules.places(before):
+    if added := rules.places(endpoint.config) - rules.places(before):
         where, text = sorted(added)[0]
         receiver = shown_settings(text)[:120]
         message = f"The kept secret would be sent to {receiver}. Enter it again together with the new {where}."
@@ -239,7 +240,7 @@ def _queue_held(endpoint: Endpoint) -> int:
     JOB.ensure(JobState.HELD, JobState.QUEUED)
     held.filter(run__in=paused).update(hold_reason=HoldReason.PAUSED)
     for campaign_id in campaign_ids:
-        dispatch.activate(lane=endpoint.lane, campaign_id=campaign_id)
+        claims.activate(lane=endpoint.lane, campaign_id=campaign_id)
     fresh = {"hold_reason": "", "not_before": None, "tries": 0, "error": "", "error_kind": ""}
     queued: int = held.filter(run__in=running).update(status=JobState.QUEUED, **fresh)
     return queued

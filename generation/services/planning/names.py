@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 
 from campaigns.models import OutputSpec
 from generation.finishing import names
-from generation.services.drafts import Draft
-from generation.services.orders import Order
+from generation.services.planning.drafts import Draft
+from generation.services.planning.orders import Order
 
 #: Equal for all files of an order that leave on one day, so these tell nothing apart.
 _SAME_FOR_ALL = {"date": "20000101", "status": "approved"}

@@ -15,7 +15,7 @@ from generation.engines.comfyui.graph import Graph, NotAWorkflow, Workflow, pars
 from generation.engines.comfyui.questions import MEANT, meant_in
 from generation.engines.settings import ELSEWHERE
 from generation.models import Endpoint
-from generation.services import endpoints, workflow_marks
+from generation.services.endpoints import editing, workflow_marks
 
 ENGINE: Final = "comfyui"
 MOST_BYTES: Final = 32 * 1024 * 1024
@@ -40,7 +40,7 @@ def upload(*, endpoint_id: int, by: User, data: bytes, file_name: str) -> Endpoi
         raise Invalid("This file cannot be used.", [Problem("file", str(error), file_name)]) from None
     config = {name: value for name, value in endpoint.config.items() if name not in ELSEWHERE[ENGINE]}
     config |= {**settings, "workflow_name": PurePath(file_name).stem[:80] or "workflow"}
-    return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
+    return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
 @transaction.atomic
@@ -87,7 +87,7 @@ def mark(
         config[MEANT] = settled
     config |= {"workflow_name": name.strip()[:80]} if name.strip() else {}
     config |= {"output_node": output_node} if output_node else {}
-    return endpoints.update(endpoint_id=endpoint.pk, by=by, config=config)
+    return editing.update(endpoint_id=endpoint.pk, by=by, config=config)
 
 
 @transaction.atomic
@@ -101,7 +101,7 @@ def keep_ranges(
         return
     kept = {**endpoint.config, "ranges": dict(ranges)} | ({"model_files": dict(models)} if models else {})
     if kept != endpoint.config:
-        endpoints.update(endpoint_id=endpoint.pk, by=by, config=kept)
+        editing.update(endpoint_id=endpoint.pk, by=by, config=kept)
 
 
 def editable(*, endpoint_id: int, by: User) -> Endpoint:
@@ -110,7 +110,7 @@ def editable(*, endpoint_id: int, by: User) -> Endpoint:
     endpoint: Endpoint | None = rows.first()
     if endpoint is None:
         raise NotFound(f"There is no endpoint {endpoint_id} with the engine {ENGINE}.")
-    if not endpoints.may_edit(by, endpoint):
+    if not editing.may_edit(by, endpoint):
         raise NotAllowed(f"The workflow of {endpoint.name} is for its brand's leads, or the operators, to change.")
     return endpoint
 

@@ -18,7 +18,8 @@ from generation.choices import AssetState, HoldReason, JobState, RunState
 from generation.engines.base import ErrorKind
 from generation.models import Asset, Endpoint, Job, Run
 from generation.selectors import failures
-from generation.services import budget, dispatch, runs
+from generation.services import budget, runs
+from generation.services.dispatch import claims
 
 
 def retry_failed(*, run_id: int, by: User) -> int:
@@ -104,7 +105,7 @@ def _retry(run_id: int, by: User, group: str | None, job_ids: list[int] | None, 
     if not cells:
         what = "no failed job" if job_ids is None else "no such failed job any more; somebody may have tried it again"
         raise Conflict(f"{run.name} has {what}.", state=run.state)
-    dispatch.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
+    claims.activate(lane=run.endpoint.lane, campaign_id=campaign.pk)
     fresh = {"deaths": 0, "tries": 0, "error": "", "error_kind": "", "not_before": None, "hold_reason": ""}
     queued: int = stuck.update(status=JobState.QUEUED, **fresh)
     Asset.objects.filter(cell_id__in=cells, state=AssetState.FAILED).update(

@@ -21,8 +21,10 @@ from generation import events
 from generation.choices import AttemptOutcome, HoldReason, JobState, RunState
 from generation.engines.base import Engine, ErrorKind, Spec
 from generation.models import Attempt, Endpoint, Job, JobSpec, Run
-from generation.services import budget, dispatch, estimates, fingerprints, orders, runs
-from generation.services.fingerprints import Maker
+from generation.services import budget, runs
+from generation.services.dispatch import claims
+from generation.services.planning import estimates, fingerprints, orders
+from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
 ROWS_AT_ONCE = 1000
@@ -42,7 +44,7 @@ RETURNING run_id
 """
 
 
-def is_changed(job: dispatch.ClaimedJob, now: Maker) -> bool:
+def is_changed(job: claims.ClaimedJob, now: Maker) -> bool:
     """True if the job was planned for something else than the engine is now."""
     return Maker.of(job.maker) not in (None, now)
 
@@ -54,7 +56,7 @@ def sentence(planned: Maker, now: Maker) -> str:
 
 @transaction.atomic
 def hold(
-    *, jobs: Sequence[dispatch.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: Maker, worker: str
+    *, jobs: Sequence[claims.ClaimedJob], token: uuid.UUID, endpoint: Endpoint, now: Maker, worker: str
 ) -> set[int]:
     """Hold these claimed jobs, and all jobs that are queued for the endpoint and were planned for the same maker.
 
@@ -220,7 +222,7 @@ def _settle(run: Run, campaign: Campaign, by: User, ready: Sequence[Job], left: 
     reserved = budget.cover(run=run, campaign=campaign)
     lanes = sorted({job.lane for job in ready})
     for lane in lanes:
-        dispatch.activate(lane=lane, campaign_id=campaign.pk)
+        claims.activate(lane=lane, campaign_id=campaign.pk)
     now = {places[job.endpoint_id].endpoint.slug: str(places[job.endpoint_id].maker) for job in ready}
     payload = {"jobs": len(ready), "left": left, "reserved": str(reserved), "now": now}
     runs.publish(events.RunPlannedAnew, run, campaign, payload, by)

@@ -23,8 +23,8 @@ from generation.engines.base import CONTROL, SCENE, ImageRef, Spec
 from generation.selectors import concepts, scenes, subjects
 from generation.selectors import inputs as input_selectors
 from generation.selectors.subjects import Pictures, SubjectRow
-from generation.services import estimates, fingerprints, inputs
-from generation.services.orders import GUIDE_PARAMETERS, AspectGroup, Order, master_size
+from generation.services.planning import estimates, fingerprints, inputs
+from generation.services.planning.orders import GUIDE_PARAMETERS, AspectGroup, Order, master_size
 
 CHUNK = 2000
 #: Subjects that are loaded at once to see whether they are ready for a sample.

@@ -25,8 +25,11 @@ from generation.engines.base import Control, Engine, Spec
 from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, PinnedInputs, Run
 from generation.selectors import concepts
 from generation.selectors.concepts import Use
-from generation.services import assets, budget, dispatch, fingerprints
-from generation.services.fingerprints import Maker
+from generation.services import budget
+from generation.services.dispatch import claims
+from generation.services.images import assets
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
 from generation.states import RUN
 
 #: What somebody asked for goes before what a batch asked for.
@@ -205,7 +208,7 @@ def open_next_round(*, asset_id: int, controls: Mapping[str, Any], by: User, ver
         by=by,
     )
     if status == JobState.QUEUED:
-        dispatch.activate(lane=job.lane, campaign_id=job.campaign_id)
+        claims.activate(lane=job.lane, campaign_id=job.campaign_id)
         nudges.wake(job.lane)
     return job
 

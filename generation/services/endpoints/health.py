@@ -29,7 +29,7 @@ from core.models import Brand, User
 from generation.engines import base as engines
 from generation.models import Endpoint
 from generation.selectors import endpoint_cards
-from generation.services import endpoints
+from generation.services.endpoints import editing
 
 log = structlog.get_logger(__name__)
 
@@ -143,13 +143,13 @@ def is_well(endpoint: Endpoint) -> bool:
 
 @transaction.atomic
 def take_suggested(*, brand: Brand, slug: str, by: User) -> Endpoint:
-    """Change an endpoint's settings to what fits what its service said. Raises what `endpoints.update` raises, and
+    """Change an endpoint's settings to what fits what its service said. Raises what `editing.update` raises, and
     Conflict where nothing was suggested lately, or for other settings than it has now."""
-    endpoint = endpoints.lock(endpoint_cards.get(brand, by, slug).pk, by)
+    endpoint = editing.lock(endpoint_cards.get(brand, by, slug).pk, by)
     known = answer(endpoint)
     if known is None or not known.suggested:
         raise Conflict("Nothing is suggested for these settings; ask the endpoint once again.")
-    return endpoints.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **known.suggested})
+    return editing.update(endpoint_id=endpoint.pk, by=by, config={**endpoint.config, **known.suggested})
 
 
 def _health(endpoint: Endpoint) -> engines.Health:

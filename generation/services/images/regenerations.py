@@ -20,7 +20,10 @@ from generation.choices import AssetState, JobState
 from generation.engines import base as engines
 from generation.engines.base import Engine, Spec
 from generation.models import Asset, AssetVersion, Job, JobSpec, Run
-from generation.services import assets, budget, dispatch, fingerprints, rounds
+from generation.services import budget
+from generation.services.dispatch import claims
+from generation.services.images import assets, rounds
+from generation.services.planning import fingerprints
 
 _LABEL = "the line"
 
@@ -115,7 +118,7 @@ def _add(asset: Asset, run: Run, specs: list[JobSpec], engine: Engine, left: int
     }  # fmt: skip
     publish(events.CandidateAdded(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label=_LABEL)
     if status == JobState.QUEUED:
-        dispatch.activate(lane=job.lane, campaign_id=job.campaign_id)
+        claims.activate(lane=job.lane, campaign_id=job.campaign_id)
         nudges.wake(job.lane)
     return job
 

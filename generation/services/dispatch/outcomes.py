@@ -33,10 +33,11 @@ from generation.models import (
     Master,
     Run,
 )
-from generation.services import assets, duplicates, store
-from generation.services.assets import StoredMaster, StoredRendition
-from generation.services.dispatch import ClaimedJob
-from generation.services.fingerprints import Maker
+from generation.services.dispatch.claims import ClaimedJob
+from generation.services.endpoints import local_models
+from generation.services.images import assets, duplicates
+from generation.services.images.assets import StoredMaster, StoredRendition
+from generation.services.planning.fingerprints import Maker
 from generation.states import JOB
 
 MAX_DEATHS = 3
@@ -132,7 +133,7 @@ def finish(*, job: ClaimedJob, token: uuid.UUID, made: Made, worker: str) -> boo
         )
         _end(held, JobState.SUCCEEDED)
         Attempt.objects.filter(job_id=job.id, lease_token=token).update(
-            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=store.recorded(made.details)
+            outcome=AttemptOutcome.SUCCEEDED, ended_at=clock.now(), details=local_models.recorded(made.details)
         )
         _settle(job, _cost(held, made))
         publish(

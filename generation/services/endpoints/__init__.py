@@ -1,0 +1,1 @@
+"""Endpoints, their workflows and the local models: set up, checked and changed."""

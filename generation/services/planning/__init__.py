@@ -1,0 +1,1 @@
+"""From a wish to planned jobs: previews, prices, templates, fingerprints, scheduled runs."""

@@ -1,0 +1,1 @@
+"""Jobs at remote services: submissions, webhooks, limits, and submissions of which nobody knows what became."""
