@@ -24,7 +24,7 @@ migrate: .venv/.base ## bring the tables up to date
 
 engines: .venv/.engines ## install what the diffusers engine needs (torch, diffusers)
 
-test: .venv/.engines .venv/.test ## every test, in two processes; ARGS="tests/test_states.py -q" for some, in one
+test: .venv/.engines .venv/.test ## every test, in two processes; ARGS="tests/core/test_states.py -q" for some, in one
 	@tests/chromium.sh
 	@$(PY) -m pytest $(or $(ARGS),--numprocesses=2 --dist=loadfile --no-loadscope-reorder)
 

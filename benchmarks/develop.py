@@ -33,7 +33,7 @@ from generation.engines.base import Pixels  # noqa: E402
 from generation.finishing import encode, likeness, subject  # noqa: E402
 from generation.finishing.base import Target  # noqa: E402
 from generation.finishing.develop import develop  # noqa: E402
-from tests.engines import ready_pixels  # noqa: E402
+from tests.support.engines import ready_pixels  # noqa: E402
 
 
 def milliseconds(function: Callable[[], object]) -> float:

@@ -42,7 +42,7 @@ def fill(brand_slug: str, random: np.random.Generator) -> tuple[int, list[str], 
     """A brand with MASTERS masters, each the only version of an asset of one of SUBJECTS subjects."""
     from django.db import connection
 
-    from tests import factories
+    from tests.support import factories
 
     brand = factories.BrandFactory(slug=brand_slug)
     hashes, grids = catalogue(random, MASTERS)

@@ -114,7 +114,7 @@ def approvals(stop: str, count: str) -> dict[str, Any]:
     from core.models import User
     from review.models import ReviewTask
     from review.services import decisions
-    from tests.in_review import seen
+    from tests.support.in_review import seen
 
     by = User.objects.get(username="benchmark")
     tasks = list(ReviewTask.objects.filter(brand__slug="benchmark", state="open").order_by("pk")[: int(count)])
@@ -182,8 +182,8 @@ def compare(folder: Path, rows: int) -> dict[str, dict[str, Any]]:
 def make_ready(count: int) -> None:
     """Images in review of the benchmark's brand, all in one campaign."""
     from core.models import Brand
-    from tests import factories
-    from tests.in_review import image_in_review
+    from tests.support import factories
+    from tests.support.in_review import image_in_review
 
     brand = Brand.objects.get(slug="benchmark")
     campaign = factories.CampaignFactory(brand=brand)

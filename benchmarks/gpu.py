@@ -133,7 +133,7 @@ def line(settings: Trial, folder: Path) -> dict[str, Any]:
     from core.models import Event
     from generation.models import Attempt, Job, JobSpec, Worker
     from review.models import ReviewTask
-    from tests import queued
+    from tests.support import queued
 
     call_command("migrate", verbosity=0)
     config = {name: value for name, value in settings.config(folder, "fast").items() if name != "batch_size"}
@@ -234,7 +234,7 @@ def main() -> None:
             os.environ.pop(name, None)
         os.environ |= {
             "PROOFLINE_VAR": f"{temporary}/var",
-            "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_PLUGINS": "tests.support.engines",
             "LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PROOFLINE_PLAIN_STATIC": "1",

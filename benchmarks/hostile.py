@@ -3,8 +3,8 @@
     make bench NAME=hostile         prints a table
 
 Starts the web server, the workers and the clock as `make up` does, with a database and files of its own below var/.
-Each file of tests/hostile_files.py is sent over HTTP: feeds to the API, the file with mistakes is downloaded, photos go
-to a product's page, alone, four at once, and in an archive. The sign-in page is asked for all the time.
+Each file of tests/support/hostile_files.py is sent over HTTP: feeds to the API, the file with mistakes is downloaded,
+photos go to a product's page, alone, four at once, and in an archive. The sign-in page is asked for all the time.
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ def signed_in(address: str) -> httpx.Client:
 
 def requests(client: httpx.Client, brand: str, subject: int) -> dict[str, Callable[[], list[httpx.Response]]]:
     """Return a function for each case that sends its file, by the case's name."""
-    from tests import hostile_files
+    from tests.support import hostile_files
 
     def feed(data: bytes) -> list[httpx.Response]:
         form = {"brand": brand, "dry_run": "true"}

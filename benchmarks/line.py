@@ -44,7 +44,7 @@ def _encode_png(pixels) -> bytes:
 
 def _count(name: str, gate, results) -> None:
     """Encode for BASELINE_SECONDS after the gate opens; puts (images, seconds)."""
-    from tests.engines import ready_pixels
+    from tests.support.engines import ready_pixels
 
     encode = {"master": _encode_master, "png": _encode_png}[name]
     pictures = [ready_pixels(seed, SIZE, SIZE) for seed in range(4)]
@@ -81,7 +81,7 @@ def line() -> dict[str, float]:
     from core.models import Event
     from generation.models import Attempt, Endpoint, Job, Master, Worker
     from review.models import ReviewTask
-    from tests import queued
+    from tests.support import queued
 
     call_command("migrate", verbosity=0)
     endpoint = queued.endpoint(batch_size=4, pictures=PICTURES)
@@ -133,7 +133,7 @@ def main() -> None:
             os.environ.pop(name, None)
         os.environ |= {
             "PROOFLINE_VAR": folder,
-            "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_PLUGINS": "tests.support.engines",
             "LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PROOFLINE_PLAIN_STATIC": "1",

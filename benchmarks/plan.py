@@ -68,7 +68,7 @@ def _setup() -> None:
 
 def prepare(jobs: int) -> dict[str, Any]:
     """A campaign whose pilot has so many jobs: a quarter as many subjects, two backdrops, two candidates."""
-    from tests import factories
+    from tests.support import factories
 
     brand = factories.BrandFactory()
     manager = factories.UserFactory(is_superuser=True)
@@ -193,7 +193,7 @@ def fill() -> None:
     from django.db import connection
 
     from generation.services.dispatch import claims as dispatch
-    from tests import factories
+    from tests.support import factories
 
     brand = factories.BrandFactory()
     endpoint = factories.EndpointFactory(engine="ready", lane="gpu", batch_size=BATCH, seconds_per_image=1.0)
@@ -319,7 +319,7 @@ def main() -> None:
             os.environ.pop(name, None)
         os.environ |= {
             "PROOFLINE_VAR": folder,
-            "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_PLUGINS": "tests.support.engines",
             "LOG_LEVEL": "WARNING",
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PROOFLINE_PLAIN_STATIC": "1",

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from tests import tiny_models
+from tests.support import tiny_models
 
 SUSTAINED_TFLOPS = 800.0
 """What an H100 keeps up in bfloat16; the floor that a share is taken of."""

@@ -67,7 +67,7 @@ def fill() -> tuple[Any, int]:
     from django.db import connection
 
     from campaigns.models import FeedImport
-    from tests import factories
+    from tests.support import factories
 
     brand = factories.BrandFactory()
     run = factories.RunFactory(campaign__brand=brand)

@@ -80,8 +80,8 @@ PLANS = (
 
 def _serve(channel: Any) -> None:
     """The three services, until the channel says so; then what they counted."""
-    from tests.openai_server import GENERATIONS, OpenAIServer
-    from tests.remote_server import Window, serving
+    from tests.support.openai_server import GENERATIONS, OpenAIServer
+    from tests.support.remote_server import Window, serving
 
     with contextlib.ExitStack() as stack:
         services = []
@@ -136,8 +136,8 @@ def trial(name: str, campaign: Any) -> dict[str, Any]:
     from core.choices import Lane
     from core.models import Event
     from generation.models import Endpoint, Job
-    from tests import queued
-    from tests.openai_server import KEY
+    from tests.support import queued
+    from tests.support.openai_server import KEY
 
     with services() as (urls, ended), workers() as alive:
         endpoints = []
@@ -212,7 +212,7 @@ def measure() -> dict[str, dict[str, Any]]:
     django.setup()
     from django.core.management import call_command
 
-    from tests import queued
+    from tests.support import queued
 
     call_command("migrate", verbosity=0)
     campaign = queued.campaign()
@@ -233,7 +233,7 @@ def main() -> None:
             os.environ.pop(name, None)
         os.environ |= {
             "PROOFLINE_VAR": folder,
-            "PROOFLINE_PLUGINS": "tests.engines",
+            "PROOFLINE_PLUGINS": "tests.support.engines",
             "LOG_LEVEL": "ERROR",
             "DJANGO_SETTINGS_MODULE": "config.settings",
             "PROOFLINE_PLAIN_STATIC": "1",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests import factories
+from tests.support import factories
 
 if TYPE_CHECKING:
     from django.test import Client
@@ -55,7 +55,7 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
     from django.db import connection
     from django.test import TransactionTestCase
 
-    from tests.emptying import empty_tables
+    from tests.support.emptying import empty_tables
 
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         for table in ("core_event", "core_sealedevent"):
@@ -67,8 +67,8 @@ def django_db_setup(django_db_setup: None, django_db_blocker: Any) -> Iterator[N
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """The folder of a tiny diffusion model by name (tests/tiny_models.py), built when first asked for."""
-    from tests import tiny_models
+    """The folder of a tiny diffusion model by name (tests/support/tiny_models.py), built when first asked for."""
+    from tests.support import tiny_models
 
     built: dict[str, Path] = {}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from core.models import User
-from tests import factories
+from tests.support import factories
 
 
 def sign_in(page: Any, site: str, user: User) -> None:

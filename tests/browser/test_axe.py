@@ -21,9 +21,10 @@ from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from review.models import ReviewTask
 from review.services import reasons
-from tests import comfy_workflows, factories, test_contact_sheets, test_studio_pages, test_workflows
-from tests.in_review import image_in_review
-from tests.test_studio import wish
+from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
+from tests.generation.test_studio import wish
+from tests.support import comfy_workflows, factories
+from tests.support.in_review import image_in_review
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -9,8 +9,8 @@ import pytest
 
 from campaigns.models import PromptVersion
 from core.models import Brand
-from tests import engines, factories
 from tests.browser.signing_in import sign_in
+from tests.support import engines, factories
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

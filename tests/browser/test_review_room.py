@@ -13,10 +13,10 @@ from core import stored_files
 from generation.models import Asset, Master, Rendition
 from review.models import Decision, ReviewTask
 from review.services import decisions, queue, reasons
-from tests import factories
 from tests.browser.signing_in import sign_in
-from tests.in_review import image_in_review, seen
-from tests.processes import wait_until
+from tests.support import factories
+from tests.support.in_review import image_in_review, seen
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -11,9 +11,9 @@ from PIL import Image
 
 from core import stored_files
 from generation.models import Asset, Job, Run
-from tests import factories
 from tests.browser.signing_in import sign_in
-from tests.in_review import packshot_spec
+from tests.support import factories
+from tests.support.in_review import packshot_spec
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -11,9 +11,9 @@ from core.choices import Lane
 from generation.models import Comparison, ComparisonVote, Endpoint, JobSpec, Run
 from generation.services import comparisons
 from generation.services.comparisons import Side
-from tests import factories, processes
 from tests.browser.signing_in import sign_in
-from tests.test_contact_sheets import finished
+from tests.generation.test_contact_sheets import finished
+from tests.support import factories, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -17,8 +17,8 @@ from django.test import Client
 from config.supervisor import free_port
 from generation.models import Asset
 from review.models import Decision, ReviewTask
-from tests import factories, processes
-from tests.in_review import image_in_review, seen
+from tests.support import factories, processes
+from tests.support.in_review import image_in_review, seen
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -12,7 +12,7 @@ from review.choices import ItemMode
 from review.models import Decision, ReviewTask
 from review.services import checklists
 from tests.browser.test_review_room import _press, room, tasks  # noqa: F401
-from tests.processes import wait_until
+from tests.support.processes import wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

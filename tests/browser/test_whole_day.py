@@ -14,8 +14,8 @@ from campaigns.choices import CutoutMethod
 from campaigns.models import Campaign, Cutout, GuideVersion, PromptVersion, ReferencePhoto, Subject
 from generation.models import Asset, Job, JobSpec, Run
 from review.services import reasons
-from tests import factories, processes
 from tests.browser.signing_in import sign_in
+from tests.support import factories, processes
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True), pytest.mark.slow]
 

@@ -14,9 +14,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tests import factories
 from tests.fuzz.api_bodies import Bodies, named, schema
 from tests.fuzz.sending import Answer, Browser, Request, in_path
+from tests.support import factories
 
 #: In whose name a request is sent, until somebody's is answered well.
 SENDERS = ("lead", "reviewer", "manager", "operator")

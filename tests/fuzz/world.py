@@ -22,9 +22,10 @@ from generation.services import comparisons, studio
 from generation.services.comparisons import Side
 from generation.services.planning import plans, standing
 from review.services import consequences, decisions, destinations, reasons
-from tests import factories, test_contact_sheets, test_studio_pages, test_workflows
-from tests.in_review import image_in_review, seen
-from tests.test_studio import wish
+from tests.generation import test_contact_sheets, test_studio_pages, test_workflows
+from tests.generation.test_studio import wish
+from tests.support import factories
+from tests.support.in_review import image_in_review, seen
 
 #: Every role of the product, an operator (superuser), somebody of another brand, and somebody who is not signed in.
 ROLES: dict[str, tuple[str, ...]] = {

@@ -1,0 +1,119 @@
+"""A merge that has not ended yet keeps nobody from working in the same brand; only other imports wait."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections.abc import Callable
+
+import pytest
+from django.db import OperationalError, connection, transaction
+
+from campaigns.feeds.base import FeedRow
+from campaigns.models import StagedRow, Subject
+from campaigns.services import staging
+from core.models import Brand, User
+from generation.models import Cell
+from review.services import decisions
+from tests.support import factories
+from tests.support.in_review import image_in_review, seen
+
+KEYS = 200
+
+
+def staged(name: str) -> uuid.UUID:
+    batch = uuid.uuid4()
+    rows = (
+        FeedRow(number + 2, f"{number:04}", "product", name, photos=[{
+            "source": f"{number}.jpg", "role": "front", "position": 1, "alt": "",
+        }])
+        for number in range(KEYS)
+    )  # fmt: skip
+    assert staging.stage(batch, rows) == KEYS
+    return batch
+
+
+def beside(work: Callable[[], None]) -> BaseException | None:
+    """Do it in another thread with another connection that waits for no lock longer than two seconds."""
+    wrong: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute("SET lock_timeout = '2s'")
+            work()
+        except BaseException as error:
+            wrong.append(error)
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(30)
+    return wrong[0] if wrong else None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_people_approve_and_plan_while_a_merge_is_open() -> None:
+    brand = factories.BrandFactory()
+    with transaction.atomic():
+        staging.merge(staged("Mug"), brand_id=brand.pk, spoken=())
+    reviewer: User = factories.MembershipFactory(brand=brand, role="reviewer").user
+    task = image_in_review(brand)
+    subject = Subject.objects.get(brand=brand, key="0007")
+    Cell.objects.filter(asset=task.asset).update(subject=subject)
+    task.asset.subject = subject
+    task.asset.save()
+    done: list[str] = []
+
+    def approve() -> None:
+        done.append(decisions.approve(by=reviewer, **seen(task)).verdict)
+
+    def plan() -> None:
+        factories.CellFactory(subject=subject, run=task.asset.cell.run, values_key="other")
+        done.append("planned")
+
+    def edit_another() -> None:
+        factories.SubjectFactory(brand=brand, key="by-hand")
+        done.append("made")
+
+    with transaction.atomic():
+        merged = staging.merge(staged("Cup"), brand_id=brand.pk, spoken=())
+        assert merged.updated == KEYS
+        for work in (approve, plan, edit_another):
+            assert beside(work) is None
+        assert isinstance(beside(lambda: _merge_too(brand)), OperationalError)
+    assert done == ["approved", "planned", "made"]
+    assert beside(lambda: _merge_too(brand)) is None
+    StagedRow.objects.all().delete()
+
+
+def _merge_too(brand: Brand) -> None:
+    with transaction.atomic():
+        staging.merge(uuid.uuid4(), brand_id=brand.pk, spoken=())
+
+
+@pytest.mark.django_db(transaction=True)
+def test_rows_of_any_characters_come_through_the_copy() -> None:
+    odd = 'tab\t, back\\slash \\N \\., "quotes", line\nbreak\r, ünïcode 🏺'
+    batch = uuid.uuid4()
+    rows = [
+        FeedRow(2, "a\\b", "product", odd, attributes={"no\\te": odd, "empty": ""}, photos=[{"alt": odd}]),
+        FeedRow(3, "\\N", "product", "\\N", "a\\b", options={"Größe": '"M"'}),
+    ]
+    assert staging.stage(batch, rows) == 2
+    first, second = StagedRow.objects.filter(batch=batch).order_by("row")
+    assert (first.key, first.name, first.attributes) == ("a\\b", odd, {"no\\te": odd, "empty": ""})
+    assert first.photos == [{"alt": odd}]
+    assert (second.key, second.name, second.parent_key, second.options) == ("\\N", "\\N", "a\\b", {"Größe": '"M"'})
+    staging.clear(batch)
+    assert not StagedRow.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_copy_that_fails_beside_the_parser_is_told() -> None:
+    rows = (FeedRow(-1 if number == 7000 else number, f"{number}", "product", "x") for number in range(20_000))
+    batch = uuid.uuid4()
+    with pytest.raises(Exception, match="row"):
+        staging.stage(batch, rows)
+    staging.clear(batch)

@@ -1,0 +1,336 @@
+"""The brand guide: drafts, publishing, what differs, and what it really decides."""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import IntegrityError, connection, transaction
+from PIL import Image
+
+from campaigns import limits
+from campaigns.choices import Light
+from campaigns.models import GuidePicture, GuideVersion
+from campaigns.selectors import guides as selectors
+from campaigns.services import guides, pictures
+from core import stored_files
+from core.errors import Conflict, Invalid, NotAllowed, Stale
+from core.models import Brand, Event, User
+from generation.checks.base import Sample
+from generation.checks.registry import examine
+from generation.engines.packshot import engine as packshot
+from generation.models import JobSpec, Run
+from generation.services.dispatch.claims import ClaimedJob
+from generation.services.images import sweeper
+from generation.services.planning import plans
+from generation.workers import briefing
+from tests.support import factories, queued
+
+
+def png(colour: tuple[int, int, int] = (200, 80, 40), size: tuple[int, int] = (64, 48), **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size, colour).save(buffer, options.pop("format", "PNG"), **options)
+    return buffer.getvalue()
+
+
+@pytest.fixture
+def published(brand: Brand, lead: User) -> GuideVersion:
+    made = guides.draft(
+        brand=brand,
+        by=lead,
+        palette=[{"name": "Clay", "hex": "#b5651d"}],
+        backdrops=[{"name": "White", "hex": "#ffffff"}, {"name": "Sand", "hex": "#e0d0b4"}],
+        backdrop="white",
+        banned_wording=["cheap"],
+    )
+    pictures.add_to_guide(guide_id=made.pk, use="do", files_given=[("do.png", png())], by=lead, caption="Air around")
+    return guides.publish(guide_id=made.pk, by=lead, note="The first one")
+
+
+# -- its life ------------------------------------------------------------------------------------------------------
+
+
+def test_a_brand_has_one_open_draft_that_is_changed_in_place(brand: Brand, published: GuideVersion, lead: User) -> None:
+    first = guides.draft(brand=brand, by=lead, light="right")
+    second = guides.draft(brand=brand, by=lead, fill_ratio=0.7)
+    assert (first.pk, second.number, second.light, second.fill_ratio) == (second.pk, 2, "right", 0.7)
+    assert second.created_by == lead and selectors.published(brand.pk) == published
+
+
+def test_the_next_draft_shows_the_same_files(brand: Brand, published: GuideVersion, lead: User) -> None:
+    copied = guides.draft(brand=brand, by=lead).pictures.get()
+    shown = published.pictures.get()
+    assert (copied.sha256, copied.caption, copied.use) == (shown.sha256, "Air around", "do") and copied.pk != shown.pk
+
+
+def test_publishing_says_who_when_and_why(published: GuideVersion, lead: User) -> None:
+    assert (published.note, published.published_by) == ("The first one", lead) and published.published_at is not None
+
+
+def test_a_published_guide_and_its_pictures_are_frozen_by_the_database(published: GuideVersion) -> None:
+    picture = published.pictures.get()
+    attempts: list[Callable[[], object]] = [
+        lambda: GuideVersion.objects.filter(pk=published.pk).update(light="top"),
+        lambda: GuidePicture.objects.filter(pk=picture.pk).update(caption="Other"),
+        lambda: GuidePicture.objects.filter(pk=picture.pk).delete(),
+        lambda: GuidePicture.objects.create(
+            guide=published, use="logo", sha256="0" * 64, storage_key="x", width=1, height=1
+        ),
+        lambda: GuideVersion.objects.filter(pk=published.pk).delete(),
+    ]
+    for attempt in attempts:
+        with pytest.raises(IntegrityError), transaction.atomic():
+            attempt()
+
+
+def test_a_picture_cannot_be_moved_into_a_published_guide(brand: Brand, published: GuideVersion, lead: User) -> None:
+    open_one = guides.draft(brand=brand, by=lead).pictures.get()
+    with pytest.raises(IntegrityError), transaction.atomic():
+        GuidePicture.objects.filter(pk=open_one.pk).update(guide=published)
+
+
+def test_a_discarded_draft_leaves_what_counts_and_the_event(brand: Brand, published: GuideVersion, lead: User) -> None:
+    guides.discard(guide_id=guides.draft(brand=brand, by=lead, light="top").pk, by=lead)
+    assert brand.guide_versions.get() == published and published.pictures.count() == 1
+    assert Event.objects.filter(type="campaigns.guide.discarded").get().payload["number"] == 2
+    with pytest.raises(Conflict, match="frozen"):
+        guides.discard(guide_id=published.pk, by=lead)
+
+
+def test_nobody_overwrites_what_they_have_not_seen(brand: Brand, lead: User) -> None:
+    seen = guides.token(guides.draft(brand=brand, by=lead, light="left"), ["light"])
+    guides.draft(brand=brand, by=lead, light="right", seen=seen)
+    guides.draft(brand=brand, by=lead, fill_ratio=0.6)  # another part: nothing of the first is lost
+    with pytest.raises(Stale):
+        guides.draft(brand=brand, by=lead, light="top", seen=seen)
+
+
+@pytest.mark.parametrize("role", ["viewer", "designer", "campaign_manager", "reviewer", "integrator"])
+def test_only_leads_and_admins_change_the_guide(
+    brand: Brand, published: GuideVersion, person: Callable[..., User], lead: User, role: str
+) -> None:
+    by = person(role)
+    draft = guides.draft(brand=brand, by=lead)
+    picture = draft.pictures.get()
+    for attempt in (
+        lambda: guides.draft(brand=brand, by=by, light="top"),
+        lambda: guides.publish(guide_id=draft.pk, by=by),
+        lambda: guides.discard(guide_id=draft.pk, by=by),
+        lambda: pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=by),
+        lambda: pictures.change_in_guide(picture_id=picture.pk, by=by, caption="x"),
+        lambda: pictures.remove_from_guide(picture_id=picture.pk, by=by),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_who_begin_a_draft_at_once_share_one(lead: User, brand: Brand) -> None:
+    barrier = threading.Barrier(2)
+
+    def begin(light: str) -> None:
+        barrier.wait()
+        guides.draft(brand=brand, by=lead, light=light)
+        connection.close()
+
+    threads = [threading.Thread(target=begin, args=[light]) for light in ("left", "right")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert GuideVersion.objects.filter(brand=brand).count() == 1
+
+
+# -- what may stand in it ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("fields", "pointer"),
+    [
+        ({"palette": [{"name": "Clay", "hex": "red"}]}, "palette/0/hex"),
+        ({"palette": [{"name": "123", "hex": "#112233"}]}, "palette/0/name"),
+        ({"palette": [{"name": "", "hex": "#112233"}]}, "palette/0/name"),
+        ({"backdrops": [{"name": "A", "hex": "#111"}, {"name": "a", "hex": "#222"}]}, "backdrops/1/name"),
+        ({"backdrops": [{"name": "Sand", "hex": "#e0d0b4"}], "backdrop": "clay"}, "backdrop"),
+        ({"light": "from below"}, "light"),
+        ({"fill_ratio": 0.05}, "fill_ratio"),
+        ({"baseline": True}, "baseline"),
+        ({"required_wording": ["Fine"], "banned_wording": ["fine"]}, "required_wording"),
+        ({"banned_wording": ["x" * 121]}, "banned_wording"),
+        ({"thresholds": {"beauty": {"least": 1}}}, "thresholds/beauty"),
+        ({"thresholds": {"photo_size": {"most": 1}}}, "thresholds/photo_size/most"),
+        ({"thresholds": {"photo_size": {"enlarged": 99}}}, "thresholds/photo_size/enlarged"),
+        ({"mood": "happy"}, "mood"),
+    ],
+)
+def test_a_mistake_is_named_at_its_field(brand: Brand, lead: User, fields: dict[str, Any], pointer: str) -> None:
+    with pytest.raises(Invalid) as refusal:
+        guides.draft(brand=brand, by=lead, **fields)
+    assert [problem.pointer for problem in refusal.value.problems] == [pointer]
+    assert not GuideVersion.objects.exists()
+
+
+def test_a_backdrop_that_is_the_default_cannot_vanish(brand: Brand, published: GuideVersion, lead: User) -> None:
+    with pytest.raises(Invalid) as refusal:
+        guides.draft(brand=brand, by=lead, backdrops=[{"name": "Sand", "hex": "#e0d0b4"}])
+    assert refusal.value.problems[0].pointer == "backdrops"
+
+
+def test_colours_and_words_are_kept_in_one_spelling(brand: Brand, lead: User) -> None:
+    made = guides.draft(
+        brand=brand,
+        by=lead,
+        palette=[{"name": " Burnt  clay ", "hex": "B51"}],
+        banned_wording=["Cheap", "cheap", " best   ever "],
+        thresholds={"photo_size": {"enlarged": 1.5}, "blank": {"flat": 5}},
+    )
+    assert made.palette == [{"name": "Burnt clay", "hex": "#bb5511"}]
+    assert made.banned_wording == ["Cheap", "best ever"]
+    assert made.thresholds == {"blank": {"flat": 5.0}}, "what only repeats the default keeps following it"
+
+
+def test_the_lights_are_those_that_the_packshot_engine_obeys() -> None:
+    assert set(Light.values) == set(packshot.LIGHTS)
+
+
+# -- pictures ------------------------------------------------------------------------------------------------------
+
+
+def test_pictures_are_ordered_captioned_and_removed_in_a_draft(brand: Brand, lead: User) -> None:
+    draft = guides.draft(brand=brand, by=lead)
+    given = [(f"{n}.png", png((n, n, 200))) for n in (10, 90, 170)]
+    made = pictures.add_to_guide(guide_id=draft.pk, use="dont", files_given=given, by=lead)
+    pictures.change_in_guide(picture_id=made[2].pk, by=lead, caption="Too cold", move=-2)
+    pictures.remove_from_guide(picture_id=made[0].pk, by=lead)
+    assert [(one.pk, one.caption) for one in draft.pictures.all()] == [(made[2].pk, "Too cold"), (made[1].pk, "")]
+
+
+def test_a_picture_that_is_there_already_is_not_doubled(brand: Brand, lead: User) -> None:
+    draft = guides.draft(brand=brand, by=lead)
+    for _ in range(2):
+        pictures.add_to_guide(guide_id=draft.pk, use="logo", files_given=[("a.png", png())], by=lead)
+    assert draft.pictures.count() == 1
+
+
+def test_one_file_that_is_no_picture_refuses_all_and_is_named(brand: Brand, lead: User) -> None:
+    draft = guides.draft(brand=brand, by=lead)
+    given = [("good.png", png()), ("letter.txt", b"Dear all"), ("tiny.png", png(size=(4, 4)))]
+    with pytest.raises(Invalid) as refusal:
+        pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=given, by=lead)
+    assert [problem.value for problem in refusal.value.problems] == ["letter.txt", "tiny.png"]
+    assert not draft.pictures.exists()
+
+
+def test_where_a_picture_was_taken_does_not_travel(brand: Brand, lead: User) -> None:
+    exif = Image.Exif()
+    exif.get_ifd(0x8825).update({1: "N", 2: (52.0, 31.0, 12.0)})
+    data = png(format="JPEG", exif=exif)
+    draft = guides.draft(brand=brand, by=lead)
+    made = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.jpg", data)], by=lead)[0]
+    with Image.open(io.BytesIO(data)) as before, Image.open(io.BytesIO(stored_files.read(made.storage_key))) as after:
+        assert dict(before.getexif().get_ifd(0x8825)) and not dict(after.getexif().get_ifd(0x8825))
+
+
+def test_the_sweeper_keeps_the_files_of_guides_and_briefs(brand: Brand, lead: User) -> None:
+    draft = guides.draft(brand=brand, by=lead)
+    kept = pictures.add_to_guide(guide_id=draft.pk, use="do", files_given=[("a.png", png())], by=lead)[0]
+    campaign = factories.CampaignFactory(brand=brand)
+    beside = pictures.add_to_brief(campaign_id=campaign.pk, files_given=[("b.png", png((1, 2, 3)))], by=lead)[0]
+    stored_files.put(b"nobody's", suffix="png")
+    assert sweeper.named(stored_files.list_keys()) == {kept.storage_key, beside.storage_key}
+
+
+# -- differences ---------------------------------------------------------------------------------------------------
+
+
+def test_two_versions_are_compared_in_words_and_swatches(brand: Brand, published: GuideVersion, lead: User) -> None:
+    draft = guides.draft(
+        brand=brand,
+        by=lead,
+        palette=[{"name": "Clay", "hex": "#a0522d"}, {"name": "Ink", "hex": "#2b3650"}],
+        light="right",
+        banned_wording=["luxury"],
+        thresholds={"photo_size": {"enlarged": 2}},
+    )
+    pictures.change_in_guide(picture_id=draft.pictures.get().pk, by=lead, caption="More air")
+    said = [
+        (change.part, change.kind, change.before.get("hex") or change.before.get("text"), change.after.get("text"))
+        for change in selectors.compare(published, selectors.get(lead, brand, 2))
+    ]
+    assert said == [
+        ("Palette", "changed", "#b5651d", "Clay"),
+        ("Palette", "added", None, "Ink"),
+        ("Light", "added", None, "right"),
+        ("Banned wording", "removed", "cheap", None),
+        ("Banned wording", "added", None, "luxury"),
+        ("A photo may be enlarged", "changed", "1.5 times", "2 times"),
+        ("Do", "changed", "Air around", "More air"),
+    ]
+    assert selectors.compare(published, published) == []
+
+
+def test_the_guides_colours_are_offered_with_the_default_first(published: GuideVersion) -> None:
+    published.backdrop = "sand"
+    assert [one["name"] for one in selectors.choices(published)["backdrop"]] == ["Sand", "White"]
+    assert selectors.choices(None) == {}
+    assert selectors.colours_of(published) == {"clay": "#b5651d", "white": "#ffffff", "sand": "#e0d0b4"}
+
+
+# -- limits --------------------------------------------------------------------------------------------------------
+
+
+def _outcomes(thresholds: dict[str, Any], pixels: np.ndarray, **facts: Any) -> dict[str, str]:
+    return {one.check: one.outcome for one in examine(Sample(pixels, {"limits": thresholds, **facts}))}
+
+
+def test_a_lower_limit_changes_what_a_check_says_of_the_same_picture() -> None:
+    picture = np.full((200, 200, 3), 120, np.uint8)
+    picture[60:140, 60:140] = 128  # eight levels apart
+    facts = {"photo": [160, 160], "specs": [{"slug": "shop", "width": 200, "height": 200}]}
+    assert _outcomes({}, picture, **facts) | {"blank": "pass", "photo_size": "pass"} == _outcomes({}, picture, **facts)
+    strict = _outcomes({"blank": {"flat": 12}, "photo_size": {"enlarged": 1.2}}, picture, **facts)
+    assert (strict["blank"], strict["photo_size"]) == ("fail", "flag")
+
+
+def test_every_limit_is_explained_and_its_default_is_within_its_range() -> None:
+    declared = [limit for limits_of in limits.known().values() for limit in limits_of]
+    assert {"blank", "photo_size", "renditions"} <= set(limits.known()) and len(declared) >= 4
+    for limit in declared:
+        assert limit.minimum <= limit.default <= limit.maximum and limit.meaning.endswith(".") and limit.label
+
+
+def test_a_run_is_judged_by_the_guide_that_counted_when_it_was_planned(
+    brand: Brand, published: GuideVersion, lead: User
+) -> None:
+    campaign = factories.CampaignFactory(brand=brand, subjects=[factories.SubjectFactory(brand=brand)])
+    factories.OutputSpecFactory(campaign=campaign)
+    version = factories.PromptVersionFactory(
+        template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, created_by=lead
+    )
+    asked = {"prompt_version": version, "endpoint": queued.endpoint(engine="ready"), "by": lead}
+
+    def planned(name: str) -> Run:
+        return plans.plan(campaign=campaign, stage="partial", name=name, **asked)
+
+    before = planned("before")
+    stricter = guides.draft(brand=brand, by=lead, thresholds={"blank": {"flat": 20}})
+    assert planned("draft open").guide_version == published, "a draft does not count"
+    guides.publish(guide_id=stricter.pk, by=lead)
+    after = planned("after")
+    assert (before.guide_version, after.guide_version) == (published, stricter)
+    told = {run.name: _limits_told(run) for run in (before, after)}
+    assert told == {"before": {}, "after": {"blank": {"flat": 20.0}}}
+
+
+def _limits_told(run: Run) -> dict[str, Any]:
+    """What a worker is told about a run's limits."""
+    job = JobSpec.objects.select_related("job").get(job__run=run)
+    claimed = ClaimedJob(
+        id=job.job_id, endpoint_id=run.endpoint_id, campaign_id=run.campaign_id, run_id=run.pk, cell_id=job.cell_id,
+        batch_key="", spec=job.spec, round=1, candidate=1, fingerprint=job.fingerprint, brand_id=run.campaign.brand_id,
+    )  # fmt: skip
+    return dict(briefing.brief([claimed], engine="ready")[job.job_id].facts["limits"])

@@ -1,0 +1,343 @@
+"""Waiting imports: one reader each, taken up again when it is killed, given up when it kills; undone once."""
+
+from __future__ import annotations
+
+import io
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from campaigns import background
+from campaigns.choices import ImportStatus
+from campaigns.models import FeedImport, FeedSource, Subject
+from campaigns.services import feed_reading, imports, mappings
+from core import clock, stored_files
+from core.errors import Conflict, NotAllowed, NotFound
+from core.models import Brand, Event, SealedEvent, User
+from generation.services.images import sweeper
+from tests.campaigns.test_imports import FEED, Peak, big_feed
+from tests.support import factories, processes
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def offer(brand: Brand, manager: User) -> Callable[..., FeedImport]:
+    """`offer(text)` offers it as the campaign manager; with `waits`, it is left for a worker."""
+
+    def make(data: str | Path, *, waits: bool = False, **options: Any) -> FeedImport:
+        values: dict[str, Any] = {"brand": brand, "file_name": "feed.csv", "by": manager} | options
+        file = data if isinstance(data, Path) else io.BytesIO(data.encode())
+        before = imports.AT_ONCE_BYTES
+        imports.AT_ONCE_BYTES = 0 if waits else before
+        try:
+            return imports.offer(file=file, **values)
+        finally:
+            imports.AT_ONCE_BYTES = before
+
+    return make
+
+
+def at_once(*jobs: Callable[[], Any]) -> list[Any]:
+    """What each job returned or raised, all started at the same moment, each with a connection of its own."""
+    start, results = threading.Barrier(len(jobs)), []
+
+    def work(job: Callable[[], Any]) -> None:
+        try:
+            start.wait()
+            results.append(job())
+        except Exception as error:
+            results.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=work, args=[job]) for job in jobs]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+def test_of_two_people_who_undo_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    results = at_once(*(lambda who=who: imports.undo(import_id=found.pk, by=who) for who in (manager, lead, manager)))
+    won = [one for one in results if isinstance(one, FeedImport)]
+    lost = [one for one in results if isinstance(one, Conflict)]
+    assert (len(won), len(lost)) == (1, 2), results
+    assert won[0].undone_counts == {"removed": 3, "restored": 0, "kept": 0, "retired": 0}
+    assert Event.objects.filter(type="campaigns.feed.undone").count() == 1
+    assert not Subject.objects.exists()
+
+
+def test_a_large_import_is_taken_back_by_a_worker(
+    offer: Callable[..., FeedImport], manager: User, lead: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
+    results = at_once(*(lambda who=who: imports.undo(import_id=found.pk, by=who) for who in (lead, manager)))
+    assert sorted(type(one).__name__ for one in results) == ["Conflict", "FeedImport"]
+    assert Subject.objects.count() == 3
+    assert sorted(at_once(*[lambda: imports.take(found.pk)] * 3)) == [False, False, True]
+    found.refresh_from_db()
+    assert (found.status, found.rows, found.undone_counts["removed"]) == (ImportStatus.UNDONE, 3, 3)
+    assert Event.objects.get(type="campaigns.feed.undone").actor == found.undone_by
+    assert not Subject.objects.exists()
+
+
+def test_a_taking_back_that_fails_every_time_leaves_the_import_applied(
+    offer: Callable[..., FeedImport], manager: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    monkeypatch.setattr(imports, "UNDONE_AT_ONCE", 2)
+    imports.undo(import_id=found.pk, by=manager)
+
+    def undo(import_id: int) -> Any:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(imports.staging, "undo", undo)
+    for _ in range(imports.MAX_ATTEMPTS + 1):
+        background.read_waiting()
+    found.refresh_from_db()
+    assert (found.status, found.undone_by, Subject.objects.count()) == (ImportStatus.APPLIED, None, 3)
+
+
+def test_of_two_people_who_apply_at_once_one_wins(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
+    found = offer(FEED)
+    results = at_once(*(lambda who=who: imports.apply(import_id=found.pk, by=who) for who in (manager, lead)))
+    assert sorted(type(one).__name__ for one in results) == ["Conflict", "FeedImport"]
+    assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
+    assert Subject.objects.count() == 3
+
+
+def test_of_several_workers_one_reads_a_waiting_import(offer: Callable[..., FeedImport]) -> None:
+    found = offer(FEED, waits=True, is_to_apply=True)
+    assert found.status == ImportStatus.WAITING
+    assert sorted(at_once(*[lambda: imports.take(found.pk)] * 4)) == [False, False, False, True]
+    found.refresh_from_db()
+    assert (found.status, found.created, found.attempts) == (ImportStatus.APPLIED, 3, 0)
+
+
+def test_what_waits_is_read_in_its_order_and_a_broken_one_does_not_stop_the_others(
+    offer: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken, sound = offer(FEED, waits=True), offer(FEED + "010;Jar;blue;5;jar.jpg\n", waits=True)
+    original = feed_reading.read
+
+    def read(stream: Any, offered: FeedImport) -> FeedImport:
+        if offered.pk == broken.pk:
+            raise RuntimeError("a mistake of ours")
+        return original(stream, offered)
+
+    monkeypatch.setattr(feed_reading, "read", read)
+    assert background.read_waiting() == 1
+    sound.refresh_from_db()
+    assert (sound.status, sound.rows) == (ImportStatus.CHECKED, 4)
+    assert imports.waiting_ids() == [broken.pk]
+
+
+def test_an_import_that_ends_every_reader_is_refused(
+    offer: Callable[..., FeedImport], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = offer(FEED, waits=True)
+
+    def read(stream: Any, offered: FeedImport) -> FeedImport:
+        raise RuntimeError("a mistake of ours")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(feed_reading, "read", read)
+        for _ in range(imports.MAX_ATTEMPTS):
+            assert background.read_waiting() == 0
+    assert background.read_waiting() == 1
+    found.refresh_from_db()
+    assert (found.status, found.issues.get().cause) == (ImportStatus.CHECKED, "unreadable")
+    assert "failed 3 times" in found.issues.get().message
+    assert not imports.waiting_ids()
+
+
+def test_progress_is_told_while_it_is_read(
+    offer: Callable[..., FeedImport], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_reading, "PROGRESS_SECONDS", 0)
+    found = offer(big_feed(tmp_path / "feed.csv", 3000), waits=True)
+    seen: list[tuple[int, int]] = []
+    original = feed_reading._followed
+
+    def followed(*arguments: Any) -> Iterator[Any]:
+        for row in original(*arguments):
+            if len(seen) < 3000:
+                seen.append(FeedImport.objects.values_list("rows", "bytes_read").get(pk=found.pk))
+            yield row
+
+    monkeypatch.setattr(feed_reading, "_followed", followed)
+    assert imports.take(found.pk)
+    rows = [row for row, _ in seen]
+    assert rows == sorted(rows) and 0 < rows[1000] <= rows[-1] <= 3000
+    assert 0 < seen[1000][1] <= found.file_bytes
+
+
+@pytest.mark.slow
+def test_the_import_of_a_killed_worker_is_taken_up_by_the_next(
+    offer: Callable[..., FeedImport], tmp_path: Path, clean_redis: Any
+) -> None:
+    found = offer(big_feed(tmp_path / "big.csv", 60_000), waits=True, is_to_apply=True)
+
+    def is_being_read() -> bool:
+        found.refresh_from_db()
+        return found.rows > 1000
+
+    with processes.running("clock"):
+        first = processes.start("worker", "housekeeping")
+        try:
+            processes.wait_until(is_being_read, seconds=60, what="a worker that reads the import")
+        finally:
+            processes.stop(first, signal.SIGKILL)
+        found.refresh_from_db()
+        assert (found.status, Subject.objects.count()) == (ImportStatus.WAITING, 0)
+        with processes.running("worker", "housekeeping"):
+            processes.wait_until(
+                lambda: not imports.waiting_ids(), seconds=120, what="another worker that takes the import up"
+            )
+            processes.wait_until(SealedEvent.objects.exists, seconds=30, what="a sealed event")
+    found.refresh_from_db()
+    assert (found.status, found.created, Subject.objects.count()) == (ImportStatus.APPLIED, 60_000, 60_000)
+    assert Event.objects.filter(type="campaigns.feed.imported").count() == 1
+
+
+# -- files -------------------------------------------------------------------------------------------------------------
+
+
+def test_the_sweeper_leaves_the_file_of_an_import_until_it_is_let_go(offer: Callable[..., FeedImport]) -> None:
+    found = offer(FEED)
+    later = clock.now() + timedelta(days=2)
+    assert sweeper.sweep(now=later) == 0
+    assert imports.is_kept(found)
+    FeedImport.objects.update(created_at=clock.now() - imports.KEPT_FOR - timedelta(hours=1))
+    assert imports.forget_files() == 1
+    assert sweeper.sweep(now=later) == 1
+    assert not stored_files.exists(found.storage_key)
+
+
+def test_a_waiting_imports_file_is_never_let_go(offer: Callable[..., FeedImport]) -> None:
+    offer(FEED, waits=True)
+    FeedImport.objects.update(created_at=clock.now() - 2 * imports.KEPT_FOR)
+    assert imports.forget_files() == 0
+
+
+@pytest.mark.slow
+def test_a_large_file_is_kept_and_read_without_filling_the_memory(brand: Brand, manager: User, tmp_path: Path) -> None:
+    path = tmp_path / "large.bin"
+    with path.open("wb") as file:
+        for _ in range(150):
+            file.write(b"x" * (1 << 20))
+    peak = Peak()
+    stored = imports._keep(path)
+    assert (stored.bytes, stored_files.size(stored.key)) == (150 << 20, 150 << 20)
+    assert peak.megabytes() < 12
+    with path.open("rb") as stream:
+        assert stored_files.keep(stream, suffix="feed", max_bytes=1 << 30) == stored
+
+
+def test_a_file_that_is_too_large_is_refused_without_being_stored(
+    offer: Callable[..., FeedImport], brand: Brand, manager: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(imports, "MAX_FILE_BYTES", 20)
+    with pytest.raises(Exception, match="expected at most 20"):
+        offer(FEED)
+    done = imports.import_feed(brand=brand, file=io.BytesIO(FEED.encode()), file_name="f.csv", by=manager)
+    assert (done.status, done.issues.get().cause) == (ImportStatus.REFUSED, "unreadable")
+    assert not list(stored_files.list_keys()) and not list(stored_files.list_keys(stored_files.TEMPORARY))
+
+
+# -- mappings ----------------------------------------------------------------------------------------------------------
+
+ODD = "Art.;Was\n1;Becher\n"
+FIELDS = {"Art.": "key", "Was": "name"}
+
+
+def test_a_remembered_mapping_is_used_on_every_way_in(
+    offer: Callable[..., FeedImport], brand: Brand, manager: User
+) -> None:
+    first = imports.check_again(import_id=offer(ODD).pk, by=manager, mapping=FIELDS)
+    source = mappings.remember(import_id=first.pk, name="Supplier", by=manager)
+    done = imports.import_feed(brand=brand, file=io.BytesIO(ODD.encode()), file_name="again.csv", by=manager)
+    assert (done.status, done.created, done.source) == (ImportStatus.APPLIED, 1, source)
+    event = Event.objects.get(type="campaigns.mapping.remembered")
+    assert (event.object_id, event.payload) == (source.pk, {"name": "Supplier", "mapping": FIELDS})
+
+
+def test_a_mapping_that_is_given_comes_before_the_remembered_one(
+    offer: Callable[..., FeedImport], brand: Brand, manager: User
+) -> None:
+    first = imports.check_again(import_id=offer(ODD).pk, by=manager, mapping=FIELDS)
+    mappings.remember(import_id=first.pk, name="Supplier", by=manager)
+    done = offer(ODD, mapping={"Art.": "name", "Was": "key"}, is_to_apply=True)
+    assert (done.source, Subject.objects.get().key) == (None, "Becher")
+
+
+def test_the_mapping_of_a_source_is_used_for_its_files(brand: Brand, manager: User) -> None:
+    source = FeedSource.objects.create(
+        brand=brand, slug="erp", name="ERP", kind="push", mapping=FIELDS, created_by=manager
+    )
+    done = imports.import_feed(
+        brand=brand, file=io.BytesIO(ODD.encode()), file_name="erp.csv", by=manager, source=source
+    )
+    assert (done.status, done.source, done.mapping) == (ImportStatus.APPLIED, source, FIELDS)
+
+
+# -- who and when ------------------------------------------------------------------------------------------------------
+
+
+def test_only_people_who_may_import_fix_apply_and_undo(offer: Callable[..., FeedImport], viewer: User) -> None:
+    found = offer(FEED)
+    for attempt in (
+        lambda: imports.apply(import_id=found.pk, by=viewer),
+        lambda: imports.undo(import_id=found.pk, by=viewer),
+        lambda: imports.check_again(import_id=found.pk, by=viewer, mapping={}),
+        lambda: imports.add_fix(import_id=found.pk, by=viewer, cause="ragged", fix="fill"),
+        lambda: mappings.remember(import_id=found.pk, name="x", by=viewer),
+    ):
+        with pytest.raises(NotAllowed):
+            attempt()
+    with pytest.raises(NotFound):
+        imports.undo(import_id=0, by=viewer)
+
+
+def test_an_import_that_is_not_applied_cannot_be_undone(offer: Callable[..., FeedImport], manager: User) -> None:
+    with pytest.raises(Conflict, match="only checked"):
+        imports.undo(import_id=offer(FEED).pk, by=manager)
+
+
+def test_a_file_with_mistakes_cannot_be_applied(offer: Callable[..., FeedImport], manager: User) -> None:
+    with pytest.raises(Conflict, match="in the way; fix them first"):
+        imports.apply(import_id=offer(FEED + "x\n").pk, by=manager)
+
+
+def test_an_applied_import_is_not_checked_again(offer: Callable[..., FeedImport], manager: User) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=manager)
+    with pytest.raises(Conflict, match="it was applied"):
+        imports.check_again(import_id=found.pk, by=manager, mapping={})
+
+
+def test_a_file_that_became_wrong_since_its_check_is_refused_and_nothing_is_written(
+    offer: Callable[..., FeedImport], brand: Brand, manager: User
+) -> None:
+    subject = factories.SubjectFactory(brand=brand, key="007")
+    found = offer("sku,image\n007,a.jpg\n")
+    assert found.error_count == 0
+    subject.delete()
+    found = imports.apply(import_id=found.pk, by=manager)
+    assert (found.status, found.issue_counts) == (ImportStatus.REFUSED, {"parent_unknown": 1})
+    assert not Event.objects.filter(type="campaigns.feed.imported").exists()
+
+
+def test_the_one_who_applies_is_the_one_who_did_it(offer: Callable[..., FeedImport], manager: User, lead: User) -> None:
+    found = imports.apply(import_id=offer(FEED).pk, by=lead)
+    assert found.requested_by == lead
+    assert Event.objects.get(type="campaigns.feed.imported").actor == lead

@@ -1,0 +1,16 @@
+"""A server that does whatever a test wants."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.core.fetching.asking import OUTSIDE
+from tests.support.awkward_server import AwkwardServer, serving
+
+
+@pytest.fixture
+def server() -> Iterator[AwkwardServer]:
+    with serving(OUTSIDE) as one:
+        yield one

@@ -1,0 +1,61 @@
+"""Secrets at rest: what is stored does not show them, and keys can be changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+
+from core import encryption
+from generation.models import Endpoint
+from review.models import Destination
+from tests.support import factories
+
+
+@pytest.mark.django_db
+def test_what_is_stored_does_not_show_the_secret() -> None:
+    endpoint = factories.EndpointFactory(secret="r8_a-token-of-replicate")
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT row_to_json(e)::text FROM generation_endpoint e WHERE id = %s", [endpoint.pk])
+        stored = cursor.fetchone()[0]
+    assert "a-token" not in stored
+    assert Endpoint.objects.get(pk=endpoint.pk).secret == "r8_a-token-of-replicate"
+
+
+def test_the_same_secret_is_stored_differently_each_time() -> None:
+    assert encryption.encrypt("key") != encryption.encrypt("key")
+    assert encryption.encrypt("") == encryption.decrypt("") == ""
+
+
+def test_a_new_first_key_still_reads_what_the_old_one_wrote(settings: Any) -> None:
+    settings.PROOFLINE = settings.PROOFLINE | {"secret_keys": ["old"]}
+    token = encryption.encrypt("key")
+    settings.PROOFLINE = settings.PROOFLINE | {"secret_keys": ["new", "old"]}
+    assert encryption.decrypt(token) == "key"
+    newer = encryption.encrypt("key")
+    settings.PROOFLINE = settings.PROOFLINE | {"secret_keys": ["new"]}
+    assert encryption.decrypt(newer) == "key"
+    with pytest.raises(encryption.Unreadable, match="enter it again"):
+        encryption.decrypt(token)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_secrets_of_destinations_that_were_stored_plainly_are_encrypted_on_the_way() -> None:
+    def migrated(*names: str) -> Any:
+        executor = MigrationExecutor(connection)
+        executor.migrate([("review", name) for name in names])
+        return MigrationExecutor(connection).loader.project_state([("review", name) for name in names]).apps
+
+    before = migrated("0003_queue_details")
+    try:
+        brand = factories.BrandFactory()  # the tables of the other apps are those of today
+        kept = before.get_model("review", "Destination").objects.create(
+            brand_id=brand.pk, slug="hook", name="Hook", kind="webhook", secret="whsec_plain"
+        )
+    finally:
+        migrated("0004_sealed_secrets")
+    destination = Destination.objects.get(pk=kept.pk)
+    assert destination.secret == "whsec_plain"
+    assert "plain" not in destination.sealed_secret

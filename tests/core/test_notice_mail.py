@@ -1,0 +1,203 @@
+"""Notices by e-mail, sent to a real SMTP server over a socket: once each, several in one mail, and again after a
+failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from config import env
+from core.models import Notice, User
+from core.services import notice_mail, notices
+from tests.support.mail_server import Mailbox, mail_server, use
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def box(settings: Any) -> Iterator[Mailbox]:
+    with mail_server() as made:
+        use(settings, made)
+        yield made
+
+
+def tell(user: User, brand: Any, *sentences: str, minutes_ago: float = 3) -> None:
+    for place, sentence in enumerate(sentences):
+        notices.tell(brand=brand, users=[user], kind=f"kind_{place}", sentence=sentence, href=f"/brands/{brand.slug}/")
+    then = timezone.now() - timedelta(minutes=minutes_ago)
+    Notice.objects.filter(user=user, mailed_at=None).update(created_at=then)
+
+
+def test_a_notice_is_mailed_after_a_while_with_its_link(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "Pilot 3 is finished: 10 pictures made.", minutes_ago=1)
+    assert notice_mail.mail_due() == 0
+    Notice.objects.update(created_at=timezone.now() - timedelta(minutes=3))
+    assert notice_mail.mail_due() == 1
+    [(recipients, mail)] = box.mails
+    notice = Notice.objects.get()
+    assert recipients == [lead.email]
+    assert mail["Subject"] == "Pilot 3 is finished: 10 pictures made."
+    assert mail["Auto-Submitted"] == "auto-generated"
+    link = f"https://proofline.example.com/brands/{brand.slug}/notices/{notice.pk}/"
+    for kind in ("plain", "html"):
+        part = mail.get_body((kind,))
+        assert part is not None
+        assert link in part.get_content()
+        assert "10 pictures made." in part.get_content()
+    assert notice_mail.mail_due() == 0
+    assert len(box.mails) == 1
+
+
+def test_several_notices_are_one_mail(brand: Any, lead: User, manager: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.", "Two.", "Three.")
+    tell(manager, brand, "Four.")
+    assert notice_mail.mail_due() == 4
+    assert sorted(mail["Subject"] for _, mail in box.mails) == ["3 notices: Three.", "Four."]
+    assert box.sessions == 1
+
+
+def test_what_somebody_has_seen_is_not_mailed(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.")
+    notices.mark_all_read(brand=brand, by=lead)
+    assert notice_mail.mail_due() == 0
+    assert box.mails == []
+
+
+@pytest.mark.parametrize("change", [{"notices_by_email": False}, {"email": ""}, {"is_active": False}])
+def test_some_people_get_no_mail(change: dict[str, Any], brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.")
+    User.objects.filter(pk=lead.pk).update(**change)
+    assert notice_mail.mail_due() == 0
+    assert box.sessions == 0, "nobody to write to, so the server is left alone"
+
+
+def test_what_is_a_day_old_is_no_news(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.", minutes_ago=25 * 60)
+    assert notice_mail.mail_due() == 0
+    assert box.mails == []
+
+
+def test_without_a_server_nothing_is_tried(brand: Any, lead: User, settings: Any) -> None:
+    tell(lead, brand, "One.")
+    assert settings.PROOFLINE["mails_notices"] is False
+    assert notice_mail.mail_due() == 0
+    assert Notice.objects.get().mailed_at is None
+
+
+def test_a_server_that_is_away_gets_it_later(brand: Any, lead: User, settings: Any) -> None:
+    tell(lead, brand, "One.")
+    with mail_server() as gone:
+        use(settings, gone)
+    assert notice_mail.mail_due() == 0
+    assert Notice.objects.get().mailed_at is None
+    with mail_server() as back:
+        use(settings, back)
+        assert notice_mail.mail_due() == 1
+        assert len(back.mails) == 1
+
+
+def test_a_mail_that_is_refused_for_the_moment_is_sent_again(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.")
+    box.data_answer = "451 try later"
+    assert notice_mail.mail_due() == 0
+    assert Notice.objects.get().mailed_at is None
+    box.refusals[lead.email] = "450 greylisted"
+    assert notice_mail.mail_due() == 0
+    assert Notice.objects.get().mailed_at is None
+    box.data_answer, box.refusals = "250 kept", {}
+    assert notice_mail.mail_due() == 1
+    assert len(box.mails) == 1
+
+
+def test_an_address_that_does_not_exist_holds_nobody_up(brand: Any, lead: User, manager: User, box: Mailbox) -> None:
+    first, second = sorted((lead, manager), key=lambda user: user.pk)
+    tell(first, brand, "One.")
+    tell(second, brand, "Two.")
+    box.refusals[first.email] = "550 no such user"
+    assert notice_mail.mail_due() == 1
+    assert [recipients for recipients, _ in box.mails] == [[second.email]]
+    assert notice_mail.mail_due() == 0, "it is not tried every half minute"
+
+
+def test_a_sentence_cannot_add_headers(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.\r\nBcc: everybody@example.com")
+    assert notice_mail.mail_due() == 1
+    [(recipients, mail)] = box.mails
+    assert (recipients, mail["Bcc"]) == ([lead.email], None)
+
+
+def test_markup_in_a_sentence_stays_words(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, 'Run <img src="x"> & Co is finished.')
+    notice_mail.mail_due()
+    [(_, mail)] = box.mails
+    html, plain = mail.get_body(("html",)), mail.get_body(("plain",))
+    assert html is not None
+    assert plain is not None
+    assert "<img" not in html.get_content()
+    assert 'Run <img src="x"> & Co is finished.' in plain.get_content()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_two_clocks_mail_everything_once(brand: Any, person: Any, box: Mailbox) -> None:
+    people = [person("lead") for _ in range(8)]
+    for user in people:
+        tell(user, brand, "One.", "Two.")
+    ready, counts = threading.Barrier(2), []
+
+    def work() -> None:
+        ready.wait()
+        counts.append(notice_mail.mail_due())
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sum(counts) == 16
+    assert sorted(recipients[0] for recipients, _ in box.mails) == sorted(user.email for user in people)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_person_whom_one_clock_has_in_hand_is_left_alone_by_the_other(brand: Any, lead: User, box: Mailbox) -> None:
+    tell(lead, brand, "One.", "Two.")
+    counts: list[int] = []
+
+    def work() -> None:
+        counts.append(notice_mail.mail_due())
+        connection.close()
+
+    with transaction.atomic():
+        User.objects.select_for_update(no_key=True).get(pk=lead.pk)
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join(20)
+        assert counts == [0]
+    assert notice_mail.mail_due() == 2
+    assert len(box.mails) == 1
+
+
+# -- the address of the server --------------------------------------------------------------------------------------
+
+
+def test_the_address_says_how_mail_leaves() -> None:
+    found = env.mail("smtps://post%40example.com:s%2Fcret@mail.example.com")
+    assert found["EMAIL_PORT"] == 465
+    assert (found["EMAIL_HOST_USER"], found["EMAIL_HOST_PASSWORD"]) == ("post@example.com", "s/cret")
+    assert (found["EMAIL_USE_SSL"], found["EMAIL_USE_TLS"]) == (True, False)
+    assert env.mail("smtp+tls://mail.example.com")["EMAIL_PORT"] == 587
+    assert env.mail("smtp://mail.example.com:2525")["EMAIL_PORT"] == 2525
+    assert env.mail("")["EMAIL_BACKEND"].endswith("dummy.EmailBackend")
+
+
+@pytest.mark.parametrize("url", ["mail.example.com", "https://mail.example.com", "smtp://", "smtp://h/?tls=1"])
+def test_a_wrong_address_says_what_is_expected_without_the_password(url: str) -> None:
+    with pytest.raises(ValueError, match="expected one of smtp") as refusal:
+        env.mail(url.replace("://", "://user:secret@"))
+    assert "secret" not in str(refusal.value)

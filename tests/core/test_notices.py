@@ -1,0 +1,271 @@
+"""Notices: who is told of what, once, and never about their own doing; the page, the bell, and the mail."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import transaction
+
+from campaigns.events import FeedSourceFailing, PromptApprovalAsked
+from campaigns.models import FeedSource
+from core import events as core_events
+from core.errors import NotFound
+from core.models import Notice, User
+from core.services import notices
+from generation.events import RunReleaseRefused
+from generation.models import Job
+from generation.services import budget, runs
+from review.events import DeliveryFailed
+from review.services import escalations
+from tests.support import factories
+from tests.support.in_review import image_in_review
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def owner(person: Any) -> User:
+    return person("campaign_manager", first_name="Jonas")
+
+
+@pytest.fixture
+def run(brand: Any, owner: User, manager: User) -> Any:
+    """A running pilot of the owner's campaign that somebody else asked for, with two jobs."""
+    campaign = factories.CampaignFactory(brand=brand, owner=owner, budget=Decimal(100))
+    made = factories.RunFactory(campaign=campaign, requested_by=manager)
+    for _ in range(2):
+        factories.JobSpecFactory(job__run=made, quoted_cost=Decimal(41))
+    return made
+
+
+def told(user: User) -> list[str]:
+    return list(Notice.objects.filter(user=user).order_by("id").values_list("sentence", flat=True))
+
+
+def kinds(user: User) -> list[str]:
+    return list(Notice.objects.filter(user=user).order_by("id").values_list("kind", flat=True))
+
+
+def publish(happening: Any, by: User | None = None) -> None:
+    with transaction.atomic():
+        core_events.publish(happening, by=by)
+
+
+# -- who is told ----------------------------------------------------------------------------------------------------
+
+
+def test_the_end_of_a_run_is_told_to_who_asked_and_who_owns_the_campaign(run: Any, owner: User, manager: User) -> None:
+    jobs = list(Job.objects.filter(run=run))
+    Job.objects.filter(pk=jobs[0].pk).update(status="succeeded")
+    Job.objects.filter(pk=jobs[1].pk).update(status="failed")
+    assert runs.finish_if_done(run.pk)
+    expected = [f"{run.name} is finished: 1 picture made, 1 could not be made."]
+    assert told(owner) == told(manager) == expected
+    assert Notice.objects.get(user=owner).href == f"/brands/{run.campaign.brand.slug}/runs/{run.pk}/"
+
+
+def test_who_paused_a_run_is_not_told_that_they_did(run: Any, owner: User, manager: User) -> None:
+    runs.pause(run_id=run.pk, by=owner, reason="The mugs look grey.")
+    owner.first_name = "Jonas"
+    assert told(owner) == []
+    assert told(manager) == [f"Jonas paused {run.name}. The mugs look grey."]
+
+
+def test_the_review_owner_hears_that_a_run_paused_itself(run: Any, person: Any, brand: Any) -> None:
+    judge = person("reviewer")
+    run.campaign.review_owner = judge
+    run.campaign.save()
+    for _ in range(7):
+        job = factories.JobSpecFactory(job__run=run, job__status="succeeded").job
+        asset = factories.AssetFactory(cell=job.cell)
+        factories.AssetVersionFactory(asset=asset, job=job, worst_outcome="fail")
+    assert runs.pause_if_unhealthy(run.pk)
+    [sentence] = told(judge)
+    assert sentence.startswith(f"{run.name} paused itself. 7 of the last")
+
+
+def test_a_tryout_that_was_quick_tells_nobody(run: Any, owner: User, manager: User) -> None:
+    run.stage = "sandbox"
+    run.save()
+    Job.objects.filter(run=run).update(status="succeeded")
+    assert runs.finish_if_done(run.pk)
+    assert told(owner) == told(manager) == []
+
+
+def test_the_marks_of_a_budget_are_told_once_each(run: Any, owner: User, lead: User) -> None:
+    jobs = list(Job.objects.filter(run=run))
+    with transaction.atomic():
+        budget.cover(run=run, campaign=run.campaign)
+        budget.cover(run=run, campaign=run.campaign)
+    assert kinds(owner) == kinds(lead) == ["budget_80"]
+    assert told(owner) == [f"The budget of {run.campaign.name} is 80 % used: 82.00 of 100.00 EUR are committed."]
+    factories.JobSpecFactory(job__run=run, quoted_cost=Decimal(18))
+    with transaction.atomic():
+        budget.cover(run=run, campaign=run.campaign)
+    assert kinds(owner) == ["budget_80", "budget_100"]
+    assert len(jobs) == 2
+
+
+def test_a_scheduled_run_that_could_not_begin_says_why(run: Any, owner: User, manager: User) -> None:
+    message = "This run needs 90.00 EUR; 10.00 EUR of the campaign's budget of 100.00 EUR is left."
+    publish(RunReleaseRefused(brand_id=run.campaign.brand_id, object_id=run.pk, payload={"message": message}))
+    assert told(manager) == told(owner) == [f"{run.name} was to begin and could not: {message}"]
+
+
+def test_leads_are_asked_for_an_approval_but_not_by_themselves(brand: Any, lead: User, person: Any) -> None:
+    version = factories.PromptVersionFactory(template__brand=brand)
+    other = person("lead")
+    asked = PromptApprovalAsked(
+        brand_id=brand.pk, object_id=version.template_id, payload={"version": version.pk, "number": version.number}
+    )
+    publish(asked, by=lead)
+    assert told(lead) == []
+    assert told(other) == [f"{lead.display_name} asks you to approve {version.template.name} v{version.number}."]
+
+
+def test_a_failing_feed_is_one_notice_however_often_it_fails(brand: Any, manager: User) -> None:
+    source = FeedSource.objects.create(
+        brand=brand, slug="shop", name="Shop", kind="url", url="https://shop.example/feed.csv", created_by=manager
+    )
+    for failures in (3, 4):
+        payload = {"name": "Shop", "slug": "shop", "failures": failures, "message": f"{failures} times no answer."}
+        publish(FeedSourceFailing(brand_id=brand.pk, object_id=source.pk, payload=payload))
+        Notice.objects.update(mailed_at="2026-11-01T00:00Z")
+    assert told(manager) == ["The feed Shop could not be read: 4 times no answer."]
+
+
+def test_a_picture_sent_back_three_times_is_put_before_the_owner(brand: Any, owner: User) -> None:
+    task = image_in_review(brand, campaign=factories.CampaignFactory(brand=brand, owner=owner))
+    with transaction.atomic():
+        escalations.escalate(asset=task.asset, task=task, cause="3 rounds")
+    [sentence] = told(owner)
+    assert "was sent back: 3 rounds. You decide how to go on." in sentence
+
+
+def test_nothing_is_told_of_what_did_not_happen(run: Any, owner: User, manager: User) -> None:
+    with transaction.atomic():
+        runs.pause(run_id=run.pk, by=owner)
+        assert told(manager)
+        transaction.set_rollback(True)  # the request broke
+    assert told(manager) == []
+
+
+def test_people_outside_the_brand_are_told_nothing(brand: Any, person: Any, other_brand: Any) -> None:
+    stranger, gone = person("lead", brand=other_brand), person("lead", is_active=False)
+    count = notices.tell(brand=brand, users=[stranger, gone, None], kind="x", sentence="A secret.", href="/brands/")
+    assert count == 0
+    assert not Notice.objects.exists()
+
+
+def test_a_notice_leads_to_this_site_only(brand: Any, lead: User) -> None:
+    for href in ("https://evil.example/", "//evil.example/", "brands/"):
+        with pytest.raises(ValueError, match="not a path"):
+            notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href=href)
+
+
+def test_an_unread_notice_is_brought_up_to_date_until_it_was_mailed(brand: Any, lead: User) -> None:
+    def tell(sentence: str) -> None:
+        notices.tell(brand=brand, users=[lead], kind="run_finished", sentence=sentence, href="/runs/1/")
+
+    tell("1 made.")
+    tell("2 made.")
+    assert told(lead) == ["2 made."]
+    Notice.objects.update(mailed_at="2026-11-01T00:00Z")
+    tell("3 made.")
+    assert told(lead) == ["2 made.", "3 made."]
+
+
+def test_a_notice_is_read_by_its_person_only(brand: Any, lead: User, manager: User) -> None:
+    notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href="/brands/")
+    notice = Notice.objects.get()
+    with pytest.raises(NotFound):
+        notices.mark_read(notice_id=notice.pk, by=manager)
+    first = notices.mark_read(notice_id=notice.pk, by=lead).read_at
+    assert first is not None
+    assert notices.mark_read(notice_id=notice.pk, by=lead).read_at == first
+    assert notices.mark_all_read(brand=brand, by=lead) == 0
+
+
+def test_three_hundred_failed_deliveries_are_one_notice(brand: Any, owner: User) -> None:
+    campaign = factories.CampaignFactory(brand=brand, owner=owner)
+    for number in range(3):
+        asset = factories.AssetFactory(cell__run__campaign=campaign)
+        payload = {"delivery": 1, "destination": "shop", "message": f"No room {number}.", "attempt": 9}
+        publish(DeliveryFailed(brand_id=brand.pk, object_id=asset.pk, payload=payload))
+    [sentence] = told(owner)
+    assert sentence.endswith("could not be delivered to shop: No room 2.")
+
+
+def test_a_destination_that_switched_itself_off_is_told_to_those_who_can_mend_it(
+    brand: Any, lead: User, integrator: User, viewer: User
+) -> None:
+    from review.services import destinations
+
+    destination = factories.DestinationFactory(brand=brand, name="The shop")
+    with transaction.atomic():
+        destinations.disable(destination, reason="410 Gone")
+    assert told(lead) == told(integrator) == ["The shop was switched off: 410 Gone"]
+    assert told(viewer) == []
+
+
+# -- the page and the bell ------------------------------------------------------------------------------------------
+
+
+def test_the_list_shows_unread_ones_first_and_only_mine(
+    brand: Any, lead: User, manager: User, page_client: Any
+) -> None:
+    for number in range(3):
+        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence=f"Notice {number}.", href="/brands/")
+    notices.tell(brand=brand, users=[manager], kind="x", sentence="Not yours.", href="/brands/")
+    notices.mark_read(notice_id=Notice.objects.get(sentence="Notice 2.").pk, by=lead)
+    page = page_client(lead).get(f"/brands/{brand.slug}/notices/")
+    assert [one.sentence for one in page.context["notices"]] == ["Notice 1.", "Notice 0.", "Notice 2."]
+    assert b"Not yours." not in page.content
+    assert b'aria-label="Notices: 2 new"' in page.content
+
+
+def test_one_click_reads_a_notice_and_leads_to_its_page(
+    brand: Any, lead: User, manager: User, page_client: Any
+) -> None:
+    notices.tell(brand=brand, users=[lead], kind="x", sentence="Look.", href=f"/brands/{brand.slug}/library/")
+    notice = Notice.objects.get()
+    address = f"/brands/{brand.slug}/notices/{notice.pk}/"
+    assert page_client(manager).get(address).status_code == 404
+    answer = page_client(lead).get(address)
+    assert (answer.status_code, answer["Location"]) == (302, f"/brands/{brand.slug}/library/")
+    notice.refresh_from_db()
+    assert notice.read_at is not None
+
+
+def test_the_bell_asks_in_few_queries(
+    brand: Any, lead: User, page_client: Any, django_assert_max_num_queries: Any
+) -> None:
+    for number in range(120):
+        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
+    client = page_client(lead)
+    client.get(f"/brands/{brand.slug}/notices/unread/")
+    with django_assert_max_num_queries(6):
+        answer = client.get(f"/brands/{brand.slug}/notices/unread/")
+    assert answer.json() == {"unread": 99}
+
+
+def test_all_are_read_at_once_and_mail_is_switched_off(brand: Any, lead: User, page_client: Any) -> None:
+    for number in range(3):
+        notices.tell(brand=brand, users=[lead], kind=f"k{number}", sentence="Look.", href="/brands/")
+    client = page_client(lead)
+    client.post(f"/brands/{brand.slug}/notices/read/")
+    assert not Notice.objects.filter(read_at=None).exists()
+    client.post(f"/brands/{brand.slug}/notices/mail/", {"wanted": "no"})
+    lead.refresh_from_db()
+    assert lead.notices_by_email is False
+    client.post(f"/brands/{brand.slug}/notices/mail/", {"wanted": "yes"})
+    lead.refresh_from_db()
+    assert lead.notices_by_email is True
+
+
+def test_the_list_of_another_brand_does_not_exist(brand: Any, other_brand: Any, person: Any, page_client: Any) -> None:
+    stranger = page_client(person("admin", brand=other_brand))
+    assert stranger.get(f"/brands/{brand.slug}/notices/").status_code == 404
+    assert stranger.get(f"/brands/{brand.slug}/notices/unread/").status_code == 404

@@ -1,0 +1,69 @@
+"""Asking an endpoint how it is, through a worker."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import django_rq
+import pytest
+from django.test import Client
+from rq import SimpleWorker
+
+from core.models import Brand, User
+from generation.engines.base import Health
+from generation.engines.replicate.engine import Replicate
+from generation.models import Endpoint, Worker
+from generation.services.endpoints import health
+from tests.generation.endpoints.given import SECRET, address
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_is_answered_by_a_worker_and_shown(
+    brand: Brand, manager: User, worker: Worker, page_client: Callable[[User], Client], clean_redis: Any
+) -> None:
+    factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
+    client = page_client(manager)
+    assert client.get(address(brand, "studio/answer/")).content.decode().count("note") == 0
+    asked = client.post(address(brand, "studio/ask/"), headers={"HX-Request": "true"}).content.decode()
+    assert "A worker asks it" in asked and 'hx-trigger="load delay:1s"' in asked
+    queue = django_rq.get_queue("cpu")
+    client.post(address(brand, "studio/ask/"))
+    assert len(queue) == 1, "one question at a time"
+    SimpleWorker([queue], connection=queue.connection, serializer=queue.serializer).work(burst=True)
+    told = client.get(address(brand, "studio/answer/")).content.decode()
+    assert "needs neither model nor network" in told and "hx-get" not in told
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_question_that_no_worker_takes_is_given_up(
+    brand: Brand, manager: User, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endpoint = factories.EndpointFactory(slug="studio", engine="packshot", lane="cpu")
+    health.ask(brand=brand, slug="studio", by=manager)
+    assert health.answer(endpoint).is_open
+    monkeypatch.setattr(health, "PATIENCE_SECONDS", 0)
+    told = health.answer(endpoint)
+    assert not told.is_open and not told.is_ok and "No worker of the lane cpu" in told.message
+
+
+def test_what_an_endpoint_answers_never_repeats_its_secret(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    def angry(self: Any) -> Any:
+        raise ValueError(f"the token {SECRET} is not known")
+
+    monkeypatch.setattr(Replicate, "health", angry)
+    said = health.look(theirs)
+    assert said["is_ok"] is False and SECRET not in str(said)
+
+
+def test_an_engine_that_does_not_answer_is_not_waited_for(theirs: Endpoint, monkeypatch: pytest.MonkeyPatch) -> None:
+    let_go = threading.Event()
+    monkeypatch.setattr(health, "ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr(Replicate, "health", lambda self: Health(let_go.wait(30), "too late"))
+    said = health.look(theirs)
+    let_go.set()
+    assert said["is_ok"] is False and "No answer within" in said["message"]

@@ -1,0 +1,103 @@
+"""How long a run will take and what it will cost."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from generation.models import Asset, Attempt, Endpoint, Job, LedgerEntry, Worker
+from generation.services.planning import plans
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def attempts(endpoint: Endpoint, seconds: list[float], *, batch_key: str = "old", paid: str | None = None) -> None:
+    """Succeeded attempts, one after the other on one worker, each as long as it says."""
+    run = factories.RunFactory(endpoint=endpoint)
+    at = timezone.now()
+    for number, took in enumerate(seconds):
+        frozen = factories.JobSpecFactory(
+            job__run=run, job__batch_key=batch_key, job__status="succeeded", quoted_cost=Decimal("0.04"),
+            candidate=number + 1,
+        )  # fmt: skip
+        started, at = at, at + timedelta(seconds=took)
+        # Claimed while the one before was at work, as claims are: only the time since that one's end counts.
+        claimed = started - timedelta(seconds=30) if number else started
+        Attempt.objects.create(
+            job=frozen.job, number=1, lease_token=uuid.uuid4(), endpoint=endpoint, worker="gpu-1", outcome="succeeded",
+            started_at=claimed, ended_at=at,
+        )  # fmt: skip
+        if paid is not None:
+            LedgerEntry.objects.create(
+                campaign=run.campaign, run=run, job=frozen.job, kind="settle", amount=Decimal(paid)
+            )
+
+
+def test_without_history_a_preview_says_so(ask: Callable[..., dict[str, Any]]) -> None:
+    seen = plans.preview(**ask())
+    assert (seen.measured, seen.seconds_low, seen.cost_high) == (0, None, None)
+    attempts(factories.EndpointFactory(), [1.0] * 3)
+    assert plans.preview(**ask()).measured == 0
+
+
+def test_time_and_cost_lie_between_what_the_endpoints_pictures_took_lately(
+    ask: Callable[..., dict[str, Any]], endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [float(seconds) for seconds in range(1, 12)], paid="0.06")
+    seen = plans.preview(**ask())
+    assert seen.measured == 11
+    assert seen.seconds_low == pytest.approx(6 * 2.0)
+    assert seen.seconds_high == pytest.approx(6 * 10.0)
+    assert (seen.cost_low, seen.cost_high) == (Decimal("0.24"), Decimal("0.36"))
+
+
+def test_workers_share_the_work_and_what_is_queued_may_go_first(
+    ask: Callable[..., dict[str, Any]], endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [2.0] * 10)
+    now = timezone.now()
+    for name in ("gpu-1", "gpu-2"):
+        Worker.objects.create(name=name, lanes=["gpu"], host="h", pid=1, started_at=now, seen_at=now)
+    factories.JobFactory.create_batch(4, endpoint=endpoint)
+    seen = plans.preview(**ask())
+    assert (seen.workers, seen.ahead) == (2, 4)
+    assert seen.seconds_low == pytest.approx(6 * 2.0 / 2)
+    assert seen.seconds_high == pytest.approx((6 + 4) * 2.0 / 2)
+
+
+def test_a_size_made_often_enough_counts_for_itself(ask: Callable[..., dict[str, Any]], endpoint: Endpoint) -> None:
+    plans.plan(**ask())
+    own = Job.objects.values_list("batch_key", flat=True).first()
+    attempts(endpoint, [9.0] * 20, batch_key="another size")
+    assert plans.preview(**ask()).seconds_low == pytest.approx(6 * 9.0)
+    attempts(endpoint, [1.0] * 8, batch_key=own)
+    seen = plans.preview(**ask())
+    assert (seen.measured, seen.seconds_high) == (8, pytest.approx(6 * 1.0))
+
+
+def test_a_budget_that_only_the_dearest_would_exceed_is_told(
+    ask: Callable[..., dict[str, Any]], campaign: Campaign, endpoint: Endpoint
+) -> None:
+    attempts(endpoint, [1.0] * 10, paid="0.08")
+    Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("0.30"))
+    campaign.refresh_from_db()
+    seen = plans.preview(**ask())
+    assert (seen.fits_budget, seen.may_exceed_budget) == (True, True)
+    Campaign.objects.filter(pk=campaign.pk).update(budget=Decimal("0.20"))
+    campaign.refresh_from_db()
+    assert not plans.preview(**ask()).fits_budget
+
+
+def test_cells_with_an_approved_picture_are_counted(ask: Callable[..., dict[str, Any]]) -> None:
+    run = plans.plan(**ask())
+    Asset.objects.filter(cell__run=run, subject__key="MUG-1").update(state="approved")
+    assert plans.preview(**ask()).approved_before == 2
+    assert plans.preview(**ask(missing_only=True)).cells == 0

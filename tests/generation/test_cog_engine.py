@@ -1,0 +1,164 @@
+"""The Cog half of the `replicate` engine against a container of ours on a real socket."""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generation.engines.base import EngineError, ErrorKind, Task, build
+from generation.engines.replicate.cog import Cog, prediction_id_of
+from tests.support.cog_server import Cog as Server
+from tests.support.engines import ready_pixels
+from tests.support.lent import Lent
+from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Response, serving
+from tests.support.replicate_orders import INPUTS, order, png, refused, spec, with_pictures
+from tests.support.replicate_server import Fate
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(Server()) as service:
+        yield service
+
+
+def engine(server: Server, **config: Any) -> Cog:
+    made = build("replicate", {"cog": True, "base_url": server.url, "inputs": INPUTS, **config})
+    assert isinstance(made, Cog)
+    return made
+
+
+def test_the_answer_to_the_order_is_the_picture(server):
+    server.seconds = 0.1
+    submitted = order(engine(server, model="kilnmoor/mugs", version="3"), spec())
+    result = submitted.result
+    assert np.array_equal(result.pixels, ready_pixels(7, 64, 80))
+    assert (result.task_id, result.model, result.revision, result.seed) == (1, "kilnmoor/mugs", "3", 7)
+    assert result.usage["seconds"] == pytest.approx(0.1, abs=0.3)
+    assert result.usage["images"] == 1
+
+
+def test_the_prediction_has_the_markers_id_as_cog_advises(server):
+    marker = str(uuid.uuid4())
+    submitted = engine(server).submit(Task(1, spec()), marker, Lent())
+    assert server.runs[0][0] == submitted.remote_id == prediction_id_of(marker)
+    assert len(submitted.remote_id) == 26
+
+
+def test_pictures_go_along_however_large(server):
+    large = png(2, width=400, height=400, grain=60)
+    images, lent = with_pictures(init=large)
+    order(engine(server), spec(images=images), lent=lent)
+    assert len(server.runs[0][1]["image"]) > len(large)
+
+
+def test_the_same_order_twice_at_once_is_worked_once(server):
+    server.seconds, server.slots = 1.0, 2
+    one, marker = engine(server), str(uuid.uuid4())
+    first = threading.Thread(target=one.submit, args=(Task(1, spec()), marker, Lent()))
+    first.start()
+    while not server.runs:
+        time.sleep(0.01)
+    with pytest.raises(EngineError) as caught:
+        one.submit(Task(1, spec()), marker, Lent())
+    first.join()
+    assert caught.value.kind == ErrorKind.DOUBT
+    assert len(server.runs) == 1
+
+
+def test_taken_slots_mean_waiting(server):
+    server.slots = 0
+    error = refused(engine(server))
+    assert (error.kind, error.retry_after_seconds) == (ErrorKind.RATE, 2.0)
+    assert server.runs == []
+
+
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        ("NSFW content detected", ErrorKind.MODERATION),
+        ("CUDA out of memory", ErrorKind.MEMORY),
+        ("the mask has another size than the image", ErrorKind.INPUT),
+    ],
+)
+def test_a_failed_prediction_fails_as_its_words_say(server, words, kind):
+    server.fates["a mug on oak"] = Fate(error=words)
+    error = refused(engine(server))
+    assert error.kind == kind and words in error.message
+
+
+def test_what_the_model_does_not_take_is_said_with_the_field(server):
+    error = refused(engine(server, inputs={**INPUTS, "fixed": {"num_outputs": 9}}))
+    assert error.kind == ErrorKind.INPUT
+    assert "num_outputs: Must be less than or equal to 4" in error.message
+
+
+def test_a_server_that_still_loads_is_asked_again(server):
+    server.status = "STARTING"
+    assert refused(engine(server)).kind == ErrorKind.TRANSIENT
+
+
+@pytest.mark.parametrize(
+    "fault", [CUT_AFTER, Fault(response=Response(200, b'{"status": "succ'), after_effect=True)], ids=["cut", "half"]
+)
+def test_an_answer_that_was_lost_is_gone_and_the_picture_is_made_again(server, fault):
+    server.fail_next("PUT /predictions/{id}", fault)
+    one = engine(server)
+    assert refused(one).kind == ErrorKind.DOUBT
+    assert one.find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ()) is None
+    assert order(one, spec()).result.pixels is not None
+
+
+def test_a_server_that_cannot_be_asked_gives_no_verdict(server):
+    server.fail_next("GET /health-check", CUT_BEFORE)
+    with pytest.raises(EngineError) as caught:
+        engine(server).find(Task(1, spec()), str(uuid.uuid4()), datetime.now(UTC), ())
+    assert caught.value.kind == ErrorKind.TRANSIENT
+
+
+def test_a_slower_answer_than_allowed_is_in_doubt(server):
+    server.seconds = 1.5
+    assert refused(engine(server, answer_seconds=0.3)).kind == ErrorKind.DOUBT
+
+
+def test_a_picture_that_came_broken_is_asked_for_again(server):
+    server.fates["a mug on oak"] = Fate(output="data:image/png;base64,iVBORw0KGgo")
+    assert refused(engine(server)).kind == ErrorKind.TRANSIENT
+
+
+def test_there_is_nothing_to_poll_or_cancel_afterwards(server):
+    one = engine(server)
+    remote_id = order(one, spec()).remote_id
+    assert one.poll([remote_id])[remote_id].error.kind == ErrorKind.LOST
+    one.cancel(remote_id)
+
+
+@pytest.mark.parametrize(
+    ("status", "is_ok", "words"),
+    [
+        ("READY", True, "ready"),
+        ("BUSY", True, "busy"),
+        ("STARTING", False, "loading"),
+        ("SETUP_FAILED", False, "setup failed"),
+        ("DEFUNCT", False, "started again"),
+        ("UNHEALTHY", False, "the card is hot"),
+        ("WHAT", False, "WHAT"),
+    ],
+)
+def test_health_is_what_the_server_says_of_itself(server, status, is_ok, words):
+    server.status = status
+    server.healthcheck_error = "the card is hot" if status == "UNHEALTHY" else ""
+    health = engine(server).health()
+    assert (health.is_ok, words in health.message) == (is_ok, True), health.message
+
+
+def test_health_names_inputs_that_the_model_does_not_have(server):
+    health = engine(server, inputs={"prompt": "prompt", "seed": "random_seed"}).health()
+    assert not health.is_ok
+    assert "no input random_seed" in health.message and "guidance_scale" in health.message

@@ -1,0 +1,148 @@
+"""The comfyui engine in real workers: through a restart of the server, and through SIGKILLs at every boundary and at
+fifty random moments. What counts is what the server was told to make: each picture once."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import time
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from core.choices import Lane
+from generation.choices import AttemptOutcome, JobState
+from generation.models import AssetVersion, Attempt, Endpoint, Job
+from generation.services.dispatch import outcomes
+from tests.support import comfy_workflows, processes, queued
+from tests.support.comfy_server import ComfyServer
+from tests.support.remote_server import Request, Response, serving
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+KILLS = 50
+MORE = 40
+AT_ONCE = 6
+LEASE_SECONDS = "3"
+
+
+class Ponderous(ComfyServer):
+    """It takes an order at once and says so late: what is killed meanwhile has ordered and does not know it."""
+
+    answer_seconds = 0.15
+
+    def respond(self, request: Request) -> Response:
+        answer = super().respond(request)
+        if self.route(request) == "POST /prompt":
+            time.sleep(self.answer_seconds)
+        return answer
+
+
+def endpoint(*servers: ComfyServer, **more: Any) -> Endpoint:
+    made = queued.endpoint(engine="comfyui", lane=Lane.CLOUD, **comfy_workflows.config(*servers, **more))
+    made.max_concurrent = AT_ONCE
+    made.save()
+    return made
+
+
+def orders(*servers: ComfyServer) -> Counter[int]:
+    """How often each job's picture was ordered, by the job's id in the name of its file."""
+    prefixes = [one["prompt"]["9"]["inputs"]["filename_prefix"] for server in servers for one in list(server.orders)]
+    return Counter(int(prefix.split("/")[1].split("-")[0]) for prefix in prefixes)
+
+
+def all_done() -> bool:
+    outcomes.reap()
+    return not Job.objects.exclude(status=JobState.SUCCEEDED).exists()
+
+
+def has_new(server: ComfyServer, sent: int) -> bool:
+    """True once an order beyond `sent` is there; what dead workers held is let go meanwhile."""
+    outcomes.reap()
+    return len(server.orders) > sent
+
+
+def states() -> dict[str, int]:
+    return dict(Counter(Job.objects.values_list("status", flat=True)))
+
+
+def finish(what: str, seconds: float = 180) -> None:
+    with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
+        processes.wait_until(all_done, seconds=seconds, what=f"{what}: {states()}")
+
+
+def test_a_run_over_two_servers_outlives_the_restart_of_one(clean_redis: Any) -> None:
+    with serving(ComfyServer(step_seconds=0.1)) as first, serving(ComfyServer(step_seconds=0.1)) as second:
+        queued.run(queued.campaign(), endpoint(first, second), 16)
+        with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
+            processes.wait_until(lambda: len(first.made) > 1 and first.running, seconds=90, what="work at the first")
+            first.restart()
+            processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
+        assert AssetVersion.objects.count() == 16
+        again = sum(orders(first, second).values()) - 16
+        lost = Attempt.objects.filter(error_kind="lost").count()
+        assert 1 <= again == lost <= AT_ONCE, "what the restart lost was made again, and nothing else"
+        assert second.made
+
+
+def test_of_what_a_server_had_saved_before_its_restart_only_the_cut_off_file_is_made_again(clean_redis: Any) -> None:
+    with serving(ComfyServer()) as server:
+        queued.run(queued.campaign(), endpoint(server, poll_seconds=6), 3)
+        with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS):
+            processes.wait_until(lambda: len(server.made) == 3, seconds=90, what="three pictures")
+            name, whole = next((name, data) for name, data in server.files.items() if name.startswith("output/"))
+            server.files[name] = whole[: len(whole) // 2]
+            server.restart()
+            processes.wait_until(all_done, seconds=120, what="the jobs end after the restart")
+        assert sorted(orders(server).values()) == [1, 1, 2]
+        assert Attempt.objects.filter(error_kind="lost").count() == 1 and AssetVersion.objects.count() == 3
+
+
+@pytest.mark.parametrize("point", ["intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored"])
+def test_a_worker_killed_at_a_boundary_orders_nothing_twice(point: str, clean_redis: Any) -> None:
+    with serving(ComfyServer()) as server:
+        queued.run(queued.campaign(), endpoint(server), 5)
+        killed = processes.start_doomed("cloud", point)
+        assert killed.wait(60) == -signal.SIGKILL
+        finish(f"the jobs end after a kill at {point}", 60)
+        assert set(orders(server).values()) == {1} and len(orders(server)) == 5
+        assert AssetVersion.objects.count() == 5
+
+
+def test_a_worker_killed_while_it_looks_up_what_another_one_ordered_orders_nothing_twice(clean_redis: Any) -> None:
+    with serving(ComfyServer()) as server:
+        queued.run(queued.campaign(), endpoint(server), 5)
+        for point in ("submitted", "looked_up"):
+            killed = processes.start("worker", "cloud", PROOFLINE_KILL_AT=point, PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
+            processes.wait_until(
+                lambda killed=killed: not outcomes.reap() and killed.poll() is not None, seconds=60, what=point
+            )
+            assert killed.returncode == -signal.SIGKILL
+        finish("the jobs end")
+        assert set(orders(server).values()) == {1} and len(orders(server)) == 5
+
+
+def test_fifty_kills_at_random_moments_order_nothing_twice(clean_redis: Any) -> None:
+    chance = random.Random(3)
+    in_mid_order = 0
+    with serving(Ponderous(step_seconds=0.03)) as server:
+        campaign, where = queued.campaign(), endpoint(server)
+        for _ in range(KILLS):
+            if Job.objects.filter(status=JobState.QUEUED).count() < MORE // 2:
+                queued.run(campaign, where, MORE)
+            sent = len(server.orders)
+            worker = processes.start("worker", "cloud", PROOFLINE_LEASE_SECONDS=LEASE_SECONDS)
+            processes.wait_until(lambda sent=sent: has_new(server, sent), seconds=60, what="an order arrives")
+            Job.objects.update(deaths=0)  # it is not the pictures that kill: none is to be quarantined for it
+            with pytest.raises(subprocess.TimeoutExpired):
+                worker.wait(chance.uniform(0, 2 * Ponderous.answer_seconds))
+            worker.kill()
+            unknown = Attempt.objects.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False, remote_id="")
+            in_mid_order += unknown.filter(job__status=JobState.RUNNING).exists()
+        finish("every job ends", 300)
+        counted = orders(server)
+        assert in_mid_order >= KILLS // 3, f"only {in_mid_order} of {KILLS} kills hit an order under way"
+        assert max(counted.values()) == 1, "not one second submission"
+        assert len(counted) == len(server.made) == AssetVersion.objects.count() == Job.objects.count()

@@ -1,0 +1,282 @@
+"""Claims, leases and outcomes on a real PostgreSQL, with real threads where two may meet."""
+
+from __future__ import annotations
+
+import threading
+import uuid
+from collections import Counter
+from datetime import timedelta
+
+import pytest
+from django.db import connection, connections, transaction
+from django.utils import timezone
+
+from core.choices import Lane
+from core.models import Event
+from generation.choices import AttemptOutcome, JobState
+from generation.engines.base import EngineError, ErrorKind
+from generation.models import Asset, Attempt, Endpoint, Job, LaneShare, Run
+from generation.services.dispatch import claims as dispatch
+from generation.services.dispatch import outcomes, retries
+from tests.support import factories, queued
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_claim_takes_one_batch_of_one_key_and_leases_it():
+    endpoint = queued.endpoint(batch_size=4)
+    queued.run(queued.campaign(), endpoint, 10, batch_keys=2)
+    claim = dispatch.claim(lane="cpu", worker="w1")
+    assert len(claim.jobs) == 4
+    assert {job.batch_key for job in claim.jobs} == {"k0"}
+    held = Job.objects.filter(lease_token=claim.token)
+    assert {job.status for job in held} == {JobState.RUNNING}
+    assert all(job.lease_expires_at > timezone.now() for job in held)
+    assert Attempt.objects.filter(lease_token=claim.token, worker="w1", outcome=AttemptOutcome.RUNNING).count() == 4
+
+
+def test_a_claim_is_one_query(django_assert_num_queries):
+    queued.run(queued.campaign(), queued.endpoint(), 5)
+    with django_assert_num_queries(1):
+        dispatch.claim(lane="cpu", worker="w")
+
+
+def test_higher_priority_goes_first():
+    campaign, endpoint = queued.campaign(), queued.endpoint()
+    queued.run(campaign, endpoint, 3)
+    urgent = queued.run(campaign, endpoint, 3, priority=5)
+    assert {job.run_id for job in dispatch.claim(lane="cpu", worker="w").jobs} == {urgent.pk}
+
+
+def test_the_campaign_that_lags_most_goes_next_and_a_sleeper_earns_no_credit():
+    endpoint = queued.endpoint(batch_size=2)
+    Endpoint.objects.update(seconds_per_image=5)
+    busy, late = queued.campaign(), queued.campaign()
+    queued.run(busy, endpoint, 40)
+    for _ in range(5):
+        dispatch.claim(lane="cpu", worker="w")
+    assert queued.share("cpu", busy) == pytest.approx(50)
+    queued.run(late, endpoint, 40)
+    assert queued.share("cpu", late) == pytest.approx(50)
+    turns = Counter(dispatch.claim(lane="cpu", worker="w").jobs[0].campaign_id for _ in range(10))
+    assert turns == {busy.pk: 5, late.pk: 5}
+
+
+def test_a_loaded_model_is_kept_while_nobody_lags_too_far():
+    endpoint = queued.endpoint(batch_size=1)
+    Endpoint.objects.update(seconds_per_image=10)
+    one, other = queued.campaign(), queued.campaign()
+    queued.run(one, endpoint, 20)
+    queued.run(other, endpoint, 20)
+    first = dispatch.claim(lane="cpu", worker="w").jobs[0].campaign_id
+    turns = [dispatch.claim(lane="cpu", worker="w", sticky_campaign=first).jobs[0].campaign_id for _ in range(6)]
+    assert turns[:2] == [first, first]
+    assert set(turns) == {one.pk, other.pk}
+
+
+def test_jobs_that_must_wait_are_not_claimed():
+    run = queued.run(queued.campaign(), queued.endpoint(), 3)
+    Job.objects.filter(run=run).update(not_before=timezone.now() + timedelta(minutes=1))
+    assert not dispatch.claim(lane="cpu", worker="w")
+    assert not dispatch.has_work("cpu")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_jobs_of_a_local_endpoint_that_is_switched_off_wait_and_hold_up_nobody():
+    campaign = queued.campaign()
+    off, on = queued.endpoint(), queued.endpoint()
+    queued.run(campaign, off, 2, priority=5)
+    queued.run(campaign, on, 2)
+    Endpoint.objects.filter(pk=off.pk).update(is_enabled=False)
+    assert {job.endpoint_id for job in dispatch.claim(lane=Lane.CPU, worker="w").jobs} == {on.pk}
+    assert not dispatch.claim(lane=Lane.CPU, worker="w")
+    Endpoint.objects.filter(pk=off.pk).update(is_enabled=True)
+    assert len(dispatch.claim(lane=Lane.CPU, worker="w").jobs) == 2
+
+
+def test_sixteen_claimers_never_take_the_same_job():
+    endpoint = queued.endpoint(batch_size=3)
+    for _ in range(3):
+        queued.run(queued.campaign(), endpoint, 60)
+    taken: list[int] = []
+
+    def work(name: str) -> None:
+        try:
+            while claim := dispatch.claim(lane="cpu", worker=name):
+                taken.extend(job.id for job in claim.jobs)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=work, args=(f"w{n}",)) for n in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(taken) == len(set(taken))
+    # A claimer that meets only locked heads goes home; whoever looks next takes the rest.
+    while claim := dispatch.claim(lane="cpu", worker="last"):
+        taken.extend(job.id for job in claim.jobs)
+    assert sorted(taken) == sorted(Job.objects.values_list("pk", flat=True))
+
+
+def test_a_lease_is_renewed_only_by_its_holder():
+    queued.run(queued.campaign(), queued.endpoint(), 2)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    ids = [job.id for job in claim.jobs]
+    assert dispatch.renew({claim.token: ids}) == set(ids)
+    assert dispatch.renew({uuid.uuid4(): ids}) == set()
+    Job.objects.filter(pk=ids[0]).update(is_cancel_requested=True)
+    assert dispatch.renew({claim.token: ids}) == {ids[1]}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_leases_of_several_claims_are_renewed_at_once_and_no_row_is_waited_for():
+    queued.run(queued.campaign(), queued.endpoint(batch_size=2), 6)
+    claims = [dispatch.claim(lane="cpu", worker="w") for _ in range(3)]
+    held = {claim.token: [job.id for job in claim.jobs] for claim in claims}
+    busy = claims[0].jobs[0].id
+    Job.objects.update(lease_expires_at=timezone.now())
+    kept = []
+
+    def renew() -> None:
+        kept.append(dispatch.renew(held))
+        connection.close()
+
+    with transaction.atomic():
+        Job.objects.select_for_update().get(pk=busy)
+        thread = threading.Thread(target=renew)
+        thread.start()
+        thread.join(10)
+        assert kept == [{job.id for claim in claims for job in claim.jobs}]
+    renewed = Job.objects.filter(lease_expires_at__gt=timezone.now() + timedelta(seconds=2))
+    assert set(renewed.values_list("pk", flat=True)) == kept[0] - {busy}
+
+
+def test_a_lost_lease_goes_back_to_the_queue_and_its_attempt_is_lost():
+    queued.run(queued.campaign(), queued.endpoint(), 1)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    Job.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    assert outcomes.reap() == 1
+    job = Job.objects.get()
+    assert (job.status, job.deaths, job.lease_token) == (JobState.QUEUED, 1, None)
+    assert Attempt.objects.get().outcome == AttemptOutcome.LOST
+    assert not outcomes.fail(
+        job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w"
+    )
+
+
+def test_a_job_that_cost_three_workers_is_quarantined_with_the_evidence():
+    queued.run(queued.campaign(), queued.endpoint(), 1)
+    for _ in range(3):
+        assert dispatch.claim(lane="cpu", worker="w")
+        Job.objects.update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+        outcomes.reap()
+    job = Job.objects.get()
+    assert job.status == JobState.QUARANTINED
+    assert "3 of 3" in job.error
+    assert Asset.objects.get().state == "failed"
+    assert Attempt.objects.filter(outcome=AttemptOutcome.LOST).count() == 3
+    assert list(Event.objects.filter(type="generation.job.lost").values_list("payload__deaths", flat=True)) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (ErrorKind.TRANSIENT, JobState.QUEUED),
+        (ErrorKind.RATE, JobState.QUEUED),
+        (ErrorKind.MEMORY, JobState.QUEUED),
+        (ErrorKind.LOST, JobState.QUEUED),
+        (ErrorKind.MODERATION, JobState.FAILED),
+        (ErrorKind.INPUT, JobState.FAILED),
+        (ErrorKind.CANCELLED, JobState.CANCELLED),
+    ],
+)
+def test_each_kind_of_error_has_its_consequence(kind, status):
+    queued.run(queued.campaign(), queued.endpoint(), 1)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    assert outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(kind, "It went wrong."), worker="w")
+    job = Job.objects.get()
+    assert job.status == status
+    assert (job.not_before is not None) == (status == JobState.QUEUED)
+    assert (Asset.objects.get().state == "failed") == (status != JobState.QUEUED)
+
+
+def test_quota_holds_the_jobs_of_the_endpoint_for_the_operator():
+    queued.run(queued.campaign(), queued.endpoint(batch_size=1), 3)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    outcomes.fail(
+        job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.QUOTA, "Credit is used up."), worker="w"
+    )
+    assert set(Job.objects.values_list("status", "hold_reason")) == {(JobState.HELD, "quota")}
+    assert Asset.objects.filter(state="making").count() == 3
+
+
+def test_retry_after_is_honoured():
+    queued.run(queued.campaign(), queued.endpoint(), 1)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    error = EngineError(ErrorKind.RATE, "Slow down.", retry_after_seconds=90)
+    outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
+    wait = Job.objects.get().not_before - timezone.now()
+    assert 80 < wait.total_seconds() <= 90
+
+
+def test_retries_end_and_the_asset_fails_with_the_engines_words():
+    queued.run(queued.campaign(), queued.endpoint(), 1)
+    for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
+        claim = dispatch.claim(lane="cpu", worker="w")
+        outcomes.fail(
+            job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "No route."), worker="w"
+        )
+        Job.objects.update(not_before=None)
+    assert not dispatch.claim(lane="cpu", worker="w")
+    assert Job.objects.get().error == "No route."
+    assert Event.objects.filter(type="generation.job.failed").count() == 1
+
+
+def test_what_was_not_started_is_given_back_without_counting_as_an_attempt():
+    queued.run(queued.campaign(), queued.endpoint(), 4)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    assert dispatch.give_back(claim.token, [job.id for job in claim.jobs]) == 4
+    assert set(Job.objects.values_list("status", "attempts")) == {(JobState.QUEUED, 0)}
+    assert not Attempt.objects.exists()
+
+
+def test_the_claim_uses_its_index():
+    queued.run(queued.campaign(), queued.endpoint(), 200)
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE generation_job; SET LOCAL enable_seqscan = off")
+        cursor.execute(
+            """EXPLAIN SELECT id FROM generation_job WHERE lane = 'cpu' AND campaign_id = %s AND status = 'queued'
+               ORDER BY priority DESC, batch_key, id LIMIT 1""",
+            [LaneShare.objects.get().campaign_id],
+        )
+        plan = "\n".join(row[0] for row in cursor.fetchall())
+    assert "job_claim" in plan
+    assert "Sort" not in plan
+
+
+def test_a_retry_of_a_paused_run_waits_with_the_others():
+    run = queued.run(queued.campaign(), queued.endpoint(batch_size=2), 2)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    Run.objects.filter(pk=run.pk).update(state="paused")
+    outcomes.fail(job=claim.jobs[0], token=claim.token, error=EngineError(ErrorKind.TRANSIENT, "x"), worker="w")
+    Job.objects.filter(pk=claim.jobs[1].id).update(lease_expires_at=timezone.now() - timedelta(seconds=1))
+    outcomes.reap()
+    assert set(Job.objects.values_list("status", "hold_reason")) == {(JobState.HELD, "paused")}
+
+
+def test_a_job_that_a_person_queued_again_has_all_its_tries_before_it():
+    campaign = queued.campaign()
+    run = queued.run(campaign, queued.endpoint(), 1)
+    error = EngineError(ErrorKind.TRANSIENT, "No route.")
+    for _ in range(outcomes.MAX_TRIES[ErrorKind.TRANSIENT]):
+        claim = dispatch.claim(lane="cpu", worker="w")
+        outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
+        Job.objects.update(not_before=None)
+    assert Job.objects.get().status == JobState.FAILED
+    factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="campaign_manager")
+    retries.retry_failed(run_id=run.pk, by=campaign.owner)
+    claim = dispatch.claim(lane="cpu", worker="w")
+    outcomes.fail(job=claim.jobs[0], token=claim.token, error=error, worker="w")
+    job = Job.objects.get()
+    assert (job.status, job.tries, job.attempts) == (JobState.QUEUED, 1, 6)

@@ -1,0 +1,193 @@
+"""Near-duplicates: the same picture of another product is found, look-alikes of other colours are not."""
+
+from __future__ import annotations
+
+import threading
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from django.db import connection, transaction
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.models import Brand
+from generation.engines.base import Pixels
+from generation.finishing import likeness
+from generation.finishing.decode import decode
+from generation.finishing.develop import develop
+from generation.models import AssetVersion
+from generation.services.images import duplicates
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "photos"
+
+
+def mug(red: int, green: int, blue: int, *, size: int = 512, handle: int = 1, grain: float = 0.0) -> Pixels:
+    """A mug of one colour with soft shading on white; `handle` is the side on which its handle is (1 or -1)."""
+    y, x = np.mgrid[0:size, 0:size] / size
+    light = (1.15 - 0.6 * np.abs(x - 0.42))[..., None]
+    body = (np.abs(x - 0.5) < 0.22) & (y > 0.25) & (y < 0.82)
+    ring = np.hypot((x - 0.5 - handle * 0.24) / 0.8, y - 0.5)
+    picture = np.full((size, size, 3), 250.0)
+    shown = (body | ((ring > 0.1) & (ring < 0.16)))[..., None]
+    picture = np.where(shown, np.array([red, green, blue]) * light, picture)
+    picture = cv2.GaussianBlur(picture, (0, 0), 1.0) + np.random.default_rng(1).normal(0, grain, picture.shape)
+    return np.clip(picture, 0, 255).astype(np.uint8)
+
+
+def hashes(pixels: Pixels) -> dict[str, Any]:
+    return develop(pixels, {}, []).hashes
+
+
+def keep(brand: Brand, pixels: Pixels, **asset: Any) -> AssetVersion:
+    return keep_hashes(brand, hashes(pixels), **asset)
+
+
+def keep_hashes(brand: Brand, values: dict[str, Any], **asset: Any) -> AssetVersion:
+    master = factories.MasterFactory(brand=brand, **values)
+    subject = asset.pop("subject", None) or factories.SubjectFactory(brand=brand)
+    cell = factories.CellFactory(run__campaign__brand=brand, subject=subject)
+    return factories.AssetVersionFactory(asset=factories.AssetFactory(cell=cell, **asset), master=master)
+
+
+def nearest(brand: Brand, pixels: Pixels, subject_id: int = 0) -> duplicates.Twin | None:
+    return duplicates.nearest(brand_id=brand.pk, subject_id=subject_id, hashes=hashes(pixels))
+
+
+BLUE, RED = mug(40, 70, 170), mug(170, 50, 40)
+
+
+def test_pictures_of_mugs_have_structure_enough_for_a_hash() -> None:
+    assert likeness.pdq(BLUE)[1] >= likeness.MIN_QUALITY
+
+
+def test_the_same_photo_of_another_product_is_found_and_named(brand: Brand) -> None:
+    version = keep(brand, BLUE, subject=factories.SubjectFactory(brand=brand, key="MUG-7", name="Mug seven"))
+    twin = nearest(brand, BLUE)
+    assert twin is not None
+    assert (twin.version_id, twin.sku, twin.distance) == (version.pk, "MUG-7", 0)
+    assert twin.verdict.outcome == "flag"
+    assert "MUG-7 Mug seven" in twin.verdict.message
+
+
+def test_the_same_photo_squeezed_and_scaled_is_still_found(brand: Brand) -> None:
+    version = keep(brand, BLUE)
+    small = cv2.resize(mug(40, 70, 170, grain=2.0), (400, 400), interpolation=cv2.INTER_AREA)
+    _, squeezed = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, 70])
+    again = np.asarray(cv2.imdecode(squeezed, cv2.IMREAD_COLOR), dtype=np.uint8)
+    twin = nearest(brand, again)
+    assert twin is not None
+    assert twin.version_id == version.pk
+
+
+def test_the_same_mug_in_another_colour_is_no_twin(brand: Brand) -> None:
+    keep(brand, RED)
+    blue, red = hashes(BLUE)["pdq"], hashes(RED)["pdq"]
+    assert (int(blue, 16) ^ int(red, 16)).bit_count() <= duplicates.MAX_BITS, "PDQ alone would call them twins"
+    assert nearest(brand, BLUE) is None
+
+
+def test_no_two_photos_of_the_example_catalogue_are_twins(brand: Brand) -> None:
+    photos = {path.name: hashes(decode(path.read_bytes())) for path in sorted(EXAMPLES.glob("*.jpg"))}
+    assert len(photos) >= 20
+    near = 0
+    for (_, one), (_, other) in combinations(photos.items(), 2):
+        near += (int(one["pdq"], 16) ^ int(other["pdq"], 16)).bit_count() <= duplicates.MAX_BITS
+    assert near, "the catalogue has look-alikes, or this test shows nothing"
+    for values in photos.values():
+        assert duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=values) is None
+        keep_hashes(brand, values)
+
+
+def test_another_shape_in_the_same_colour_is_no_twin(brand: Brand) -> None:
+    keep(brand, mug(40, 70, 170, handle=-1))
+    assert nearest(brand, BLUE) is None
+
+
+def test_pictures_of_the_subject_itself_are_no_finding(brand: Brand) -> None:
+    version = keep(brand, BLUE)
+    assert nearest(brand, BLUE, subject_id=version.asset.subject_id) is None
+
+
+def test_another_brands_pictures_are_never_seen(brand: Brand, other_brand: Brand) -> None:
+    keep(other_brand, BLUE)
+    assert nearest(brand, BLUE) is None
+
+
+def test_sandbox_pictures_are_no_twins(brand: Brand) -> None:
+    keep(brand, BLUE, is_sandbox=True)
+    assert nearest(brand, BLUE) is None
+
+
+def test_the_nearest_of_several_is_named(brand: Brand) -> None:
+    keep(brand, mug(42, 72, 172, grain=3.0))
+    exact = keep(brand, BLUE)
+    twin = nearest(brand, BLUE)
+    assert twin is not None
+    assert twin.version_id == exact.pk
+
+
+def test_a_picture_without_structure_has_no_twins(brand: Brand) -> None:
+    flat = np.full((512, 512, 3), 200, np.uint8)
+    keep(brand, flat)
+    assert hashes(flat)["pdq"] == ""
+    assert nearest(brand, flat) is None
+
+
+@pytest.mark.parametrize(("bits", "found"), [(31, True), (32, False)])
+def test_the_limit_is_exact_in_bits(brand: Brand, bits: int, found: bool) -> None:
+    version = keep(brand, BLUE)
+    asked = hashes(BLUE)
+    asked["pdq"] = f"{int(version.master.pdq, 16) ^ ((1 << bits) - 1) << 100:064x}"
+    twin = duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=asked)
+    assert (twin is not None) is found
+    if twin is not None:
+        assert twin.distance == bits
+
+
+@pytest.mark.parametrize("place", [0, 15, 32, 47])
+@pytest.mark.parametrize(("levels", "found"), [(duplicates.MAX_LEVELS, True), (duplicates.MAX_LEVELS + 1, False)])
+def test_the_limit_is_exact_in_every_cell(brand: Brand, place: int, levels: int, found: bool) -> None:
+    keep(brand, BLUE)
+    asked = hashes(BLUE)
+    grid = bytearray(asked["colours"])
+    grid[place] -= levels
+    asked["colours"] = bytes(grid)
+    assert (duplicates.nearest(brand_id=brand.pk, subject_id=0, hashes=asked) is not None) is found
+
+
+@given(
+    grid=st.binary(min_size=48, max_size=48),
+    levels=st.lists(st.integers(-duplicates.MAX_LEVELS, duplicates.MAX_LEVELS), min_size=48, max_size=48),
+)
+def test_any_two_that_could_be_twins_have_a_lock_in_common(grid: bytes, levels: list[int]) -> None:
+    other = bytes(min(255, max(0, value + level)) for value, level in zip(grid, levels, strict=True))
+    assert set(duplicates.shelves(1, grid)) & set(duplicates.shelves(1, other))
+    assert not set(duplicates.shelves(1, grid)) & set(duplicates.shelves(2, other))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("other", "is_held_up"), [(BLUE, True), (RED, False)], ids=["the same", "another colour"])
+def test_of_two_finished_at_once_only_one_that_could_be_the_twin_is_held_up(
+    brand: Brand, other: Pixels, is_held_up: bool
+) -> None:
+    done = threading.Event()
+
+    def finish_other() -> None:
+        with transaction.atomic():
+            nearest(brand, other)
+        done.set()
+        connection.close()
+
+    with transaction.atomic():
+        assert nearest(brand, BLUE) is None
+        thread = threading.Thread(target=finish_other)
+        thread.start()
+        assert done.wait(2.0) is not is_held_up
+    thread.join(10)
+    assert done.is_set()

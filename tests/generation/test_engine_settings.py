@@ -1,0 +1,307 @@
+"""Settings of engines: one table for the form, for what is refused, and for what the engines themselves read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from core.errors import Invalid
+from core.models import Brand, User
+from generation import engines
+from generation.engines.settings import TABLES, Kind, Setting, of, problems
+from generation.models import Endpoint
+from generation.services.endpoints import editing
+from generation.views import setting_fields
+from tests.support import factories
+
+EVERY = [pytest.param(one, id=f"{engine}-{one.name}") for engine, table in TABLES.items() for one in table]
+VALUES: dict[Kind, Any] = {
+    Kind.TEXT: "cuda:1",
+    Kind.SWITCH: False,
+    Kind.LINES: ["a", "b c"],
+    Kind.JSON: {"a": [1, "ü"]},
+    Kind.ANY: "compatible",
+}
+
+
+def a_value(setting: Setting) -> Any:
+    if setting.kind == Kind.CHOICE:
+        return setting.choices[-1]
+    if setting.kind in (Kind.NUMBER, Kind.WHOLE):
+        return setting.maximum if setting.kind == Kind.WHOLE else (setting.minimum + setting.maximum) / 2
+    return VALUES[setting.kind]
+
+
+@pytest.mark.parametrize("setting", EVERY)
+def test_what_a_field_shows_is_read_back_as_it_was(setting: Setting) -> None:
+    value = a_value(setting)
+    shown = setting_fields.text(setting, value)
+    assert setting.problem(value) == "" and setting_fields.value(setting, shown) == value
+    assert setting_fields.value(setting, " ") is None, "empty leaves it to what is usual"
+    assert setting_fields.field(setting).clean(shown) == shown
+
+
+@pytest.mark.parametrize("setting", EVERY)
+def test_a_value_of_another_kind_is_told_in_a_sentence(setting: Setting) -> None:
+    wrong: dict[Kind, Any] = {Kind.TEXT: 3, Kind.SWITCH: "yes", Kind.LINES: "one", Kind.JSON: "x", Kind.CHOICE: "x"}
+    for nothing in (None, ""):
+        assert "Leave it out" in setting.problem(nothing), "engines would take it for a value"
+    if setting.kind in (Kind.NUMBER, Kind.WHOLE):
+        for one in (setting.minimum - 1, setting.maximum + 1, float("nan"), float("inf"), 10**400, True, "3"):
+            assert "number from" in setting.problem(one), one
+    elif setting.kind in wrong:
+        assert setting.problem(wrong[setting.kind]).endswith(".")
+
+
+@pytest.mark.parametrize("engine", TABLES)
+def test_every_setting_that_an_engine_reads_is_in_its_table(engine: str) -> None:
+    """A setting that the form does not know would be refused."""
+    known = {one.name for one in TABLES[engine]}
+    known |= {"cost_per_image", "seconds_per_image", "batch_size", "secret"}  # of the endpoint itself
+    if engine == "comfyui":
+        known |= {
+            "workflow",
+            "workflow_name",
+            "inputs",
+            "output_node",
+            "ranges",
+            "model_files",
+        }  # of the workflow's page
+    read = {
+        name
+        for file in (Path(str(engines.__file__)).parent / engine).glob("*.py")
+        for name in re.findall(r'\bconfig(?:\.get\(|\[)"(\w+)"', file.read_text(encoding="utf-8"))
+    }
+    assert read <= known and len(read) >= min(len(known) - 5, 6)
+
+
+def test_a_setting_that_nobody_knows_is_refused_with_the_one_that_was_meant() -> None:
+    ((name, sentence),) = problems("comfyui", {"servers": ["http://a:1"], "max_sides": 1024})
+    assert name == "max_sides" and "Did you mean 'max_side'?" in sentence
+    assert not list(problems("crayons", {"anything": 1})), "an engine without a table judges its config itself"
+    assert not list(problems("diffusers", {"model": "/m", "cost_per_image": 0.2}))
+
+
+def test_what_an_openai_model_takes_is_a_setting_too() -> None:
+    (quality,) = (one for one in of("openai", {"model": "gpt-image-2"}) if one.name == "quality")
+    assert quality.choices == ("low", "medium", "high", "auto")
+    assert "quality" not in {one.name for one in of("openai", {"model": "qwen-image"})}
+    assert [name for name, _ in problems("openai", {"model": "qwen-image", "quality": "hd"})] == ["quality"]
+    assert "found" not in str(list(problems("openai", {"model": "m", "profile": {"no": 1}}))), "the engine says this"
+
+
+def test_a_profile_cannot_take_the_place_of_a_setting_and_an_odd_one_is_told_in_a_sentence() -> None:
+    config = {"model": "m", "profile": {"base": "compatible", "parameters": {"base_url": [], "ca": []}}}
+    (address,) = (one for one in of("openai", config) if one.name == "base_url")
+    assert address.is_operators
+    for profile in ({"parameters": {"user": 5}}, {"roles": [{}]}):
+        assert not list(problems("openai", {"model": "m", "profile": profile}))
+        with pytest.raises(ValueError, match="cannot be"):
+            engines.base.build("openai", {"model": "m", "profile": profile})
+
+
+@pytest.mark.parametrize(("given", "value"), [("1200", 1200), ("0,5", 0.5), ("1200.5", 1200.5), ("12,25", 12.25)])
+def test_a_number_is_read_as_people_write_it(given: str, value: float) -> None:
+    (setting,) = (one for one in TABLES["replicate"] if one.name == "answer_seconds")
+    assert setting_fields.value(setting, given) == value
+
+
+@pytest.mark.parametrize("given", ["1,200", "86,400", "1,200.5", "twelve", "1.2.3"])
+def test_a_number_that_can_be_read_in_two_ways_is_refused(given: str) -> None:
+    (setting,) = (one for one in TABLES["replicate"] if one.name == "answer_seconds")
+    with pytest.raises(ValueError, match=r"comma|number from 1 to 86400"):
+        setting_fields.value(setting, given)
+
+
+@pytest.mark.parametrize("given", ["{", "[" * 50_000, '{"a": NaN}', '{"a": "\\u0000"}'])
+def test_json_that_cannot_be_kept_is_refused_in_a_sentence(given: str) -> None:
+    with pytest.raises(ValueError, match=r"JSON|finite|NUL"):
+        setting_fields.from_json(given)
+
+
+# -- in the form -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def operator(db: None) -> User:
+    return factories.UserFactory(is_superuser=True)
+
+
+def page(client: Client, brand: Brand, path: str) -> str:
+    answer = client.get(f"/brands/{brand.slug}/endpoints/{path}")
+    assert answer.status_code == 200, answer
+    return answer.content.decode()
+
+
+def test_each_engine_has_a_form_of_its_own_and_a_lead_is_offered_what_a_lead_can_set(
+    brand: Brand, operator: User, lead: User, page_client: Callable[[User], Client]
+) -> None:
+    for engine, table in TABLES.items():
+        whole = page(page_client(operator), brand, f"new/?engine={engine}")
+        drawn = set(re.findall(r'name="setting_(\w+)"', whole))
+        assert drawn == {one.name for one in table}, engine
+    ours = page(page_client(lead), brand, "new/")
+    drawn = set(re.findall(r'name="setting_(\w+)"', ours))
+    assert "?engine=openai" in ours and "?engine=diffusers" not in ours
+    assert drawn == {one.name for one in TABLES["replicate"] if not one.is_operators}
+    assert page_client(lead).get(f"/brands/{brand.slug}/endpoints/new/?engine=diffusers").status_code == 404
+
+
+def test_the_form_asks_what_concerns_the_engine_and_keeps_what_was_set(
+    brand: Brand, operator: User, page_client: Callable[[User], Client]
+) -> None:
+    client = page_client(operator)
+    services = {"max_concurrent", "max_per_second", "max_per_minute", "in_doubt", "price_second", "secret"}
+    for engine in TABLES:
+        drawn = set(re.findall(r'name="(\w+)"', page(client, brand, f"new/?engine={engine}")))
+        is_local = engine in ("diffusers", "packshot")
+        assert drawn & services == (set() if is_local else services), engine
+        assert drawn & {"lane", "batch_size"} == ({"lane", "batch_size"} if is_local else set()), engine
+        assert "price_per_image" in drawn
+    kept = factories.EndpointFactory(brand=brand, slug="own", engine="packshot", lane="cpu", max_concurrent=3)
+    assert 'name="max_concurrent"' in page(client, brand, "own/")
+    posted = {
+        "name": kept.name, "lane": "cpu", "batch_size": "2", "seconds_per_image": "1", "price_per_image": "0",
+        "max_concurrent": "3", "setting_colours": '{"clay": "#b5651d"}',
+    }  # fmt: skip
+    assert client.post(f"/brands/{brand.slug}/endpoints/own/", posted).status_code == 302
+    kept.refresh_from_db()
+    assert (kept.lane, kept.batch_size, kept.max_concurrent, kept.in_doubt) == ("cpu", 2, 3, "hold")
+    assert kept.config == {"colours": {"clay": "#b5651d"}}
+
+
+def test_a_lead_changes_a_setting_and_what_the_operator_wrote_stays(
+    brand: Brand, operator: User, lead: User, page_client: Callable[[User], Client]
+) -> None:
+    config = {
+        "model": "house", "base_url": "https://gpu.example/v1", "quality": "hd", "output_hosts": ["gpu.example"],
+        "profile": {"base": "compatible", "parameters": {"quality": ["standard", "hd"]}},
+    }  # fmt: skip
+    made = editing.create(
+        brand=brand, by=operator, slug="own", name="Own", engine="openai", lane="cloud", config=config, max_concurrent=2
+    )
+    client = page_client(lead)
+    shown = page(client, brand, "own/")
+    assert '<option value="hd" selected>' in shown and "https://gpu.example/v1" in shown
+    assert re.search(r'<input[^>]*name="setting_base_url"[^>]*disabled', shown)
+    posted = {
+        "name": "Own", "lane": "cloud", "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "10",
+        "price_per_image": "0", "setting_model": "house", "setting_base_url": "https://mine.example/v1",
+        "setting_quality": "standard", "setting_output_hosts": "gpu.example\r\ncdn.example\r\n",
+        "setting_profile": json.dumps(config["profile"]), "setting_timeout_seconds": "90,5",
+    }  # fmt: skip
+    answer = client.post(f"/brands/{brand.slug}/endpoints/own/", posted)
+    assert answer.status_code == 302, answer.content.decode()
+    made.refresh_from_db()
+    assert made.config == config | {
+        "quality": "standard", "output_hosts": ["gpu.example", "cdn.example"], "timeout_seconds": 90.5,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("gone", ["base_url", "ca", "both"])
+def test_a_lead_cannot_take_away_what_the_operator_set(brand: Brand, operator: User, lead: User, gone: str) -> None:
+    config = {"model": "m", "base_url": "https://gpu.example/v1", "ca": "/etc/ours.pem"}
+    made = editing.create(
+        brand=brand, by=operator, slug="own", name="Own", engine="openai", lane="cloud", config=config, secret="kept"
+    )
+    left = {name: value for name, value in config.items() if name != gone and (gone != "both" or name == "model")}
+    with pytest.raises(Invalid) as refused:
+        editing.update(endpoint_id=made.pk, by=lead, config=left)
+    assert {one.pointer for one in refused.value.problems} == {f"config/{name}" for name in config.keys() - left.keys()}
+    if gone != "ca":
+        with pytest.raises(Invalid, match="entered again"):
+            editing.update(endpoint_id=made.pk, by=operator, config=left)
+    made.refresh_from_db()
+    assert made.config == config
+
+
+def saved(client: Client, kept: Endpoint) -> tuple[int, str]:
+    """Saves the form as a browser does that nobody has touched: (status, page)."""
+    address = f"/brands/{kept.brand.slug}/endpoints/{kept.slug}/"
+    form = client.get(address).context["form"]
+    posted = {
+        name: "" if (value := form[name].value()) is None else str(value)
+        for name, field in form.fields.items()
+        if not field.disabled
+    }
+    answer = client.post(address, posted)
+    return answer.status_code, answer.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("engine", "lane", "config"),
+    [
+        ("replicate", "cloud", {"model": "a/b", "output_hosts": [], "wait_seconds": 5.0, "cog": False}),
+        (
+            "openai",
+            "cloud",
+            {"model": "m", "profile": {"base": "compatible", "parameters": {"user": []}}, "user": "12345"},
+        ),
+        ("openai", "cloud", {"model": "m", "profile": "compatible", "timeout_seconds": 90, "keep_outside": False}),
+        ("packshot", "cpu", {"colours": {}}),
+    ],
+)
+def test_a_form_that_nobody_touched_changes_nothing(
+    brand: Brand, lead: User, operator: User, page_client: Callable[[User], Client], engine: str, lane: str, config: Any
+) -> None:
+    kept = factories.EndpointFactory(brand=brand, slug="own", engine=engine, lane=lane, config=config)
+    for person in (lead, operator):
+        status, page = saved(page_client(person), kept)
+        assert status == 302, page
+        kept.refresh_from_db()
+        assert json.dumps(kept.config, sort_keys=True) == json.dumps(config, sort_keys=True)
+
+
+@pytest.mark.parametrize(
+    "odd", [{"keep_outside": 1}, {"output_format": "gif"}, {"timeout_seconds": "60"}, {"output_hosts": "one"}]
+)
+def test_what_is_kept_and_cannot_be_is_refused_and_not_lost(
+    brand: Brand, operator: User, page_client: Callable[[User], Client], odd: dict[str, Any]
+) -> None:
+    config = {"model": "m", **odd}
+    kept = factories.EndpointFactory(brand=brand, slug="own", engine="openai", lane="cloud", config=config)
+    status, page = saved(page_client(operator), kept)
+    assert status == 422 and re.search(r"It is (one of|true)|Give a number|Write a list", page)
+    kept.refresh_from_db()
+    assert kept.config == config
+
+
+def test_a_lead_changes_the_price_of_a_local_endpoint_and_none_of_its_settings(
+    brand: Brand, lead: User, page_client: Callable[[User], Client], tmp_path: Path
+) -> None:
+    config = {"model": str(tmp_path), "tier": "final", "threads": 2}
+    kept = factories.EndpointFactory(brand=brand, slug="own", engine="diffusers", lane="gpu", config=config)
+    client = page_client(lead)
+    posted = {
+        "name": kept.name, "lane": "gpu", "batch_size": "2", "seconds_per_image": "1", "price_per_image": "0.5",
+        "setting_threads": "64", "setting_model": "/etc",
+    }  # fmt: skip
+    answer = client.post(f"/brands/{brand.slug}/endpoints/own/", posted)
+    assert answer.status_code == 302, answer.content.decode()
+    kept.refresh_from_db()
+    assert kept.config == config and str(kept.price_per_image) == "0.500000"
+
+
+def test_settings_without_a_field_stay_as_json(
+    brand: Brand, operator: User, page_client: Callable[[User], Client]
+) -> None:
+    kept = factories.EndpointFactory(brand=brand, slug="own", engine="ready", lane="cpu", config={"anything": [1, 2]})
+    client = page_client(operator)
+    assert "&quot;anything&quot;" in page(client, brand, "own/")
+    posted = {
+        "name": kept.name, "lane": "cpu", "in_doubt": "hold", "batch_size": "1", "seconds_per_image": "10",
+        "price_per_image": "0",
+    }  # fmt: skip
+    for text, words in (("{", "This is not JSON"), ("[]", "Write an object")):
+        answer = client.post(f"/brands/{brand.slug}/endpoints/own/", posted | {"config": text})
+        assert answer.status_code == 422 and words in answer.content.decode()
+    assert (
+        client.post(f"/brands/{brand.slug}/endpoints/own/", posted | {"config": '{"anything": 3}'}).status_code == 302
+    )
+    assert Endpoint.objects.get(pk=kept.pk).config == {"anything": 3}

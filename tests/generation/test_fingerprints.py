@@ -1,0 +1,563 @@
+"""No image is kept or reused under a fingerprint that did not make it, whatever is changed between plan and making."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.urls import reverse
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from campaigns.models import Campaign
+from core.choices import Lane
+from core.errors import Conflict, Invalid, NotAllowed, NotFound
+from core.models import Event
+from generation.choices import AssetState, HoldReason, JobState, RunState
+from generation.finishing import encode
+from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, LedgerEntry, Master, Run, Worker
+from generation.selectors import explaining, failures
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes, retries
+from generation.services.endpoints import changes
+from generation.services.images import rounds
+from generation.services.planning import fingerprints
+from generation.services.planning.fingerprints import Maker
+from generation.workers.lane import LaneWorker
+from tests.support import factories, painted
+from tests.support.painted import Painted, change, lies, overwrite, plan, release, work
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def nothing_happens_meanwhile() -> Iterator[None]:
+    yield
+    Painted.meanwhile.clear()
+
+
+@pytest.fixture
+def worker(clean_redis: Any) -> Iterator[LaneWorker]:
+    """A worker that has everything loaded, and stays while things change around it."""
+    running = LaneWorker("painter", [Lane.CPU])
+    running.start()
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def endpoint(db: None, tmp_path: Path) -> Endpoint:
+    return painted.an_endpoint(tmp_path)
+
+
+@pytest.fixture
+def campaign(db: None) -> Campaign:
+    return painted.a_campaign(budget=Decimal(100))
+
+
+def other_file(endpoint: Endpoint) -> None:
+    path = Path(endpoint.config["file"]).with_name("other")
+    path.write_bytes(b"other")
+    change(endpoint, file=str(path))
+
+
+def replaced_file(endpoint: Endpoint) -> None:
+    path = Path(endpoint.config["file"])
+    new = path.with_name("new")
+    new.write_bytes(b"fifth")  # as long as before
+    new.replace(path)
+
+
+CHANGES: dict[str, Callable[[Endpoint], None]] = {
+    "another setting": lambda endpoint: change(endpoint, ink="red"),
+    "other weights under the same name": lambda endpoint: overwrite(endpoint, b"second"),
+    "a file put in its place": replaced_file,
+    "another file": other_file,
+    "another quality tier": lambda endpoint: change(endpoint, tier="draft"),
+    "the prompt is not obeyed any more": lambda endpoint: change(endpoint, blind=True),
+}
+
+
+def held(run: Run | None = None) -> list[tuple[str, str]]:
+    jobs = Job.objects.filter(run=run) if run else Job.objects.all()
+    return list(jobs.order_by("pk").values_list("status", "hold_reason"))
+
+
+# -- what is changed between plan and making --------------------------------------------------------------------------
+
+
+def test_what_was_changed_after_the_plan_makes_nothing_under_the_plans_fingerprint(worker: LaneWorker, tmp_path: Path):
+    planned: dict[tuple[str, str], Run] = {}
+    for engine in ("painted", "painted-silently"):
+        for name, alter in CHANGES.items():
+            endpoint = painted.an_endpoint(tmp_path, engine=engine)
+            planned[engine, name] = plan(painted.a_campaign(3), endpoint)
+            alter(endpoint)
+            release(planned[engine, name])
+    work(worker)
+    assert Master.objects.count() == AssetVersion.objects.count() == 0
+    assert set(Asset.objects.values_list("state", flat=True)) == {AssetState.MAKING}
+    for case, run in planned.items():
+        assert held(run) == [(JobState.HELD, HoldReason.CHANGED)] * 3, case
+        assert Run.objects.get(pk=run.pk).state == RunState.RUNNING, case
+        events = Event.objects.filter(type="generation.run.engine_changed", object_id=run.pk)
+        assert sum(event.payload["jobs"] for event in events) == 3, case
+
+
+def test_what_is_changed_while_a_batch_is_made_is_kept_only_up_to_the_change(worker: LaneWorker, tmp_path: Path):
+    for name, alter in CHANGES.items():
+        endpoint = painted.an_endpoint(tmp_path)
+        Painted.meanwhile.extend([lambda: None, lambda alter=alter, endpoint=endpoint: alter(endpoint)])
+        run = release(plan(painted.a_campaign(3), endpoint))
+        work(worker)
+        # Settings are read when a batch of two begins; files are read for each image.
+        kept = 1 if name in ("other weights under the same name", "a file put in its place") else 2
+        assert [status for status, _ in held(run)].count(JobState.SUCCEEDED) == kept, name
+        assert [reason for _, reason in held(run)].count(HoldReason.CHANGED) == 3 - kept, name
+    assert lies() == []
+
+
+def test_what_an_engine_does_not_say_of_itself_is_asked_after_each_image(
+    worker: LaneWorker, campaign: Campaign, tmp_path: Path
+):
+    endpoint = painted.an_endpoint(tmp_path, engine="painted-silently")
+    Painted.meanwhile.append(lambda: overwrite(endpoint, b"second"))
+    release(plan(campaign, endpoint))
+    work(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+
+
+def test_what_is_put_back_is_made_as_it_was_planned(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint):
+    run = release(plan(campaign, endpoint))
+    overwrite(endpoint, b"second")
+    work(worker)
+    overwrite(endpoint, b"first")
+    group = failures.groups(Run.objects.get(pk=run.pk))[0]
+    assert retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key) == 3
+    work(worker)
+    assert Master.objects.count() == 3 and lies() == []
+    assert set(JobSpec.objects.values_list("maker__revision", flat=True)) == {
+        Painted(endpoint.config).model_identity()[1]
+    }
+
+
+def test_trying_again_without_putting_it_back_holds_them_again(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    run = release(plan(campaign, endpoint))
+    overwrite(endpoint, b"second")
+    work(worker)
+    group = failures.groups(Run.objects.get(pk=run.pk))[0]
+    retries.retry_group(run_id=run.pk, by=run.requested_by, group=group.key)
+    work(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+
+
+def test_what_was_made_before_the_change_is_reused_and_names_what_made_it(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    release(plan(campaign, endpoint))
+    work(worker)
+    first = Painted(endpoint.config).model_identity()
+    again = plan(campaign, endpoint)
+    overwrite(endpoint, b"second")
+    release(again)
+    work(worker)
+    reused = Attempt.objects.filter(job__run=again)
+    assert {(one.outcome, one.details["model"], one.details["revision"]) for one in reused} == {("succeeded", *first)}
+    assert {one.details["made_by_job"] for one in reused} == set(
+        Job.objects.exclude(run=again).values_list("pk", flat=True)
+    )
+    assert Master.objects.count() == 3 and lies() == []
+    third = release(plan(campaign, endpoint))
+    work(worker)
+    assert Master.objects.count() == 6, "the changed engine makes its own"
+    assert not Attempt.objects.filter(job__run=third, details__has_key="reused_master").exists() and lies() == []
+
+
+def test_an_image_is_reused_although_the_encoder_writes_other_bytes_by_now(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
+):
+    """As after another version of the library that compresses PNG files."""
+    release(plan(campaign, endpoint))
+    work(worker)
+    masters = list(Master.objects.order_by("pk").values())
+    real = encode.encode_master
+
+    def encode_otherwise(pixels: Any) -> Any:
+        encoded = real(pixels)
+        data = encoded.data + b"another end"
+        return replace(encoded, data=data, sha256=hashlib.sha256(data).hexdigest())
+
+    monkeypatch.setattr(encode, "encode_master", encode_otherwise)
+    again = release(plan(campaign, endpoint))
+    work(worker)
+    assert set(Job.objects.filter(run=again).values_list("status", flat=True)) == {JobState.SUCCEEDED}
+    assert list(Master.objects.order_by("pk").values()) == masters
+
+
+def test_a_technical_record_of_a_reused_image_names_its_model(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    from review.selectors import lineage
+
+    release(plan(campaign, endpoint))
+    work(worker)
+    again = release(plan(campaign, endpoint))
+    work(worker)
+    version = AssetVersion.objects.filter(job__run=again).order_by("pk").first()
+    made = lineage._making(version)["model"]
+    assert (made["name"], made["revision"]) == Painted(endpoint.config).model_identity()
+
+
+def test_all_that_is_queued_for_the_endpoint_is_held_at_once_and_nothing_else(
+    campaign: Campaign, endpoint: Endpoint, tmp_path: Path, worker: LaneWorker
+):
+    others = painted.a_campaign(4)
+    elsewhere = painted.an_endpoint(tmp_path)
+    for run in (plan(campaign, endpoint), plan(others, endpoint), plan(others, elsewhere)):
+        release(run)
+    overwrite(endpoint, b"second")
+    late = release(plan(others, endpoint))
+    claim = claims.claim(lane=Lane.CPU, worker="w", endpoint_id=None)
+    while (
+        claim.jobs[0].endpoint_id != endpoint.pk
+        or Maker(**claim.jobs[0].maker).revision == Painted(endpoint.config).model_identity()[1]
+    ):
+        claims.give_back(claim.token, [job.id for job in claim.jobs])
+        Job.objects.filter(pk__in=[job.id for job in claim.jobs]).update(not_before=timezone.now() + timedelta(hours=1))
+        claim = claims.claim(lane=Lane.CPU, worker="w")
+    now = fingerprints.maker(endpoint, Painted(endpoint.config))
+    changes.hold(jobs=claim.jobs, token=claim.token, endpoint=endpoint, now=now, worker="w")
+    stale = Job.objects.filter(endpoint=endpoint).exclude(run=late)
+    assert set(stale.values_list("status", "hold_reason")) == {(JobState.HELD, HoldReason.CHANGED)}
+    assert set(Job.objects.filter(run=late).values_list("status", flat=True)) == {JobState.QUEUED}
+    assert set(Job.objects.filter(endpoint=elsewhere).values_list("status", flat=True)) == {JobState.QUEUED}
+    told = Event.objects.filter(type="generation.run.engine_changed")
+    assert sorted(event.payload["jobs"] for event in told) == [3, 4]
+
+
+def test_a_job_that_was_given_up_meanwhile_is_cancelled_and_not_held(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    release(plan(campaign, endpoint))
+    overwrite(endpoint, b"second")
+    Job.objects.update(is_cancel_requested=True)
+    work(worker)
+    assert {status for status, _ in held()} == {JobState.CANCELLED}
+
+
+# -- the run's page ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def stuck(worker: LaneWorker, campaign: Campaign, endpoint: Endpoint) -> Run:
+    """A run whose three images wait because other weights are in the file of the same name."""
+    run = release(plan(campaign, endpoint))
+    overwrite(endpoint, b"second")
+    work(worker)
+    return Run.objects.get(pk=run.pk)
+
+
+def test_the_runs_page_says_what_was_planned_and_what_is_there_and_offers_one_button(stuck: Run, client: Any):
+    (group,) = failures.groups(stuck)
+    assert (group.cause.code, str(group.mend), group.count) == ("changed", "plan_anew", 3)
+    planned = JobSpec.objects.first().maker["revision"]
+    now = Painted(stuck.endpoint.config).model_identity()[1]
+    assert f"revision {planned[:8]}" in group.message and f"revision {now[:8]}" in group.message
+    client.force_login(stuck.requested_by)
+    page = client.get(reverse("run", args=[stuck.campaign.brand.slug, stuck.pk])).content.decode()
+    assert "Plan these 3 again with the current model" in page and "engine changed" in page
+    answer = client.post(reverse("run_act", args=[stuck.campaign.brand.slug, stuck.pk, "plan-anew"]), follow=True)
+    assert "3 images are planned again." in answer.content.decode()
+    assert {status for status, _ in held()} == {JobState.QUEUED}
+    now = timezone.now()
+    alive = {"lanes": ["cpu"], "host": "h", "pid": 1, "started_at": now, "seen_at": now}
+    Worker.objects.update_or_create(name="alive", defaults=alive)
+    sentences = explaining.explain(job_id=Job.objects.first().pk, user=stuck.requested_by)
+    assert "turn" in sentences[-1]
+
+
+def test_a_held_job_explains_what_it_waits_for(stuck: Run):
+    sentences = explaining.explain(job_id=Job.objects.first().pk, user=stuck.requested_by)
+    assert sentences[-1] == "Its engine was changed after it was planned; somebody has to plan it anew."
+
+
+def test_the_api_plans_them_anew_too(stuck: Run, api_client: Any):
+    answer = api_client(stuck.requested_by).post(reverse("api:run-plan-anew", args=[stuck.pk]))
+    assert answer.status_code == 200 and {status for status, _ in held()} == {JobState.QUEUED}
+    assert api_client(stuck.requested_by).post(reverse("api:run-plan-anew", args=[stuck.pk])).status_code == 409
+
+
+# -- planned anew ------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_planned_anew_is_made_by_what_is_there_now(worker: LaneWorker, tmp_path: Path):
+    def frozen(run: Run) -> list[Any]:
+        rows = JobSpec.objects.filter(job__run=run).order_by("pk")
+        return list(rows.values_list("cell_id", "round", "candidate", "spec", "fingerprint"))
+
+    for name, alter in CHANGES.items():
+        endpoint = painted.an_endpoint(tmp_path)
+        run = plan(painted.a_campaign(3), endpoint)
+        before = frozen(run)
+        alter(endpoint)
+        release(run)
+        work(worker)
+        expected = changes.Anew(jobs=3, left=0)
+        assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == expected, name
+        after = frozen(run)
+        assert [row[:4] for row in after] == [row[:4] for row in before], name
+        assert not {row[4] for row in after} & {row[4] for row in before}, name
+        work(worker)
+        run = Run.objects.get(pk=run.pk)
+        assert run.state == RunState.FINISHED and failures.groups(run) == [], name
+        assert set(run.cells.values_list("asset__state", flat=True)) == {AssetState.IN_REVIEW}, name
+        (event,) = Event.objects.filter(type="generation.run.planned_anew", object_id=run.pk)
+        assert (event.payload["jobs"], event.payload["left"]) == (3, 0), name
+    assert Master.objects.count() == AssetVersion.objects.count() == 3 * len(CHANGES)
+
+
+def test_money_is_reserved_at_the_price_of_now_and_spent_once(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    Endpoint.objects.filter(pk=endpoint.pk).update(price_per_image=Decimal("0.5"))
+    endpoint.refresh_from_db()
+    run = release(plan(campaign, endpoint))
+    Endpoint.objects.filter(pk=endpoint.pk).update(price_per_image=Decimal(2))
+    overwrite(endpoint, b"second")
+    work(worker)
+    assert LedgerEntry.objects.filter(kind="settle").count() == 0
+    changes.plan_anew(run_id=run.pk, by=run.requested_by)
+    assert sum(LedgerEntry.objects.filter(kind="reserve").values_list("amount", flat=True)) == 6
+    work(worker)
+    assert sum(LedgerEntry.objects.filter(kind="settle").values_list("amount", flat=True)) == 6
+    assert LedgerEntry.objects.filter(kind="settle").count() == 3
+
+
+def test_a_budget_that_cannot_bear_it_refuses_and_changes_nothing(stuck: Run):
+    Campaign.objects.filter(pk=stuck.campaign_id).update(budget=Decimal(1))
+    Endpoint.objects.update(price_per_image=Decimal(2))
+    before = list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost"))
+    with pytest.raises(Conflict, match="is left"):
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    assert list(JobSpec.objects.order_by("pk").values_list("fingerprint", "quoted_cost")) == before
+    assert {reason for _, reason in held()} == {HoldReason.CHANGED}
+
+
+def test_images_that_would_be_equal_now_are_planned_once_and_the_others_say_why(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    from campaigns.models import PromptVersion
+
+    PromptVersion.objects.update(seed_strategy="fixed")
+    run = release(plan(campaign, endpoint))
+    change(endpoint, blind=True)
+    work(worker)
+    assert changes.plan_anew(run_id=run.pk, by=run.requested_by) == changes.Anew(jobs=1, left=2)
+    assert sorted(held()) == [(JobState.HELD, HoldReason.CHANGED)] * 2 + [(JobState.QUEUED, "")]
+    (group,) = failures.groups(Run.objects.get(pk=run.pk))
+    assert group.count == 2 and "the same image for it as for another one" in group.message
+
+
+def test_what_the_changed_engine_cannot_make_stays_held_and_says_why(stuck: Run):
+    Endpoint.objects.update(engine="packshot")
+    with pytest.raises(Invalid, match="It needs an image “cutout”"):
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    assert {reason for _, reason in held()} == {HoldReason.CHANGED}
+
+
+def test_an_endpoint_that_cannot_be_used_refuses_with_its_reason(stuck: Run):
+    Path(stuck.endpoint.config["file"]).unlink()
+    with pytest.raises(Invalid, match="cannot say which model it has"):
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+
+
+def test_in_a_paused_run_they_wait_for_it_to_go_on(stuck: Run, worker: LaneWorker):
+    runs.pause(run_id=stuck.pk, by=stuck.requested_by)
+    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    assert held() == [(JobState.HELD, HoldReason.PAUSED)] * 3
+    runs.resume(run_id=stuck.pk, by=stuck.requested_by)
+    work(worker)
+    assert Master.objects.count() == 3 and lies() == []
+
+
+def test_a_run_that_is_cancelled_meanwhile_leaves_nothing_to_plan(stuck: Run):
+    runs.cancel(run_id=stuck.pk, by=stuck.requested_by)
+    with pytest.raises(Conflict, match="no image that waits"):
+        changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    assert {status for status, _ in held()} == {JobState.CANCELLED}
+
+
+def test_only_who_may_run_may_plan_anew_and_a_stranger_learns_of_nothing(stuck: Run):
+    viewer = factories.MembershipFactory(brand=stuck.campaign.brand, role="viewer").user
+    with pytest.raises(NotAllowed):
+        changes.plan_anew(run_id=stuck.pk, by=viewer)
+    with pytest.raises(NotFound):
+        changes.plan_anew(run_id=stuck.pk, by=factories.MembershipFactory(role="campaign_manager").user)
+
+
+def test_what_is_changed_again_before_it_is_made_is_held_again(stuck: Run, worker: LaneWorker):
+    changes.plan_anew(run_id=stuck.pk, by=stuck.requested_by)
+    overwrite(stuck.endpoint, b"third")
+    work(worker)
+    assert Master.objects.count() == 0 and {reason for _, reason in held()} == {HoldReason.CHANGED}
+
+
+# -- rounds, other makers, equal fingerprints --------------------------------------------------------------------------
+
+
+def test_the_next_round_of_a_changed_engine_is_its_own_even_with_nothing_else_changed(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    release(plan(campaign, endpoint))
+    work(worker)
+    version = AssetVersion.objects.order_by("pk").first()
+    with pytest.raises(Invalid, match="the same picture again"):
+        rounds.ensure_changed(version=version, controls={})
+    overwrite(endpoint, b"second")
+    changed = rounds.ensure_changed(version=version, controls={})
+    assert changed.maker == fingerprints.maker(endpoint, Painted(endpoint.config))
+    assert changed.fingerprint != version.job.frozen.fingerprint
+
+
+def test_files_of_a_version_are_of_the_master_that_is_kept_where_another_worker_was_first(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint, tmp_path: Path
+):
+    """Services without a seed answer equal orders differently: one master never goes with the files of another."""
+    release(plan(campaign, painted.an_endpoint(tmp_path, ink="red")))
+    work(worker)
+    source = Master.objects.first()
+    run = release(plan(campaign, endpoint))
+    spec = JobSpec.objects.filter(job__run=run).order_by("pk").first()
+    copied = ("brand_id", "sha256", "storage_key", "image_format", "width", "height", "bytes", "thumbnails")
+
+    def another_finishes_first() -> None:
+        values = {name: getattr(source, name) for name in copied}
+        Master.objects.create(**values, fingerprint=spec.fingerprint)
+
+    Painted.meanwhile.append(another_finishes_first)
+    work(worker)
+    version = AssetVersion.objects.get(job=spec.job)
+    assert (version.master.fingerprint, version.master.sha256) == (spec.fingerprint, source.sha256)
+    made = AssetVersion.objects.filter(master=source).first().renditions.get()
+    assert version.renditions.get().sha256 == made.sha256
+    assert Attempt.objects.get(job=spec.job).details["kept_master"] == source.sha256
+    assert Attempt.objects.filter(details__has_key="kept_master").count() == 1
+
+
+def test_what_was_planned_before_makers_were_recorded_is_kept_under_what_made_it(
+    worker: LaneWorker, campaign: Campaign, endpoint: Endpoint
+):
+    run = plan(campaign, endpoint)
+    planned = set(JobSpec.objects.values_list("fingerprint", flat=True))
+    JobSpec.objects.update(maker={})
+    overwrite(endpoint, b"second")
+    release(run)
+    work(worker)
+    assert Master.objects.count() == 3 and lies() == []
+    assert not planned & set(Master.objects.values_list("fingerprint", flat=True))
+
+
+@pytest.mark.parametrize(
+    ("now", "told", "made"),
+    [
+        (Maker("e", "m", "1+s"), ("", ""), Maker("e", "m", "1+s")),
+        (Maker("e", "m", "1+s"), ("m", "1+s"), Maker("e", "m", "1+s")),
+        (Maker("e", "m", "1+s"), ("m", "1"), Maker("e", "m", "1+s")),
+        (Maker("e", "m", "1+s"), ("m", "12"), Maker("e", "m", "12+s")),
+        (Maker("e", "m", "1+s"), ("m", "2"), Maker("e", "m", "2+s")),
+        (Maker("e", "m", "1+s"), ("m", "1/dated+s"), Maker("e", "m", "1/dated+s")),
+        (Maker("e", "n", "3+t"), ("n", "3+t"), Maker("e", "m", "1+s")),
+        (Maker("e", "m", "3+t"), ("m", "1+t"), Maker("e", "m", "1+s")),
+        (Maker("e", "m", "+t"), ("m", "7"), Maker("e", "m", "7+s")),
+    ],
+)
+def test_a_result_is_of_what_it_was_submitted_to_unless_the_service_says_otherwise(
+    now: Maker, told: tuple[str, str], made: Maker
+):
+    assert fingerprints.made_by(Maker("e", "m", "1+s"), now, *told) == made
+
+
+# -- whatever is changed -----------------------------------------------------------------------------------------------
+
+STEPS = st.one_of(
+    st.tuples(st.just("ink"), st.sampled_from(["sage", "clay", None])),
+    st.tuples(st.just("file"), st.sampled_from([b"first", b"second", b"third"])),
+    st.tuples(st.just("tier"), st.sampled_from(["draft", None])),
+    st.tuples(st.just("meanwhile"), st.sampled_from([b"first", b"second", b"third"])),
+    st.tuples(st.sampled_from(["plan", "work", "anew", "again", "lose", "pause", "put back"]), st.none()),
+)
+
+
+@pytest.mark.slow
+def test_whatever_is_changed_between_plan_and_making_no_master_stands_under_a_fingerprint_that_did_not_make_it(
+    worker: LaneWorker, tmp_path: Path
+):
+    @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(steps=st.lists(STEPS, min_size=3, max_size=9))
+    def holds(steps: list[tuple[str, Any]]) -> None:
+        Painted.meanwhile.clear()
+        endpoint, campaign = painted.an_endpoint(tmp_path), painted.a_campaign(2)
+        planned = [release(plan(campaign, endpoint))]
+        for step, value in steps:
+            _take(step, value, endpoint, campaign, planned, worker)
+        Painted.meanwhile.clear()
+        work(worker)
+        assert lies() == []
+        mine = Job.objects.filter(endpoint=endpoint)
+        assert not mine.filter(status__in=(JobState.RUNNING, JobState.FAILED)).exists()
+        waiting = mine.filter(status=JobState.HELD, hold_reason=HoldReason.CHANGED).count()
+        assert mine.filter(status=JobState.SUCCEEDED).count() + waiting == mine.count()
+        for run in planned:
+            run.refresh_from_db()
+            has_waiting = mine.filter(run=run, status=JobState.HELD).exists()
+            runs.finish_if_done(run.pk)
+            assert Run.objects.get(pk=run.pk).state == (RunState.RUNNING if has_waiting else RunState.FINISHED)
+
+    holds()
+
+
+def _take(
+    step: str, value: Any, endpoint: Endpoint, campaign: Campaign, planned: list[Run], worker: LaneWorker
+) -> None:
+    run = planned[-1]
+    if step in ("ink", "tier"):
+        change(endpoint, **{step: value})
+    elif step == "file":
+        overwrite(endpoint, value)
+    elif step == "meanwhile":
+        Painted.meanwhile.append(lambda: overwrite(endpoint, value))
+    elif step == "put back":
+        overwrite(endpoint, b"first")
+        change(endpoint, ink=None, tier=None)
+    elif step == "plan":
+        planned.append(release(plan(campaign, Endpoint.objects.get(pk=endpoint.pk))))
+    elif step == "work":
+        worker.drain(Lane.CPU)
+    elif step == "lose":
+        claim = claims.claim(lane=Lane.CPU, worker="dead")
+        Job.objects.filter(lease_token=claim.token).update(
+            lease_expires_at=timezone.now() - timedelta(minutes=1), deaths=0
+        )
+        outcomes.reap()
+    elif step == "pause" and Run.objects.get(pk=run.pk).state == RunState.RUNNING:
+        runs.pause(run_id=run.pk, by=run.requested_by)
+        runs.resume(run_id=run.pk, by=run.requested_by)
+    elif step in ("anew", "again"):
+        for one in planned:
+            stuck = failures.groups(Run.objects.get(pk=one.pk))
+            if not any(group.cause.code == "changed" for group in stuck):
+                continue
+            if step == "anew":
+                changes.plan_anew(run_id=one.pk, by=one.requested_by)
+            else:
+                keys = [group.key for group in stuck if group.cause.code == "changed"]
+                retries.retry_group(run_id=one.pk, by=one.requested_by, group=keys[0])

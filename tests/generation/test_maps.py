@@ -1,0 +1,379 @@
+"""Maps: how a prompt names one, which photo planning takes, what it says where there is none, and what is drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from campaigns.models import Campaign, PromptVersion, ReferencePhoto
+from campaigns.services import photos
+from core import stored_files
+from core.errors import Invalid
+from core.models import Brand, User
+from generation.engines import base
+from generation.engines.base import ImageRef, Spec, Task
+from generation.models import Asset, AssetVersion, Endpoint, JobSpec
+from generation.selectors import concepts, needs
+from generation.selectors.concepts import MAPS
+from generation.services.images import rounds
+from generation.services.planning import plans
+from review.selectors.lineage import lineage
+from tests.generation.test_scenes import frozen, remake, revised, rewritten, with_mugs
+from tests.support import factories, tiny_models
+from tests.support.tiny_models import SIZE, Desk, encoded, furthest, pixels
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytestmark = pytest.mark.django_db
+
+DEPTH = {"control": "depth", "control_map": "sitting", "steps": 3}
+
+
+def follows(brand: Brand, key: str = "sitting", **fields: Any) -> ReferencePhoto:
+    """A map of the concept `key`, which is added where it is not there yet."""
+    subject = brand.subjects.filter(kind="concept", key=key).first() or factories.SubjectFactory(
+        brand=brand, kind="concept", key=key, name=f"A {key} person", attributes={}
+    )
+    return factories.ReferencePhotoFactory(subject=subject, **fields)
+
+
+def shas(run: Any) -> list[str | None]:
+    return [one["images"].get("control", {}).get("sha256") for one in frozen(run)]
+
+
+@pytest.fixture
+def model(tiny_model: Callable[[str], Path]) -> Path:
+    return tiny_model("sd")
+
+
+@pytest.fixture
+def endpoint(model: Path, tmp_path: Path) -> Endpoint:
+    path = str(tiny_models.controlnet(model, tmp_path / "net"))
+    return having(model, canny=path, depth=path)
+
+
+def having(model: Path, **controlnets: str) -> Endpoint:
+    config = {"model": str(model), "device": "cpu", "dtype": "float32", "controlnets": controlnets}
+    return factories.EndpointFactory(engine="diffusers", config=config)
+
+
+@pytest.fixture
+def campaign(brand: Brand) -> Campaign:
+    """Two mugs whose attribute `room` names no map, and one small output."""
+    made = with_mugs(brand, 2)
+    made.output_specs.update(width=SIZE, height=SIZE)
+    return made
+
+
+@pytest.fixture
+def version(brand: Brand, manager: User) -> PromptVersion:
+    return factories.PromptVersionFactory(
+        template__brand=brand, text="{name}", axes={}, parameters=DEPTH, needs={}, created_by=manager
+    )
+
+
+# -- what is frozen ------------------------------------------------------------------------------------------------
+
+
+def test_the_first_ready_photo_of_the_concept_is_the_map_of_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
+    follows(brand, position=3)
+    follows(brand, position=1, status="pending")
+    first = follows(brand, position=2)
+    specs = frozen(plans.plan(**ask()))
+    assert len(specs) == 2 and all(one["parameters"]["control_map"] == "sitting" for one in specs)
+    assert all(one["images"] == {"control": {"sha256": first.sha256, "key": first.storage_key}} for one in specs)
+
+
+def test_another_photo_counts_from_the_next_plan_on_and_changes_the_fingerprint(
+    brand: Brand, ask: Callable[..., Any]
+) -> None:
+    old = follows(brand, position=2)
+    before = plans.plan(**ask())
+    new = follows(brand, position=1)
+    after = plans.plan(**ask())
+    assert (set(shas(before)), set(shas(after))) == ({old.sha256}, {new.sha256})
+    prints = [
+        set(JobSpec.objects.filter(job__run=one).values_list("fingerprint", flat=True)) for one in (before, after)
+    ]
+    assert not prints[0] & prints[1]
+
+
+def test_an_axis_a_list_and_an_attribute_name_maps_and_none_is_none(
+    brand: Brand, version: PromptVersion, ask: Callable[..., Any]
+) -> None:
+    sitting, standing = follows(brand), follows(brand, "standing")
+    remake(version, parameters={"control": "depth"})
+    run = plans.plan(**ask(axes={"control_map": ["sitting", "standing"]}))
+    assert shas(run) == [sitting.sha256, standing.sha256] * 2
+    bare = rewritten(version, parameters={})
+    rows = [
+        {"subject": "MUG-1", "control": "depth", "control_map": "standing"},
+        {"subject": "MUG-2", "control_map": "none"},
+    ]
+    listed = plans.plan(**ask(prompt_version=bare, shape="list", rows=rows))
+    assert shas(listed) == [standing.sha256, None] and "control_map" not in frozen(listed)[1]["parameters"]
+    brand.subjects.filter(key="MUG-1").update(attributes={"pose": "standing"})
+    brand.subjects.filter(key="MUG-2").update(attributes={"pose": "sitting"})
+    each = rewritten(bare, parameters={**DEPTH, "control_map": "{pose}"})
+    assert shas(plans.plan(**ask(prompt_version=each))) == [standing.sha256, sitting.sha256]
+
+
+def test_what_follows_nothing_may_name_a_map_and_what_does_not_say_is_asked(
+    version: PromptVersion, brand: Brand, ask: Callable[..., Any]
+) -> None:
+    follows(brand)
+    assert plans.preview(**ask(axes={"control_strength": [0.5, 1]})).can_be_planned
+    remake(version, parameters={"control_map": "sitting"})
+    assert {one.message for one in plans.preview(**ask()).problems} == {
+        "control_map names a map, and control does not say what it shows, such as depth or pose."
+    }
+    assert plans.preview(**ask(axes={"control": ["none", "depth"]})).can_be_planned
+    remake(version, parameters={"control": "depth", "control_map": "none"})
+    assert "depth needs a finished map: name a concept" in plans.preview(**ask()).problems[0].message
+
+
+# -- what is missing -----------------------------------------------------------------------------------------------
+
+
+def test_without_its_photo_nothing_is_planned_and_it_is_said_which_concept(
+    brand: Brand, ask: Callable[..., Any]
+) -> None:
+    waiting = follows(brand, status="pending")
+    seen = plans.preview(**ask())
+    assert not seen.can_be_planned
+    assert {(one.kind, one.concept, one.message) for one in seen.problems} == {(
+        "missing_map", waiting.subject_id,
+        "The map “sitting” (A sitting person) has no photo yet: upload the finished map as a photo of this concept.",
+    )}  # fmt: skip
+    with pytest.raises(Invalid, match="has no photo yet"):
+        plans.plan(**ask())
+    assert not JobSpec.objects.exists()
+
+
+def test_an_unknown_concept_a_retired_one_and_another_brands_are_no_maps(
+    brand: Brand, other_brand: Brand, ask: Callable[..., Any]
+) -> None:
+    follows(other_brand)
+    factories.ReferencePhotoFactory(subject=factories.SubjectFactory(brand=brand, key="sitting"))  # a product
+    [message] = {one.message for one in plans.preview(**ask()).problems}
+    assert "There is no map “sitting”" in message and "upload the finished map as its photo" in message
+    follows(brand, "standing")
+    assert "It has standing." in plans.preview(**ask()).problems[0].message
+    retired = follows(brand)
+    brand.subjects.filter(pk=retired.subject_id).update(is_active=False)
+    assert "is retired: bring it back" in plans.preview(**ask()).problems[0].message
+
+
+def test_a_products_own_photo_is_no_map_and_a_concepts_is(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, ask: Callable[..., Any]
+) -> None:
+    remake(version, parameters={"control": "depth"}, needs={"images": ["control"]})
+    own = follows(brand)
+    campaign.subjects.add(own.subject)
+    seen = plans.preview(**ask())
+    assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-1", "missing_map"), ("MUG-2", "missing_map")]
+    verdicts = needs.of(
+        campaign.subjects.order_by("key"), campaign=campaign, version=version, endpoint=endpoint, specs=[]
+    )
+    assert [one.is_ready for one in verdicts.values()] == [False, False, True]
+    assert shas(plans.plan(**ask(subjects=[own.subject_id]))) == [own.sha256]
+    standing = follows(brand, "standing")
+    run = plans.plan(**ask(axes={"control_map": ["standing"]}))
+    assert shas(run) == [standing.sha256] * 3
+
+
+def test_readiness_wants_the_map_and_no_photo_of_the_product(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
+) -> None:
+    campaign.subjects.add(factories.SubjectFactory(brand=brand, key="CUP-1"))  # without a photo
+    remake(version, needs={"images": ["control"]})
+
+    def verdicts() -> list[needs.Verdict]:
+        asked = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
+        return list(needs.of(campaign.subjects.all(), **asked).values())
+
+    assert all("no concept of this key" in one.map and not one.is_ready for one in verdicts())
+    follows(brand)
+    assert all(one.is_ready for one in verdicts())
+
+
+def test_an_endpoint_without_depth_or_pose_says_that_it_takes_no_map(
+    brand: Brand, version: PromptVersion, model: Path, endpoint: Endpoint, ask: Callable[..., Any]
+) -> None:
+    follows(brand)
+    edges = having(model, canny=endpoint.config["controlnets"]["canny"])
+    assert {one.message for one in plans.preview(**ask(endpoint=edges)).problems} > {
+        "There is no ControlNet 'depth' at this endpoint; known are canny."
+    }
+    remake(version, parameters={"control": "canny", "control_map": "sitting"})
+    assert "Unknown parameter 'control_map'" in plans.preview(**ask(endpoint=edges)).problems[0].message
+    remake(version, parameters={"control": "canny"})
+    with pytest.raises(Invalid) as refusal:
+        plans.preview(**ask(endpoint=edges, axes={"control_map": ["sitting", "none"]}))
+    assert "diffusers ignores “control_map”" in refusal.value.problems[0].message
+    remake(version, needs={"images": ["control"]})
+    with pytest.raises(Invalid) as refusal:
+        plans.preview(**ask(endpoint=edges))
+    assert "takes no image “control”" in refusal.value.problems[0].message
+
+
+def test_the_number_of_queries_does_not_grow_with_products_or_maps(
+    brand: Brand, manager: User, version: PromptVersion, endpoint: Endpoint
+) -> None:
+    remake(version, parameters={"control": "depth"})
+    counts = []
+    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first fills what the rows remember
+        keys = [f"pose-{count}-{n}" for n in range(named)]
+        for key in keys:
+            follows(brand, key)
+        campaign = factories.CampaignFactory(brand=brand)
+        campaign.subjects.add(*(factories.SubjectFactory(brand=brand, key=f"CUP-{count}-{n}") for n in range(count)))
+        factories.OutputSpecFactory(campaign=campaign, width=SIZE, height=SIZE)
+        with CaptureQueriesContext(connection) as captured:
+            seen = plans.preview(
+                campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager,
+                axes={"control_map": keys},
+            )  # fmt: skip
+        assert seen.can_be_planned and seen.cells == count * named
+        counts.append(len(captured))
+    assert counts[1] == counts[2]
+
+
+# -- what is made --------------------------------------------------------------------------------------------------
+
+
+def test_a_planned_job_is_drawn_after_the_uploaded_map(
+    brand: Brand, manager: User, version: PromptVersion, endpoint: Endpoint, ask: Callable[..., Any]
+) -> None:
+    for key, left in (("sitting", 4), ("standing", 36)):
+        grey = np.full((SIZE, SIZE, 3), 30, np.uint8)
+        grey[12:60, left : left + 24] = 230
+        concept = factories.SubjectFactory(brand=brand, kind="concept", key=key)
+        photos.attach(subject_id=concept.pk, data=encoded(grey), file_name="depth.png", by=manager)
+    asked = ask(subjects=[brand.subjects.get(key="MUG-1").pk])
+    remake(version, parameters={"control": "depth"})
+    followed = frozen(plans.plan(**asked, axes={"control_map": ["sitting", "standing"]}))
+    plain = frozen(plans.plan(**{**asked, "prompt_version": rewritten(version, parameters={})}))
+    specs = [Spec.from_json({**one, "seed": 7, "prompt": "a mug"}) for one in (*followed, *plain)]
+    desk = Desk({ref.key: stored_files.read(ref.key) for one in specs for ref in one.images.values()})
+    engine = base.build("diffusers", endpoint.config)
+    made = [pixels(engine, [Task(number, one)], desk)[number] for number, one in enumerate(specs)]
+    assert furthest(made[0], made[2]) > 5 and furthest(made[1], made[2]) > 5 and furthest(made[0], made[1]) > 5
+    assert len({engine.batch_key(one) for one in specs[:2]}) == 1
+
+
+def test_the_lineage_names_the_concept_and_its_very_photo(brand: Brand, ask: Callable[..., Any]) -> None:
+    shown = follows(brand)
+    run = plans.plan(**ask())
+    follows(brand, position=0)
+    spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
+    version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
+    found = {"concept": "sitting", "sha256": shown.sha256, "name": "A sitting person"}
+    assert lineage(version)["map"] == {**found, "subject": shown.subject_id, "photo": shown.pk}
+    shown.delete()
+    assert lineage(version)["map"] == {"concept": "sitting", "sha256": found["sha256"]}
+
+
+def test_a_revision_may_follow_another_map(brand: Brand, ask: Callable[..., Any]) -> None:
+    follows(brand)
+    standing = follows(brand, "standing")
+    run = plans.plan(**ask())
+    change = revised(brand, run, control_map="standing")
+    assert change.spec["images"] == {"control": {"sha256": standing.sha256, "key": standing.storage_key}}
+    version = AssetVersion.objects.get(job__run=run)
+    with pytest.raises(Invalid) as refusal:
+        rounds.ensure_changed(version=version, controls={"control_map": "none"})
+    assert "depth needs a finished map" in refusal.value.problems[0].message
+    free = rounds.ensure_changed(version=version, controls={"control_map": "none", "control": "none"})
+    assert not free.spec["images"] and "control_map" not in free.spec["parameters"]
+    assert free.fingerprint != change.fingerprint
+
+
+# -- where it is chosen --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def editor(page_client: Callable[[User], Client], designer: User, version: PromptVersion, endpoint: Endpoint):
+    """`editor(verb="preview/", control_control_map="…")` posts the editor's form, without fields asks for the page."""
+    client = page_client(designer)
+    remake(version, parameters={"control": "depth"}, needs={"engine": "diffusers"})
+
+    def ask(verb: str = "", base: PromptVersion = version, **fields: str) -> Any:
+        address = f"/brands/{base.template.brand.slug}/prompts/{base.template.slug}/{verb}"
+        if not fields:
+            return client.get(address)
+        plain = {
+            "base": base.number, "text": "{name}", "engine": "diffusers", "candidates": 1, "seed": 0,
+            "seed_strategy": "per_subject", "on_fail": "flag", "control_control": "depth",
+        }  # fmt: skip
+        return client.post(address, {**plain, **fields})
+
+    return ask
+
+
+def test_the_editor_offers_the_brands_maps_as_pictures(brand: Brand, other_brand: Brand, editor: Any) -> None:
+    page = editor().content.decode()
+    assert "No map yet." in page and "A campaign manager adds a concept, with the finished map as its photo." in page
+    shown, waiting = follows(brand), follows(brand, "running", status="pending")
+    follows(other_brand, "theirs")
+    page = editor().content.decode()
+    assert f"/files/photo/{shown.pk}/?v=" in page and 'name="control_control_map" value="sitting"' in page
+    assert "theirs" not in page and f'/products/{waiting.subject_id}/">A running person' in page
+    assert 'value="control"' in page and "as the map, of concepts and articles" in page
+
+
+def test_a_map_that_is_chosen_or_written_is_saved_and_shown_again(
+    brand: Brand, editor: Any, version: PromptVersion
+) -> None:
+    follows(brand)
+    assert editor(control_control_map="sitting").status_code == 302
+    made = PromptVersion.objects.filter(template=version.template).order_by("-number")[0]
+    assert made.parameters == {"control": "depth", "control_map": "sitting"}
+    assert 'value="sitting" checked' in editor(base=made).content.decode()
+    assert editor(base=made, control_control_map="sitting", control_map_from="{pose}").status_code == 302
+    made = PromptVersion.objects.filter(template=version.template).order_by("-number")[0]
+    assert made.parameters == {"control": "depth", "control_map": "{pose}"}
+    page = editor(base=made).content.decode()
+    assert 'name="control_map_from" value="{pose}"' in page and 'value="sitting" checked' not in page
+    follows(brand, "running", status="pending")
+    assert "has no photo yet" in editor("preview/", control_control_map="running").content.decode()
+
+
+def test_a_new_run_offers_maps_for_its_axes_where_the_endpoint_follows_them(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, model: Path, manager: User,
+    page_client: Callable[[User], Client],
+) -> None:  # fmt: skip
+    shown, waiting = follows(brand), follows(brand, "running", status="pending")
+    client = page_client(manager)
+    address = f"/brands/{brand.slug}/campaigns/{campaign.slug}/runs/"
+    page = client.get(f"{address}new/?prompt={version.pk}&endpoint={endpoint.pk}").content.decode()
+    assert f"/files/photo/{shown.pk}/" in page and 'data-axis="control_map" data-value="sitting"' in page
+    asked = {
+        "prompt": version.pk, "endpoint": endpoint.pk, "stage": "pilot", "shape": "matrix", "pick": "all",
+        "sample": "0", "axes_shown": "1", "axis": "control_map", "values": "sitting, running, flying",
+    }  # fmt: skip
+    remake(version, parameters={"control": "depth"})
+    page = client.post(f"{address}preview/", asked).content.decode()
+    assert "4 images are left out" in page and "2 products: MUG-1, MUG-2" in page
+    assert f'href="/brands/{brand.slug}/products/{waiting.subject_id}/">Open the concept' in page
+    assert "?kind=concept" in page and "flying" in page
+
+
+def test_people_are_offered_the_maps_of_their_brand_only(brand: Brand, manager: User, person: Callable[..., User],
+    other_brand: Brand,
+) -> None:  # fmt: skip
+    first = follows(brand)
+    follows(brand, position=2)
+    found = concepts.offered(MAPS, manager, brand)
+    assert [(one.key, one.kind, one.ref) for one in found.pictures] == [
+        ("sitting", "photo", ImageRef(first.sha256, first.storage_key))
+    ]
+    stranger = person("designer", brand=other_brand)
+    assert concepts.offered(MAPS, stranger, brand).pictures == [] and concepts.names(MAPS, stranger, brand) == []

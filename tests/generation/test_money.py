@@ -1,0 +1,169 @@
+"""Money: a brand's month, what a service counted, and what is in doubt."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from core import clock
+from core.errors import Conflict
+from core.models import Brand, User
+from generation.choices import HoldReason, InDoubt, JobState, LedgerKind, RunState
+from generation.engines.base import Spec
+from generation.models import Attempt, Job, JobSpec, LedgerEntry, Run
+from generation.selectors import budgets
+from generation.services import runs
+from generation.services.planning import estimates, orders
+from generation.services.remote import uncertain
+from tests.support import queued
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_superuser("owner", password="x")
+
+
+def planned(brand: Brand, owner: User, jobs: int, cost: str) -> Run:
+    """A planned run of a campaign of its own, each picture at `cost`."""
+    campaign = queued.campaign(brand=brand, owner=owner)
+    run = queued.run(campaign, queued.endpoint(), jobs)
+    Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.NOT_RELEASED)
+    JobSpec.objects.filter(job__run=run).update(quoted_cost=cost)
+    Run.objects.filter(pk=run.pk).update(state=RunState.PLANNED, released_at=None)
+    return run
+
+
+def release(run: Run, owner: User) -> None:
+    runs.release(run_id=run.pk, by=owner)
+
+
+def in_doubt(run: Run) -> Job:
+    """One of the run's jobs as a lost answer leaves it."""
+    job = run.jobs.first()
+    Job.objects.filter(pk=job.pk).update(
+        status=JobState.HELD, hold_reason=HoldReason.IN_DOUBT, error_kind="doubt", error="no answer"
+    )
+    amount = JobSpec.objects.get(job=job).quoted_cost
+    LedgerEntry.objects.create(campaign=run.campaign, run=run, job=job, kind=LedgerKind.DOUBT, amount=amount)
+    return Job.objects.get(pk=job.pk)
+
+
+def test_campaigns_of_a_brand_share_what_it_may_spend_this_month(brand: Brand, owner: User) -> None:
+    Brand.objects.filter(pk=brand.pk).update(monthly_budget=Decimal("10"))
+    first, second = planned(brand, owner, 3, "2"), planned(brand, owner, 3, "2")
+    release(first, owner)
+    with pytest.raises(Conflict, match=r"4\.00 EUR of the 10\.00 EUR"):
+        release(second, owner)
+    runs.cancel(run_id=first.pk, by=owner)
+    release(second, owner)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_releases_at_once_only_those_go_that_the_month_can_bear() -> None:
+    owner = User.objects.create_superuser("owner", password="x")
+    brand = Brand.objects.create(slug="b", name="B", monthly_budget=Decimal("10"))
+    waiting = [planned(brand, owner, 2, "2") for _ in range(6)]
+    refused: list[int] = []
+    together = threading.Barrier(len(waiting))
+
+    def go(run: Run) -> None:
+        together.wait()
+        try:
+            release(run, owner)
+        except Conflict:
+            refused.append(run.pk)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=go, args=(run,)) for run in waiting]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert len(refused) == 4
+    assert budgets.month(brand).reserved == Decimal("8")
+
+
+def test_what_was_spent_in_an_earlier_month_does_not_count(brand: Brand, owner: User) -> None:
+    run = planned(brand, owner, 1, "2")
+    for moment in (datetime(2020, 1, 31, 12, tzinfo=UTC), clock.now()):
+        with clock.at(moment):
+            LedgerEntry.objects.create(campaign=run.campaign, run=run, kind=LedgerKind.SETTLE, amount=7)
+    assert budgets.month(brand).spent == 7
+
+
+def test_a_quote_takes_what_the_service_counted_lately(brand: Brand, owner: User) -> None:
+    endpoint = queued.endpoint()
+    endpoint.prices = {"second": "0.001", "million_output_tokens": "40"}
+    endpoint.save()
+    campaign = queued.campaign(brand=brand, owner=owner)
+    for job in queued.run(campaign, endpoint, 2).jobs.all():
+        Attempt.objects.create(
+            job=job, number=1, lease_token="00000000-0000-0000-0000-000000000001", endpoint=endpoint, worker="w",
+            outcome="succeeded", started_at="2026-01-01T00:00:00Z",
+            details={"usage": {"seconds": 4, "output_tokens": 1000}},
+        )  # fmt: skip
+    money, _ = estimates.quote(endpoint, estimates.Quote(0, 9))
+    assert money == Decimal("0.044")
+
+
+def test_before_the_first_picture_a_quote_takes_what_the_engine_knows(owner: User) -> None:
+    endpoint = queued.endpoint(engine="openai", lane="cloud", base_url="http://127.0.0.1:9/v1", model="gpt-image-1")
+    endpoint.prices = {"million_output_tokens": 40}
+    named = orders.open_engine(endpoint).quote(Spec("a mug", 1024, 1024, seed=0, parameters={"quality": "medium"}))
+    money, _ = estimates.quote(endpoint, named)
+    assert money == Decimal("0.042240")  # 1,056 tokens
+
+
+def test_what_is_in_doubt_counts_as_spent_until_a_person_says_that_it_was_not(brand: Brand, owner: User) -> None:
+    run = planned(brand, owner, 2, "2")
+    release(run, owner)
+    in_doubt(run)
+    standing = budgets.standing(run.campaign)
+    assert (standing.spent, standing.reserved) == (2, 2)
+    assert uncertain.take_back(run_id=run.pk, by=owner) == 2
+    standing = budgets.standing(run.campaign)
+    assert (standing.spent, standing.reserved) == (0, 4)
+    with pytest.raises(Conflict):
+        uncertain.take_back(run_id=run.pk, by=owner)
+
+
+@pytest.mark.parametrize(("policy", "state"), [(InDoubt.HOLD, JobState.HELD), (InDoubt.RESUBMIT, JobState.QUEUED)])
+def test_the_policy_of_the_endpoint_decides_who_orders_again(
+    policy: str, state: str, brand: Brand, owner: User
+) -> None:
+    run = planned(brand, owner, 2, "2")
+    release(run, owner)
+    job = in_doubt(run)
+    run.endpoint.in_doubt = policy
+    run.endpoint.save()
+    uncertain.resubmit_all()
+    assert Job.objects.get(pk=job.pk).status == state
+    assert budgets.standing(run.campaign).reserved == (4 if state == JobState.QUEUED else 2)
+
+
+def test_without_money_for_it_nothing_in_doubt_is_ordered_again(brand: Brand, owner: User) -> None:
+    run = planned(brand, owner, 2, "2")
+    type(run.campaign).objects.filter(pk=run.campaign_id).update(budget=4)
+    release(run, owner)
+    job = in_doubt(run)
+    run.endpoint.in_doubt = InDoubt.RESUBMIT
+    run.endpoint.save()
+    assert uncertain.resubmit_all() == 0
+    assert Job.objects.get(pk=job.pk).status == JobState.HELD
+
+
+def test_a_stranger_takes_nothing_back(brand: Brand, owner: User, person: Callable[..., Any]) -> None:
+    from core.errors import NotAllowed
+
+    run = planned(brand, owner, 1, "2")
+    release(run, owner)
+    in_doubt(run)
+    with pytest.raises(NotAllowed):
+        uncertain.take_back(run_id=run.pk, by=person("reviewer"))

@@ -1,0 +1,129 @@
+"""Workers killed with SIGKILL while orders are with OpenAI: nothing is paid for twice but by policy, and what may have
+been paid for is in doubt and in the ledger."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from core.choices import Lane
+from generation.choices import AttemptOutcome, HoldReason, InDoubt, JobState, LedgerKind
+from generation.engines.base import ErrorKind
+from generation.models import Attempt, Endpoint, Job, LedgerEntry
+from generation.services.dispatch import outcomes
+from generation.services.remote import uncertain
+from tests.support import processes, queued
+from tests.support.openai_server import GENERATIONS, KEY, OpenAIServer
+from tests.support.remote_server import serving
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
+
+KILLS = 50
+JOBS = 400
+WORK_SECONDS = 0.8
+AT_ONCE = 120
+FEW_AT_ONCE = {"PROOFLINE_LEASE_SECONDS": "20", "PROOFLINE_REMOTE_THREADS": "5"}
+"""The lease is long enough for a busy machine: what is in doubt is to come from the kills alone. So long the dead keep
+their places, of which there are enough for the others."""
+
+
+ENDED = (JobState.SUCCEEDED, JobState.HELD, JobState.QUARANTINED)
+"""Quarantined is what was in the hands of three workers that died before it was sent."""
+
+
+def endpoint(server: OpenAIServer, policy: str) -> Endpoint:
+    made = queued.endpoint(engine="openai", lane=Lane.CLOUD, base_url=f"{server.url}/v1", model="qwen-image")
+    made.secret, made.in_doubt, made.max_concurrent, made.price_per_image = KEY, policy, AT_ONCE, "0.04"
+    made.save()
+    return made
+
+
+def orders(server: OpenAIServer) -> Counter[str]:
+    """How often each picture was ordered, whether or not it was made."""
+    return Counter(str(request.json["prompt"]) for request in list(server.requests))
+
+
+def under_way_at(worker: processes.Process) -> set[int]:
+    """Attempts of this worker whose intent is written and whose end is not."""
+    own = Attempt.objects.filter(worker__contains=f"-{worker.pid}-")
+    return set(own.filter(outcome=AttemptOutcome.RUNNING, sent_at__isnull=False).values_list("pk", flat=True))
+
+
+def in_doubt() -> dict[int, str]:
+    """Why, by attempt."""
+    lost = Attempt.objects.filter(outcome=AttemptOutcome.LOST, error_kind=ErrorKind.DOUBT)
+    return {one.pk: f"{one.worker}, sent {one.sent_at}, ended {one.ended_at}: {one.message}" for one in lost}
+
+
+def sweep() -> None:
+    """What the housekeeping worker does every few seconds."""
+    outcomes.reap()
+    uncertain.resubmit_all()
+
+
+def kill_workers(server: OpenAIServer, chance: random.Random) -> tuple[int, set[int]]:
+    """KILLS workers, each at some moment after it sent orders: (those killed with orders under way, such attempts)."""
+    hit, under_way = 0, set[int]()
+    for _ in range(KILLS):
+        sent, others = server.counts[GENERATIONS], processes.connections()
+        worker = processes.start("worker", "cloud", **FEW_AT_ONCE)
+        processes.wait_until(lambda: sweep() or server.counts[GENERATIONS] > sent, seconds=60, what="an order")  # noqa: B023
+        with pytest.raises(subprocess.TimeoutExpired):
+            worker.wait(chance.uniform(0, WORK_SECONDS))
+        worker.kill()
+        processes.wait_until(lambda: processes.connections() <= others, seconds=20, what="its last statement ends")  # noqa: B023
+        left = under_way_at(worker)
+        hit += bool(left)
+        under_way |= left
+    return hit, under_way
+
+
+def finish_the_rest() -> None:
+    def all_ended() -> bool:
+        sweep()
+        return not Job.objects.exclude(status__in=ENDED).exists()
+
+    # It is not killed: however slow the machine, it is not to be taken for dead in the middle of its calls.
+    with processes.running("worker", "cloud", PROOFLINE_LEASE_SECONDS="60"):
+        processes.wait_until(all_ended, seconds=180, what="every job ends or is held")
+
+
+def test_fifty_kills_order_nothing_twice_and_hold_what_is_in_doubt(clean_redis: Any) -> None:
+    with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
+        queued.run(queued.campaign(), endpoint(server, InDoubt.HOLD), JOBS)
+        hit, under_way = kill_workers(server, random.Random(1))
+        finish_the_rest()
+        ordered, made = orders(server), {one.prompt for one in server.made}
+    assert hit >= KILLS * 0.8
+    assert max(ordered.values()) == 1  # not one second submission
+    held = Job.objects.filter(status=JobState.HELD).select_related("frozen")
+    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
+    assert held.count() == len(under_way)
+    assert all(job.hold_reason == HoldReason.IN_DOUBT for job in held)
+    assert not Attempt.objects.filter(job__status=JobState.QUARANTINED, sent_at__isnull=False).exists()
+    doubted = LedgerEntry.objects.filter(kind=LedgerKind.DOUBT)
+    assert sorted(doubted.values_list("job_id", flat=True)) == sorted(job.pk for job in held)
+    succeeded = Job.objects.filter(status=JobState.SUCCEEDED).select_related("frozen")
+    paid_for = {job.frozen.spec["prompt"] for job in (*held, *succeeded)}
+    assert made <= paid_for  # whatever the service made is either here or in doubt
+    assert {job.frozen.spec["prompt"] for job in succeeded} <= made
+    settled = LedgerEntry.objects.filter(kind=LedgerKind.SETTLE)
+    assert sorted(settled.values_list("job_id", flat=True)) == sorted(job.pk for job in succeeded)
+
+
+def test_fifty_kills_with_resubmission_order_again_only_what_was_under_way(clean_redis: Any) -> None:
+    with serving(OpenAIServer(is_compatible=True, seconds=WORK_SECONDS)) as server:
+        queued.run(queued.campaign(), endpoint(server, InDoubt.RESUBMIT), JOBS)
+        hit, under_way = kill_workers(server, random.Random(2))
+        finish_the_rest()
+        ordered = orders(server)
+    assert hit >= KILLS * 0.8
+    assert not Job.objects.filter(status=JobState.HELD).exists()
+    second = sum(count - 1 for count in ordered.values())
+    assert 0 < second <= len(under_way)
+    assert set(in_doubt()) == under_way, [in_doubt().get(pk, pk) for pk in set(in_doubt()) ^ under_way]
+    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == len(under_way)

@@ -1,0 +1,203 @@
+"""What an endpoint is given: limits found in real rows, and how they are won back."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from core.choices import Lane
+from generation import rate_limits
+from generation.choices import Breaker
+from generation.engines.base import EngineError, ErrorKind
+from generation.models import Attempt, Endpoint, EndpointStanding
+from generation.rate_limits import FoundRate
+from generation.selectors import endpoint_limits
+from generation.services.dispatch import claims
+from generation.services.remote import handover, pacing, throttle
+from tests.support import queued
+
+pytestmark = pytest.mark.django_db
+
+ASKS_FOR_PATIENCE = EngineError(ErrorKind.RATE, "Slow down.", retry_after_seconds=1.0)
+
+
+def an_endpoint() -> Endpoint:
+    return queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+
+
+def found(endpoint: Endpoint) -> FoundRate:
+    return endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))[rate_limits.SECOND]
+
+
+def sent(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+    """So many orders with their intents written one after the other: job, lease token, moment."""
+    queued.run(queued.campaign(), endpoint, orders)
+    claim = claims.claim(lane=Lane.CLOUD, worker="here", limit=orders, endpoint_id=endpoint.pk)
+    for job in claim.jobs:
+        assert handover.intend(job_id=job.id, token=claim.token)
+    moments = Attempt.objects.filter(lease_token=claim.token).order_by("sent_at").values_list("job_id", "sent_at")
+    return [(job_id, claim.token, moment) for job_id, moment in moments if moment is not None]
+
+
+def ordered(endpoint: Endpoint) -> None:
+    turn = throttle.wait(endpoint)
+    assert turn is not None
+    turn.come()
+
+
+@pytest.mark.parametrize("refused", [(1, 3), (0, 1), (2, 3), (3, 1)])
+def test_two_of_four_that_went_out_together_are_a_limit_of_two_in_whatever_order_they_arrived(
+    refused: tuple[int, int], clean_redis: Any
+) -> None:
+    endpoint = an_endpoint()
+    orders = sent(endpoint, 4)
+    for job_id, token, _ in (orders[number] for number in refused):
+        handover.refused(job_id=job_id, token=token)
+    for _, _, moment in (orders[number] for number in refused):
+        pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
+    assert found(endpoint).orders == 2
+
+
+@pytest.mark.parametrize("rate", [0.7, 1.0, 1.4, 2.9])
+def test_a_small_rate_that_is_made_use_of_grows(rate: float, clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    long_ago = timezone.now() - timedelta(seconds=20)
+    EndpointStanding.objects.create(
+        endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(rate, long_ago, is_first_guess=False).to_json()}
+    )
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    for _ in range(int(rate)):
+        ordered(endpoint)
+    pacing.succeeded(endpoint, in_use=1)
+    assert found(endpoint).orders > rate
+
+
+def test_a_rate_that_is_not_made_use_of_stays(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    long_ago = timezone.now() - timedelta(seconds=20)
+    EndpointStanding.objects.create(endpoint=endpoint, rates={rate_limits.SECOND: FoundRate(8.0, long_ago).to_json()})
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    ordered(endpoint)
+    pacing.succeeded(endpoint, in_use=1)
+    assert found(endpoint).orders == 8
+
+
+def taken(endpoint: Endpoint, orders: int) -> list[tuple[int, Any, datetime]]:
+    """So many orders that the service has had for two seconds."""
+    made = sent(endpoint, orders)
+    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
+    return made
+
+
+@pytest.mark.parametrize(("orders", "more"), [(4, 1), (5, 1), (7, 1), (8, 0)])
+def test_what_was_not_refused_for_a_second_is_followed_by_one_more_up_to_twice_what_was_answered(
+    orders: int, more: int, clean_redis: Any
+) -> None:
+    endpoint = an_endpoint()
+    sent(endpoint, orders)
+    assert pacing.room(endpoint.pk).orders == 0
+    Attempt.objects.filter(endpoint=endpoint).update(sent_at=timezone.now() - timedelta(seconds=2))
+    assert pacing.room(endpoint.pk).orders == more
+    assert [load.orders for load in pacing.loads()] == [more]
+
+
+def test_a_service_that_answers_one_is_known_to_take_as_many_as_it_had(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    job_id, token, _ = taken(endpoint, 7)[0]
+    handover.answered(job_id=job_id, token=token)
+    pacing.succeeded(endpoint, in_use=4)
+    assert EndpointStanding.objects.get(endpoint=endpoint).window == 7
+    assert pacing.room(endpoint.pk).orders == 1  # the place that fell free
+
+
+def test_the_first_refusal_of_a_call_too_many_leaves_as_many_as_were_open(clean_redis: Any) -> None:
+    endpoint = an_endpoint()
+    taken(endpoint, 7)
+    [(job_id, token, moment)] = sent(endpoint, 1)
+    handover.refused(job_id=job_id, token=token)
+    pacing.failed(endpoint, ASKS_FOR_PATIENCE, sent_at=moment)
+    standing = EndpointStanding.objects.get(endpoint=endpoint)
+    assert (standing.window, standing.window_peak, standing.rates) == (7, 7, {})
+
+
+# -- limits that were found while the endpoint was ill -----------------------------------------------------------------
+
+
+def ill(
+    endpoint: Endpoint, breaker: str, *, found_minutes_ago: float, healthy_minutes_ago: float | None
+) -> EndpointStanding:
+    """A standing with a window and two rates, found so long ago, of an endpoint that last worked so long ago."""
+    now = timezone.now()
+    found_at = now - timedelta(minutes=found_minutes_ago)
+    rates = {name: FoundRate(1.0, found_at).to_json() for name in (rate_limits.SECOND, rate_limits.MINUTE)}
+    healthy_at = None if healthy_minutes_ago is None else now - timedelta(minutes=healthy_minutes_ago)
+    return EndpointStanding.objects.create(
+        endpoint=endpoint,
+        breaker=breaker,
+        failures=0 if breaker == Breaker.CLOSED else 6,
+        window=1.0,
+        window_peak=1.0,
+        window_cut_at=found_at,
+        rates=rates,
+        last_success_at=healthy_at,
+    )
+
+
+@pytest.mark.parametrize(
+    ("breaker", "found_minutes_ago", "healthy_minutes_ago", "is_kept"),
+    [
+        (Breaker.HALF_OPEN, 5, 10, False),
+        (Breaker.HALF_OPEN, 0, 60, False),
+        (Breaker.OPEN, 5, 10, False),
+        (Breaker.HALF_OPEN, 5, None, False),
+        (Breaker.HALF_OPEN, 60 * 24, 60 * 25, False),
+        (Breaker.HALF_OPEN, 20, 10, True),
+        (Breaker.OPEN, 60, 1, True),
+        (Breaker.CLOSED, 5, 10, True),
+    ],
+)
+def test_limits_found_while_an_endpoint_was_ill_are_forgotten_when_it_works_again(
+    breaker: str,
+    found_minutes_ago: float,
+    healthy_minutes_ago: float | None,
+    is_kept: bool,
+    clean_redis: Any,
+) -> None:
+    endpoint = an_endpoint()
+    ill(endpoint, breaker, found_minutes_ago=found_minutes_ago, healthy_minutes_ago=healthy_minutes_ago)
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    pacing.succeeded(endpoint, in_use=1)
+    standing = EndpointStanding.objects.get(endpoint=endpoint)
+    assert standing.breaker == Breaker.CLOSED
+    assert sorted(standing.rates) == ([rate_limits.MINUTE, rate_limits.SECOND] if is_kept else [])
+    assert (standing.window_peak is not None) is is_kept
+    if not is_kept:
+        assert endpoint_limits.at_once(endpoint, standing) == int(endpoint_limits.FIRST_WINDOW)
+
+
+@pytest.mark.parametrize(
+    ("engine", "config", "max_concurrent", "at_once"),
+    [
+        ("replicate", {"cog": True, "base_url": "http://gpu-1:5000"}, None, 1),
+        ("replicate", {"cog": True, "base_url": "http://gpu-1:5000"}, 3, 3),
+        ("replicate", {"cog": False, "model": "a/b"}, None, 4),
+        ("replicate", {"model": "a/b"}, None, 4),
+        ("replicate", {"model": "a/b"}, 7, 7),
+        ("openai", {"model": "gpt-image-2"}, None, 4),
+    ],
+)
+def test_a_cog_server_gets_one_order_at_once_unless_its_operator_says_more(
+    engine: str, config: dict[str, Any], max_concurrent: int | None, at_once: int
+) -> None:
+    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url="http://127.0.0.1:9")
+    endpoint.engine, endpoint.config, endpoint.max_concurrent = engine, config, max_concurrent
+    endpoint.save()
+    assert endpoint_limits.at_once(endpoint, None) == at_once
+    pacing.succeeded(endpoint, in_use=1)
+    endpoint = Endpoint.objects.select_related("standing").get(pk=endpoint.pk)
+    limit = at_once if engine == "replicate" and (config.get("cog") or max_concurrent) else endpoint_limits.MOST_AT_ONCE
+    for taken in (1, 2, 40):
+        assert endpoint_limits.at_once(endpoint, endpoint.standing, taken) <= limit

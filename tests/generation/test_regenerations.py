@@ -1,0 +1,264 @@
+"""The policy "regenerate": failed pictures are tried again with new seeds, bounded, paid for, and in the trail."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from core.models import Brand, Event, User
+from generation.checks.base import Verdict
+from generation.models import Asset, AssetVersion, Job, JobSpec, LedgerEntry, Run
+from generation.services import runs
+from generation.services.dispatch import claims, outcomes
+from generation.services.dispatch.outcomes import Made
+from generation.services.images import regenerations
+from generation.services.images.assets import StoredMaster
+from generation.services.planning import plans
+from review.models import ReviewTask
+from review.services import decisions
+from tests.support import engines, factories
+from tests.support.in_review import seen
+
+pytestmark = pytest.mark.django_db
+
+assert engines.Ready.name == "ready"  # importing it registers the engine
+POLICY = {"on_fail": "regenerate", "max_regenerations": 2}
+
+
+@pytest.fixture
+def begin(brand: Brand, manager: User) -> Callable[..., Run]:
+    """A released run of one picture at 1.50, under this policy and budget."""
+
+    def make(
+        policy: dict[str, Any] = POLICY, *, budget: Decimal | None = None, engine: str = "ready", **changes: Any
+    ) -> Run:
+        mug = factories.SubjectFactory(brand=brand)
+        campaign = factories.CampaignFactory(brand=brand, subjects=[mug], budget=budget)
+        factories.OutputSpecFactory(campaign=campaign, width=600, height=600)
+        version = factories.PromptVersionFactory(
+            template__brand=brand, text="{name}", axes={}, parameters={}, needs={}, policy=policy, created_by=manager,
+            candidates=changes.get("candidates", 1),
+        )  # fmt: skip
+        endpoint = factories.EndpointFactory(engine=engine, price_per_image=Decimal("1.50"))
+        run = plans.plan(
+            campaign=campaign, prompt_version=version, endpoint=endpoint, by=manager,
+            stage=changes.get("stage", "pilot"),
+        )  # fmt: skip
+        return runs.release(run_id=run.pk, by=manager)
+
+    return make
+
+
+def make_picture(outcome: str = "fail") -> Job:
+    """Claim the next job and bring a picture with this verdict, as a worker does; what follows from commit follows."""
+    claim = claims.claim(lane="gpu", worker="w", limit=1)
+    [claimed] = claim.jobs
+    name = f"picture {claimed.id}"
+    stored = StoredMaster(
+        sha256=factories.digest(name), key=f"sha256/{name}.webp", image_format="webp", width=64, height=64,
+        has_alpha=False, bytes=9, thumbnails={}, hashes={"pdq": "", "pdq_quality": 0, "colours": bytes(48)},
+    )  # fmt: skip
+    made = Made(master=stored, verdicts=(Verdict("sharpness", outcome, "It is blurred."),))
+    assert outcomes.finish(job=claimed, token=claim.token, made=made, worker="w")
+    return Job.objects.get(pk=claimed.id)
+
+
+@pytest.fixture
+def follow(django_capture_on_commit_callbacks: Any) -> Callable[..., Job]:
+    def call(outcome: str = "fail") -> Job:
+        with django_capture_on_commit_callbacks(execute=True):
+            return make_picture(outcome)
+
+    return call
+
+
+def asset() -> Asset:
+    return Asset.objects.get()
+
+
+def test_a_failed_picture_is_made_again_with_another_seed(begin: Any, follow: Any) -> None:
+    begin()
+    follow()
+    first, second = JobSpec.objects.order_by("candidate")
+    assert asset().state == "making"
+    assert (second.candidate, second.job.status, second.round) == (2, "queued", 1)
+    assert second.spec["seed"] != first.spec["seed"]
+    assert second.spec["prompt"] == first.spec["prompt"]
+    assert second.fingerprint != first.fingerprint
+    follow("pass")
+    made = asset()
+    assert made.state == "in_review"
+    assert made.current_version is not None
+    assert made.current_version.candidate == 2
+    assert ReviewTask.objects.count() == 1
+    assert AssetVersion.objects.count() == 2, "the failed one stays beside it"
+
+
+def test_it_is_tried_as_often_as_the_policy_says_and_then_people_look(begin: Any, follow: Any) -> None:
+    begin()
+    for _ in range(3):
+        assert asset().state == "making"
+        follow()
+    assert asset().state == "in_review"
+    assert JobSpec.objects.count() == 3
+    assert not Job.objects.filter(status="queued").exists()
+    assert len(set(JobSpec.objects.values_list("spec__seed", flat=True))) == 3
+
+
+def test_every_try_is_paid_for_and_in_the_trail(begin: Any, follow: Any) -> None:
+    run = begin()
+    for outcome in ("fail", "fail", "pass"):
+        follow(outcome)
+    runs.finish_if_done(run.pk)
+    entries = LedgerEntry.objects.filter(run=run)
+    assert [entry.amount for entry in entries.filter(kind="settle")] == [Decimal("1.50")] * 3
+    reserved = sum(entry.amount for entry in entries.filter(kind="reserve"))
+    released = sum(entry.amount for entry in entries.filter(kind="release"))
+    assert reserved - released == Decimal("4.50")
+    added = Event.objects.filter(type="generation.round.candidate_added").order_by("id")
+    assert [event.payload["left"] for event in added] == [1, 0]
+
+
+@pytest.mark.parametrize("policy", [{}, {"on_fail": "flag"}, {"on_fail": "regenerate", "max_regenerations": 0}])
+def test_without_the_policy_people_look_at_once(policy: dict[str, Any], begin: Any, follow: Any) -> None:
+    begin(policy)
+    follow()
+    assert asset().state == "in_review"
+    assert Job.objects.count() == 1
+
+
+def test_a_flag_is_no_failure(begin: Any, follow: Any) -> None:
+    begin()
+    follow("flag")
+    assert asset().state == "in_review"
+
+
+def test_without_money_people_look_at_what_there_is(begin: Any, follow: Any) -> None:
+    run = begin(budget=Decimal("2.00"))
+    follow()
+    assert asset().state == "in_review"
+    assert Job.objects.count() == 1
+    assert sum(entry.amount for entry in LedgerEntry.objects.filter(run=run, kind="reserve")) == Decimal("1.50")
+
+
+def test_a_paused_run_waits_with_the_further_try_too(begin: Any, manager: User, follow: Any) -> None:
+    run = begin()
+    claim = claims.claim(lane="gpu", worker="w")
+    runs.pause(run_id=run.pk, by=manager)
+    Job.objects.filter(pk=claim.jobs[0].id).update(status="succeeded", lease_token=None)
+    frozen = JobSpec.objects.get()
+    AssetVersion.objects.create(
+        asset=asset(), round=1, candidate=1, job=frozen.job, worst_outcome="fail",
+        master=factories.MasterFactory(brand=run.campaign.brand),
+    )  # fmt: skip
+    assert regenerations.regenerate(asset().pk)
+    assert Job.objects.order_by("pk").last().status == "held"  # type: ignore[union-attr]
+    runs.resume(run_id=run.pk, by=manager)
+    assert Job.objects.order_by("pk").last().status == "queued"  # type: ignore[union-attr]
+
+
+def test_a_cancelled_run_tries_nothing_further(begin: Any, manager: User, follow: Any) -> None:
+    run = begin()
+    make_picture()  # the process died before it went on
+    runs.cancel(run_id=run.pk, by=manager)
+    assert not regenerations.regenerate(asset().pk)
+    assert asset().state == "in_review"
+    assert Job.objects.count() == 1
+
+
+def test_what_a_killed_process_left_behind_goes_on(begin: Any) -> None:
+    run = begin()
+    make_picture()
+    runs.finish_if_done(run.pk)
+    assert asset().state == "making"
+    assert regenerations.regenerate_left_behind() == 1
+    run.refresh_from_db()
+    assert run.state == "running", "a run that had finished too early works again"
+    assert Job.objects.filter(status="queued").count() == 1
+    assert regenerations.regenerate_left_behind() == 0
+
+
+def test_an_engine_that_heeds_no_seed_is_not_asked_again(begin: Any, follow: Any, monkeypatch: Any) -> None:
+    begin()
+    deaf = engines.Ready({}).capabilities()
+    monkeypatch.setattr(engines.Ready, "capabilities", lambda self: type(deaf)(False, frozenset({"prompt"}), ()))
+    follow()
+    assert asset().state == "in_review"
+    assert Job.objects.count() == 1
+
+
+def test_seeds_of_further_tries_can_be_made_again() -> None:
+    assert regenerations.seed_after(7, 2) == regenerations.seed_after(7, 2)
+    assert len({regenerations.seed_after(7, candidate) for candidate in range(2, 30)}) == 28
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_that_go_on_at_once_one_adds_a_candidate(begin: Any) -> None:
+    begin()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(regenerations, "regenerate", lambda asset_id: False)
+        make_picture()
+    ready, added = threading.Barrier(3), []
+
+    def work() -> None:
+        ready.wait()
+        added.append(regenerations.regenerate(Asset.objects.get().pk))
+        connection.close()
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(added) == [False, False, True]
+    assert JobSpec.objects.count() == 2
+
+
+# -- the policy "reject" ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("policy", "candidates", "outcomes", "state"),
+    [
+        ({"on_fail": "reject"}, 1, ["fail"], "rejected"),
+        ({"on_fail": "reject"}, 3, ["fail", "fail", "fail"], "rejected"),
+        ({"on_fail": "reject"}, 2, ["fail", "pass"], "in_review"),
+        ({"on_fail": "reject"}, 1, ["flag"], "in_review"),
+        ({"on_fail": "reject"}, 1, ["pass"], "in_review"),
+        ({"on_fail": "flag"}, 1, ["fail"], "in_review"),
+        ({}, 1, ["fail"], "in_review"),
+    ],
+)
+def test_an_image_whose_candidates_all_failed_is_rejected_where_its_prompt_says_so(
+    begin: Any, follow: Any, policy: dict[str, Any], candidates: int, outcomes: list[str], state: str
+) -> None:
+    begin(policy, candidates=candidates)
+    for outcome in outcomes:
+        follow(outcome)
+    assert asset().state == state
+    assert ReviewTask.objects.filter(state="open").count() == (state == "in_review")
+    said = Event.objects.filter(type="generation.asset.rejected_by_checks", object_id=asset().pk)
+    assert [(event.payload["reason"], event.actor_label != "") for event in said] == (
+        [("It is blurred.", True)] if state == "rejected" else []
+    )
+
+
+def test_a_lead_takes_a_rejection_by_the_checks_back(begin: Any, follow: Any, lead: User) -> None:
+    begin({"on_fail": "reject"})
+    follow()
+    task = decisions.reopen(asset_id=asset().pk, by=lead, note="The blur is wanted.")
+    assert (asset().state, task.state) == ("in_review", "open")
+    decisions.approve(by=lead, **seen(task))
+    assert asset().state == "approved"
+
+
+def test_a_try_out_is_shown_although_it_failed(begin: Any, follow: Any) -> None:
+    begin({"on_fail": "reject"}, stage="sandbox")
+    follow()
+    assert asset().state == "in_review"
+    assert not Event.objects.filter(type="generation.asset.rejected_by_checks").exists()

@@ -1,0 +1,321 @@
+"""The remote lane against a service on a real socket: what it hands over, what it brings home, what it never pays
+twice."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from core.choices import Lane
+from generation import rate_limits
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, LedgerKind
+from generation.engines import base as engines
+from generation.models import AssetVersion, Attempt, Endpoint, EndpointStanding, Job, LedgerEntry
+from generation.selectors import endpoint_limits
+from generation.services import runs
+from generation.services.dispatch import outcomes
+from generation.services.planning import fingerprints
+from generation.workers.leases import Leases
+from generation.workers.remote import RemoteLane
+from tests.support import processes, queued
+from tests.support.remote_engine import Darkroom
+from tests.support.remote_server import CUT_AFTER, CUT_BEFORE, Fault, Window, plain, serving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def darkroom() -> Iterator[Darkroom]:
+    with serving(Darkroom()) as service:
+        yield service
+
+
+@contextlib.contextmanager
+def working(name: str = "here") -> Iterator[RemoteLane]:
+    """A remote lane in this process."""
+    leases = Leases(name, [Lane.CLOUD])
+    lane = RemoteLane(name, leases)
+    leases.start()
+    lane.start()
+    try:
+        yield lane
+    finally:
+        lane.stop()
+        leases.stop()
+
+
+def an_endpoint(service: Darkroom, *, limits: dict[str, Any] | None = None, **config: Any) -> Endpoint:
+    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url=service.url, **config)
+    for name, value in (limits or {}).items():
+        setattr(endpoint, name, value)
+    endpoint.save()
+    return endpoint
+
+
+def ended() -> bool:
+    outcomes.reap()
+    return not Job.objects.filter(status__in=("queued", "running", "waiting")).exists()
+
+
+def all_end(seconds: float = 60) -> None:
+    processes.wait_until(ended, seconds=seconds, what=f"the jobs end: {states()}")
+
+
+def states() -> dict[str, int]:
+    return dict(Counter(Job.objects.values_list("status", flat=True)))
+
+
+def test_orders_wait_at_the_service_and_their_pictures_come_home(darkroom: Darkroom, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom), 12)
+    with working():
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 12}
+    assert sorted(darkroom.paid) == sorted(Job.objects.values_list("pk", flat=True))
+    assert AssetVersion.objects.count() == 12
+    attempt = Attempt.objects.first()
+    assert attempt is not None
+    assert attempt.sent_at is not None
+    assert attempt.remote_id.startswith("order-")
+    assert str(attempt.marker) == darkroom.orders[attempt.remote_id].marker
+
+
+def test_a_service_that_answers_at_once_needs_no_asking(darkroom: Darkroom, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom, at_once=True, looks_up=False), 5)
+    with working():
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 5}
+    assert darkroom.counts["GET /orders"] == 0
+
+
+def test_an_order_whose_answer_was_lost_is_looked_up_and_not_paid_twice(darkroom: Darkroom, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom), 3)
+    darkroom.fail_next("POST /orders", CUT_AFTER)
+    with working():
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 3}
+    assert len(darkroom.paid) == 3
+    assert not Attempt.objects.exclude(outcome=AttemptOutcome.SUCCEEDED).exists()
+
+
+def test_an_order_that_never_arrived_is_sent_again_under_another_marker(darkroom: Darkroom, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom), 1)
+    darkroom.fail_next("POST /orders", CUT_BEFORE)
+    with working():
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 1}
+    assert len(darkroom.paid) == 1
+    first, second = Attempt.objects.order_by("number")
+    assert first.outcome == AttemptOutcome.LOST
+    assert first.marker != second.marker
+
+
+def test_where_nobody_can_be_asked_a_lost_answer_is_held_in_doubt_and_counts_as_spent(
+    darkroom: Darkroom, clean_redis: Any
+) -> None:
+    run = queued.run(queued.campaign(), an_endpoint(darkroom, at_once=True, looks_up=False), 2)
+    run.jobs.first().frozen.__class__.objects.update(quoted_cost="0.04")
+    darkroom.fail_next("POST /develop", CUT_AFTER)
+    with working():
+        all_end()
+    held = Job.objects.get(status=JobState.HELD)
+    assert held.hold_reason == HoldReason.IN_DOUBT
+    assert len(darkroom.paid) == 2
+    doubt = LedgerEntry.objects.get(kind=LedgerKind.DOUBT)
+    assert (doubt.job_id, doubt.amount) == (held.pk, Decimal("0.04"))
+
+
+def test_a_cancelled_run_is_cancelled_at_the_service_too(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.seconds = 30
+    campaign = queued.campaign()
+    campaign.owner.is_superuser = True
+    campaign.owner.save()
+    run = queued.run(campaign, an_endpoint(darkroom), 2)
+    with working():
+        processes.wait_until(lambda: states() == {"waiting": 2}, seconds=30, what="both are under way")
+        runs.cancel(run_id=run.pk, by=campaign.owner)
+        all_end()
+    assert states() == {JobState.CANCELLED: 2}
+    assert all(order.is_cancelled for order in darkroom.orders.values())
+
+
+@pytest.mark.parametrize(
+    ("kind", "state"), [("input", JobState.FAILED), ("moderation", JobState.FAILED), ("quota", JobState.HELD)]
+)
+def test_what_the_service_refuses_for_good_is_not_ordered_again(
+    kind: str, state: str, darkroom: Darkroom, clean_redis: Any
+) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom), 1, prompts=[f"fail:{kind}"])
+    with working():
+        all_end()
+    assert states() == {state: 1}
+    assert len(darkroom.paid) == 1
+
+
+def test_what_the_service_forgot_is_ordered_again(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.seconds = 1
+    queued.run(queued.campaign(), an_endpoint(darkroom), 1)
+    with working():
+        processes.wait_until(lambda: bool(darkroom.orders), seconds=30, what="the order")
+        darkroom.orders.clear()
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 1}
+    assert len(darkroom.paid) == 2
+
+
+def test_no_more_orders_are_under_way_than_the_endpoint_takes(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.most_at_once, darkroom.seconds = 3, 0.05
+    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 3}, at_once=True, looks_up=False)
+    queued.run(queued.campaign(), endpoint, 15)
+    with working("one"), working("two"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 15}
+    assert not darkroom.refused
+
+
+def test_an_endpoint_that_is_switched_off_gets_nothing_more_when_a_place_falls_free(
+    darkroom: Darkroom, clean_redis: Any
+) -> None:
+    darkroom.seconds = 0.4
+    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False)
+    queued.run(queued.campaign(), endpoint, 30)
+    with working():
+        processes.wait_until(lambda: len(darkroom.paid) >= 4, seconds=30, what="orders")
+        Endpoint.objects.filter(pk=endpoint.pk).update(is_enabled=False)
+        processes.wait_until(
+            lambda: not Job.objects.filter(status=JobState.RUNNING).exists(), seconds=20, what="what is under way ends"
+        )
+        left = Job.objects.filter(status=JobState.QUEUED).count()
+        assert left > 10
+        assert len(darkroom.paid) == 30 - left
+    assert Job.objects.filter(status=JobState.QUEUED).count() == left
+
+
+def test_known_limits_are_kept_by_all_workers_together(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.limits = (Window(8, 0.9),)  # a stalled machine lets some arrive late; two that count alone send ten
+    endpoint = an_endpoint(darkroom, limits={"max_per_second": 5, "max_per_minute": 290, "max_concurrent": 50})
+    queued.run(queued.campaign(), endpoint, 14)
+    with working("one"), working("two"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 14}
+    assert not darkroom.refused
+
+
+def test_a_service_that_asks_to_slow_down_is_left_alone_and_then_asked_again(
+    darkroom: Darkroom, clean_redis: Any
+) -> None:
+    darkroom.limits = (Window(2, 1.0),)
+    endpoint = an_endpoint(darkroom)
+    queued.run(queued.campaign(), endpoint, 6)
+    with working():
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 6}
+    assert len(darkroom.paid) == 6
+
+
+def test_a_rate_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.limits = (Window(4, 1.0),)
+    endpoint = an_endpoint(darkroom)
+    queued.run(queued.campaign(), endpoint, 24)
+    with working("one"), working("two"):
+        all_end()
+    assert len(darkroom.paid) == 24
+    rates = endpoint_limits.found_rates(EndpointStanding.objects.get(endpoint=endpoint))
+    assert 2 <= rates[rate_limits.SECOND].orders < 6
+    assert not Attempt.objects.filter(error_kind="rate", sent_at__isnull=False).exists()
+
+
+def test_a_number_of_calls_at_once_that_nobody_told_is_found_and_kept(darkroom: Darkroom, clean_redis: Any) -> None:
+    darkroom.most_at_once, darkroom.seconds = 6, 1.5
+    endpoint = an_endpoint(darkroom, at_once=True, looks_up=False)
+    queued.run(queued.campaign(), endpoint, 40)
+    with working("one"), working("two"):
+        all_end()
+    assert len(darkroom.paid) == 40
+    standing = EndpointStanding.objects.get(endpoint=endpoint)
+    assert standing.window is not None
+    assert 5 <= standing.window < 7
+
+
+def test_five_failures_in_a_row_open_the_breaker_and_one_success_closes_it(
+    darkroom: Darkroom, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.services.remote.pacing.FIRST_REST_SECONDS", 0.5)
+    monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
+    down = Fault(response=plain({"detail": "down"}, 503))
+    darkroom.fail_next("POST /orders", *[down] * 6)
+    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 1})
+    queued.run(queued.campaign(), endpoint, 8)
+    standings = EndpointStanding.objects.filter(endpoint=endpoint)
+    with working():
+        processes.wait_until(lambda: standings.filter(breaker=Breaker.OPEN).exists(), seconds=30, what="it opens")
+        assert standings.get().failures >= 5
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 8}
+    assert standings.get().breaker == Breaker.CLOSED
+    assert darkroom.counts["POST /orders"] == 14
+
+
+POINTS = ("claimed", "intended", "submitted", "entrusted", "polled", "resumed", "generated", "stored", "finish.written")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("point", POINTS)
+def test_a_worker_killed_at_any_step_pays_for_nothing_twice(point: str, darkroom: Darkroom, clean_redis: Any) -> None:
+    queued.run(queued.campaign(), an_endpoint(darkroom, limits={"max_concurrent": 2}), 4)
+    victim = processes.start_doomed("cloud", point)
+    assert victim.wait(60) == -signal.SIGKILL
+    with processes.running("worker", "cloud"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 4}
+    assert Counter(darkroom.paid) == dict.fromkeys(Job.objects.values_list("pk", flat=True), 1)
+    assert AssetVersion.objects.count() == 4
+    assert LedgerEntry.objects.filter(kind=LedgerKind.SETTLE).count() == 4
+
+
+@pytest.mark.slow
+def test_a_worker_killed_in_the_call_of_a_service_that_cannot_be_asked_leaves_doubt_and_no_second_order(
+    darkroom: Darkroom, clean_redis: Any
+) -> None:
+    darkroom.seconds = 3
+    endpoint = an_endpoint(darkroom, limits={"max_concurrent": 2}, at_once=True, looks_up=False, timeout_seconds=20)
+    queued.run(queued.campaign(), endpoint, 4)
+    victim = processes.start("worker", "cloud")
+    processes.wait_until(lambda: len(darkroom.paid) == 2, seconds=60, what="two calls under way")
+    victim.kill()
+    darkroom.seconds = 0.05
+    with processes.running("worker", "cloud"):
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 2, JobState.HELD: 2}
+    assert max(Counter(darkroom.paid).values()) == 1
+    assert LedgerEntry.objects.filter(kind=LedgerKind.DOUBT).count() == 2
+
+
+def test_what_was_made_before_is_not_ordered(darkroom: Darkroom, clean_redis: Any) -> None:
+    campaign, endpoint = queued.campaign(), an_endpoint(darkroom)
+    first, second = queued.run(campaign, endpoint, 1), queued.run(campaign, endpoint, 1)
+    frozen = first.jobs.get().frozen
+    type(frozen).objects.filter(job__run=second).update(fingerprint=frozen.fingerprint)
+    planned_for = fingerprints.maker(endpoint, engines.build(endpoint.engine, endpoint.config))
+    type(frozen).objects.update(maker=planned_for.to_json())
+    Job.objects.filter(run=second).update(not_before=timezone.now() + timedelta(hours=1))
+    with working():
+        processes.wait_until(lambda: states().get(JobState.SUCCEEDED) == 1, seconds=60, what="the first is made")
+        Job.objects.filter(run=second).update(not_before=None)
+        all_end()
+    assert states() == {JobState.SUCCEEDED: 2}
+    assert len(darkroom.paid) == 1
+
+
+def test_a_local_engine_on_the_lane_of_services_is_refused_in_words(clean_redis: Any) -> None:
+    queued.run(queued.campaign(), queued.endpoint(engine="ready", lane=Lane.CLOUD), 1)
+    with working():
+        all_end()
+    assert "on the lane gpu or cpu" in Job.objects.get().error

@@ -1,0 +1,160 @@
+"""From a picture, with a mask: what is made anew and what stays, on tiny models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from generation.engines import base
+from generation.engines.base import ErrorKind, ImageRef, Task
+from tests.support.tiny_models import SIZE, Desk, encoded, furthest, photograph, pixels, task
+
+torch = pytest.importorskip("torch")
+diffusers = pytest.importorskip("diffusers")
+
+
+@pytest.fixture
+def sd_folder(tiny_model: Callable[[str], Path]) -> Path:
+    return tiny_model("sd")
+
+
+@pytest.fixture(params=["sd", "sdxl", "sd3", "flux"])
+def engine(request: pytest.FixtureRequest, tiny_model: Callable[[str], Path]):
+    folder = tiny_model(request.param)
+    return base.build("diffusers", {"model": str(folder), "device": "cpu", "dtype": "float32"})
+
+
+def square(start: int = 24, end: int = 56) -> np.ndarray:
+    mask = np.zeros((SIZE, SIZE), np.uint8)
+    mask[start:end, start:end] = 255
+    return mask
+
+
+def repaint(number: int, init: str = "init", mask: str = "mask", **parameters) -> Task:
+    images = {"init": ImageRef(init, init), "mask": ImageRef(mask, mask)}
+    return task(number, images=images, parameters={"steps": 4, "guidance": 5.0, **parameters})
+
+
+def test_outside_the_mask_every_pixel_stays_and_inside_it_is_made_anew(engine):
+    picture, mask = photograph(), square()
+    desk = Desk({"init": encoded(picture), "mask": encoded(mask)})
+    made = pixels(engine, [repaint(0)], desk)[0]
+    assert furthest(made[mask == 0], picture[mask == 0]) == 0
+    inside = np.abs(made[32:48, 32:48].astype(int) - picture[32:48, 32:48])
+    assert inside.mean() > 10
+    other = pixels(engine, [repaint(0), repaint(1)], desk)[1]
+    assert furthest(made[32:48, 32:48], other[32:48, 32:48]) > 5  # another seed and prompt
+
+
+def test_a_batch_of_repaints_equals_its_singles(engine):
+    desk = Desk({"init": encoded(photograph()), "other": encoded(photograph(1)), "mask": encoded(square())})
+    desk.files["low"] = encoded(square(40, 64))
+    batch = [repaint(0), repaint(1, init="other"), repaint(2, mask="low"), repaint(3, init="other", mask="low")]
+    assert len({engine.batch_key(one.spec) for one in batch}) == 1
+    together = pixels(engine, batch, desk)
+    for single in batch:
+        assert furthest(pixels(engine, [single], desk)[single.id], together[single.id]) <= 2
+
+
+def test_the_weights_are_in_memory_once(engine):
+    loaded = engine._load()
+    for other in (loaded.image, loaded.inpaint):
+        assert other.components.keys() == loaded.text.components.keys()
+        assert all(
+            other.components[name] is part for name, part in loaded.text.components.items() if name != "scheduler"
+        )
+    assert type(loaded.inpaint).__name__.endswith("InpaintPipeline")
+
+
+def test_the_seam_lies_within_the_mask_and_is_soft():
+    from generation.engines.canvas import read
+
+    files = {
+        "init": encoded(np.zeros((640, 640, 3), np.uint8)),
+        "mask": encoded(np.kron(square(), np.ones((10, 10))) > 0),
+    }
+    desk = Desk(files)
+    canvas = read(repaint(0).spec.__class__(**{**vars(repaint(0).spec), "width": 640, "height": 640}), desk)
+    laid = canvas.with_new(np.full((640, 640, 3), 200, np.uint8))[400, :, 0].astype(int)
+    assert laid[:240].max() == 0 and laid[560:].max() == 0 and np.all(laid[256:544] == 200)
+    assert np.all(np.diff(laid[235:260]) >= 0) and np.diff(laid[235:260]).max() < 60
+    assert canvas.marked(8).max() == 1 and set(np.unique(canvas.marked(8))) == {0.0, 1.0}
+
+
+def test_every_cell_that_a_mask_touches_is_given_to_the_model():
+    from generation.engines.canvas import Canvas
+
+    line = np.zeros((64, 64), np.float32)
+    line[:, 33] = 1  # a hair between the middles of two cells
+    marked = Canvas(np.zeros((64, 64, 3), np.uint8), line).marked(8)
+    assert np.all(marked[:, 32:40] == 1) and marked.sum() == 64 * 8
+
+
+def test_a_cut_out_as_the_mask_keeps_the_product_and_remakes_what_is_around_it(engine):
+    picture = photograph()
+    alpha = square()
+    cutout = np.dstack([picture, alpha])
+    made = pixels(engine, [repaint(0)], Desk({"init": encoded(picture), "mask": encoded(cutout)}))[0]
+    assert furthest(made[alpha == 255], picture[alpha == 255]) == 0
+    assert np.abs(made[:16, :16].astype(int) - picture[:16, :16]).mean() > 10
+
+
+def test_a_picture_of_other_proportions_is_cropped_not_squeezed(engine):
+    wide = photograph(width=2 * SIZE)
+    desk = Desk(
+        {
+            "init": encoded(wide),
+            "mask": encoded(np.zeros((SIZE, 2 * SIZE), np.uint8) + np.pad(square()[:, :32], ((0, 0), (48, 48)))),
+        }
+    )
+    made = pixels(engine, [repaint(0)], desk)[0]
+    middle = wide[:, 32 : 32 + SIZE]
+    kept = np.pad(square()[:, :32], ((0, 0), (48, 48)))[:, 32 : 32 + SIZE] == 0
+    assert furthest(made[kept], middle[kept]) == 0
+
+
+def test_what_cannot_be_repainted_is_said_and_the_others_of_the_batch_are_made(engine):
+    files = {
+        "init": encoded(photograph()),
+        "mask": encoded(square()),
+        "black": encoded(np.zeros((SIZE, SIZE), np.uint8)),
+        "wide": encoded(np.full((SIZE, 2 * SIZE), 255, np.uint8)),
+        "junk": b"no picture",
+    }
+    batch = [repaint(0, mask="black"), repaint(1, mask="wide"), repaint(2, init="junk"), repaint(3)]
+    results = {result.task_id: result for result in engine.generate(batch, Desk(files))}
+    assert sorted(results) == [0, 1, 2, 3] and results[3].error is None
+    said = [results[number].error.message for number in range(3)]
+    assert all(results[number].error.kind == ErrorKind.INPUT for number in range(3))
+    assert "marks nothing" in said[0] and "128 × 64" in said[1] and "start image is no picture" in said[2]
+
+
+def test_a_mask_alone_or_a_change_without_a_step_is_refused_before_anything_is_made(sd_folder):
+    engine = base.build("diffusers", {"model": str(sd_folder)})
+    assert engine.capabilities().optional_images == {"init", "mask", "cutout"}
+    alone = task(0, images={"mask": ImageRef("m", "m")})
+    assert any("no picture to repaint" in problem for problem in engine.validate(alone.spec))
+    faint = task(0, images={"init": ImageRef("i", "i")}, parameters={"steps": 4, "strength": 0.2})
+    assert engine.validate(faint.spec) == [
+        "A change of 0.2 in 4 steps leaves no step to work in; take at least 5 steps."
+    ]
+    assert engine.validate(repaint(0).spec) == []
+    keys = {engine.batch_key(one.spec) for one in (task(0), task(0, images={"init": ImageRef("i", "i")}), repaint(0))}
+    assert len(keys) == 3
+
+
+def test_a_small_autoencoder_repaints_too(sd_folder, tmp_path):
+    """AutoencoderTiny, whose encoder has no distribution to draw from."""
+    vae = diffusers.AutoencoderTiny(
+        encoder_block_out_channels=(8, 8), decoder_block_out_channels=(8, 8),
+        num_encoder_blocks=(1, 1), num_decoder_blocks=(1, 1), latent_channels=4,
+    )  # fmt: skip
+    pipe = diffusers.StableDiffusionPipeline.from_pretrained(sd_folder, vae=vae, safety_checker=None)
+    pipe.save_pretrained(tmp_path / "tiny-vae", safe_serialization=True)
+    engine = base.build("diffusers", {"model": str(tmp_path / "tiny-vae"), "device": "cpu", "dtype": "float32"})
+    picture, mask = photograph(), square()
+    made = pixels(engine, [repaint(0)], Desk({"init": encoded(picture), "mask": encoded(mask)}))[0]
+    assert furthest(made[mask == 0], picture[mask == 0]) == 0 and furthest(made, picture) > 10

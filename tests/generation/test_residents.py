@@ -1,0 +1,152 @@
+"""Which models fit beside each other: all that an endpoint will load counts, also what it has not loaded yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from shutil import copy
+from typing import Any
+
+import pytest
+
+from generation.engines import base
+from generation.engines.base import EngineError, ImageRef
+from generation.engines.diffusers import residents
+from tests.support import tiny_models
+from tests.support.tiny_models import Desk, encoded, photograph, pixels, task
+
+torch = pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+pytest.importorskip("peft")
+
+
+def engine(model: Path, **config: Any) -> Any:
+    return base.build("diffusers", {"model": str(model), "device": "cpu", "dtype": "float32", **config})
+
+
+class Admitted:
+    """Stands where models are admitted, and notes what they say they will take."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.weights_bytes = 0
+        real = residents.residents.admit
+
+        def noted(owner: Any, **said: Any) -> None:
+            self.weights_bytes = said["weights_bytes"]
+            real(owner, **said)
+
+        monkeypatch.setattr(residents.residents, "admit", noted)
+
+
+def test_an_engine_that_loads_everything_at_once_need_only_know_how_to_unload(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Whole:
+        def unload(self) -> None:
+            raise AssertionError("there is room")
+
+    free = residents.Residents()
+    monkeypatch.setattr(residents, "free_bytes", lambda device: 100)
+    first, second = Whole(), Whole()
+    assert isinstance(first, residents.Resident)
+    for one in (first, second):
+        free.admit(one, name="whole", device="cpu", weights_bytes=40, reserve_bytes=20)
+
+
+def held_bytes(loaded: Any) -> int:
+    """What the networks of a pipeline, its ControlNets and its refiner take."""
+    networks = [*loaded.text.components.values(), *loaded.controlnets.values()]
+    networks += loaded.refiner.image.components.values() if loaded.refiner is not None else []
+    seen = {id(one): one for one in networks if isinstance(one, torch.nn.Module)}
+    return sum(tensor.nbytes for one in seen.values() for tensor in one.state_dict().values())
+
+
+def test_all_that_an_endpoint_lays_beside_its_model_is_counted_before_it_is_loaded(tiny_model, tmp_path, monkeypatch):
+    model = tiny_model("sdxl")
+    lora = tiny_models.lora(model, tmp_path / "look.safetensors", 0)
+    full = engine(
+        model,
+        loras={"look": {"path": str(lora)}},
+        controlnets={"canny": str(tiny_models.controlnet(model, tmp_path / "net"))},
+        ip_adapter=tiny_models.ip_adapter(model, tmp_path / "adapter"),
+        refiner=str(tiny_model("sdxl-refiner")),
+    )
+    admitted = Admitted(monkeypatch)
+    alone = held_bytes(full._load())
+    assert full.later_bytes() == pytest.approx(admitted.weights_bytes - alone, rel=0.01)
+    recipe = [{"do": "text"}, {"do": "refine", "strength": 0.5, "model": "refiner"}]
+    asked = {"steps": 2, "guidance": 5.0, "control": "canny", "loras": {"look": 1.0}, "recipe": recipe}
+    roles = {role: ImageRef(role, role) for role in ("photo", "reference")}
+    desk = Desk({role: encoded(photograph(3)) for role in roles})
+    pixels(full, [task(0, images=roles, parameters=asked)], desk)
+    assert full.later_bytes() == 0
+    assert held_bytes(full._load()) == pytest.approx(admitted.weights_bytes, rel=0.01)
+    assert admitted.weights_bytes > 2 * alone, "the equipment is more than the tolerance"
+
+
+@pytest.mark.parametrize("name", ["sd3", "flux"])
+def test_what_completes_a_transformer_that_is_a_file_of_its_own_is_counted(name, tiny_model, tmp_path, monkeypatch):
+    folder = tiny_model(name)
+    file = Path(copy(folder / "transformer" / "diffusion_pytorch_model.safetensors", tmp_path / "alone.safetensors"))
+    admitted = Admitted(monkeypatch)
+    loaded = engine(file, model_config=str(folder))._load()
+    assert held_bytes(loaded) == pytest.approx(admitted.weights_bytes, rel=0.01)
+
+
+def test_a_model_whose_refiner_is_not_loaded_yet_keeps_the_place_for_it(tiny_model: Callable[[str], Path]):
+    refiner = tiny_model("sdxl-refiner")
+    one, other, more = (residents.weights_bytes(path, 4) for path in (tiny_model("sd"), tiny_model("sdxl"), refiner))
+
+    def both(limit: int) -> tuple[bool, bool]:
+        shared: dict[str, Any] = {"memory_limit_bytes": limit, "reserve_bytes": 0}
+        pair = engine(tiny_model("sd"), refiner=str(refiner), **shared), engine(tiny_model("sdxl"), **shared)
+        for each in pair:
+            each._load()
+        stayed = (pair[0]._loaded is not None, pair[1]._loaded is not None)
+        for each in pair:
+            each.unload()
+        return stayed
+
+    assert both(one + more + other) == (True, True)
+    assert both(one + more + other - 1) == (False, True)
+    with pytest.raises(EngineError, match="for its weights"):
+        both(one + more - 1)
+
+
+class Model:
+    """A resident of a card with room for 100."""
+
+    def __init__(self, there: residents.Residents, card: dict[str, int], *, now: int, later: int = 0) -> None:
+        self.there, self.card, self.now, self.later = there, card, now, later
+        self.is_loaded = False
+
+    def load(self) -> None:
+        self.there.admit(self, name="m", device="cuda", weights_bytes=self.now + self.later, reserve_bytes=0)
+        self.card["free"] -= self.now
+        self.is_loaded = True
+
+    def load_the_rest(self) -> None:
+        self.card["free"] -= self.later
+        self.now, self.later = self.now + self.later, 0
+
+    def later_bytes(self) -> int:
+        return self.later
+
+    def unload(self) -> None:
+        self.card["free"] += self.now
+        self.is_loaded = False
+        self.there.gone(self)
+
+
+@pytest.mark.parametrize("is_whole", [False, True])
+@pytest.mark.parametrize(("needs", "both_stay"), [(40, True), (41, False)])
+def test_what_a_model_will_still_load_is_not_free_and_what_it_has_loaded_counts_once(
+    needs, both_stay, is_whole, monkeypatch
+):
+    card = {"free": 100}
+    monkeypatch.setattr(residents, "free_bytes", lambda device: card["free"])
+    there = residents.Residents()
+    first, second = Model(there, card, now=30, later=30), Model(there, card, now=needs)
+    first.load()
+    if is_whole:
+        first.load_the_rest()
+    second.load()
+    assert (first.is_loaded, second.is_loaded) == (both_stay, True)

@@ -1,0 +1,250 @@
+"""Routing: local first, overflow when the wait exceeds the campaign's patience, everything moved on from what is dead,
+nothing made twice."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from campaigns.models import Campaign
+from core.choices import Lane
+from core.errors import Invalid, NotAllowed, NotFound
+from core.models import User
+from generation.choices import AttemptOutcome, Breaker, HoldReason, JobState, MoveReason
+from generation.models import AssetVersion, Endpoint, EndpointStanding, Job, JobMove, JobSpec, Run, Worker
+from generation.selectors import budgets, explaining
+from generation.services.dispatch import routing
+from tests.generation.test_remote_lane import all_end, an_endpoint, states, working
+from tests.support import factories, processes, queued
+from tests.support.remote_engine import Darkroom
+from tests.support.remote_server import CUT_BEFORE, serving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def owner(db: None) -> User:
+    return User.objects.create_superuser("owner", password="x")
+
+
+@pytest.fixture
+def campaign(owner: User) -> Campaign:
+    return queued.campaign(owner=owner)
+
+
+def alive(lane: str = Lane.CLOUD) -> None:
+    """Somebody serves the lane."""
+    now = timezone.now()
+    Worker.objects.create(name=f"worker of {lane}", lanes=[lane], host="here", pid=1, started_at=now, seen_at=now)
+
+
+def a_service(name: str, service: Darkroom | None = None, **fields: Any) -> Endpoint:
+    url = service.url if service else "http://127.0.0.1:9"
+    endpoint = queued.endpoint(engine="wire", lane=Lane.CLOUD, url=url)
+    for key, value in {"name": name, "seconds_per_image": 1.0, "max_concurrent": 1, **fields}.items():
+        setattr(endpoint, key, value)
+    endpoint.save()
+    return endpoint
+
+
+def where() -> dict[str, int]:
+    return dict(Counter(Job.objects.values_list("endpoint__name", flat=True)))
+
+
+def a_run(campaign: Campaign, first: Endpoint, jobs: int, *others: Endpoint) -> Run:
+    run = queued.run(campaign, first, jobs)
+    run.alternates.set(others)
+    return run
+
+
+def test_what_would_be_done_in_time_stays_where_it_is(campaign: Campaign) -> None:
+    alive()
+    a_run(campaign, a_service("local"), 5, a_service("cloud", price_per_image="0.04"))
+    assert routing.route_all() == 0
+    assert where() == {"local": 5}
+
+
+def test_what_exceeds_the_patience_goes_to_the_cheapest_that_is_done_in_time(campaign: Campaign) -> None:
+    alive()
+    Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=6)
+    cheap, dear = a_service("cheap", price_per_image="0.01"), a_service("dear", price_per_image="0.09")
+    run = a_run(campaign, a_service("local"), 10, dear, cheap)
+    assert routing.route_all() == 4
+    assert where() == {"local": 6, "cheap": 4}
+    moves = JobMove.objects.all()
+    assert {move.reason for move in moves} == {MoveReason.OVERFLOW}
+    assert "more than the campaign's patience of 6 s" in moves[0].sentence
+    assert JobSpec.objects.filter(job__in=[move.job_id for move in moves], quoted_cost="0.01").count() == 4
+    assert budgets.standing(run.campaign).reserved > 0
+
+
+def test_without_the_money_for_it_nothing_overflows(campaign: Campaign) -> None:
+    alive()
+    Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=6, budget="0.05")
+    a_run(campaign, a_service("local"), 10, a_service("dear", price_per_image="0.09"))
+    assert routing.route_all() == 0
+    assert where() == {"local": 10}
+    assert not JobMove.objects.exists()
+
+
+def test_endpoints_of_one_price_share_the_work_evenly(campaign: Campaign) -> None:
+    alive()
+    a_run(campaign, a_service("one"), 40, a_service("two"))
+    assert routing.route_all() == 20
+    assert routing.route_all() == 0
+    assert where() == {"one": 20, "two": 20}
+
+
+def test_everything_leaves_an_endpoint_that_rests_and_what_it_has_in_hand_stays(campaign: Campaign) -> None:
+    alive()
+    local, other = a_service("local"), a_service("other", price_per_image="0.04")
+    run = a_run(campaign, local, 5, other)
+    held = run.jobs.first()
+    Job.objects.filter(pk=held.pk).update(status=JobState.WAITING, remote_id="x", poll_at=timezone.now())
+    EndpointStanding.objects.create(
+        endpoint=local, breaker=Breaker.OPEN, failures=5, open_until=timezone.now() + timedelta(minutes=1)
+    )
+    assert routing.route_all() == 4
+    assert where() == {"local": 1, "other": 4}
+    told = explaining.explain(job_id=run.jobs.last().pk, user=campaign.owner)
+    assert "local rests after 5 failures in a row; other works." in told[1]
+    assert told[2].startswith("It waits for its turn: 4 jobs")
+
+
+def test_what_does_not_fit_on_one_card_goes_to_another_and_the_rest_stays(campaign: Campaign) -> None:
+    alive()
+    first, second, third = a_service("small"), a_service("large"), a_service("larger")
+    a_run(campaign, first, 4, second, third)
+    too_large = Job.objects.order_by("id")[1]
+    Job.objects.filter(pk=too_large.pk).update(error_kind="memory", not_before=timezone.now() + timedelta(seconds=12))
+    assert routing.route_all() == 1
+    assert where() == {"small": 3, "large": 1}
+    too_large.refresh_from_db()
+    assert (too_large.endpoint, too_large.not_before, too_large.error_kind) == (second, None, "")
+    assert JobMove.objects.get().reason == MoveReason.MEMORY
+    Job.objects.filter(pk=too_large.pk).update(error_kind="memory")
+    assert routing.route_all() == 1  # not back to where it did not fit either
+    too_large.refresh_from_db()
+    assert too_large.endpoint == third
+
+
+def test_a_lane_without_a_worker_is_down(campaign: Campaign) -> None:
+    alive(Lane.CLOUD)
+    a_run(campaign, queued.endpoint(lane=Lane.GPU), 3, a_service("cloud"))
+    assert routing.route_all() == 3
+    assert JobMove.objects.first().sentence.endswith("has no worker on its lane gpu; cloud works.")
+    assert set(Job.objects.values_list("lane", flat=True)) == {Lane.CLOUD}
+
+
+def test_what_is_held_because_an_account_is_empty_goes_where_there_is_money(campaign: Campaign) -> None:
+    alive()
+    run = a_run(campaign, a_service("empty"), 3, a_service("other"))
+    Job.objects.filter(run=run).update(status=JobState.HELD, hold_reason=HoldReason.QUOTA)
+    assert routing.route_all() == 3
+    assert states() == {JobState.QUEUED: 3}
+    assert where() == {"other": 3}
+
+
+def test_a_moved_job_is_frozen_anew_for_its_new_engine(campaign: Campaign) -> None:
+    alive(Lane.CLOUD)
+    run = a_run(campaign, queued.endpoint(lane=Lane.GPU), 1, a_service("cloud"))
+    frozen = JobSpec.objects.get(job__run=run)
+    frozen.spec = {**frozen.spec, "parameters": {"steps": 20}, "negative": "hands"}
+    frozen.save()
+    before = frozen.fingerprint
+    routing.route_all()
+    frozen.refresh_from_db()
+    assert frozen.spec["parameters"] == {}  # the other engine does not obey it
+    assert frozen.spec["negative"] == ""
+    assert frozen.spec["prompt"] == "picture 0"
+    assert frozen.fingerprint != before
+
+
+def test_an_endpoint_that_cannot_make_the_pictures_is_no_alternate(campaign: Campaign) -> None:
+    run = queued.run(campaign, a_service("local"), 1)
+    packshot = queued.endpoint(engine="packshot")
+    with pytest.raises(Invalid) as refused:
+        routing.set_alternates(run_id=run.pk, endpoints=[packshot], by=campaign.owner)
+    assert "needs an image “cutout”" in refused.value.problems[0].message
+
+
+def test_only_who_may_run_says_where_jobs_may_go_and_only_to_own_endpoints(
+    campaign: Campaign, other_brand: Any
+) -> None:
+    run, there = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    viewer = factories.UserFactory()
+    factories.MembershipFactory(brand=campaign.brand, user=viewer, role="viewer")
+    with pytest.raises(NotAllowed):
+        routing.set_alternates(run_id=run.pk, endpoints=[there], by=viewer)
+    Endpoint.objects.filter(pk=there.pk).update(brand=other_brand)
+    there.refresh_from_db()
+    with pytest.raises(NotFound):
+        routing.set_alternates(run_id=run.pk, endpoints=[there], by=campaign.owner)
+
+
+def test_the_api_says_where_and_why(campaign: Campaign, api_client: Callable[[User], Any]) -> None:
+    run, there = queued.run(campaign, a_service("local"), 1), a_service("cloud")
+    client = api_client(campaign.owner)
+    factories.MembershipFactory(brand=campaign.brand, user=campaign.owner, role="admin")
+    answer = client.put(f"/api/v1/runs/{run.pk}/alternates/", {"alternates": [there.slug]}, format="json")
+    assert answer.status_code == 200, answer.content
+    assert answer.json()["alternates"] == [there.slug]
+    told = client.get(f"/api/v1/jobs/{run.jobs.get().pk}/explain/").json()["sentences"]
+    assert told[0] == "Planned for local. It may also go to cloud."
+
+
+@contextlib.contextmanager
+def three() -> Iterator[tuple[Darkroom, Darkroom, Darkroom]]:
+    one, two, cloud = Darkroom(seconds=0.4), Darkroom(seconds=0.4), Darkroom(seconds=0.1)
+    with serving(one), serving(two), serving(cloud):
+        yield one, two, cloud
+
+
+@pytest.mark.slow
+def test_two_local_services_and_a_cloud_share_a_run_and_survive_the_death_of_one(
+    campaign: Campaign, clean_redis: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("generation.services.dispatch.routing.WORTH_MOVING_SECONDS", 1.0)
+    monkeypatch.setattr("generation.services.dispatch.outcomes.backoff_seconds", lambda tries: 0.1)
+    alive()
+    Campaign.objects.filter(pk=campaign.pk).update(patience_seconds=8)
+    with three() as (first, second, third):
+        fields = {"seconds_per_image": 0.5, "max_concurrent": 1}
+        one, two = a_service("one", first, **fields), a_service("two", second, **fields)
+        cloud = a_service("cloud", third, price_per_image="0.01", max_concurrent=8, seconds_per_image=0.2)
+        a_run(campaign, one, 60, two, cloud)
+
+        def routed() -> bool:
+            routing.route_all()
+            return not Job.objects.filter(status__in=("queued", "running", "waiting")).exists()
+
+        routing.route_all()
+        assert where() == {"one": 30, "two": 30}  # local first: the cloud costs money
+        routing.route_all()
+        assert where()["cloud"] > 0  # and what exceeds the patience
+        with working():
+            processes.wait_until(lambda: len(first.paid) >= 2, seconds=60, what="the first has made some")
+            dead = len(first.paid)
+            first.fail_next("POST /orders", *[CUT_BEFORE] * 10_000)
+            processes.wait_until(routed, seconds=120, what=f"all are made: {where()} {states()}")
+            all_end()
+    assert states() == {JobState.SUCCEEDED: 60}
+    assert len(first.paid) <= dead + 1
+    assert JobMove.objects.filter(reason=MoveReason.DOWN, from_endpoint=one).exists()
+    paid = Counter(first.paid + second.paid + third.paid)
+    assert set(paid.values()) == {1}
+    assert AssetVersion.objects.count() == 60
+    assert not Job.objects.filter(attempt_rows__outcome=AttemptOutcome.RUNNING).exists()
+
+
+def test_a_service_of_its_own_is_used_without_being_asked_to_move(campaign: Campaign, clean_redis: Any) -> None:
+    with serving(Darkroom()) as service, working():
+        queued.run(campaign, an_endpoint(service), 3)
+        all_end()
+    assert not JobMove.objects.exists()

@@ -1,0 +1,77 @@
+"""Finished pictures of the studio stay out of everything that leads to a shop: review, library, coverage, delivery."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from core.choices import Lane
+from core.models import Brand, Event, User
+from core.services import audit
+from generation.choices import AssetState, JobState
+from generation.engines import base as engines
+from generation.models import Asset, AssetVersion, Job
+from generation.selectors import coverage
+from generation.services import studio
+from generation.services.images import assets
+from review.models import Delivery, ReviewTask
+from review.selectors import changes, library
+from tests.generation.test_studio import Painter, wish
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def finished(brand: Brand, designer: User) -> Asset:
+    """A product's picture from the studio, ended by the services that end every picture, in a brand that delivers."""
+    engines.register("painter", lambda: Painter)
+    endpoint = factories.EndpointFactory(engine="painter", lane=Lane.CPU)
+    factories.DestinationFactory(brand=brand)
+    product = factories.ReferencePhotoFactory(subject__brand=brand).subject
+    run = studio.start(brand=brand, wish=wish(subject=product), endpoint=endpoint, by=designer)
+    job = Job.objects.select_related("cell").get(run=run)
+    asset = assets.lock(Asset.objects.get(cell=job.cell).pk)
+    master = factories.MasterFactory(brand=brand)
+    assets.add_version(asset=asset, round=1, candidate=1, master=master, job_id=job.pk)
+    Job.objects.filter(pk=job.pk).update(status=JobState.SUCCEEDED)
+    assets.settle_round(asset, label="worker")
+    asset.refresh_from_db()
+    return asset
+
+
+def test_the_picture_is_there_and_its_end_was_told(finished: Asset) -> None:
+    """What the tests below rely on: the picture came as far as any other."""
+    assert (finished.state, finished.is_sandbox) == (AssetState.IN_REVIEW, True)
+    assert AssetVersion.objects.filter(asset=finished).count() == 1
+    assert Event.objects.filter(type="generation.version.ready", object_id=finished.pk).exists()
+
+
+def test_nobody_is_asked_to_review_it(finished: Asset, reviewer: User, api_client: Any) -> None:
+    assert not ReviewTask.objects.exists()
+    assert api_client(reviewer).get("/api/v1/tasks/").json()["results"] == []
+
+
+def test_it_is_not_in_the_library_nor_in_the_api(
+    finished: Asset, brand: Brand, designer: User, api_client: Any
+) -> None:
+    assert not library.matching(user=designer, brand=brand, filters=library.Filters()).exists()
+    assert api_client(designer).get("/api/v1/assets/").json()["results"] == []
+
+
+def test_it_counts_for_no_campaign(finished: Asset, brand: Brand) -> None:
+    campaign = factories.CampaignFactory(brand=brand, subjects=[finished.subject])
+    factories.OutputSpecFactory(campaign=campaign, width=512, height=640)
+    assert coverage.covered(campaign.pk) == frozenset()
+    assert coverage.covered(finished.campaign_id) == frozenset()
+
+
+def test_it_can_be_neither_pulled_nor_delivered(
+    finished: Asset, brand: Brand, integrator: User, designer: User
+) -> None:
+    audit.seal()
+    found, _ = changes.changes(user=integrator, brand=brand)
+    assert found == []
+    assert not changes.usable(user=integrator, brand=brand).exists()
+    assert not Delivery.objects.exists()

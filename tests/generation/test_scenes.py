@@ -1,0 +1,358 @@
+"""Scenes: how a prompt names one, which picture planning takes, and what it says where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from campaigns.models import Campaign, PromptVersion
+from core.errors import Invalid
+from core.models import Brand, User
+from generation.models import Asset, AssetVersion, Endpoint, JobSpec, StandingOrder
+from generation.selectors import concepts, needs
+from generation.selectors.concepts import SCENES
+from generation.services import tryouts
+from generation.services.images import rounds
+from generation.services.planning import fingerprints, plans, standing
+from review.selectors.lineage import lineage
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+
+
+def picture(brand: Brand, key: str = "marble-table", *, state: str = "approved", **fields: Any) -> AssetVersion:
+    """A picture of the concept `key`, which is added where it is not there yet."""
+    subject = brand.subjects.filter(kind="concept", key=key).first() or factories.SubjectFactory(
+        brand=brand, kind="concept", key=key, name=f"An empty {key.replace('-', ' ')}", attributes={}
+    )
+    cell = factories.CellFactory(run__campaign__brand=brand, subject=subject)
+    version = factories.AssetVersionFactory(asset=factories.AssetFactory(cell=cell, state=state, **fields))
+    Asset.objects.filter(pk=version.asset_id).update(current_version=version)
+    return version
+
+
+@pytest.fixture
+def endpoint() -> Endpoint:
+    return factories.EndpointFactory(engine="packshot")
+
+
+@pytest.fixture
+def campaign(brand: Brand) -> Campaign:
+    """Three mugs with cut-outs, and one output."""
+    return with_mugs(brand, 3)
+
+
+def with_mugs(brand: Brand, count: int) -> Campaign:
+    mugs = [
+        factories.SubjectFactory(brand=brand, key=f"MUG-{n}", name=f"Mug {n}", attributes={"room": "marble-table"})
+        for n in range(1, count + 1)
+    ]
+    for mug in mugs:
+        factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=mug))
+    made = factories.CampaignFactory(brand=brand, subjects=mugs)
+    factories.OutputSpecFactory(campaign=made, slug="shop", width=400, height=400)
+    return made
+
+
+@pytest.fixture
+def version(brand: Brand, manager: User) -> PromptVersion:
+    return factories.PromptVersionFactory(
+        template__brand=brand, text="", axes={}, parameters={"scene": "marble-table"}, needs={}, created_by=manager
+    )
+
+
+def remake(version: PromptVersion, **fields: Any) -> PromptVersion:
+    PromptVersion.objects.filter(pk=version.pk).update(**fields)
+    version.refresh_from_db()
+    return version
+
+
+def rewritten(version: PromptVersion, **fields: Any) -> PromptVersion:
+    """The next version of a prompt: one that was planned with stays as it is."""
+    return factories.PromptVersionFactory(
+        template=version.template, number=version.number + 1, text="", axes={}, needs={}, **fields
+    )
+
+
+def frozen(run: Any) -> list[dict[str, Any]]:
+    return [one.spec for one in JobSpec.objects.filter(job__run=run).order_by("job")]
+
+
+def test_the_approved_picture_of_the_concept_is_frozen_into_every_job(brand: Brand, ask: Callable[..., Any]) -> None:
+    shown = picture(brand)
+    assert plans.preview(**ask()).can_be_planned
+    specs = frozen(plans.plan(**ask()))
+    wanted = {"sha256": shown.master.sha256, "key": shown.master.storage_key}
+    assert len(specs) == 3 and all(one["images"]["scene"] == wanted for one in specs)
+    assert all(one["parameters"]["scene"] == "marble-table" and "cutout" in one["images"] for one in specs)
+
+
+def test_the_newest_approved_picture_counts_and_what_was_planned_keeps_its_own(
+    brand: Brand, ask: Callable[..., Any]
+) -> None:
+    first = picture(brand)
+    before = plans.plan(**ask())
+    second = picture(brand)
+    picture(brand, state="in_review")
+    picture(brand, state="rejected")
+    picture(brand, is_sandbox=True)
+    after = plans.plan(**ask())
+    assert {one["images"]["scene"]["sha256"] for one in frozen(before)} == {first.master.sha256}
+    assert {one["images"]["scene"]["sha256"] for one in frozen(after)} == {second.master.sha256}
+    prints = [
+        list(JobSpec.objects.filter(job__run=run).values_list("fingerprint", flat=True)) for run in (before, after)
+    ]
+    assert not set(prints[0]) & set(prints[1])
+    Asset.objects.filter(pk=second.asset_id).update(state="revoked")
+    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {first.master.sha256}
+
+
+def test_an_axis_names_a_scene_per_picture_and_none_is_the_plain_packshot(
+    brand: Brand, version: PromptVersion, ask: Callable[..., Any]
+) -> None:
+    remake(version, parameters={"backdrop": "oat"})
+    plain = plans.plan(**ask(axes={}))
+    marble, pink = picture(brand), picture(brand, "pink-wall")
+    run = plans.plan(**ask(axes={"scene": ["marble-table", "pink-wall", "none"]}))
+    assert [one["images"].get("scene", {}).get("sha256") for one in frozen(run)] == 3 * [
+        marble.master.sha256,
+        pink.master.sha256,
+        None,
+    ]
+    prints = JobSpec.objects.filter(job__run=run, cell__axis_values__scene="none").values_list("fingerprint", flat=True)
+    assert set(prints) == set(JobSpec.objects.filter(job__run=plain).values_list("fingerprint", flat=True))
+
+
+def test_rows_of_a_list_and_attributes_of_products_name_scenes_too(
+    brand: Brand, version: PromptVersion, ask: Callable[..., Any]
+) -> None:
+    marble, pink = picture(brand), picture(brand, "pink-wall")
+    remake(version, parameters={})
+    rows = [{"subject": "MUG-1", "scene": "pink-wall"}, {"subject": "MUG-2"}, {"subject": "MUG-3", "scene": "attic"}]
+    seen = plans.preview(**ask(shape="list", rows=rows))
+    assert [(one.subject, one.kind) for one in seen.problems] == [("MUG-3", "missing_scene")]
+    specs = frozen(plans.plan(**ask(shape="list", rows=rows[:2])))
+    assert [one["images"].get("scene", {}).get("sha256") for one in specs] == [pink.master.sha256, None]
+    version = rewritten(version, parameters={"scene": "{room}"})
+    run = plans.plan(**ask(prompt_version=version))
+    assert {one["images"]["scene"]["sha256"] for one in frozen(run)} == {marble.master.sha256}
+
+
+@pytest.mark.parametrize("state", ["in_review", "rejected", "revoked", "making"])
+def test_without_an_approved_picture_nothing_is_planned_and_it_is_said_which_concept(
+    brand: Brand, ask: Callable[..., Any], state: str
+) -> None:
+    waiting = picture(brand, state=state)
+    seen = plans.preview(**ask())
+    assert not seen.can_be_planned and seen.problem_count == 3
+    assert {one.message for one in seen.problems} == {
+        "The scene “marble-table” (An empty marble table) has no approved picture yet: make one of this concept and "
+        "approve it."
+    }
+    assert {one.concept for one in seen.problems} == {waiting.asset.subject_id}
+    with pytest.raises(Invalid, match=r"The scene “marble-table”.* approve it"):
+        plans.plan(**ask())
+    assert not JobSpec.objects.filter(job__run__campaign=ask()["campaign"]).exists()
+
+
+def test_an_unknown_concept_and_a_retired_one_are_told_apart(brand: Brand, ask: Callable[..., Any]) -> None:
+    picture(brand, "oak-table"), picture(brand, "pink-wall")
+    [message] = {one.message for one in plans.preview(**ask()).problems}
+    assert "has no concept of this key" in message and "oak-table, pink-wall" in message
+    retired = picture(brand)
+    brand.subjects.filter(pk=retired.asset.subject_id).update(is_active=False)
+    [message] = {one.message for one in plans.preview(**ask()).problems}
+    assert "is retired" in message
+
+
+def test_a_scene_of_another_brand_is_never_taken(brand: Brand, other_brand: Brand, ask: Callable[..., Any]) -> None:
+    picture(other_brand)
+    assert plans.preview(**ask()).problem_count == 3
+    ours = picture(brand)
+    picture(other_brand)
+    assert {one["images"]["scene"]["sha256"] for one in frozen(plans.plan(**ask()))} == {ours.master.sha256}
+
+
+def test_a_product_of_the_same_key_is_no_scene(brand: Brand, ask: Callable[..., Any]) -> None:
+    product = factories.SubjectFactory(brand=brand, key="marble-table")
+    version = factories.AssetVersionFactory(
+        asset__cell__subject=product, asset__cell__run__campaign__brand=brand, asset__state="approved"
+    )
+    Asset.objects.filter(pk=version.asset_id).update(current_version=version)
+    assert "no concept of this key" in plans.preview(**ask()).problems[0].message
+
+
+def test_the_number_of_queries_does_not_grow_with_products_or_scenes(
+    brand: Brand, manager: User, version: PromptVersion, endpoint: Endpoint
+) -> None:
+    remake(version, parameters={})
+    counts = []
+    for count, named in ((1, 1), (2, 1), (12, 6)):  # the first fills what the rows remember
+        keys = [f"scene-{count}-{n}" for n in range(named)]
+        for key in keys:
+            picture(brand, key)
+        campaign = factories.CampaignFactory(brand=brand)
+        for n in range(count):
+            mug = factories.SubjectFactory(brand=brand, key=f"CUP-{count}-{n}", attributes={})
+            factories.CutoutFactory(photo=factories.ReferencePhotoFactory(subject=mug))
+            campaign.subjects.add(mug)
+        factories.OutputSpecFactory(campaign=campaign, width=400, height=400)
+        with CaptureQueriesContext(connection) as captured:
+            seen = plans.preview(
+                campaign=campaign, prompt_version=version, endpoint=endpoint, stage="pilot", by=manager,
+                axes={"scene": keys},
+            )  # fmt: skip
+        assert seen.can_be_planned and seen.cells == count * named
+        counts.append(len(captured))
+    assert counts[1] == counts[2]
+
+
+def test_no_backdrop_is_varied_before_a_scene(brand: Brand, ask: Callable[..., Any]) -> None:
+    picture(brand)
+    with pytest.raises(Invalid) as refusal:
+        plans.preview(**ask(axes={"backdrop": ["white", "clay"]}))
+    assert "backdrop is not seen before a scene" in refusal.value.problems[0].message
+    assert plans.preview(**ask(axes={"light": ["left", "right"]})).cells == 6
+
+
+def test_the_guides_backdrop_is_left_out_before_a_scene_and_its_light_stays(
+    brand: Brand, version: PromptVersion, ask: Callable[..., Any]
+) -> None:
+    picture(brand)
+    factories.GuideVersionFactory(brand=brand, backdrop="clay", light="hard left", status="published")
+    [first, *_] = frozen(plans.plan(**ask()))
+    assert first["parameters"].get("light") == "hard left" and "backdrop" not in first["parameters"]
+    [first, *_] = frozen(plans.plan(**ask(prompt_version=rewritten(version, parameters={}))))
+    assert "backdrop" in first["parameters"]
+
+
+def test_a_clone_takes_the_scene_as_it_is_approved_now(brand: Brand, manager: User, ask: Callable[..., Any]) -> None:
+    picture(brand)
+    run = plans.plan(**ask())
+    newer = picture(brand)
+    again = plans.plan_again(run_id=run.pk, by=manager)
+    assert {one["images"]["scene"]["sha256"] for one in frozen(again)} == {newer.master.sha256}
+
+
+def test_a_standing_order_waits_for_its_scene_and_says_so(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User
+) -> None:
+    remake(version, status="approved")
+    order = standing.create(
+        campaign=campaign, by=manager, name="Before marble", prompt_version=version, endpoint=endpoint,
+        daily_budget=Decimal(5), is_from_now_on=False,
+    )  # fmt: skip
+    assert standing.look(order.pk) is None
+    assert "3 products are not ready" in StandingOrder.objects.get(pk=order.pk).message
+    assert all("no concept of this key" in reason for reason in standing.pick(order).unready.values())
+    shown = picture(brand)
+    run = standing.look(order.pk)
+    assert {one["images"]["scene"]["sha256"] for one in frozen(run)} == {shown.master.sha256}
+
+
+def test_a_try_out_is_refused_without_its_scene(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint, manager: User
+) -> None:
+    asked = {
+        "template": version.template, "fields": {}, "based_on": version, "endpoint": endpoint, "by": manager,
+        "subjects": [campaign.subjects.order_by("key").first().pk],
+    }  # fmt: skip
+    with pytest.raises(Invalid, match="has no concept of this key"):
+        tryouts.start(**asked)
+    shown = picture(brand)
+    [spec] = frozen(tryouts.start(**asked).run)
+    assert spec["images"]["scene"]["sha256"] == shown.master.sha256
+
+
+def test_readiness_says_that_a_scene_is_missing(
+    brand: Brand, campaign: Campaign, version: PromptVersion, endpoint: Endpoint
+) -> None:
+    def verdicts() -> list[needs.Verdict]:
+        asked = {"campaign": campaign, "version": version, "endpoint": endpoint, "specs": []}
+        return list(needs.of(campaign.subjects.all(), **asked).values())
+
+    picture(brand, state="in_review")
+    assert all(not one.is_ready and "no approved picture" in one.sentences[0] for one in verdicts())
+    picture(brand)
+    assert all(not one.scene for one in verdicts())
+
+
+def revised(brand: Brand, run: Any, **controls: Any) -> rounds.Change:
+    spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
+    version = factories.AssetVersionFactory(
+        asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id, candidate=1
+    )
+    return rounds.ensure_changed(version=version, controls=controls)
+
+
+def test_a_revision_may_name_another_scene_or_none(brand: Brand, ask: Callable[..., Any]) -> None:
+    picture(brand)
+    pink = picture(brand, "pink-wall")
+    run = plans.plan(**ask())
+    change = revised(brand, run, scene="pink-wall")
+    assert change.spec["images"]["scene"] == {"sha256": pink.master.sha256, "key": pink.master.storage_key}
+    assert change.spec["parameters"]["scene"] == "pink-wall" and "cutout" in change.spec["images"]
+    version = AssetVersion.objects.get(job__run=run)
+    plain = rounds.ensure_changed(version=version, controls={"scene": "none"})
+    assert "scene" not in plain.spec["images"] and "scene" not in plain.spec["parameters"]
+    with pytest.raises(Invalid) as refusal:
+        rounds.ensure_changed(version=version, controls={"scene": "attic"})
+    assert "no concept of this key" in refusal.value.problems[0].message
+    with pytest.raises(Invalid, match="same picture again"):
+        rounds.ensure_changed(version=version, controls={"scene": "marble-table"})
+    softer = rounds.ensure_changed(version=version, controls={"scene_blur": 0.8})
+    assert softer.spec["images"] == JobSpec.objects.get(job=version.job_id).spec["images"]
+    assert len({one.fingerprint for one in (change, plain, softer)}) == 3
+
+
+def test_the_lineage_names_the_picture_that_stands_behind_the_product(
+    brand: Brand, other_brand: Brand, ask: Callable[..., Any]
+) -> None:
+    shown = picture(brand)
+    run = plans.plan(**ask())
+    newer = picture(brand)
+    assert newer.pk > shown.pk
+    spec = JobSpec.objects.filter(job__run=run).order_by("job").first()
+    version = factories.AssetVersionFactory(asset=Asset.objects.get(cell_id=spec.cell_id), job_id=spec.job_id)
+    told = lineage(version)
+    assert told["scene"] == {
+        "concept": "marble-table", "name": "An empty marble table", "sha256": shown.master.sha256,
+        "asset": shown.asset_id, "version": shown.pk, "round": 1, "candidate": shown.candidate, "engine": "",
+    }  # fmt: skip
+    assert told["images"]["scene"] == shown.master.sha256
+    assert told["digital_source_type"] == "compositeWithTrainedAlgorithmicMedia"
+
+
+def test_people_are_offered_their_brands_scenes_and_told_what_has_none(
+    brand: Brand, other_brand: Brand, manager: User, person: Callable[..., User]
+) -> None:
+    assert concepts.offered(SCENES, manager, brand) == concepts.Offered([], 0, [], 0)
+    marble, _ = picture(brand), picture(other_brand, "their-wall")
+    newer = picture(brand)
+    picture(brand, "oak-table", state="in_review")
+    found = concepts.offered(SCENES, manager, brand)
+    assert [(one.key, one.file.pk) for one in found.pictures] == [("marble-table", newer.master_id)]
+    assert newer.pk > marble.pk
+    assert [one.key for one in found.unmade] == ["oak-table"] and found.unmade_count == 1
+    assert concepts.names(SCENES, manager, brand) == [("marble-table", "An empty marble table")]
+    stranger = person("designer", brand=other_brand)
+    assert concepts.offered(SCENES, stranger, brand).pictures == []
+    assert concepts.names(SCENES, stranger, brand) == []
+
+
+def test_the_fingerprint_of_a_plain_packshot_is_what_it_was(endpoint: Endpoint, brand: Brand) -> None:
+    """What was made before scenes existed is reused."""
+    from generation.engines import base
+
+    engine = base.build("packshot", {})
+    spec = base.Spec("", 400, 400, 0, parameters={"backdrop": "oat"}, images={"cutout": base.ImageRef("a", "b")})
+    text = fingerprints.canonical({**spec.to_json(), "prompt": "", "negative": "", "seed": 0})
+    shared = fingerprints.canonical([brand.pk, "packshot", "packshot", "1", "final"])
+    maker = fingerprints.maker(endpoint, engine)
+    made = fingerprints.of_spec(brand_id=brand.pk, maker=maker, engine=engine, spec=spec.to_json())
+    assert made == fingerprints.fingerprint(shared, text)

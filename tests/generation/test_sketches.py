@@ -1,0 +1,205 @@
+"""What the little model adds to the example, by a real worker and with real weights, though untrained ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from campaigns.choices import SubjectKind
+from campaigns.models import Campaign, PromptVersion, Subject
+from campaigns.services import archives, imports
+from config import beside
+from core.choices import Lane
+from core.models import Event
+from examples import loading, sketches
+from generation.choices import JobState
+from generation.models import Asset, AssetVersion, Endpoint, Job, JobSpec, Run
+from generation.workers import lane as lanes
+from review.management.commands import demo
+from review.models import Decision, ReviewTask
+from tests.support import little_model
+
+
+@pytest.fixture(scope="session")
+def untrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The little model as it is before its training: its files are all there, its pictures show nothing."""
+    return little_model.untrained(tmp_path_factory.mktemp("little") / "weights", 64)
+
+
+@pytest.fixture
+def example(tmp_path: Path) -> loading.Example:
+    made = loading.load_all(delivered_to=tmp_path)[0]
+    imports.import_feed(brand=made.brand, file=made.feed, file_name="products.csv", by=made.owner)
+    archives.attach_folder(brand=made.brand, folder=made.photos, by=made.owner)
+    return made
+
+
+@pytest.fixture
+def work() -> Any:
+    """What workers do, in this process: `work(runs)` until nothing of them waits."""
+    worker = lanes.LaneWorker("sketcher", [Lane.GPU, Lane.CPU])
+    worker.start()
+
+    def until_done(runs: list[Run]) -> None:
+        while Job.objects.filter(run__in=runs, status=JobState.QUEUED).exists():
+            for lane in worker.lanes:
+                worker.drain(lane)
+
+    yield until_done
+    worker.stop()
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_the_little_model_draws_places_people_choose_and_packshots_stand_before_them(
+    example: loading.Example, untrained: Path, work: Callable[[list[Run]], None]
+) -> None:
+    found = sketches.load(example, untrained)
+    runs = sketches.begin(found)
+    work(runs)
+    chosen = sketches.choose(found)
+    assert len(chosen) == Decision.objects.filter(verdict="approved").count() > 1
+    before = sketches.before(found, chosen)
+    assert before is not None
+    work([*runs, before])
+    told = sketches.counts(found, [*runs, before])
+    assert (told.places, told.before, told.ideas, told.failed) == (12, 12, 8, 0)
+    assert told.chosen == len(chosen)
+    assert told.waiting == 20 == ReviewTask.objects.filter(state="open").count()
+    _is_labelled(found)
+    _stands_before_what_was_chosen(before)
+    _adds_nothing_the_second_time(example, untrained)
+
+
+def _is_labelled(found: sketches.Sketches) -> None:
+    """What the model drew says so; the packshots before it are photographs and say nothing."""
+    drawn = AssetVersion.objects.filter(asset__campaign__in=[found.places, found.ideas])
+    assert {one.caution for one in drawn} == {"demo model"}
+    assert {one.caution for one in AssetVersion.objects.exclude(pk__in=drawn)} == {""}
+    assert set(drawn.values_list("master__width", "renditions__width")) == {(64, 64)}  # what these weights can draw
+
+
+def _stands_before_what_was_chosen(before: Run) -> None:
+    approved = {
+        asset.subject.key: asset.current_version.master.sha256
+        for asset in Asset.objects.filter(state="approved").select_related("subject", "current_version__master")
+    }
+    specs = JobSpec.objects.filter(job__run=before)
+    assert len(specs) == 12
+    for frozen in specs:
+        assert frozen.spec["images"]["scene"]["sha256"] == approved[frozen.spec["parameters"]["scene"]]
+
+
+def _adds_nothing_the_second_time(example: loading.Example, untrained: Path) -> None:
+    def rows() -> list[int]:
+        return [model.objects.count() for model in (Run, Job, Subject, Campaign, PromptVersion, Endpoint, Event)]
+
+    there = rows()
+    again = sketches.load(example, untrained)
+    runs = sketches.begin(again)
+    sketches.before(again, sketches.choose(again))
+    assert rows() == there
+    assert [run.state for run in runs] == ["finished", "finished"]
+
+
+@pytest.mark.django_db
+def test_concepts_are_of_their_own_campaigns_and_say_all_that_the_prompts_ask_for(
+    tmp_path: Path, untrained: Path
+) -> None:
+    example = loading.load_all(delivered_to=tmp_path)[0]
+    found = sketches.load(example, untrained)
+    assert Subject.objects.filter(kind=SubjectKind.CONCEPT).count() == 12
+    assert not example.campaign.subjects.exists()
+    for name, prompt in (("places", "empty-place"), ("ideas", "idea-tile")):
+        campaign: Campaign = getattr(found, name)
+        text = found.prompts[prompt].versions.get().text
+        for subject in campaign.subjects.all():
+            assert "{" not in text.format_map(subject.attributes)
+
+
+@pytest.mark.django_db
+def test_the_models_words_are_those_of_its_captions(tmp_path: Path) -> None:
+    from examples.model import captions
+
+    plain = loading.read(loading.FOLDERS[0])["little_model"]
+    known = set(captions.words())
+    for part, prompt in (("places", 0), ("ideas", 1)):
+        text = plain["prompts"][prompt]["versions"][0]["text"]
+        for one in plain[part]["subjects"]:
+            said = text.format_map(one["attributes"]).replace(",", " ,")
+            assert set(said.split()) <= known, said
+
+
+@pytest.mark.django_db
+def test_an_endpoint_follows_weights_that_have_moved(tmp_path: Path, untrained: Path) -> None:
+    example = loading.load_all(delivered_to=tmp_path)[0]
+    endpoint = sketches.load(example, untrained).endpoint
+    endpoint.refresh_from_db()
+    assert endpoint.config["max_side"] == 64
+    assert (endpoint.caution, endpoint.price_per_image) == ("demo model", 0)
+    Endpoint.objects.filter(pk=endpoint.pk).update(config={**endpoint.config, "model": "/gone", "threads": 2})
+    assert sketches.load(example, untrained).endpoint.config["model"] == str(untrained)
+
+
+def test_without_weights_or_torch_it_is_said_what_to_do(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert sketches.missing(untrained) == ""
+    assert "examples.model" in sketches.missing(tmp_path)
+    monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
+    assert sketches.missing(untrained) == "no_such_package is not installed; `make engines` does that."
+
+
+def test_an_installation_that_failed_is_said_with_its_log(
+    tmp_path: Path, untrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = demo.Command()
+    with beside.running([sys.executable, "-c", "raise SystemExit(1)"], log=tmp_path / "engines.log") as failed:
+        assert failed.process is not None
+        failed.process.wait(30)
+        command.installing = failed
+        assert command._cannot_draw(untrained) == ""  # torch is there all the same
+        monkeypatch.setattr(sketches, "NEEDED", ("torch", "no_such_package"))
+        assert "engines.log says why" in command._cannot_draw(untrained)
+        command.installing = beside.Beside(tmp_path / "engines.log")
+        assert command._cannot_draw(untrained) == sketches.missing(untrained)
+
+
+def test_a_thing_on_the_table_is_more_clutter_than_its_shading() -> None:
+    shade = np.linspace(120, 230, 128, dtype=np.uint8)
+    table = np.repeat(np.repeat(shade[None, :, None], 128, axis=0), 3, axis=2)
+    thing = table.copy()
+    thing[60:110, 50:78] = (30, 90, 100)
+    assert sketches.clutter(table) < 2
+    assert sketches.clutter(thing) > sketches.CLUTTER
+
+
+# -- what runs beside the demo ---------------------------------------------------------------------------------------
+
+
+def test_what_runs_beside_writes_into_its_file_and_says_how_it_ended(tmp_path: Path) -> None:
+    code = "print('fetching'); raise SystemExit(3)"
+    with beside.running([sys.executable, "-c", code], log=tmp_path / "log" / "it.log") as one:
+        assert one.process is not None
+        one.process.wait(30)
+        assert one.is_over
+        assert one.has_failed
+    assert (tmp_path / "log" / "it.log").read_text() == "fetching\n"
+
+
+def test_what_runs_beside_ends_with_its_starter(tmp_path: Path) -> None:
+    with beside.running([sys.executable, "-c", "import time; time.sleep(600)"], log=tmp_path / "it.log") as one:
+        assert not one.is_over
+        assert not one.has_failed
+    assert one.is_over
+
+
+def test_nothing_beside_is_over_at_once(tmp_path: Path) -> None:
+    with beside.running([], log=tmp_path / "it.log") as one:
+        assert one.is_over
+        assert not one.has_failed

@@ -1,0 +1,445 @@
+"""The studio's page: the form and its examples, the result with its progress, refusals, another endpoint, history."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from campaigns.models import Campaign, PromptVersion, ReferencePhoto
+from core.choices import Lane
+from core.models import Brand, User
+from generation.choices import JobState, RunState
+from generation.engines import base as engines
+from generation.models import Asset, AssetVersion, Attempt, Endpoint, Job, JobSpec, Run, Worker
+from generation.services import studio
+from tests.generation.test_studio import Painter, jpeg, wish
+from tests.support import factories
+
+pytestmark = pytest.mark.django_db
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def painter() -> Endpoint:
+    engines.register("painter", lambda: Painter)
+    return factories.EndpointFactory(engine="painter", name="Painter", slug="painter", lane=Lane.CPU)
+
+
+def posted(endpoint: Endpoint, **given: Any) -> dict[str, Any]:
+    """The form as a browser sends it."""
+    return {
+        "text": "a cobalt mug on marble", "negative": "", "style": "", "endpoint": endpoint.pk, "width": 512,
+        "height": 640, "count": 1, "seed": "", "photo": "", "product": "", **given,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def address(brand: Brand) -> str:
+    return f"/brands/{brand.slug}/studio/"
+
+
+@pytest.fixture
+def client(page_client: Any, designer: User) -> Any:
+    return page_client(designer)
+
+
+@pytest.fixture
+def run(brand: Brand, designer: User, painter: Endpoint) -> Run:
+    return studio.start(brand=brand, wish=wish(seed=7, count=2), endpoint=painter, by=designer)
+
+
+def alive(lane: str = Lane.CPU) -> None:
+    now = timezone.now()
+    Worker.objects.create(name="w", lanes=[lane], host="h", pid=1, started_at=now, seen_at=now)
+
+
+def claimed(job: Job, *, step: int, steps: int, seconds_ago: float) -> None:
+    """The job as a worker has it in its hands."""
+    began = timezone.now() - timedelta(seconds=seconds_ago)
+    token = "0" * 32
+    Job.objects.filter(pk=job.pk).update(status=JobState.RUNNING, lease_token=token, step=step, steps=steps)
+    Attempt.objects.create(job=job, number=1, lease_token=token, endpoint=job.endpoint, worker="w", started_at=began)
+
+
+def made(job: Job) -> AssetVersion:
+    """What a worker leaves behind."""
+    asset = Asset.objects.get(cell=job.cell)
+    version: AssetVersion = factories.AssetVersionFactory(asset=asset, job=job, candidate=1)
+    Job.objects.filter(pk=job.pk).update(status=JobState.SUCCEEDED)
+    Asset.objects.filter(pk=asset.pk).update(state="in_review", current_version=version)
+    return version
+
+
+def failed(job: Job, message: str, kind: str = "moderation") -> None:
+    Job.objects.filter(pk=job.pk).update(status=JobState.FAILED, error=message, error_kind=kind)
+
+
+def ended(run: Run) -> None:
+    Run.objects.filter(pk=run.pk).update(state=RunState.FINISHED, finished_at=timezone.now())
+
+
+# -- the form ------------------------------------------------------------------------------------------------------
+
+
+def test_generate_begins_a_try_and_shows_it_in_the_page(client: Any, address: str, painter: Endpoint) -> None:
+    answer = client.post(f"{address}make/", posted(painter, count=2), headers=HTMX)
+    run = Run.objects.get()
+    assert answer.status_code == 200
+    assert answer["HX-Replace-Url"] == f"{address}?try={run.pk}"
+    assert answer["HX-Trigger"] == "studio-changed"
+    assert answer.content.count(b"<figure>") == 2
+    assert b'hx-trigger="every 1s"' in answer.content
+
+
+def test_without_javascript_the_page_opens_on_the_new_try(client: Any, address: str, painter: Endpoint) -> None:
+    answer = client.post(f"{address}make/", posted(painter), follow=True)
+    assert answer.redirect_chain == [(f"{address}?try={Run.objects.get().pk}", 302)]
+    assert answer.context["filled"].text == "a cobalt mug on marble"
+
+
+def test_an_engine_that_heeds_no_seed_is_asked_for_one_picture_without_a_field(
+    brand: Brand, client: Any, address: str
+) -> None:
+    packshot = factories.EndpointFactory(name="Packshot studio")
+    product = factories.SubjectFactory(brand=brand)
+    factories.CutoutFactory(photo__subject=product)
+    given = posted(packshot, text="", product=product.pk)
+    part = client.post(f"{address}engine/", given).content.decode()
+    assert 'name="count"' not in part
+    del given["count"]
+    assert client.post(f"{address}make/", given, headers=HTMX).status_code == 200
+    assert JobSpec.objects.get().spec["images"].keys() == {"cutout"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"text": ""}, "Say what the picture shows."),
+        ({"width": "wide"}, "Give the width in pixels."),
+        ({"control_steps": "500"}, "Give a number from 1 to 50"),
+        ({"is_locked": "on"}, "There is no seed to keep yet"),
+        ({"text": "a mug in {glaze}"}, "No value for glaze."),
+    ],
+)
+def test_what_stands_in_the_way_is_told_where_the_result_would_be(
+    client: Any, address: str, painter: Endpoint, given: dict[str, Any], words: str
+) -> None:
+    for headers in (HTMX, {}):
+        answer = client.post(f"{address}make/", posted(painter, **given), headers=headers)
+        assert answer.status_code == 422
+        assert words in answer.content.decode()
+        assert 'role="alert"' in answer.content.decode()
+    assert answer.context["filled"].text == given.get("text", "a cobalt mug on marble")
+
+
+def test_a_seed_counts_only_while_it_is_kept(client: Any, address: str, painter: Endpoint) -> None:
+    for extra in ({"is_locked": "on"}, {}):
+        client.post(f"{address}make/", posted(painter, seed="1234567890", **extra), headers=HTMX)
+    kept, new = JobSpec.objects.order_by("pk").values_list("spec__seed", flat=True)
+    assert kept == 1234567890 and new != kept
+
+
+def test_a_field_that_the_endpoint_does_not_obey_is_not_offered(client: Any, address: str, painter: Endpoint) -> None:
+    ready = factories.EndpointFactory(engine="ready", name="Ready", caution="demo model")
+    with_all = client.post(f"{address}engine/", posted(painter)).content.decode()
+    assert 'name="negative"' in with_all and 'name="control_steps"' in with_all and "data-picture" in with_all
+    plain = client.post(f"{address}engine/", posted(ready)).content.decode()
+    assert 'name="negative"' not in plain and "control_" not in plain and "data-picture" not in plain
+    assert "demo model" in plain
+
+
+def test_an_endpoint_begins_with_what_its_latest_picture_was_made_with(
+    brand: Brand, client: Any, address: str, painter: Endpoint
+) -> None:
+    frozen = factories.JobSpecFactory(
+        job__run__campaign__brand=brand, job__endpoint=painter, spec={"prompt": "a jar", "parameters": {"steps": 9}}
+    )
+    factories.AssetVersionFactory(asset__cell=frozen.cell, job=frozen.job)
+    Attempt.objects.create(
+        job=frozen.job, number=1, lease_token="0" * 32, endpoint=painter, worker="w", outcome="succeeded",
+        started_at=timezone.now(), ended_at=timezone.now(),
+    )  # fmt: skip
+    assert client.get(address).context["settings"][0].value == "9"
+    mine = posted(painter, settings_of=painter.pk, control_steps="")
+    assert client.post(f"{address}engine/", mine).context["settings"][0].value == ""
+
+
+def test_another_endpoint_brings_its_own_size_unless_one_was_chosen(
+    client: Any, address: str, painter: Endpoint
+) -> None:
+    ready = factories.EndpointFactory(engine="ready", name="Ready")
+    own = posted(ready, settings_of=painter.pk, width=768, height=768)  # what the painter makes by itself
+    assert client.post(f"{address}engine/", own).context["size"] == (1024, 1024)
+    chosen = posted(ready, settings_of=painter.pk, width=512, height=640)
+    assert client.post(f"{address}engine/", chosen).context["size"] == (512, 640)
+
+
+def test_another_endpoint_is_offered_only_where_it_would_help(client: Any, address: str, painter: Endpoint) -> None:
+    packshot = factories.EndpointFactory(name="Packshot studio")
+    words = client.post(f"{address}make/", posted(painter, text="a mug in {glaze}"), headers=HTMX).content.decode()
+    assert "data-endpoint" not in words
+    words = client.post(f"{address}make/", posted(packshot), headers=HTMX).content.decode()
+    assert "works from a photo" in words and f'data-endpoint="{painter.pk}"' in words
+
+
+def test_channel_presets_are_the_nearest_that_the_endpoint_makes(client: Any, address: str, painter: Endpoint) -> None:
+    page = client.get(address)
+    assert 'data-width="616" data-height="768"' in page.content.decode()  # Instagram's 1080 × 1350 within 1024 × 768
+    assert all(one.made[0] <= 1024 and one.made[1] <= 768 for one in page.context["sizes"])
+
+
+def test_an_endpoint_that_cannot_be_opened_is_named_and_not_offered(client: Any, address: str) -> None:
+    factories.EndpointFactory(engine="no-such-engine", name="Broken")
+    page = client.get(address)
+    assert page.context["desk"].offers == []
+    assert "Broken cannot be used" in page.content.decode()
+    answer = client.post(f"{address}make/", {"text": "a mug"}, headers=HTMX)
+    assert "no endpoint to try on" in answer.content.decode()
+
+
+def test_an_example_fills_the_form_with_the_order_of_a_picture(
+    brand: Brand, client: Any, address: str, painter: Endpoint
+) -> None:
+    spec = {
+        "prompt": "a jar {raw}", "negative": "text", "width": 256, "height": 320, "seed": 3,
+        "parameters": {"steps": 9}, "images": {}, "candidate": 1,
+    }  # fmt: skip
+    frozen = factories.JobSpecFactory(job__run__campaign__brand=brand, job__endpoint=painter, spec=spec)
+    version = factories.AssetVersionFactory(asset__cell=frozen.cell, job=frozen.job)
+    Attempt.objects.create(
+        job=frozen.job, number=1, lease_token="0" * 32, endpoint=painter, worker="w", outcome="succeeded",
+        started_at=timezone.now(), ended_at=timezone.now(),
+    )  # fmt: skip
+    page = client.get(address)
+    assert [one.version_id for one in page.context["examples"]] == [version.pk]
+    filled = client.get(f"{address}?example={version.pk}").context["filled"]
+    assert (filled.text, filled.negative, filled.width, filled.settings) == (
+        "a jar {{raw}}",
+        "text",
+        "256",
+        {"steps": "9"},
+    )
+    assert client.post(f"{address}make/", posted(painter, text=filled.text), headers=HTMX).status_code == 200
+    assert JobSpec.objects.latest("pk").spec["prompt"] == "a jar {raw}"
+
+
+def test_a_brand_that_made_nothing_yet_is_offered_plain_words(client: Any, address: str, painter: Endpoint) -> None:
+    first = client.get(address).context["examples"][0]
+    assert first.version_id is None
+    assert client.get(f"{address}?words={first.words}").context["filled"].text == first.words
+
+
+@pytest.mark.parametrize(
+    ("priced", "used", "words"),
+    [
+        ({}, {}, "costs nothing"),
+        ({"price_per_image": "10"}, {}, "10 EUR a picture"),
+        ({"prices": {"image": "0.0625"}}, {}, "0.0625 EUR a picture"),
+        ({"prices": {"second": "0.001217"}, "seconds_per_image": 9}, {}, "about 0.011 EUR a picture"),
+        ({"prices": {"million_output_tokens": 30}}, {"output_tokens": 1056}, "about 0.032 EUR a picture"),
+        ({"prices": {"million_output_tokens": 30}}, {}, "the first picture tells how much"),
+    ],
+)
+def test_a_picture_is_priced_before_it_is_made_as_planning_would(
+    brand: Brand, client: Any, address: str, painter: Endpoint, priced: Any, used: Any, words: str
+) -> None:
+    Endpoint.objects.filter(pk=painter.pk).update(**priced)
+    if used:
+        frozen = factories.JobSpecFactory(job__run__campaign__brand=brand, job__endpoint=painter)
+        Attempt.objects.create(
+            job=frozen.job, number=1, lease_token="0" * 32, endpoint=painter, worker="w", outcome="succeeded",
+            details={"usage": used}, started_at=timezone.now(), ended_at=timezone.now(),
+        )  # fmt: skip
+    assert words in client.get(address).content.decode()
+
+
+def test_the_money_that_tries_may_still_cost_stands_beside_the_price_and_follows_each_try(
+    brand: Brand, client: Any, address: str, painter: Endpoint, designer: User
+) -> None:
+    Endpoint.objects.filter(pk=painter.pk).update(price_per_image="0.5")
+    assert " left " not in client.get(address).content.decode()
+    Brand.objects.filter(pk=brand.pk).update(monthly_budget=4)
+    assert "4.00 EUR left this month" in client.get(address).content.decode()
+    client.post(f"{address}make/", posted(painter, count=2), headers=HTMX)
+    later = client.get(f"{address}history/").content.decode()
+    assert 'id="studio-left" hx-swap-oob="true"' in later and "3.00 EUR left this month" in later
+    Campaign.objects.filter(brand=brand, is_sandbox=True).update(budget=1)
+    assert "◆ nothing</span> left in the sandbox" in client.get(address).content.decode()
+
+
+# -- reference pictures --------------------------------------------------------------------------------------------
+
+
+def test_a_dropped_picture_comes_back_in_the_form_and_goes_into_the_try(
+    client: Any, address: str, painter: Endpoint
+) -> None:
+    file = SimpleUploadedFile("image.png", jpeg(), "image/png")
+    photo = client.post(f"{address}pictures/", {"file": file}).json()["photo"]
+    part = client.post(f"{address}engine/", posted(painter, photo=photo)).content.decode()
+    assert f'name="photo" value="{photo}"' in part and f"/files/photo/{photo}/" in part
+    client.post(f"{address}make/", posted(painter, photo=photo), headers=HTMX)
+    assert JobSpec.objects.get().spec["images"]["init"]["sha256"] == ReferencePhoto.objects.get(pk=photo).sha256
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(client: Any, address: str) -> None:
+    answer = client.post(
+        f"{address}pictures/",
+        {"file": SimpleUploadedFile("a.png", b"no picture", "image/png")},
+        headers={"Accept": "application/json"},
+    )
+    assert answer.status_code == 422
+    assert "a.png" in answer.content.decode() or "picture" in answer.content.decode()
+
+
+def test_products_with_a_photo_are_offered_and_those_of_others_never(
+    brand: Brand, other_brand: Brand, client: Any, address: str, painter: Endpoint
+) -> None:
+    mine = factories.ReferencePhotoFactory(subject__brand=brand, subject__name="Harbour mug").subject
+    foreign = factories.ReferencePhotoFactory(subject__brand=other_brand, subject__name="Harbour secret").subject
+    factories.SubjectFactory(brand=brand, name="Harbour without a photo")
+    found = client.get(f"{address}products/?q=harbour")
+    assert [one["subject"] for one in found.context["found"]] == [mine]
+    part = client.post(f"{address}engine/", posted(painter, product=foreign.pk)).content.decode()
+    assert "Harbour secret" not in part
+
+
+# -- the result ----------------------------------------------------------------------------------------------------
+
+
+def test_progress_tells_steps_rate_and_time_left(client: Any, address: str, run: Run) -> None:
+    alive()
+    first, _ = Job.objects.filter(run=run).order_by("pk")
+    claimed(first, step=10, steps=30, seconds_ago=5)
+    answer = client.get(f"{address}{run.pk}/", headers=HTMX)
+    words = answer.content.decode()
+    assert "step <b>10</b> of <b>30</b>" in words
+    now = answer.context["result"].now
+    assert now.rate == pytest.approx(2, rel=0.2)
+    # Twenty steps at two a second, and one more picture at the endpoint's second.
+    assert answer.context["result"].seconds_left == pytest.approx(11, rel=0.2)
+    assert answer.context["result"].percent == 17
+    assert "HX-Retarget" not in answer
+
+
+def test_a_try_that_nobody_works_on_says_so(client: Any, address: str, run: Run) -> None:
+    assert "No worker of the lane cpu is running" in client.get(f"{address}{run.pk}/").content.decode()
+    alive()
+    assert "waits for its turn" in client.get(f"{address}{run.pk}/").content.decode()
+
+
+def test_when_it_ends_the_whole_result_takes_the_place_of_what_was_watched(client: Any, address: str, run: Run) -> None:
+    versions = [made(job) for job in Job.objects.filter(run=run).order_by("pk")]
+    ended(run)
+    answer = client.get(f"{address}{run.pk}/", headers=HTMX)
+    assert answer["HX-Retarget"] == "#studio-result"
+    assert answer["HX-Trigger"] == "studio-changed"
+    words = answer.content.decode()
+    assert all(f"/files/version/{one.pk}/" in words for one in versions)
+    assert 'data-seed="8"' in words and "hx-trigger" not in words
+    assert "Make this a prompt version" in words
+
+
+def test_a_failed_try_says_why_and_offers_every_other_endpoint(client: Any, address: str, run: Run) -> None:
+    other = factories.EndpointFactory(engine="ready", name="Ready")
+    factories.EndpointFactory(engine="ready", name="Switched off", is_enabled=False)
+    factories.EndpointFactory(name="Needs a photo")
+    factories.EndpointFactory(name="Reads nothing", engine="comfyui", config={"servers": ["http://gpu:8188"]})
+    for job in Job.objects.filter(run=run):
+        failed(job, "Your request was refused by our safety system.")
+    ended(run)
+    words = client.get(f"{address}{run.pk}/").content.decode()
+    assert "Painter said: Your request was refused by our safety system." in words
+    assert f'name="endpoint" value="{other.pk}"' in words and "Switched off" not in words
+    assert "Reads nothing</button>" not in words and "Needs a photo</button>" not in words
+    assert words.count("/again/") == 2, "one form, with its address for htmx and without"
+    answer = client.post(f"{address}{run.pk}/again/", {"endpoint": other.pk}, headers=HTMX)
+    begun = Run.objects.latest("pk")
+    assert (begun.endpoint, answer["HX-Replace-Url"]) == (other, f"{address}?try={begun.pk}")
+    assert list(JobSpec.objects.filter(job__run=begun).order_by("pk").values_list("spec__seed", flat=True)) == [7, 8]
+
+
+def test_cancel_gives_up_what_waits_and_keeps_what_is_there(client: Any, address: str, run: Run) -> None:
+    version = made(Job.objects.filter(run=run).order_by("pk")[0])
+    claimed(Job.objects.filter(run=run).order_by("pk")[1], step=0, steps=0, seconds_ago=1)
+    words = client.post(f"{address}{run.pk}/cancel/", headers=HTMX).content.decode()
+    run.refresh_from_db()
+    assert run.state == RunState.CANCELLED
+    assert f"/files/version/{version.pk}/" in words and "given up" in words
+    assert "being made" not in words, "whatever its worker still does, nobody waits for it"
+
+
+def test_a_kept_try_opens_in_the_editor_with_the_pictures_seed(client: Any, address: str, run: Run) -> None:
+    answer = client.post(f"{address}{run.pk}/keep/", {"name": "Marble", "seed": "8"})
+    version = PromptVersion.objects.latest("pk")
+    assert answer["Location"].endswith("/prompts/marble/v1/")
+    assert (version.seed_strategy, version.seed) == ("fixed", 8)
+
+
+# -- history and people --------------------------------------------------------------------------------------------
+
+
+def test_history_holds_my_tries_and_brings_their_settings_back(
+    brand: Brand, client: Any, address: str, run: Run, person: Any, page_client: Any
+) -> None:
+    colleague = person("designer")
+    assert b"?try=" in client.get(f"{address}history/").content
+    assert b"?try=" not in page_client(colleague).get(f"{address}history/").content
+    filled = page_client(colleague).get(f"{address}?try={run.pk}").context["filled"]
+    assert (filled.text, filled.seed, filled.count, filled.width) == ("a cobalt mug on marble", "7", "2", "512")
+
+
+def test_older_tries_are_asked_for_a_page_at_a_time(
+    brand: Brand, client: Any, address: str, designer: User, painter: Endpoint
+) -> None:
+    runs = [studio.start(brand=brand, wish=wish(text=f"mug {n}"), endpoint=painter, by=designer).pk for n in range(14)]
+    first = client.get(f"{address}history/").context
+    assert [one.run.pk for one in first["earlier"]] == runs[:1:-1]
+    rest = client.get(f"{address}history/?before={first['more_before']}").context
+    assert [one.run.pk for one in rest["earlier"]] == runs[1::-1]
+
+
+@pytest.mark.parametrize("role", ["viewer", "reviewer", "integrator"])
+def test_the_studio_is_there_only_for_who_may_run_the_sandbox(
+    brand: Brand, address: str, run: Run, painter: Endpoint, person: Any, page_client: Any, role: str
+) -> None:
+    client = page_client(person(role))
+    assert "/studio/" not in client.get(f"/brands/{brand.slug}/campaigns/").content.decode()
+    for part in ("", "history/", "products/", f"{run.pk}/"):
+        assert client.get(f"{address}{part}").status_code == 403
+    for part in ("make/", "engine/", "pictures/", f"{run.pk}/cancel/", f"{run.pk}/again/", f"{run.pk}/keep/"):
+        assert client.post(f"{address}{part}", posted(painter)).status_code == 403
+    assert Run.objects.count() == 1
+
+
+def test_a_try_of_another_brand_is_not_there(
+    other_brand: Brand, run: Run, person: Any, page_client: Any, brand: Brand
+) -> None:
+    both = person("designer")
+    factories.MembershipFactory(brand=other_brand, user=both, role="designer")
+    for client in (page_client(person("designer", brand=other_brand)), page_client(both)):
+        for part in (f"?try={run.pk}", f"{run.pk}/"):
+            assert client.get(f"/brands/{other_brand.slug}/studio/{part}").status_code == 404
+
+
+def test_more_tries_and_examples_cost_no_more_queries(
+    brand: Brand, client: Any, address: str, designer: User, painter: Endpoint
+) -> None:
+    def count() -> int:
+        with CaptureQueriesContext(connection) as queries:
+            assert client.get(address).status_code == 200
+        return len(queries)
+
+    made(Job.objects.get(run=studio.start(brand=brand, wish=wish(), endpoint=painter, by=designer)))
+    client.get(address)
+    before = count()
+    for number in range(5):
+        run = studio.start(brand=brand, wish=wish(text=f"mug {number}", count=3), endpoint=painter, by=designer)
+        for job in Job.objects.filter(run=run):
+            made(job)
+    assert count() == before

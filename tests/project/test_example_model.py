@@ -1,0 +1,276 @@
+"""The example's own diffusion model: the set it learns from, a training in small, and the committed weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from campaigns.prompts import tokens
+from examples.model.captions import COLOURS, KINDS, NOTHING, SCENES, caption, held_out, shots, words
+from examples.render import native
+from generation.engines import base
+from generation.engines.base import ImageRef, Spec, Task
+
+torch = pytest.importorskip("torch")
+
+WEIGHTS = Path(__file__).resolve().parents[2] / "examples" / "model" / "weights"
+needs_compiler = pytest.mark.skipif(native.compiler() is None, reason="the renderer needs a C compiler")
+
+
+# -- what it learns from -----------------------------------------------------------------------------------------------
+
+
+def test_there_are_twelve_kinds_twelve_colours_and_eight_scenes() -> None:
+    assert (len(KINDS), len(COLOURS), len(SCENES)) == (12, 12, 8)
+
+
+def test_each_kind_and_each_colour_is_held_out_once() -> None:
+    kinds, colours = zip(*held_out(), strict=True)
+    assert sorted(kinds) == sorted(KINDS)
+    assert sorted(colours) == sorted(COLOURS)
+
+
+def test_training_never_shows_a_pair_that_is_held_out() -> None:
+    trained = {(shot.kind, shot.colour) for shot in shots(4000, seed=1)}
+    assert not trained & held_out()
+    assert len(trained - {(NOTHING, NOTHING)}) == 144 - 12
+    assert {(shot.kind, shot.colour) for shot in shots(300, seed=1, empty=0, pairs="held out")} == held_out()
+
+
+def test_a_longer_set_begins_like_a_shorter_one() -> None:
+    assert list(shots(500, seed=3))[:100] == list(shots(100, seed=3))
+
+
+def test_every_caption_names_kind_colour_and_scene_and_is_read_whole() -> None:
+    chance = np.random.default_rng(5)
+    known = set(words())
+    for shot in shots(500, seed=6, pairs="all"):
+        said = caption(shot, chance)
+        assert set(said.replace(",", " , ").split()) <= known
+        if shot.kind == NOTHING:
+            assert "empty" in said
+        else:
+            assert f"{shot.colour} {shot.kind}" in said
+
+
+def test_a_mirror_image_is_lit_from_the_other_side() -> None:
+    shot = next(shots(1, seed=1))
+    assert shot.mirrored.mirrored == shot
+    assert {shot.light.split()[1], shot.mirrored.light.split()[1]} == {"left", "right"}
+
+
+@needs_compiler
+def test_rendering_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from examples.model import pictures
+
+    monkeypatch.setattr(pictures, "SHARD", 4)
+    told: list[tuple[int, int]] = []
+    first = pictures.gather(tmp_path, count=8, size=32, seed=1, workers=1)
+    (tmp_path / "0000004.npy").unlink()
+    again = pictures.gather(tmp_path, count=8, size=32, seed=1, workers=1, told=lambda *both: told.append(both))
+    assert told == [(1, 2), (2, 2)]
+    assert np.array_equal(first.pixels, again.pixels)
+    assert first.pixels.shape == (8, 32, 32, 3)
+    assert len({one.tobytes() for one in first.pixels}) == 8
+
+
+@needs_compiler
+def test_an_empty_scene_has_no_product_in_it() -> None:
+    from examples.render import render
+    from examples.render.looks import SURROUNDINGS
+
+    around = SURROUNDINGS["marble"]
+    empty = render("mug", "#b3261e", size=64, surroundings=around, is_empty=True).astype(int)
+    shown = render("mug", "#b3261e", size=64, surroundings=around).astype(int)
+    redness = [(one[..., 0] - one[..., 2]).max() for one in (empty, shown)]
+    assert redness[0] < 20 < 80 < redness[1]
+
+
+# -- training in small -------------------------------------------------------------------------------------------------
+
+
+def noise_pictures(count: int) -> Any:
+    return np.random.default_rng(0).integers(0, 256, (count, 64, 64, 3), dtype=np.uint8)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_a_training_that_was_interrupted_ends_as_one_that_was_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from examples.model import autoencoder, diffusion, networks, progress
+
+    monkeypatch.setattr(progress, "SAVE_SECONDS", 0.0)
+    monkeypatch.setattr(networks, "BLOCKS", (16, 16, 16))
+    monkeypatch.setattr(autoencoder, "BATCH", 2)
+    monkeypatch.setattr(diffusion, "BATCH", 2)
+    pixels, seen = noise_pictures(4), list(shots(4, seed=1))
+
+    def all_of_it(folder: Path) -> dict[str, Any]:
+        folder.mkdir(exist_ok=True)
+        vae = autoencoder.train(pixels, folder, steps=4, device="cpu")
+        latents = autoencoder.latents_of(vae, pixels, "cpu")
+        torch.manual_seed(9)
+        text, net = diffusion.train(networks.text_encoder(), latents, seen, folder, size=64, samples=8, device="cpu")
+        return {
+            f"{at}.{name}": value
+            for at, part in enumerate((vae, text, net))
+            for name, value in part.state_dict().items()
+        }
+
+    whole = all_of_it(tmp_path / "whole")
+    saving = progress.Checkpoint.save
+    saved = 0
+
+    def stop_in_between(self: Any, step: int, *, is_last: bool = False) -> None:
+        nonlocal saved
+        saving(self, step, is_last=is_last)
+        saved += 1
+        if saved in {2, 6}:
+            raise Interrupted
+
+    monkeypatch.setattr(progress.Checkpoint, "save", stop_in_between)
+    for _ in range(2):
+        with pytest.raises(Interrupted):
+            all_of_it(tmp_path / "parts")
+    parts = all_of_it(tmp_path / "parts")
+    assert all(torch.equal(parts[name], value) for name, value in whole.items())
+
+
+# -- the committed weights ---------------------------------------------------------------------------------------------
+
+
+class Desk:
+    """What a worker lends an engine."""
+
+    def __init__(self, files: dict[str, bytes] | None = None) -> None:
+        self.files = files or {}
+
+    def load(self, ref: ImageRef) -> bytes:
+        return self.files[ref.key]
+
+    def progress(self, task_ids: Sequence[int], step: int, steps: int) -> None: ...
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset()
+
+
+@pytest.fixture(scope="module")
+def engine() -> Any:
+    return base.build("diffusers", {"model": str(WEIGHTS), "device": "cpu", "dtype": "float32"})
+
+
+def size() -> int:
+    return int(json.loads((WEIGHTS / "training.json").read_text())["size"])
+
+
+def task(number: int, prompt: str, **changes: Any) -> Task:
+    fields = {"seed": number, "parameters": {"steps": 12, "guidance": 3.0}, **changes}
+    return Task(number, Spec(prompt=prompt, width=size(), height=size(), **fields))
+
+
+def made(engine: Any, tasks: list[Task], desk: Desk | None = None) -> dict[int, Any]:
+    found = {}
+    for result in engine.generate(tasks, desk or Desk()):
+        assert result.error is None, result.error
+        found[result.task_id] = result.pixels
+    return found
+
+
+def test_the_folder_is_small_and_says_how_it_was_made() -> None:
+    assert sum(file.stat().st_size for file in WEIGHTS.rglob("*") if file.is_file()) <= 25_000_000
+    assert json.loads((WEIGHTS / "training.json").read_text())["samples"] > 0
+    assert "Limits" in (WEIGHTS / "README.md").read_text()
+
+
+def test_its_words_are_those_of_the_captions() -> None:
+    reader = tokens.from_folder(WEIGHTS / "tokenizer")
+    assert reader is not None and reader.is_exact
+    vocabulary = json.loads((WEIGHTS / "tokenizer" / "tokenizer.json").read_text())["model"]["vocab"]
+    assert set(words()) <= set(vocabulary)
+
+
+def test_the_same_prompt_and_seed_make_the_same_picture_alone_and_in_a_batch_of_eight(engine: Any) -> None:
+    prompts = [caption(shot, np.random.default_rng(1)) for shot in shots(8, seed=21)]
+    tasks = [task(number, prompt) for number, prompt in enumerate(prompts)]
+    together = made(engine, tasks)
+    for one in (tasks[0], tasks[5]):
+        apart = np.abs(made(engine, [one])[one.id].astype(int) - together[one.id].astype(int))
+        assert apart.max() <= 2
+
+
+def test_the_colour_that_is_asked_for_is_the_colour_of_the_product(engine: Any) -> None:
+    asked = ["red", "green", "blue"]
+    found = made(
+        engine, [task(at, f"a {colour} vase on a white backdrop, front view") for at, colour in enumerate(asked)]
+    )
+    for at in range(3):
+        middle = found[at][size() // 3 : 2 * size() // 3, 2 * size() // 5 : 3 * size() // 5].reshape(-1, 3).mean(0)
+        assert int(middle.argmax()) == at, (asked[at], middle)
+
+
+def test_an_empty_table_is_empty_and_wood_is_not_marble(engine: Any) -> None:
+    wood, marble = made(engine, [task(0, "an empty wooden table"), task(1, "an empty marble table")]).values()
+    below = [one[3 * size() // 4 :].reshape(-1, 3).mean(0) for one in (wood, marble)]
+    assert below[0][0] - below[0][2] > 40
+    assert abs(below[1][0] - below[1][2]) < 20
+
+
+def test_another_seed_is_another_picture_of_the_same(engine: Any) -> None:
+    one, other = made(engine, [task(1, "a red mug on wood"), task(2, "a red mug on wood")]).values()
+    assert np.abs(one.astype(int) - other.astype(int)).mean() > 2
+
+
+def test_image_to_image_keeps_the_place_and_takes_the_new_colour(engine: Any) -> None:
+    import cv2
+
+    first = made(engine, [task(4, "a red vase on a white backdrop, front view")])[4]
+    desk = Desk({"first": cv2.imencode(".png", first[..., ::-1])[1].tobytes()})
+    settings = {"steps": 16, "guidance": 4.0, "strength": 0.75}
+    again = task(
+        4, "a blue vase on a white backdrop, front view", parameters=settings, images={"init": ImageRef("", "first")}
+    )
+    changed = made(engine, [again], desk)[4]
+    middle = np.s_[size() // 2 - 8 : size() // 2 + 8, size() // 2 - 8 : size() // 2 + 8]
+    assert first[middle].reshape(-1, 3).mean(0).argmax() == 0
+    assert changed[middle].reshape(-1, 3).mean(0).argmax() == 2
+    assert np.abs(first[:8].astype(int) - changed[:8].astype(int)).mean() < 20
+
+
+@pytest.mark.parametrize(
+    ("class_name", "options", "dtype"),
+    [
+        ("DiffusionPipeline", {}, "float32"),
+        ("StableDiffusionPipeline", {}, "float32"),
+        ("AutoPipelineForText2Image", {}, "float32"),
+        ("StableDiffusionPipeline", {"safety_checker": None}, "float32"),
+        ("DiffusionPipeline", {"dtype": "bfloat16"}, "bfloat16"),
+    ],
+)
+def test_stock_diffusers_loads_it_without_a_word_about_precision(
+    class_name: str, options: dict[str, Any], dtype: str
+) -> None:
+    import diffusers
+
+    words = {name: getattr(torch, value) if name == "dtype" else value for name, value in options.items()}
+    pipe = getattr(diffusers, class_name).from_pretrained(WEIGHTS, **words)
+    pipe.set_progress_bar_config(disable=True)
+    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {getattr(torch, dtype)}
+    image = pipe("a red mug on wood", width=size(), height=size(), num_inference_steps=1).images[0]
+    assert image.size == (size(), size())
+
+
+def test_a_newly_saved_model_loads_in_one_precision(tmp_path: Path) -> None:
+    import diffusers
+
+    from tests.support import little_model
+
+    pipe = diffusers.DiffusionPipeline.from_pretrained(little_model.untrained(tmp_path / "new", 64))
+    assert {one.dtype for one in (pipe.unet, pipe.vae, pipe.text_encoder)} == {torch.float32}

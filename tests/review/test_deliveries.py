@@ -1,0 +1,426 @@
+"""Deliveries: claimed once, tried on schedule, ended well or said why; webhooks over a real socket."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+import zipfile
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from core.errors import Conflict, Invalid, NotAllowed
+from core.fetching import is_public
+from core.models import Event
+from core.services import audit
+from core.signing import is_signed, new_secret, sign
+from generation.models import Asset
+from review.choices import Desired, Observed
+from review.delivery import base
+from review.delivery.base import DeliveryError
+from review.delivery.webhook import Webhook
+from review.models import Delivery, DeliveryAttempt, Destination, ReviewTask
+from review.selectors import changes
+from review.services import approved_zip, consequences, decisions, deliveries, destinations
+from tests.support import factories
+from tests.support.in_review import image_in_review, seen
+from tests.support.receiver import Answer, Receiver, receiving
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def receiver(settings: Any) -> Iterator[Receiver]:
+    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": True}
+    with receiving() as one:
+        yield one
+
+
+@pytest.fixture
+def hook(brand: Any, lead: Any, receiver: Receiver) -> Destination:
+    return destinations.create(
+        brand=brand,
+        by=lead,
+        slug="hook",
+        name="Shop hook",
+        kind="webhook",
+        config={"url": receiver.url, "allow_private": True, "timeout_seconds": 2},
+        secret=new_secret(),
+    )
+
+
+@pytest.fixture
+def task(brand: Any) -> ReviewTask:
+    return image_in_review(brand)
+
+
+def approve(task: ReviewTask, by: Any) -> None:
+    decisions.approve(**seen(task), by=by)
+    consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+
+
+def make_due() -> None:
+    Delivery.objects.filter(next_attempt_at__isnull=False).update(next_attempt_at=timezone.now())
+
+
+def seconds_until_next() -> float:
+    return (Delivery.objects.get().next_attempt_at - timezone.now()).total_seconds()
+
+
+# -- webhooks -------------------------------------------------------------------------------------------------------
+
+
+def test_an_approval_arrives_signed_with_its_files_and_lineage(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
+) -> None:
+    approve(task, reviewer)
+    assert deliveries.work_due() == 1
+    delivery = Delivery.objects.get()
+    assert (delivery.observed, delivery.next_attempt_at, delivery.error) == (Observed.PRESENT, None, "")
+    (got,) = receiver.got
+    assert is_signed(hook.secret, got.headers, got.body, now=time.time())
+    assert not is_signed(hook.secret, got.headers, got.body + b" ", now=time.time())
+    assert not is_signed(hook.secret, got.headers, got.body, now=time.time() + 600)
+    told = json.loads(got.body)
+    rendition = task.asset.versions.get().renditions.get()
+    assert told["type"] == "asset.approved"
+    assert told["data"]["sku"] == task.asset.subject.key
+    assert told["data"]["files"][0]["sha256"] == rendition.sha256
+    assert told["data"]["files"][0]["url"].endswith(f"/api/v1/files/{rendition.pk}/")
+    assert told["data"]["lineage"]["approval"]["by"] == reviewer.display_name
+    assert DeliveryAttempt.objects.get().is_success
+
+
+def test_the_signature_is_that_of_the_specification() -> None:
+    """The example of the Standard Webhooks reference libraries."""
+    secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+    signature = sign(secret, "msg_p5jXN8AQM9LWM0D4loKWxJek", 1614265330, b'{"test": 2432232314}')
+    assert signature == "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+
+
+def test_a_failing_receiver_is_tried_again_with_the_same_message_id(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
+) -> None:
+    receiver.answers = [Answer(500), Answer(503), Answer(200)]
+    approve(task, reviewer)
+    for expected in (5, 300):
+        assert deliveries.work_due() == 1
+        assert Delivery.objects.get().observed == Observed.FAILED
+        assert expected * 0.85 < seconds_until_next() < expected * 1.25
+        assert deliveries.work_due() == 0, "it is not due yet"
+        make_due()
+    assert deliveries.work_due() == 1
+    assert Delivery.objects.get().observed == Observed.PRESENT
+    assert len({got.headers["webhook-id"] for got in receiver.got}) == 1
+    attempts = DeliveryAttempt.objects.order_by("number")
+    assert [(one.number, one.status_code, one.is_success) for one in attempts] == [
+        (1, 500, False),
+        (2, 503, False),
+        (3, 200, True),
+    ]
+
+
+def test_retry_after_is_honoured(task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver) -> None:
+    receiver.answers = [Answer(429, {"Retry-After": "120"})]
+    approve(task, reviewer)
+    deliveries.work_due()
+    assert 115 < seconds_until_next() <= 120
+    assert Delivery.objects.get().error.endswith("answered 429.")
+
+
+def test_410_switches_the_destination_off(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver, lead: Any
+) -> None:
+    receiver.answers = [Answer(410), Answer(200)]
+    approve(task, reviewer)
+    deliveries.work_due()
+    hook.refresh_from_db()
+    assert not hook.is_enabled
+    assert "410" in hook.disabled_reason
+    assert Event.objects.filter(type="review.destination.disabled").count() == 1
+    assert Delivery.objects.get().next_attempt_at is None
+    with pytest.raises(Conflict, match="switched off"):
+        deliveries.retry(delivery_id=Delivery.objects.get().pk, by=lead)
+    destinations.change(destination_id=hook.pk, by=lead, is_enabled=True)
+    assert deliveries.work_due() == 1
+    assert Delivery.objects.get().observed == Observed.PRESENT
+
+
+def test_a_redirect_is_a_failure_and_is_not_followed(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
+) -> None:
+    with receiving() as elsewhere:
+        receiver.answers = [Answer(302, {"Location": elsewhere.url})]
+        approve(task, reviewer)
+        deliveries.work_due()
+        assert elsewhere.got == []
+    assert "redirects are not followed" in Delivery.objects.get().error
+
+
+def test_a_slow_receiver_is_given_up_in_time(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
+) -> None:
+    receiver.answers = [Answer(200, wait_seconds=5)]
+    approve(task, reviewer)
+    began = time.monotonic()
+    deliveries.work_due()
+    assert time.monotonic() - began < 4.5
+    assert "No answer within 2 s" in Delivery.objects.get().error
+
+
+def test_after_three_days_it_is_given_up_and_the_destination_switched_off(
+    task: ReviewTask, reviewer: Any, hook: Destination, receiver: Receiver
+) -> None:
+    receiver.answers = [Answer(500)]
+    approve(task, reviewer)
+    tries = 0
+    while deliveries.work_due():
+        tries += 1
+        make_due()
+    assert tries == len(deliveries.SCHEDULE) + 1
+    assert Delivery.objects.get().observed == Observed.FAILED
+    assert Event.objects.filter(type="review.delivery.failed").count() == 1
+    hook.refresh_from_db()
+    assert not hook.is_enabled
+
+
+def test_a_recall_is_told_with_another_message_id(
+    task: ReviewTask, reviewer: Any, lead: Any, hook: Destination, receiver: Receiver
+) -> None:
+    approve(task, reviewer)
+    deliveries.work_due()
+    decisions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
+    assert deliveries.work_due() == 1
+    assert [json.loads(got.body)["type"] for got in receiver.got] == ["asset.approved", "asset.recalled"]
+    assert len({got.headers["webhook-id"] for got in receiver.got}) == 2
+    assert Delivery.objects.get().observed == Observed.ABSENT
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "127.0.0.1",
+        "10.0.0.1",
+        "192.168.1.1",
+        "172.16.0.1",
+        "169.254.169.254",
+        "100.64.0.1",
+        "0.0.0.0",  # noqa: S104 - an address to refuse
+        "224.0.0.1",
+        "::1",
+        "fe80::1",
+        "fc00::1",
+        "::ffff:127.0.0.1",
+        "64:ff9b::7f00:1",
+        "2002:7f00:1::",
+        "ff02::1",
+        "::",
+    ],
+)
+def test_addresses_inside_are_not_public(address: str) -> None:
+    assert not is_public(address)
+
+
+def test_public_addresses_are_public() -> None:
+    assert is_public("93.184.216.34")
+    assert is_public("2606:2800:220:1:248:1893:25c8:1946")
+
+
+def test_a_webhook_to_a_private_address_is_never_connected_to(brand: Any, receiver: Receiver) -> None:
+    private = Webhook({"url": receiver.url.replace("http:", "https:")}, new_secret())
+    package = base.Package("msg_1", 1, "SKU", "brand", "campaign", (), {})
+    with pytest.raises(DeliveryError, match="not a public address") as refused:
+        private.put(package)
+    assert refused.value.is_final
+    assert receiver.got == []
+
+
+def test_private_addresses_need_the_operators_consent_too(brand: Any, lead: Any, settings: Any) -> None:
+    settings.PROOFLINE = settings.PROOFLINE | {"allow_private_webhooks": False}
+    with pytest.raises(Invalid, match="expected an https address"):
+        destinations.create(
+            brand=brand,
+            by=lead,
+            slug="hook",
+            name="Hook",
+            kind="webhook",
+            config={"url": "http://10.0.0.1/hook", "allow_private": True},
+            secret=new_secret(),
+        )
+
+
+# -- claims, wishes ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def hot_folder(brand: Any, lead: Any, tmp_path: Path) -> Destination:
+    return destinations.create(
+        brand=brand,
+        by=lead,
+        slug="folder",
+        name="Hot folder",
+        kind="folder",
+        config={"path": str(tmp_path / brand.slug)},
+    )
+
+
+def test_a_worker_that_died_costs_its_lease_and_the_next_one_goes_on(
+    task: ReviewTask, reviewer: Any, hot_folder: Destination
+) -> None:
+    approve(task, reviewer)
+    dead = deliveries._claim()
+    assert dead is not None
+    assert deliveries.work_due() == 0
+    make_due()
+    assert deliveries.work_due() == 1
+    assert Delivery.objects.get().observed == Observed.PRESENT
+    deliveries._finish(dead, None, DeliveryError("too late"))
+    assert Delivery.objects.get().observed == Observed.PRESENT, "a lost lease writes nothing"
+    assert [one.is_success for one in DeliveryAttempt.objects.order_by("number")] == [False, True]
+
+
+def test_a_wish_that_changes_while_it_is_being_sent_is_carried_out_next(
+    task: ReviewTask, reviewer: Any, lead: Any, hot_folder: Destination, tmp_path: Path
+) -> None:
+    approve(task, reviewer)
+    claimed = deliveries._claim()
+    assert claimed is not None
+    decisions.revoke(asset_id=task.asset_id, by=lead, note="licence ended")
+    deliveries._try(claimed)
+    delivery = Delivery.objects.get()
+    assert delivery.desired == Desired.ABSENT
+    assert delivery.next_attempt_at is not None
+    assert deliveries.work_due() == 1
+    assert Delivery.objects.get().observed == Observed.ABSENT
+    assert not [
+        path
+        for path in (tmp_path / hot_folder.brand.slug).rglob("*")
+        if path.is_file() and path.name != ".proofline.lock"
+    ]
+
+
+def test_withdrawing_by_hand_needs_the_right_and_leaves_the_approval(
+    task: ReviewTask, reviewer: Any, manager: Any, hot_folder: Destination
+) -> None:
+    approve(task, reviewer)
+    deliveries.work_due()
+    delivery = Delivery.objects.get()
+    with pytest.raises(NotAllowed):
+        deliveries.withdraw(delivery_id=delivery.pk, by=reviewer)
+    with pytest.raises(Conflict, match="nothing to try"):
+        deliveries.retry(delivery_id=delivery.pk, by=manager)
+    deliveries.withdraw(delivery_id=delivery.pk, by=manager)
+    deliveries.work_due()
+    assert Delivery.objects.get().observed == Observed.ABSENT
+    assert Asset.objects.get(pk=task.asset_id).state == "approved"
+
+
+def test_secrets_stay_out_of_config_and_events(brand: Any, lead: Any, tmp_path: Path) -> None:
+    with pytest.raises(Invalid) as refused:
+        destinations.create(
+            brand=brand,
+            by=lead,
+            slug="s",
+            name="S",
+            kind="folder",
+            config={"path": str(tmp_path / brand.slug), "api_token": "x"},
+        )
+    assert [problem.pointer for problem in refused.value.problems] == ["config/api_token"]
+    secret = new_secret()
+    destinations.create(
+        brand=brand, by=lead, slug="h", name="H", kind="webhook", config={"url": "https://example.com/h"}, secret=secret
+    )
+    assert secret not in json.dumps([event.payload for event in Event.objects.all()])
+    with pytest.raises(Invalid, match="known are folder, s3, webhook"):
+        destinations.create(brand=brand, by=lead, slug="x", name="X", kind="fax")
+
+
+# -- the pull side ----------------------------------------------------------------------------------------------------
+
+
+def seal() -> None:
+    for _ in range(100):
+        audit.seal()
+        if not Event.objects.filter(seal__isnull=True).exists():
+            return
+        time.sleep(0.05)
+
+
+def test_changes_come_in_sealed_order_with_tombstones(
+    brand: Any, reviewer: Any, lead: Any, integrator: Any, viewer: Any
+) -> None:
+    one, two = image_in_review(brand), image_in_review(brand)
+    approve(one, reviewer)
+    approve(two, reviewer)
+    seal()
+    found, cursor = changes.changes(user=integrator, brand=brand)
+    assert [(change.kind, change.asset_id) for change in found] == [
+        ("approved", one.asset_id),
+        ("approved", two.asset_id),
+    ]
+    assert found[0].files[0]["sha256"] == one.asset.versions.get().renditions.get().sha256
+    assert changes.changes(user=integrator, brand=brand, since=cursor) == ([], cursor)
+    decisions.revoke(asset_id=one.asset_id, by=lead, note="licence ended")
+    assert changes.changes(user=integrator, brand=brand, since=cursor)[0] == [], "not sealed yet"
+    seal()
+    found, _ = changes.changes(user=integrator, brand=brand, since=cursor)
+    assert [(change.kind, change.asset_id, change.files) for change in found] == [("recalled", one.asset_id, [])]
+    first, cursor = changes.changes(user=integrator, brand=brand, limit=1)
+    rest, _ = changes.changes(user=integrator, brand=brand, since=cursor)
+    assert [change.asset_id for change in first + rest] == [one.asset_id, two.asset_id, one.asset_id]
+    with pytest.raises(NotAllowed):
+        changes.changes(user=viewer, brand=brand)
+
+
+def test_only_approvals_in_effect_may_be_used(brand: Any, reviewer: Any, integrator: Any) -> None:
+    task = image_in_review(brand)
+    decisions.approve(**seen(task), by=reviewer)
+    assert list(changes.usable(user=integrator, brand=brand)) == [], "the 30 s to undo are not over"
+    consequences.carry_out_due(now=timezone.now() + timedelta(seconds=31))
+    sku = task.asset.subject.key
+    (asset,) = changes.usable(user=integrator, brand=brand, sku=sku)
+    assert [one.pk for one in asset.current_version.usable] == [task.asset.versions.get().renditions.get().pk]
+    factories.VariantFactory(subject=asset.subject, key="VARIANT-7")
+    assert [one.pk for one in changes.usable(user=integrator, brand=brand, sku="VARIANT-7")] == [asset.pk]
+    assert list(changes.usable(user=integrator, brand=brand, sku="ANOTHER")) == []
+    assert list(changes.usable(user=integrator, brand=brand, spec="poster")) == []
+
+
+# -- the ZIP ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_approved_zip_is_streamed_with_names_by_pattern_and_a_manifest(
+    brand: Any, reviewer: Any, manager: Any
+) -> None:
+    tasks = [image_in_review(brand) for _ in range(3)]
+    for task in tasks[:2]:
+        approve(task, reviewer)
+    chunks = list(approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id for task in tasks]))
+    assert len(chunks) > 2
+    with zipfile.ZipFile(io.BytesIO(b"".join(chunks))) as archive:
+        assert archive.testzip() is None
+        names = archive.namelist()
+        manifest = archive.read("manifest.csv").decode("utf-8-sig").splitlines()
+        assert names[-1] == "manifest.csv"
+        assert len(names) == 3
+        for task in tasks[:2]:
+            (mine,) = [name for name in names if task.asset.subject.key in name]
+            assert mine.startswith(f"{task.asset.campaign.slug}/{brand.slug}_")
+            assert (
+                archive.read(mine)
+                == f"{task.asset_id} 1 {task.asset.versions.get().renditions.get().output_spec_id}".encode()
+            )
+    assert len(manifest) == 3
+
+
+def test_a_zip_of_nothing_approved_is_refused_before_it_begins(brand: Any, manager: Any, viewer: Any) -> None:
+    task = image_in_review(brand)
+    with pytest.raises(Invalid, match="None of these"):
+        approved_zip.stream(user=manager, brand=brand, asset_ids=[task.asset_id])
+    with pytest.raises(NotAllowed):
+        approved_zip.stream(user=viewer, brand=brand, asset_ids=[task.asset_id])

@@ -1,0 +1,227 @@
+"""Hot folders on disk and in a bucket of a real S3 server: whole files, a truthful manifest, nothing outside."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+
+from review.delivery import base
+from review.delivery.base import DeliveryError, DeliveryFile, Package
+from review.delivery.places import safe_path
+from tests.support import s3_server
+
+Listing = Callable[[], dict[str, bytes]]
+
+
+def file(name: str = "acme_MUG-1.jpg", content: bytes = b"\xff\xd8 picture", spec: str = "square") -> DeliveryFile:
+    return DeliveryFile(
+        spec=spec,
+        name=name,
+        media_type="image/jpeg",
+        sha256=hashlib.sha256(content).hexdigest(),
+        width=1024,
+        height=1024,
+        bytes=len(content),
+        read=lambda: content,
+    )
+
+
+def package(*files: DeliveryFile, asset: int = 1, previous: tuple[str, ...] = (), campaign: str = "autumn") -> Package:
+    lineage = {"prompt": {"version": "studio v3"}, "seed": 7, "model": {"name": "packshot"}, "approval": {"by": "Ana"}}
+    return Package(f"msg_{asset}", asset, f"MUG-{asset}", "acme", campaign, files, lineage, previous)
+
+
+@pytest.fixture(scope="module")
+def s3() -> Iterator[str]:
+    with s3_server.serving() as address:
+        yield address
+
+
+@pytest.fixture(params=["folder", "s3"])
+def place(request: Any, tmp_path: Path) -> tuple[base.Destination, Listing]:
+    """A destination, and what lies there by path."""
+    if request.param == "folder":
+        top = tmp_path / "hand over"
+
+        def on_disk() -> dict[str, bytes]:
+            found = (path for path in top.rglob("*") if path.is_file() and path.name != ".proofline.lock")
+            return {path.relative_to(top).as_posix(): path.read_bytes() for path in found}
+
+        return base.build("folder", {"path": str(top)}), on_disk
+    address = request.getfixturevalue("s3")
+    bucket_name = f"handover-{os.urandom(4).hex()}"
+    client = boto3.client(
+        "s3", endpoint_url=address, aws_access_key_id="key", aws_secret_access_key="secret", region_name="us-east-1"
+    )
+    client.create_bucket(Bucket=bucket_name)
+
+    def in_bucket() -> dict[str, bytes]:
+        listed = client.list_objects_v2(Bucket=bucket_name).get("Contents", [])
+        keys = [entry["Key"] for entry in listed]
+        assert all(key.startswith("brand/") for key in keys)
+        return {key[6:]: client.get_object(Bucket=bucket_name, Key=key)["Body"].read() for key in keys}
+
+    config = {"bucket": bucket_name, "prefix": "brand", "endpoint_url": address, "region": "us-east-1"}
+    return base.build("s3", config, "key:secret"), in_bucket
+
+
+def rows(there: dict[str, bytes], campaign: str = "autumn") -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(there[f"{campaign}/manifest.csv"].decode("utf-8-sig"))))
+
+
+def test_files_arrive_with_sidecar_and_manifest(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    assert destination.validate() == []
+    receipt = destination.put(package(file(), file("acme_MUG-1_wide.jpg", b"wide", "wide")))
+    assert [entry["name"] for entry in receipt.files] == ["acme_MUG-1.jpg", "acme_MUG-1_wide.jpg"]
+    found = there()
+    assert found["autumn/acme_MUG-1.jpg"] == b"\xff\xd8 picture"
+    sidecar = json.loads(found["autumn/acme_MUG-1.jpg.json"])
+    assert sidecar["sha256"] == hashlib.sha256(found["autumn/acme_MUG-1.jpg"]).hexdigest()
+    assert sidecar["lineage"]["prompt"]["version"] == "studio v3"
+    assert [(row["name"], row["seed"], row["approved_by"]) for row in rows(found)] == [
+        ("acme_MUG-1.jpg", "7", "Ana"),
+        ("acme_MUG-1_wide.jpg", "7", "Ana"),
+    ]
+
+
+def test_putting_twice_changes_nothing(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    destination.put(package(file()))
+    before = there()
+    destination.put(package(file(), previous=("acme_MUG-1.jpg",)))
+    assert there() == before
+
+
+def test_a_replacement_takes_the_old_files_away(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    destination.put(package(file("old.jpg")))
+    destination.put(package(file("new.jpg", b"new"), previous=("old.jpg",)))
+    assert sorted(there()) == ["autumn/manifest.csv", "autumn/new.jpg", "autumn/new.jpg.json"]
+    assert [row["name"] for row in rows(there())] == ["new.jpg"]
+
+
+def test_removing_takes_only_this_asset_away_and_may_be_repeated(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    destination.put(package(file("one.jpg"), asset=1))
+    destination.put(package(file("two.jpg"), asset=2))
+    gone = package(asset=1, previous=("one.jpg", "two.jpg", "never-there.jpg"))
+    destination.remove(gone)
+    destination.remove(gone)
+    assert sorted(there()) == ["autumn/manifest.csv", "autumn/two.jpg", "autumn/two.jpg.json"]
+    destination.remove(package(asset=2, previous=("two.jpg",)))
+    assert there() == {}
+
+
+def test_a_name_that_another_asset_has_is_refused(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    destination.put(package(file("same.jpg"), asset=1))
+    before = there()
+    with pytest.raises(DeliveryError, match="belongs to asset 1") as refused:
+        destination.put(package(file("same.jpg", b"other"), asset=2))
+    assert refused.value.is_final
+    assert there() == before
+
+
+def test_only_the_approved_bytes_are_written(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    swapped = DeliveryFile("square", "a.jpg", "image/jpeg", "0" * 64, 1, 1, 1, read=lambda: b"other")
+    with pytest.raises(DeliveryError, match="not the file that was approved"):
+        destination.put(package(swapped))
+    assert "autumn/a.jpg" not in there()
+    assert "autumn/manifest.csv" not in there()
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "/etc/passwd", "..", "a\\b.jpg", ".hidden.jpg", "a\n.jpg", "con.jpg", "x" * 250 + ".jpg"]
+)
+def test_unsafe_names_are_refused_before_anything_is_written(
+    place: tuple[base.Destination, Listing], name: str
+) -> None:
+    destination, there = place
+    with pytest.raises(DeliveryError, match="not safe"):
+        destination.put(package(file("good.jpg"), file(name)))
+    assert there() == {}
+
+
+def test_a_slash_in_a_name_makes_a_folder(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    destination.put(package(file("mugs/one.jpg")))
+    assert "autumn/mugs/one.jpg" in there()
+
+
+def test_two_files_of_one_name_are_refused(place: tuple[base.Destination, Listing]) -> None:
+    with pytest.raises(DeliveryError, match="same file name"):
+        place[0].put(package(file("a.jpg"), file("a.jpg", b"other", "wide")))
+
+
+def test_a_cell_is_never_a_formula(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    evil = Package("m", 1, "=HYPERLINK(1)", "acme", "autumn", (file(),), {"prompt": {"version": "@cmd"}})
+    destination.put(evil)
+    assert (rows(there())[0]["sku"], rows(there())[0]["prompt"]) == ("'=HYPERLINK(1)", "'@cmd")
+
+
+def test_eight_writers_at_once_lose_no_manifest_row(place: tuple[base.Destination, Listing]) -> None:
+    destination, there = place
+    failures: list[BaseException] = []
+
+    def put(asset: int) -> None:
+        for _ in range(20):
+            try:
+                destination.put(package(file(f"{asset}.jpg", str(asset).encode()), asset=asset))
+                return
+            except DeliveryError as error:
+                if error.is_final:
+                    failures.append(error)
+                    return
+        failures.append(AssertionError(f"asset {asset} never got through"))
+
+    threads = [threading.Thread(target=put, args=(asset,)) for asset in range(1, 9)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert failures == []
+    assert sorted(row["asset"] for row in rows(there())) == [str(asset) for asset in range(1, 9)]
+
+
+def test_a_link_that_leads_outside_is_not_followed(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    top = tmp_path / "top"
+    top.mkdir()
+    (top / "autumn").symlink_to(outside)
+    with pytest.raises(DeliveryError, match="leads outside"):
+        base.build("folder", {"path": str(top)}).put(package(file()))
+    assert list(outside.iterdir()) == []
+
+
+def test_a_break_in_the_middle_leaves_no_half_file_and_no_manifest(tmp_path: Path) -> None:
+    def broken() -> bytes:
+        raise OSError("the disk went away")
+
+    bad = DeliveryFile("wide", "b.jpg", "image/jpeg", "0" * 64, 1, 1, 1, read=broken)
+    with pytest.raises(OSError, match="went away"):
+        base.build("folder", {"path": str(tmp_path)}).put(package(file("a.jpg"), bad))
+    assert sorted(path.name for path in (tmp_path / "autumn").iterdir()) == ["a.jpg", "a.jpg.json"]
+
+
+@pytest.mark.parametrize("config", [{}, {"path": "relative/folder"}, {"path": "/proc/no/such"}])
+def test_a_folder_that_cannot_be_used_says_why(config: dict[str, str]) -> None:
+    (sentence,) = base.build("folder", config).validate()
+    assert sentence.startswith("path: ")
+
+
+def test_a_safe_path_is_left_as_it_is() -> None:
+    assert safe_path("autumn", "Tasse blå (2).jpg") == "autumn/Tasse blå (2).jpg"

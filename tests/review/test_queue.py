@@ -1,0 +1,203 @@
+"""The queue: who is handed what, in which order, for how long; and what a checklist or a reason must be."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+
+from core.errors import Conflict, Invalid
+from core.events import publish
+from generation.events import VersionReady
+from review.choices import ItemMode, TaskState
+from review.models import ReviewTask
+from review.selectors import queues
+from review.services import checklists, decisions, queue, reasons
+from tests.support import factories
+from tests.support.in_review import give_reasons, image_in_review, seen
+
+pytestmark = pytest.mark.django_db
+
+
+def ready(asset: Any, *, is_sandbox: bool = False) -> None:
+    type(asset).objects.filter(pk=asset.pk).update(is_sandbox=is_sandbox)
+    payload = {"round": asset.round, "version_ids": [], "worst_outcome": "pass", "is_sandbox": is_sandbox}
+    with transaction.atomic():
+        publish(VersionReady(brand_id=asset.brand_id, object_id=asset.pk, payload=payload), label="test")
+
+
+def test_a_complete_round_opens_a_task_in_the_same_transaction() -> None:
+    asset = factories.AssetFactory(state="in_review")
+    ready(asset)
+    task = ReviewTask.objects.get(asset=asset)
+    assert (task.state, task.stage, task.slots.count()) == (TaskState.OPEN, "brand", 1)
+    assert task.due_at is not None
+
+
+def test_sandbox_pictures_are_not_reviewed() -> None:
+    asset = factories.AssetFactory(state="in_review")
+    ready(asset, is_sandbox=True)
+    assert not ReviewTask.objects.exists()
+
+
+def test_a_next_round_wakes_the_task_with_empty_slots_and_the_checklist_of_now(
+    brand: Any, lead: Any, reviewer: Any
+) -> None:
+    task = image_in_review(brand)
+    decisions.request_revision(**seen(task), by=reviewer, needs_retouch=True, note="scratch")
+    checklist = task.checklist_version.checklist
+    newer = checklists.new_version(
+        checklist_id=checklist.pk, by=lead, items=[{"code": "edge", "sentence": "The edge is clean."}]
+    )
+    asset = task.asset
+    asset.round = 2
+    asset.save()
+    ready(asset)
+    task.refresh_from_db()
+    assert (task.state, task.round, task.checklist_version) == (TaskState.OPEN, 2, newer)
+    assert task.slots.get().decision is None
+
+
+def test_start_hands_out_due_ones_first_and_skipped_ones_last(brand: Any, reviewer: Any) -> None:
+    later, sooner, skipped = (image_in_review(brand) for _ in range(3))
+    now = timezone.now()
+    ReviewTask.objects.filter(pk=later.pk).update(due_at=now + timedelta(hours=9))
+    ReviewTask.objects.filter(pk=sooner.pk).update(due_at=now - timedelta(hours=1))
+    queue.skip(task_id=skipped.pk, by=reviewer)
+    assert [task.pk for task in queue.start(brand=brand, by=reviewer)] == [sooner.pk, later.pk, skipped.pk]
+
+
+def test_start_keeps_what_i_hold_and_tops_up(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
+    for _ in range(5):
+        image_in_review(brand)
+    mine = {task.pk for task in queue.start(brand=brand, by=reviewer, size=2)}
+    theirs = {task.pk for task in queue.start(brand=brand, by=person("reviewer"), size=2)}
+    assert len(mine) == len(theirs) == 2
+    assert not mine & theirs
+    again = {task.pk for task in queue.start(brand=brand, by=reviewer, size=3)}
+    assert mine < again
+    assert not again & theirs
+
+
+def test_a_claim_runs_out_after_ten_minutes_unless_renewed(
+    brand: Any, reviewer: Any, person: Callable[..., Any]
+) -> None:
+    task = image_in_review(brand)
+    other = person("reviewer")
+    queue.start(brand=brand, by=reviewer)
+    assert queue.start(brand=brand, by=other) == []
+    ReviewTask.objects.update(claimed_until=timezone.now() + timedelta(seconds=5))
+    assert queue.renew(brand=brand, by=reviewer) == 1
+    assert ReviewTask.objects.get().claimed_until > timezone.now() + timedelta(minutes=9)
+    ReviewTask.objects.update(claimed_until=timezone.now() - timedelta(seconds=1))
+    assert queue.renew(brand=brand, by=reviewer) == 0
+    assert [one.pk for one in queue.start(brand=brand, by=other)] == [task.pk]
+
+
+def test_release_gives_everything_back(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
+    image_in_review(brand)
+    queue.start(brand=brand, by=reviewer)
+    assert queue.release(brand=brand, by=reviewer) == 1
+    assert len(queue.start(brand=brand, by=person("reviewer"))) == 1
+
+
+def test_who_holds_an_image_is_not_overtaken_but_a_lead_may_step_in(
+    brand: Any, reviewer: Any, person: Callable[..., Any], lead: Any
+) -> None:
+    task = image_in_review(brand)
+    queue.start(brand=brand, by=reviewer)
+    with pytest.raises(Conflict, match=f"{reviewer.display_name} is looking at this"):
+        decisions.approve(**seen(task), by=person("reviewer"))
+    decisions.approve(**seen(task), by=lead)
+
+
+def test_a_second_opinion_is_asked_of_somebody_else(brand: Any, reviewer: Any, person: Callable[..., Any]) -> None:
+    factories.ChecklistVersionFactory(checklist__brand=brand, checklist__slots=2, items=[])
+    task = image_in_review(brand)
+    decisions.approve(**seen(task), by=reviewer)
+    assert queue.start(brand=brand, by=reviewer) == []
+    assert [one.pk for one in queue.start(brand=brand, by=person("reviewer"))] == [task.pk]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_six_people_who_start_at_once_never_meet_on_an_image(brand: Any, person: Callable[..., Any]) -> None:
+    for _ in range(20):
+        image_in_review(brand)
+    people = [person("reviewer") for _ in range(6)]
+    barrier = threading.Barrier(len(people))
+    hands: list[list[int]] = []
+
+    def begin(by: Any) -> None:
+        barrier.wait(10)
+        hands.append([task.pk for task in queue.start(brand=brand, by=by, size=5)])
+        connection.close()
+
+    threads = [threading.Thread(target=begin, args=(by,)) for by in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    handed = [pk for hand in hands for pk in hand]
+    assert len(handed) == len(set(handed)) == 20
+
+
+def test_the_counts_say_what_waits_for_this_person(
+    brand: Any, other_brand: Any, reviewer: Any, viewer: Any, person: Callable[..., Any], django_assert_num_queries: Any
+) -> None:
+    tasks = [image_in_review(brand) for _ in range(4)]
+    image_in_review(other_brand)
+    ReviewTask.objects.filter(pk=tasks[0].pk).update(due_at=timezone.now() - timedelta(hours=1))
+    ReviewTask.objects.filter(pk=tasks[3].pk).update(
+        claimed_by=person("reviewer"), claimed_until=timezone.now() + timedelta(minutes=5)
+    )
+    queue.start(brand=brand, by=reviewer, size=1)
+    with django_assert_num_queries(1):
+        found = queues.waiting(user=reviewer)
+    assert [(row.brand_id, row.waiting, row.overdue, row.held, row.by_others) for row in found] == [
+        (brand.pk, 3, 1, 1, 1)
+    ]
+    assert queues.waiting(user=viewer) == []
+
+
+# -- checklists and reasons ------------------------------------------------------------------------------------------
+
+
+def test_versions_of_a_checklist_are_numbered_and_kept(brand: Any, lead: Any) -> None:
+    first = checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
+    second = checklists.new_version(
+        checklist_id=first.checklist_id, by=lead, items=[{"code": "a", "sentence": "A.", "mode": "ask"}]
+    )
+    assert (first.number, second.number) == (1, 2)
+    assert checklists.current(brand_id=brand.pk, stage="brand") == second
+    with pytest.raises(Conflict):
+        checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=[])
+
+
+@pytest.mark.parametrize(
+    ("items", "pointer"),
+    [
+        ([{"code": "", "sentence": "x"}], "items/0/code"),
+        ([{"code": "a", "sentence": "x"}, {"code": "a", "sentence": "y"}], "items/1/code"),
+        ([{"code": "a", "sentence": ""}], "items/0/sentence"),
+        ([{"code": "a", "sentence": "x", "mode": "maybe"}], "items/0/mode"),
+        ([{"code": code, "sentence": "x", "mode": ItemMode.ASK} for code in "abc"], "items"),
+    ],
+)
+def test_a_checklist_that_cannot_be_answered_is_refused(brand: Any, lead: Any, items: Any, pointer: str) -> None:
+    with pytest.raises(Invalid) as refused:
+        checklists.create(brand=brand, by=lead, stage="brand", name="Brand", items=items)
+    assert [problem.pointer for problem in refused.value.problems] == [pointer]
+
+
+def test_reasons_are_added_once_and_retired_ones_cannot_be_chosen(brand: Any, lead: Any, reviewer: Any) -> None:
+    give_reasons(brand, lead)
+    assert reasons.add_defaults(brand=brand, by=lead) == []
+    reasons.save(brand=brand, by=lead, code="light", label="Light", is_active=False)
+    task = image_in_review(brand)
+    with pytest.raises(Exception, match="no reason 'light'"):
+        decisions.reject(**seen(task), by=reviewer, reason="light")

@@ -1,0 +1,265 @@
+"""The node classes of the tests' ComfyUI: their schema as /object_info tells it, and what each of them really does.
+
+A latent is a float picture; sampling draws it from seed, words and, where there is one, the start image.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from tests.support.engines import ready_pixels
+
+MOST_SEED = 2**64 - 1
+SAMPLERS = ["euler", "euler_ancestral", "dpmpp_2m"]
+SCHEDULERS = ["normal", "karras", "simple"]
+
+
+class OutOfMemoryError(Exception):
+    """Named as torch names it."""
+
+
+class Interrupted(Exception):
+    """Somebody pressed stop."""
+
+
+class Machine(Protocol):
+    """What a node may use of the server that it runs on."""
+
+    files: dict[str, bytes]
+    vram_pixels: int
+
+    def step(self, node_id: str, value: int, most: int) -> None:
+        """One step is done: tells whoever listens, takes its time, raises Interrupted."""
+
+    def graph(self) -> dict[str, Any]:
+        """What is being carried out; every file that is saved carries it."""
+
+    def save(self, folder: str, prefix: str, images: list[bytes]) -> list[dict[str, str]]: ...
+
+
+@dataclass(frozen=True)
+class Node:
+    """inputs: (required, optional) as in object_info. run: (machine, node id, values) -> (outputs, what it shows)."""
+
+    outputs: tuple[str, ...]
+    required: dict[str, Any]
+    run: Callable[..., tuple[tuple[Any, ...], dict[str, Any] | None]]
+    optional: dict[str, Any] = field(default_factory=dict)
+    is_output: bool = False
+
+    def info(self, name: str) -> dict[str, Any]:
+        return {
+            "input": {"required": self.required, "optional": self.optional},
+            "input_order": {"required": list(self.required), "optional": list(self.optional)},
+            "output": list(self.outputs),
+            "name": name,
+            "display_name": name,
+            "output_node": self.is_output,
+            "api_node": False,
+        }
+
+
+@dataclass(frozen=True)
+class Latent:
+    width: int
+    height: int
+    batch: int
+    pixels: NDArray[np.float32] | None = None
+
+
+def _sample(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    latent: Latent = given["latent_image"]
+    if latent.width * latent.height > machine.vram_pixels:
+        raise OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.\nTIPS: use a smaller picture")
+    steps = int(given["steps"])
+    for number in range(1, steps + 1):
+        machine.step(node_id, number, steps)
+    words = hashlib.sha256(repr((given["positive"], given["negative"], given["model"])).encode()).digest()
+    tint = np.frombuffer(words[:3], dtype=np.uint8).astype(np.float32) - 128
+    drawn = ready_pixels(int(given["seed"]) % 2**32, latent.width, latent.height).astype(np.float32) + tint / 4
+    if latent.pixels is not None:
+        share = float(given["denoise"])
+        drawn = drawn * share + latent.pixels * (1 - share)
+    return (Latent(latent.width, latent.height, latent.batch, drawn),), None
+
+
+def _decode(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    latent: Latent = given["samples"]
+    assert latent.pixels is not None
+    picture = np.clip(latent.pixels, 0, 255).astype(np.uint8)
+    return ([np.roll(picture, number, axis=1) for number in range(latent.batch)],), None
+
+
+def _encode(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    picture = given["pixels"][0]
+    return (Latent(picture.shape[1], picture.shape[0], 1, picture[..., :3].astype(np.float32)),), None
+
+
+def _load(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    with Image.open(io.BytesIO(machine.files[f"input/{given['image']}"])) as image:
+        whole = np.array(image.convert("RGBA"))
+    return ([np.ascontiguousarray(whole[..., :3])], 255 - whole[..., 3]), None
+
+
+def _scale(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    size = (int(given["width"]), int(given["height"]))
+    return ([cv2.resize(one, size, interpolation=cv2.INTER_AREA) for one in given["image"]],), None
+
+
+def _scale_by(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    share = float(given["scale_by"])
+    return ([cv2.resize(one, None, fx=share, fy=share, interpolation=cv2.INTER_CUBIC) for one in given["image"]],), None
+
+
+def _flat(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    colour = [int(given["color"]) >> shift & 255 for shift in (16, 8, 0)]
+    shape = (int(given["height"]), int(given["width"]), 3)
+    return ([np.full(shape, colour, dtype=np.uint8)] * int(given["batch_size"]),), None
+
+
+def png(picture: NDArray[np.uint8], graph: dict[str, Any] | None = None) -> bytes:
+    stream, carried = io.BytesIO(), PngInfo()
+    if graph is not None:
+        carried.add_text("prompt", json.dumps(graph))
+    Image.fromarray(picture).save(stream, "PNG", pnginfo=carried, compress_level=1)
+    return stream.getvalue()
+
+
+def _save(folder: str) -> Callable[..., tuple[tuple[Any, ...], dict[str, Any]]]:
+    def run(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        prefix = given.get("filename_prefix", "ComfyUI_temp")
+        return (), {"images": machine.save(folder, prefix, [png(one, machine.graph()) for one in given["images"]])}
+
+    return run
+
+
+def _raise(machine: Machine, node_id: str, given: dict[str, Any]) -> tuple[tuple[Any, ...], None]:
+    raise type(given["kind"], (Exception,), {})(given["message"])
+
+
+def _number(kind: str, default: float, low: float, high: float, step: float = 1) -> list[Any]:
+    return [kind, {"default": default, "min": low, "max": high, "step": step}]
+
+
+def classes(checkpoints: list[str], loras: list[str], inputs: list[str]) -> dict[str, Node]:
+    """All node classes of one server, with what lies in its folders."""
+    text = ["STRING", {"multiline": True}]
+    return {
+        "CheckpointLoaderSimple": Node(
+            ("MODEL", "CLIP", "VAE"),
+            {"ckpt_name": [checkpoints, {}]},
+            lambda machine, node_id, given: ((given["ckpt_name"], given["ckpt_name"], given["ckpt_name"]), None),
+        ),
+        "LoraLoader": Node(
+            ("MODEL", "CLIP"),
+            {
+                "model": ["MODEL", {}],
+                "clip": ["CLIP", {}],
+                "lora_name": ["COMBO", {"options": loras}],
+                "strength_model": _number("FLOAT", 1.0, -100, 100, 0.01),
+                "strength_clip": _number("FLOAT", 1.0, -100, 100, 0.01),
+            },
+            lambda machine, node_id, given: (
+                ((given["model"], given["lora_name"], given["strength_model"]), (given["clip"], given["lora_name"])),
+                None,
+            ),
+        ),
+        "CLIPTextEncode": Node(
+            ("CONDITIONING",),
+            {"text": text, "clip": ["CLIP", {}]},
+            lambda machine, node_id, given: ((given["text"], given["clip"]), None),
+        ),
+        "EmptyLatentImage": Node(
+            ("LATENT",),
+            {
+                "width": _number("INT", 512, 16, 16384, 8),
+                "height": _number("INT", 512, 16, 16384, 8),
+                "batch_size": _number("INT", 1, 1, 4096),
+            },
+            lambda machine, node_id, given: (
+                (Latent(int(given["width"]), int(given["height"]), int(given["batch_size"])),),
+                None,
+            ),
+        ),
+        "EmptyImage": Node(
+            ("IMAGE",),
+            {
+                "width": _number("INT", 512, 1, 16384),
+                "height": _number("INT", 512, 1, 16384),
+                "batch_size": _number("INT", 1, 1, 4096),
+                "color": _number("INT", 0, 0, 0xFFFFFF),
+            },
+            _flat,
+        ),
+        "KSampler": Node(
+            ("LATENT",),
+            {
+                "model": ["MODEL", {}],
+                "seed": _number("INT", 0, 0, MOST_SEED),
+                "steps": _number("INT", 20, 1, 10000),
+                "cfg": _number("FLOAT", 8.0, 0.0, 100.0, 0.1),
+                "sampler_name": [SAMPLERS, {}],
+                "scheduler": [SCHEDULERS, {}],
+                "positive": ["CONDITIONING", {}],
+                "negative": ["CONDITIONING", {}],
+                "latent_image": ["LATENT", {}],
+                "denoise": _number("FLOAT", 1.0, 0.0, 1.0, 0.01),
+            },
+            _sample,
+        ),
+        "VAEDecode": Node(("IMAGE",), {"samples": ["LATENT", {}], "vae": ["VAE", {}]}, _decode),
+        "VAEEncode": Node(("LATENT",), {"pixels": ["IMAGE", {}], "vae": ["VAE", {}]}, _encode),
+        "LoadImage": Node(("IMAGE", "MASK"), {"image": [inputs, {"image_upload": True}]}, _load),
+        "ImageScale": Node(
+            ("IMAGE",),
+            {"image": ["IMAGE", {}], "width": _number("INT", 512, 0, 16384), "height": _number("INT", 512, 0, 16384)},
+            _scale,
+        ),
+        "ImageScaleBy": Node(
+            ("IMAGE",),
+            {
+                "image": ["IMAGE", {}],
+                "upscale_method": [["lanczos", "area"], {}],
+                "scale_by": _number("FLOAT", 1.0, 0.01, 8.0, 0.01),
+            },
+            _scale_by,
+        ),
+        "SaveImage": Node(
+            (),
+            {"images": ["IMAGE", {}], "filename_prefix": ["STRING", {"default": "ComfyUI"}]},
+            _save("output"),
+            is_output=True,
+        ),
+        "PreviewImage": Node((), {"images": ["IMAGE", {}]}, _save("temp"), is_output=True),
+        "MaskToImage": Node(
+            ("IMAGE",),
+            {"mask": ["MASK", {}]},
+            lambda machine, node_id, given: (([np.dstack([given["mask"]] * 3)],), None),
+        ),
+        "VAEEncodeForInpaint": Node(
+            ("LATENT",),
+            {
+                "pixels": ["IMAGE", {}],
+                "vae": ["VAE", {}],
+                "mask": ["MASK", {}],
+                "grow_mask_by": _number("INT", 6, 0, 64),
+            },
+            _encode,
+        ),
+        "Fails": Node(
+            ("IMAGE",),
+            {"images": ["IMAGE", {}], "kind": ["STRING", {}], "message": text},
+            _raise,
+        ),
+    }

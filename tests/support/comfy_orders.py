@@ -1,0 +1,94 @@
+"""How the tests hand pictures to the comfyui engine, wait for them and take them back."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+import uuid
+from typing import Any
+
+import numpy as np
+import pytest
+
+from generation.engines.base import EngineError, ImageRef, Result, Spec, Submitted, Task
+from generation.engines.comfyui.engine import ComfyUI
+from tests.support import comfy_workflows as workflows
+from tests.support.comfy_nodes import png
+
+SPEC = Spec("a sage mug on oak", 64, 48, 7, negative="blurred", parameters={"steps": 3})
+_ids = itertools.count(100)
+
+
+class Desk:
+    """engines.base.Context with files in memory."""
+
+    def __init__(self, **files: bytes) -> None:
+        self.files = files
+        self.loaded: list[str] = []
+
+    def load(self, ref: ImageRef) -> bytes:
+        self.loaded.append(ref.key)
+        return self.files[ref.key]
+
+    def progress(self, task_ids: Any, step: int, steps: int) -> None:
+        return
+
+    def cancelled(self) -> frozenset[int]:
+        return frozenset()
+
+
+def task(spec: Spec = SPEC) -> Task:
+    return Task(next(_ids), spec)
+
+
+def marker() -> str:
+    return str(uuid.uuid4())
+
+
+def submit(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> Submitted:
+    return engine.submit(one or task(), marker(), desk or Desk())
+
+
+def ended(engine: ComfyUI, remote_id: str, seconds: float = 10) -> Result:
+    """Poll until the service has ended it."""
+    until = time.monotonic() + seconds
+    while True:
+        state = engine.poll([remote_id]).get(remote_id)
+        if isinstance(state, Result):
+            return state
+        assert time.monotonic() < until, f"{remote_id} did not end: {state}"
+        time.sleep(0.02)
+
+
+def made(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> Result:
+    """Submitted, waited for and fetched."""
+    desk = desk or Desk()
+    result = ended(engine, submit(engine, one, desk).remote_id)
+    if result.error is not None:
+        raise result.error
+    return engine.fetch(result, desk)
+
+
+def failed(engine: ComfyUI, one: Task | None = None, desk: Desk | None = None) -> EngineError:
+    with pytest.raises(EngineError) as caught:
+        made(engine, one, desk)
+    return caught.value
+
+
+def closed_port() -> str:
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{held.getsockname()[1]}"
+
+
+def photo(value: int, size: int = 40) -> bytes:
+    return png(np.full((size, size, 3), value, np.uint8))
+
+
+def from_image(*servers: Any, **more: Any) -> dict[str, Any]:
+    return workflows.config(*servers, workflow=workflows.image_to_image(), inputs=workflows.IMAGE_MARKS, **more)
+
+
+def image_spec(sha256: str = "a" * 64, key: str = "mug", **parameters: Any) -> Spec:
+    return Spec("a mug", 64, 64, 3, parameters=parameters, images={"init": ImageRef(sha256, key)})

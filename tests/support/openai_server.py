@@ -1,0 +1,345 @@
+"""OpenAI's images API as it is documented, and a server like it, on a real socket (tests/support/remote_server.py).
+
+It knows the rules of its models on its own account: which parameters each takes, which sizes, which pictures. It
+refuses by words in the prompt, counts every call against its limits, failed ones too, and writes down every image that
+it made, which is what an account would be charged for.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from tests.support.remote_server import Remote, Request, Response, Window, plain
+
+KEY = "sk-proj-0123456789abcdefABCDEF"
+GENERATIONS = "POST /v1/images/generations"
+EDITS = "POST /v1/images/edits"
+COMMON = {"model", "prompt", "n", "size", "output_format", "output_compression", "background", "moderation", "user"}
+QUALITIES = {"low", "medium", "high", "auto"}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What one model takes. sizes: None for any divisible by 16 within the documented bounds."""
+
+    sizes: frozenset[str] | None
+    parameters: frozenset[str]
+    qualities: frozenset[str] = frozenset(QUALITIES)
+    fidelities: frozenset[str] = frozenset()
+
+
+FIXED = frozenset({"auto", "1024x1024", "1536x1024", "1024x1536"})
+MODELS = {
+    "gpt-image-1-mini": Rules(FIXED, frozenset({*COMMON, "quality", "input_fidelity"}), fidelities=frozenset({"low"})),
+    "gpt-image-1.5": Rules(
+        FIXED, frozenset({*COMMON, "quality", "input_fidelity"}), fidelities=frozenset({"low", "high"})
+    ),
+    "gpt-image-2-2026-04-21": Rules(None, frozenset({*COMMON, "quality"})),
+    "gpt-image-2.5-flare": Rules(
+        None, frozenset({*COMMON, "quality", "complexity"}), qualities=frozenset({*QUALITIES, "xhigh", "max"})
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Part:
+    """One field of a form."""
+
+    name: str
+    data: bytes
+    file_name: str = ""
+    media_type: str = ""
+
+
+@dataclass(frozen=True)
+class Made:
+    """One order that was carried out, and so paid for."""
+
+    number: int
+    prompt: str
+    size: tuple[int, int]
+    fields: Mapping[str, Any]
+    client_request_id: str
+    headers: Mapping[str, str]
+    images: tuple[Part, ...] = ()
+    mask: Part | None = None
+
+
+@dataclass(frozen=True)
+class Asked:
+    """One order as it came in, of either route."""
+
+    fields: dict[str, Any]
+    images: tuple[Part, ...] = ()
+    masks: tuple[Part, ...] = ()
+    image_fields: frozenset[str] = field(default_factory=frozenset)
+
+
+class Refused(Exception):
+    def __init__(self, status: int, code: str | None, kind: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        said = {"message": message, "type": kind, "param": param, "code": code}
+        self.response = plain({"error": said}, status)
+
+
+class OpenAIServer(Remote):
+    """credit: images that the account can still pay for, None for as many as one likes. seconds: of work per image.
+
+    answers: "b64_json" or "url". is_compatible: a server of somebody else that knows any model, takes prompt, size,
+    response_format and pictures, refuses nothing, ignores n and answers with `images` pictures and no usage. unknown:
+    fields that such a server refuses, in the words of `says`, which are a LiteLLM proxy's unless set.
+    """
+
+    limited = frozenset({GENERATIONS, EDITS})
+
+    def __init__(
+        self,
+        *,
+        key: str = KEY,
+        credit: int | None = None,
+        seconds: float = 0.0,
+        answers: str = "b64_json",
+        is_compatible: bool = False,
+        images: int = 1,
+        limits: tuple[Window, ...] = (),
+        most_at_once: int = 0,
+    ) -> None:
+        super().__init__(limits=limits, most_at_once=most_at_once)
+        self.key = key
+        self.credit = credit
+        self.seconds = seconds
+        self.answers = answers
+        self.is_compatible = is_compatible
+        self.images = images
+        self.made: list[Made] = []
+        self.files: dict[str, bytes] = {}
+        self.public_url = ""
+        self.unknown: set[str] = set()
+        self.says: Callable[[list[str]], Response] = refused_by_litellm
+        self._numbers = itertools.count(1)
+        self._calls = itertools.count(1)
+
+    # -- one request -----------------------------------------------------------------------------------------------
+
+    def route(self, request: Request) -> str:
+        return "GET /files" if request.path.startswith("/files/") else f"{request.method} {request.path}"
+
+    def respond(self, request: Request) -> Response:
+        try:
+            answer = self._answer(request)
+        except Refused as refused:
+            answer = refused.response
+        call = f"req_{next(self._calls):08d}"
+        return Response(answer.status, answer.body, {**answer.headers, "x-request-id": call, **self._told()})
+
+    def too_many(self, wait_seconds: float) -> Response:
+        message = (
+            "Rate limit reached for images in organization org-test on images per min. "
+            f"Please try again in {wait_seconds:.3f}s."
+        )
+        said = {"message": message, "type": "requests", "param": None, "code": "rate_limit_exceeded"}
+        answer = plain({"error": said}, 429, retry_after_ms=f"{wait_seconds * 1000:.0f}")
+        return Response(answer.status, answer.body, {**answer.headers, **self._told()})
+
+    def _told(self) -> dict[str, str]:
+        """The headers about the longest of its limits."""
+        if not self.limits:
+            return {}
+        window = max(self.limits, key=lambda one: one.seconds)
+        with self.guard:
+            left = window.limit - len(window._arrived)
+        return {
+            "x-ratelimit-limit-requests": str(window.limit),
+            "x-ratelimit-remaining-requests": str(max(left, 0)),
+            "x-ratelimit-reset-requests": f"{int(window.seconds // 60)}m{window.seconds % 60:g}s",
+        }
+
+    def _answer(self, request: Request) -> Response:
+        route = self.route(request)
+        if route == "GET /files":
+            return Response(200, self.files[request.path.rpartition("/")[2]], {"Content-Type": "image/png"})
+        self._admit(request)
+        if route == "GET /v1/models":
+            listed = [{"id": name, "object": "model", "owned_by": "system"} for name in sorted(MODELS)]
+            return plain({"object": "list", "data": listed})
+        if route == GENERATIONS:
+            return self._made(request, Asked(json.loads(request.body)))
+        if route == EDITS:
+            return self._made(request, _form(request))
+        raise Refused(404, None, "invalid_request_error", f"Invalid URL ({request.method} {request.path})")
+
+    def _admit(self, request: Request) -> None:
+        given = request.headers.get("authorization", "").removeprefix("Bearer ")
+        if self.key and given != self.key:
+            shown = f"{given[:8]}****{given[-4:]}"
+            message = f"Incorrect API key provided: {shown}. You can find your API key at the service's own page."
+            raise Refused(401, "invalid_api_key", "invalid_request_error", message)
+
+    def _made(self, request: Request, asked: Asked) -> Response:
+        if self.is_compatible and (unknown := sorted(self.unknown & asked.fields.keys())):
+            return self.says(unknown)
+        if self.is_compatible:
+            width, height = (int(side) for side in asked.fields.get("size", "512x512").split("x"))
+        else:
+            width, height = _obeyed(asked, is_edit=request.path.endswith("/edits"))
+            self._judge(asked)
+        time.sleep(self.seconds)
+        with self.guard:
+            if self.credit is not None and self.credit <= 0:
+                message = "You exceeded your current quota, please check your plan and billing details."
+                raise Refused(429, "insufficient_quota", "insufficient_quota", message)
+            self.credit = None if self.credit is None else self.credit - 1
+            number = next(self._numbers)
+            self.made.append(
+                Made(
+                    number,
+                    str(asked.fields["prompt"]),
+                    (width, height),
+                    asked.fields,
+                    request.headers.get("x-client-request-id", ""),
+                    request.headers,
+                    asked.images,
+                    asked.masks[0] if asked.masks else None,
+                )
+            )
+        return self._told_of(number, asked, width, height)
+
+    @staticmethod
+    def _judge(asked: Asked) -> None:
+        prompt = str(asked.fields["prompt"])
+        if "forbidden" in prompt:
+            message = "Your request was rejected by the safety system. safety_violations=[violence]."
+            raise Refused(400, "moderation_blocked", "image_generation_user_error", message)
+        if "celebrity" in prompt:
+            message = "Your request was rejected as a result of our content policy."
+            raise Refused(400, "content_policy_violation", "invalid_request_error", message)
+
+    def _told_of(self, number: int, asked: Asked, width: int, height: int) -> Response:
+        entries = [self._entry(f"{number}-{n}", picture(number * 10 + n, width, height)) for n in range(self.images)]
+        if self.is_compatible:
+            return plain({"created": int(time.time()), "data": entries})
+        entries[0]["revised_prompt"] = f"{asked.fields['prompt']}, in soft light"
+        text = -(-len(str(asked.fields["prompt"])) // 4)
+        seen = 300 * len(asked.images)
+        out = round(1056 * width * height / 1024**2)
+        usage = {
+            "input_tokens": text + seen,
+            "input_tokens_details": {"text_tokens": text, "image_tokens": seen},
+            "output_tokens": out,
+            "total_tokens": text + seen + out,
+        }
+        said = {"background": "opaque", "output_format": "png", "quality": asked.fields.get("quality", "high")}
+        return plain(
+            {"created": int(time.time()), "data": entries, "size": f"{width}x{height}", "usage": usage, **said}
+        )
+
+    def _entry(self, name: str, data: bytes) -> dict[str, Any]:
+        if self.answers == "url":
+            self.files[f"{name}.png"] = data
+            return {"url": f"{self.public_url or self.url}/files/{name}.png"}
+        return {"b64_json": base64.b64encode(data).decode()}
+
+
+def refused_by_litellm(names: list[str]) -> Response:
+    """What a LiteLLM proxy 1.108 with its defaults answers to fields that it does not know."""
+    message = (
+        f"litellm.UnsupportedParamsError: Setting `{names[0]}` is not supported by openai, good. To drop it from the "
+        "call, set `litellm.drop_params = True`.\n\nLiteLLM: model group 'good' failed with the error above. No "
+        "fallback was attempted."
+    )
+    return plain({"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "400"}}, 400)
+
+
+def picture(number: int, width: int, height: int) -> bytes:
+    """A PNG in a colour of this number: no two are equal."""
+    colour = [number * 37 % 256, number * 101 % 256, number * 211 % 256]
+    pixels = np.full((height, width, 3), colour, np.uint8)
+    pixels[0, 0] = [number & 255, number >> 8 & 255, number >> 16 & 255]
+    return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, 1])[1].tobytes()
+
+
+def _obeyed(asked: Asked, *, is_edit: bool) -> tuple[int, int]:
+    """The size of an order that keeps the rules of its model."""
+    fields = asked.fields
+    model = str(fields.get("model", ""))
+    if model not in MODELS:
+        message = f"The model '{model}' does not exist or you do not have access to it."
+        raise Refused(404, "model_not_found", "invalid_request_error", message)
+    rules = MODELS[model]
+    for name, value in fields.items():
+        if name not in rules.parameters or (name == "input_fidelity" and not is_edit):
+            raise Refused(
+                400, "unknown_parameter", "invalid_request_error", f"Unknown parameter: '{name}'.", param=name
+            )
+        known = {"quality": rules.qualities, "input_fidelity": rules.fidelities}.get(name)
+        if known is not None and value not in known:
+            raise _invalid(name, value)
+    if not str(fields.get("prompt", "")) or len(str(fields["prompt"])) > 32_000:
+        raise _invalid("prompt", "…")
+    _check_pictures(asked, is_edit=is_edit)
+    return _size(str(fields.get("size", "auto")), rules)
+
+
+def _size(text: str, rules: Rules) -> tuple[int, int]:
+    if text == "auto":
+        return 1024, 1024
+    width, height = (int(side) for side in text.split("x"))
+    if rules.sizes is not None:
+        if text not in rules.sizes:
+            raise _invalid("size", text)
+        return width, height
+    fits = 655_360 <= width * height <= 3840 * 2160 and max(width, height) <= 3840
+    if width % 16 or height % 16 or not fits or max(width, height) > 3 * min(width, height):
+        raise _invalid("size", text)
+    return width, height
+
+
+def _check_pictures(asked: Asked, *, is_edit: bool) -> None:
+    if is_edit and not 1 <= len(asked.images) <= 16:
+        raise _invalid("image", f"{len(asked.images)} images")
+    if is_edit and asked.image_fields not in ({"image"}, {"image[]"}):
+        raise _invalid("image", sorted(asked.image_fields))
+    for part in asked.images:
+        if part.media_type not in {"image/png", "image/jpeg", "image/webp"} or len(part.data) > 50 * 1024**2:
+            raise _invalid("image", part.media_type)
+    for mask in asked.masks:
+        opened = Image.open(io.BytesIO(mask.data))
+        first = Image.open(io.BytesIO(asked.images[0].data))
+        if opened.format != "PNG" or "A" not in opened.getbands() or opened.size != first.size:
+            raise _invalid("mask", f"{opened.format} {opened.mode} {opened.size} for {first.size}")
+
+
+def _invalid(name: str, value: object) -> Refused:
+    return Refused(400, "invalid_value", "invalid_request_error", f"Invalid value: '{value}'.", param=name)
+
+
+def _form(request: Request) -> Asked:
+    """A multipart body; files by field, everything else as text, n as a number."""
+    boundary = request.headers["content-type"].partition("boundary=")[2].strip('"').encode()
+    parts = [_part(piece) for piece in request.body.split(b"--" + boundary)[1:-1]]
+    fields: dict[str, Any] = {part.name: part.data.decode() for part in parts if not part.file_name}
+    if "n" in fields:
+        fields["n"] = int(fields["n"])
+    images = tuple(part for part in parts if part.file_name and part.name in {"image", "image[]"})
+    masks = tuple(part for part in parts if part.file_name and part.name == "mask")
+    return Asked(fields, images, masks, frozenset(part.name for part in images))
+
+
+def _part(piece: bytes) -> Part:
+    head, _, data = piece.removeprefix(b"\r\n").partition(b"\r\n\r\n")
+    lines = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+    lines = {name.lower(): value for name, value in lines.items()}
+    told = dict(one.strip().split("=", 1) for one in lines["content-disposition"].split(";")[1:])
+    name, file_name = (told.get(key, "").strip('"') for key in ("name", "filename"))
+    return Part(name, data.removesuffix(b"\r\n"), file_name, lines.get("content-type", ""))

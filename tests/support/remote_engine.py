@@ -1,0 +1,187 @@
+"""A remote engine for tests of the lane: a real client of a real server, with as little of its own as can be.
+
+`Darkroom` is the service: it takes orders by marker, works for a while, and counts what it was paid for. `Wire` is the
+engine "wire" that speaks to it; with "looks_up": false it is one that nobody can ask afterwards.
+"""
+
+from __future__ import annotations
+
+import io
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, ClassVar
+
+import numpy as np
+from PIL import Image
+
+from generation.engines.base import (
+    Capabilities,
+    Context,
+    EngineError,
+    ErrorKind,
+    Health,
+    Pending,
+    Quote,
+    Result,
+    Spec,
+    Submitted,
+    Task,
+    register,
+)
+from generation.engines.service import Service, json_of, pixels_of, refusal
+from tests.support.remote_server import Remote, Request, Response, plain
+
+
+@dataclass
+class Order:
+    """One order as the service keeps it."""
+
+    marker: str
+    job: int
+    prompt: str
+    seed: int
+    ready_at: float
+    is_cancelled: bool = False
+
+
+class Darkroom(Remote):
+    """POST /orders {"marker", "job", "prompt", "seed"}; GET /orders?ids=a,b or ?marker=; GET /pictures/<id>;
+    POST /cancel {"id"}; POST /develop answers with the picture itself."""
+
+    limited = frozenset({"POST /orders", "POST /develop"})
+
+    def __init__(self, *, seconds: float = 0.05, **limits: Any) -> None:
+        super().__init__(**limits)
+        self.seconds = seconds
+        self.orders: dict[str, Order] = {}
+        self.paid: list[int] = []
+
+    def route(self, request: Request) -> str:
+        return f"{request.method} /{request.path.split('/')[1]}"
+
+    def respond(self, request: Request) -> Response:
+        route = self.route(request)
+        if route in self.limited:
+            return self._take(request, at_once=route == "POST /develop")
+        if route == "GET /health":
+            return plain({})
+        if route == "POST /cancel":
+            self.orders[request.json["id"]].is_cancelled = True
+            return plain({})
+        if route == "GET /pictures":
+            return Response(200, _png(self.orders[request.path.split("/")[2]].seed), {"Content-Type": "image/png"})
+        if "marker" in request.query:
+            return plain({"ids": [key for key, one in self.orders.items() if one.marker == request.query["marker"]]})
+        return plain({key: self._state(key) for key in request.query["ids"].split(",")})
+
+    def _take(self, request: Request, *, at_once: bool) -> Response:
+        asked = request.json
+        with self.guard:
+            self.paid.append(asked["job"])
+            key = f"order-{len(self.paid)}"
+            ready = time.monotonic() + self.seconds
+            self.orders[key] = Order(asked["marker"], asked["job"], asked["prompt"], asked["seed"], ready)
+        if at_once:
+            time.sleep(self.seconds)
+            return Response(200, _png(asked["seed"]), {"Content-Type": "image/png"})
+        return plain({"id": key}, 201)
+
+    def _state(self, key: str) -> dict[str, Any]:
+        order = self.orders.get(key)
+        if order is None:
+            return {"state": "unknown"}
+        if order.is_cancelled:
+            return {"state": "cancelled"}
+        if time.monotonic() < order.ready_at:
+            return {"state": "working", "step": 1, "steps": 2}
+        if order.prompt.startswith("fail:"):
+            return {"state": "failed", "kind": order.prompt.partition(":")[2]}
+        return {"state": "done"}
+
+
+def _png(seed: int) -> bytes:
+    pixels = np.random.default_rng(seed).integers(0, 255, (8, 8, 3), dtype=np.uint8)
+    file = io.BytesIO()
+    Image.fromarray(pixels).resize((64, 64)).save(file, "PNG")
+    return file.getvalue()
+
+
+class Wire:
+    """config: "url", "looks_up" (true), "poll_seconds" (0.05), "settle_seconds" (0.2), "at_once" (false)."""
+
+    name = "wire"
+    kinds: ClassVar[dict[str, ErrorKind]] = {kind.value: kind for kind in ErrorKind}
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self.looks_up = bool(config.get("looks_up", True))
+        self.settle_seconds = float(config.get("settle_seconds", 0.2))
+        self.poll_seconds = float(config.get("poll_seconds", 0.05))
+        self.at_once = bool(config.get("at_once", False))
+        self.cost = float(config.get("cost", 0))
+        self._service = Service(str(config["url"]), timeout_seconds=float(config.get("timeout_seconds", 5)))
+
+    def capabilities(self) -> Capabilities:
+        return Capabilities(is_remote=True, obeys=frozenset({"prompt", "seed"}), controls=())
+
+    def validate(self, spec: Spec) -> list[str]:
+        return []
+
+    def batch_key(self, spec: Spec) -> str:
+        return "wire"
+
+    def model_identity(self) -> tuple[str, str]:
+        return ("wire", "1")
+
+    def quote(self, spec: Spec) -> Quote:
+        return Quote(cost=self.cost, seconds=0.1)
+
+    def health(self) -> Health:
+        try:
+            return Health(self._service.ask("GET", "health").status_code == 200, "wire")
+        except EngineError as error:
+            return Health(False, error.message)
+
+    def submit(self, task: Task, marker: str, context: Context) -> Submitted:
+        order = {"marker": marker, "job": task.id, "prompt": task.spec.prompt, "seed": task.spec.seed}
+        response = self._service.order("POST", "develop" if self.at_once else "orders", json=order)
+        if response.status_code >= 300:
+            raise refusal(response, "The darkroom", is_order=True)
+        if self.at_once:
+            return Submitted("", self._result(pixels=pixels_of(response.content)))
+        return Submitted(json_of(response, "The darkroom")["id"])
+
+    def find(self, task: Task, marker: str, since: datetime, taken: Collection[str]) -> str | None:
+        response = self._service.ask("GET", "orders", params={"marker": marker})
+        if response.status_code != 200:
+            raise refusal(response, "The darkroom")
+        found: list[str] = json_of(response, "The darkroom")["ids"]
+        return found[0] if found else None
+
+    def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
+        response = self._service.ask("GET", "orders", params={"ids": ",".join(remote_ids)})
+        if response.status_code != 200:
+            raise refusal(response, "The darkroom")
+        return {key: self._standing(key, told) for key, told in json_of(response, "The darkroom").items()}
+
+    def _standing(self, key: str, told: dict[str, Any]) -> Pending | Result:
+        if told["state"] == "working":
+            return Pending(told["step"], told["steps"])
+        if told["state"] == "done":
+            return self._result(outputs=(f"pictures/{key}",))
+        kind = {"unknown": ErrorKind.LOST, "cancelled": ErrorKind.CANCELLED}.get(told["state"])
+        kind = kind or self.kinds[told["kind"]]
+        return Result(0, None, error=EngineError(kind, f"The darkroom said {told['state']}."))
+
+    def _result(self, **fields: Any) -> Result:
+        return Result(0, fields.pop("pixels", None), "wire", "1", cost=self.cost, **fields)
+
+    def fetch(self, result: Result, context: Context) -> Result:
+        return self._result(pixels=pixels_of(self._service.download(result.outputs[0])))
+
+    def cancel(self, remote_id: str) -> None:
+        self._service.ask("POST", "cancel", json={"id": remote_id})
+
+
+register("wire", lambda: Wire)
