@@ -187,3 +187,11 @@ def _kind(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
     if before and after:
         return "changed"
     return "added" if after else "removed"
+
+
+def picture(user: User, brand: Brand, pk: int) -> GuidePicture:
+    """Return one picture of a brand's guide. Raises NotFound."""
+    found: GuidePicture | None = GuidePicture.objects.visible_to(user).filter(pk=pk, guide__brand=brand).first()
+    if found is None:
+        raise NotFound(f"The guide has no picture {pk}.")
+    return found

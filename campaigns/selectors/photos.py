@@ -126,3 +126,26 @@ def subjects_by_sku(brand: Brand, keys: Iterable[str]) -> dict[str, frozenset[in
     for sku, pk in pairs:
         found.setdefault(sku, set()).add(pk)
     return {sku: frozenset(ids) for sku, ids in found.items()}
+
+
+def elsewhere(user: User, subject: Subject, photos: Iterable[ReferencePhoto]) -> QuerySet[ReferencePhoto]:
+    """Return the photos of other subjects of the brand that have the same file as one of these."""
+    hashes = [photo.sha256 for photo in photos if photo.sha256]
+    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
+        sha256__in=hashes, subject__brand=subject.brand_id
+    )
+    return rows.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).select_related("subject")
+
+
+def removed(user: User, subject: Subject) -> QuerySet[ReferencePhoto]:
+    """Return the photos that were removed and whose files are kept, newest first."""
+    rows: QuerySet[ReferencePhoto] = ReferencePhoto.objects.visible_to(user).filter(
+        subject=subject, status=PhotoStatus.REMOVED
+    )
+    return rows.exclude(storage_key="").order_by("-id")
+
+
+def find(user: User, brand: Brand, pk: int) -> ReferencePhoto | None:
+    """Return a photo of the brand, None where there is none."""
+    found: ReferencePhoto | None = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, pk=pk).first()
+    return found

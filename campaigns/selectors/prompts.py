@@ -15,7 +15,7 @@ from campaigns.models import PromptTemplate, PromptVersion, StylePreset, Subject
 from campaigns.prompts import PromptSource
 from campaigns.selectors import subjects
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 
 LOOKED_AT = 5000
 """Subjects of a brand that are looked at for attribute names; the newest."""
@@ -119,3 +119,38 @@ def source(version: PromptVersion) -> PromptSource:
         style_negative=version.style_negative,
         parameters=version.parameters,
     )
+
+
+def template(user: User, brand: Brand, slug: str) -> PromptTemplate:
+    """Return a brand's template. Raises NotFound."""
+    found: PromptTemplate | None = PromptTemplate.objects.visible_to(user).filter(brand=brand, slug=slug).first()
+    if found is None:
+        raise NotFound(f"There is no prompt {slug!r} in {brand.name}.")
+    return found
+
+
+def of_brand(user: User, brand: Brand) -> QuerySet[Any]:
+    """Return the versions of all templates of a brand, with template, brand and style."""
+    rows = PromptVersion.objects.visible_to(user).filter(template__brand=brand)
+    return rows.select_related("template__brand", "style")
+
+
+def numbered(user: User, brand: Brand, slug: str, number: int) -> PromptVersion:
+    """Return one version of a template. Raises NotFound."""
+    version: PromptVersion | None = of_brand(user, brand).filter(template__slug=slug, number=number).first()
+    if version is None:
+        raise NotFound(f"There is no version {number} of a prompt {slug!r} in {brand.name}.")
+    return version
+
+
+def style(user: User, brand: Brand, slug: str) -> StylePreset:
+    """Return a style preset of a brand. Raises NotFound."""
+    found: StylePreset | None = StylePreset.objects.visible_to(user).filter(brand=brand, slug=slug).first()
+    if found is None:
+        raise NotFound(f"There is no style {slug!r} in {brand.name}.")
+    return found
+
+
+def active_styles(user: User, brand: Brand) -> QuerySet[Any]:
+    """Return the presets that new versions may take, by name."""
+    return StylePreset.objects.visible_to(user).filter(brand=brand, is_active=True).order_by("name")

@@ -93,3 +93,9 @@ def _standings(rows: list[FeedSource], user: User) -> list[Standing]:
     ids = [getattr(row, "last_id", None) for row in rows]
     last = FeedImport.objects.visible_to(user).in_bulk([one for one in ids if one])
     return [Standing(row, last.get(one)) for row, one in zip(rows, ids, strict=True)]
+
+
+def imports(user: User, source: FeedSource) -> QuerySet[FeedImport]:
+    """Return the imports that came from a source, newest first."""
+    rows: QuerySet[FeedImport] = FeedImport.objects.visible_to(user).filter(source=source).order_by("-pk")
+    return rows

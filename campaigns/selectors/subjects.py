@@ -83,3 +83,16 @@ def ids_by_key(brand: Brand, keys: Iterable[str]) -> list[int] | None:
         problems = [Problem("/subjects", f"{brand.name} has no active subject {key!r}.", key) for key in unknown]
         raise Invalid("Some subjects are not known.", problems)
     return list(found.values())
+
+
+def find(user: User, brand: Brand, pk: int) -> Subject | None:
+    """Return a subject of the brand with its photos, None where there is none; the studio's is not among them."""
+    rows = Subject.objects.visible_to(user).filter(brand=brand, pk=pk, studio=None)
+    found: Subject | None = rows.prefetch_related(photos()).first()
+    return found
+
+
+def ensure(user: User, brand: Brand, pk: int) -> None:
+    """Raise NotFound unless the brand has this subject."""
+    if not Subject.objects.visible_to(user).filter(brand=brand, pk=pk).exists():
+        raise NotFound(f"There is no subject {pk} in {brand.name}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.db import transaction
+from django.utils.text import slugify
 
 from campaigns import events
 from campaigns.models import StylePreset
@@ -103,3 +104,14 @@ def _ensure_words(fields: dict[str, str]) -> None:
             found.append(Problem(name, message, words[words.find("{") :][:40]))
     if found:
         raise Invalid("The style has mistakes.", found)
+
+
+@transaction.atomic
+def copy(*, style_id: int, by: User) -> StylePreset:
+    """Create a preset with the same words, under the name with the next free number."""
+    style = _lock(style_id)
+    taken = set(StylePreset.objects.filter(brand=style.brand).values_list("slug", flat=True))
+    count = next(n for n in range(2, len(taken) + 3) if slugify(f"{style.name} {n}")[:50] not in taken)
+    name = f"{style.name[:70]} {count}"
+    slug = slugify(name)[:50]
+    return create(brand=style.brand, slug=slug, name=name, text=style.text, negative=style.negative, by=by)

@@ -54,7 +54,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 def edit(request: BrandRequest, slug: str) -> HttpResponseBase:
     """Change the brief. Refused or overtaken by somebody else, what was typed stays on the page."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
-    form = BriefForm(request.POST or None, brand=request.brand, instance=Campaign.objects.get(pk=campaign.pk))
+    form = BriefForm(request.POST or None, brand=request.brand, instance=selectors.get(request.user, campaign.pk))
     seen = request.POST.get("seen_at", "") or campaign.updated_at.isoformat()
     if request.method == "POST" and form.is_valid():
         try:

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import Light, PictureUse
-from campaigns.models import GuidePicture, GuideVersion
+from campaigns.models import GuideVersion
 from campaigns.photos import colours, intake, palettes, reading
 from campaigns.selectors import approvals
 from campaigns.selectors import guides as selectors
@@ -203,9 +203,7 @@ def add_pictures(request: BrandRequest, use: str) -> HttpResponseBase:
 @brand_page(Action.EDIT_BRAND)
 def change_picture(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Save the caption; with `move` also its place, with `remove` it goes."""
-    picture = GuidePicture.objects.visible_to(request.user).filter(pk=pk, guide__brand=request.brand).first()
-    if picture is None:
-        raise NotFound(f"The guide has no picture {pk}.")
+    picture = selectors.picture(request.user, request.brand, pk)
     if "remove" in request.POST:
         pictures.remove_from_guide(picture_id=pk, by=request.user)
     else:

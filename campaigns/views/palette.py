@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from django.db.models import Q
 from django.http import HttpResponseBase, JsonResponse
 from django.urls import reverse
 from django.views.decorators.http import require_safe
 
-from campaigns.models import Campaign, PromptTemplate, Subject
+from campaigns.selectors import search as selectors
 from core.pages import BrandRequest, brand_page
 
 PAGES = {
@@ -26,7 +25,6 @@ PAGES = {
     "Endpoints in use now": "endpoints_now",
     "Audit": "audit",
 }
-EACH = 6
 
 
 @require_safe
@@ -41,21 +39,19 @@ def search(request: BrandRequest) -> HttpResponseBase:
         if words.lower() in name.lower()
     ]
     if words:
-        campaigns = Campaign.objects.visible_to(request.user).filter(brand=request.brand, name__icontains=words)
+        matches = selectors.find(request.user, request.brand, words)
         found += [
-            {"name": one.name, "kind": "campaign", "href": reverse("campaign", args=[brand, one.slug])}
-            for one in campaigns[:EACH]
-        ]
-        subjects = Subject.objects.visible_to(request.user).filter(brand=request.brand, studio=None)
-        subjects = subjects.filter(Q(key__icontains=words) | Q(name__icontains=words)).order_by("key")
-        found += [
-            {"name": f"{one.key} {one.name}", "kind": "product", "href": reverse("product", args=[brand, one.pk])}
-            for one in subjects[:EACH]
-        ]
-        templates = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, studio=None)
-        templates = templates.filter(name__icontains=words)
-        found += [
-            {"name": one.name, "kind": "prompt", "href": reverse("prompt", args=[brand, one.slug])}
-            for one in templates[:EACH]
+            *(
+                {"name": row.name, "kind": "campaign", "href": reverse("campaign", args=[brand, row.slug])}
+                for row in matches.campaigns
+            ),
+            *(
+                {"name": f"{row.key} {row.name}", "kind": "product", "href": reverse("product", args=[brand, row.pk])}
+                for row in matches.subjects
+            ),
+            *(
+                {"name": row.name, "kind": "prompt", "href": reverse("prompt", args=[brand, row.slug])}
+                for row in matches.templates
+            ),
         ]
     return JsonResponse({"results": found})

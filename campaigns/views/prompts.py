@@ -8,11 +8,9 @@ from django.shortcuts import redirect, render
 from django.utils.text import slugify
 from django.views.decorators.http import require_POST
 
-from campaigns.models import PromptVersion
 from campaigns.selectors import prompts as selectors
 from campaigns.services import prompts as services
 from core.access import Action
-from core.errors import NotFound
 from core.pages import BrandRequest, brand_page
 
 
@@ -34,7 +32,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_PROMPT)
 def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """A designer asks the leads to approve a draft."""
-    version = services.ask_approval(version_id=_version(request, slug, number).pk, by=request.user)
+    version = services.ask_approval(version_id=_id(request, slug, number), by=request.user)
     messages.success(request, f"The leads are asked to approve {version}.")
     return redirect("prompt_version", request.brand.slug, slug, number)
 
@@ -42,7 +40,7 @@ def ask(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @require_POST
 @brand_page(Action.APPROVE_PROMPT)
 def approve(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
-    version = services.approve_version(version_id=_version(request, slug, number).pk, by=request.user)
+    version = services.approve_version(version_id=_id(request, slug, number), by=request.user)
     messages.success(request, f"{version} may now be used for real.")
     return redirect("prompt_version", request.brand.slug, slug, number)
 
@@ -52,14 +50,10 @@ def approve(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 def send_back(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
     """A lead wants something else first, and says what."""
     answer = request.POST.get("answer", "")
-    version = services.send_back(version_id=_version(request, slug, number).pk, by=request.user, answer=answer)
+    version = services.send_back(version_id=_id(request, slug, number), by=request.user, answer=answer)
     messages.success(request, f"{version} is a draft again; who asked is told why.")
     return redirect("prompt_version", request.brand.slug, slug, number)
 
 
-def _version(request: BrandRequest, slug: str, number: int) -> PromptVersion:
-    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, template__slug=slug)
-    version: PromptVersion | None = rows.filter(number=number).first()
-    if version is None:
-        raise NotFound(f"There is no version {number} of a prompt {slug!r} in {request.brand.name}.")
-    return version
+def _id(request: BrandRequest, slug: str, number: int) -> int:
+    return selectors.numbered(request.user, request.brand, slug, number).pk

@@ -14,7 +14,6 @@ from django.views.decorators.http import require_POST, require_safe
 
 from campaigns.choices import SourceKind, SubjectKind
 from campaigns.forms import AddressInput, add_problems
-from campaigns.models import FeedImport
 from campaigns.selectors import photos as photo_selectors
 from campaigns.selectors import sources as selectors
 from campaigns.services import photo_loading
@@ -98,7 +97,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
         else:
             messages.success(request, f"{source.name} is changed.")
             return redirect("source", request.brand.slug, source.slug)
-    imports = FeedImport.objects.visible_to(request.user).filter(source=source).order_by("-pk")[:SHOWN_IMPORTS]
+    imports = selectors.imports(request.user, source)[:SHOWN_IMPORTS]
     context = {
         "one": found,
         "form": form,

@@ -13,7 +13,7 @@ from django.views.decorators.http import require_POST
 
 from campaigns import prompts
 from campaigns.forms import StyleForm, add_problems
-from campaigns.models import PromptVersion, StylePreset
+from campaigns.models import StylePreset
 from campaigns.prompts import pieces
 from campaigns.prompts.presets import PRESETS
 from campaigns.selectors import campaigns
@@ -57,7 +57,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @brand_page()
 def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
     """One preset in the form; posting changes its words from now on."""
-    style = _style(request, slug)
+    style = selectors.style(request.user, request.brand, slug)
     form = StyleForm(request.POST or None, initial={"name": style.name, "text": style.text, "negative": style.negative})
     if request.method == "POST" and form.is_valid():
         try:
@@ -92,19 +92,13 @@ def add_presets(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_PROMPT)
 def act(request: BrandRequest, slug: str, verb: str) -> HttpResponseBase:
     """Retire a preset, bring it back, or copy it under a name of its own."""
-    style = _style(request, slug)
+    style = selectors.style(request.user, request.brand, slug)
     if verb in ("retire", "restore"):
         services.set_active(style_id=style.pk, by=request.user, is_active=verb == "restore")
         return redirect("styles", request.brand.slug)
     if verb != "copy":
         raise NotFound(f"A style cannot be told to {verb!r}.")
-    taken = set(StylePreset.objects.filter(brand=request.brand).values_list("slug", flat=True))
-    count = next(n for n in range(2, len(taken) + 3) if slugify(f"{style.name} {n}")[:50] not in taken)
-    name = f"{style.name[:70]} {count}"
-    made = services.create(
-        brand=request.brand, slug=slugify(name)[:50], name=name, text=style.text, negative=style.negative,
-        by=request.user,
-    )  # fmt: skip
+    made = services.copy(style_id=style.pk, by=request.user)
     return redirect("style", request.brand.slug, made.slug)
 
 
@@ -125,8 +119,7 @@ def _page(request: BrandRequest, form: StyleForm, style: StylePreset | None = No
 
 def _example(request: BrandRequest, words: str, negative: str) -> Example:
     """The words after the brand's newest prompt, on one of its products."""
-    newest = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand).order_by("-pk")
-    version = newest.select_related("template").first()
+    version = selectors.of_brand(request.user, request.brand).order_by("-pk").first()
     subject = next(iter(selectors.chosen_subjects(request.user, request.brand.pk, [])), None)
     values: dict[str, Any] = {"name": "mug", "brand": request.brand.name, "campaign": "Autumn"}
     if subject:
@@ -146,12 +139,3 @@ def _example(request: BrandRequest, words: str, negative: str) -> Example:
             title, [], "", f"{subject.key if subject else 'It'} has no value for {', '.join(lacking.names)}."
         )
     return Example(title, pieces.mark(rendered), rendered.negative)
-
-
-def _style(request: BrandRequest, slug: str) -> StylePreset:
-    found: StylePreset | None = (
-        StylePreset.objects.visible_to(request.user).filter(brand=request.brand, slug=slug).first()
-    )
-    if found is None:
-        raise NotFound(f"There is no style {slug!r} in {request.brand.name}.")
-    return found

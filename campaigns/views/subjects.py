@@ -10,8 +10,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
-from campaigns.choices import PhotoRole, PhotoStatus, SubjectKind
-from campaigns.models import Campaign, ReferencePhoto, Subject
+from campaigns.choices import PhotoRole, SubjectKind
+from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from campaigns.selectors import histories, readiness
 from campaigns.selectors import photos as photo_rows
@@ -19,7 +19,7 @@ from campaigns.selectors import subjects as selectors
 from campaigns.services import campaigns as campaign_services
 from campaigns.services import subjects as services
 from core.access import Action
-from core.errors import Invalid, NotFound
+from core.errors import Invalid
 from core.pages import BrandRequest, brand_page
 
 KINDS = ((SubjectKind.PRODUCT, "Products"), (SubjectKind.ARTICLE, "Articles"), (SubjectKind.CONCEPT, "Concepts"))
@@ -77,22 +77,17 @@ def index(request: BrandRequest) -> HttpResponseBase:
 def detail(request: BrandRequest, pk: int) -> HttpResponseBase:
     subject = selectors.get(request.user, request.brand, pk)
     shown = list(subject.photos.all())
-    twins = ReferencePhoto.objects.visible_to(request.user).filter(
-        sha256__in=[photo.sha256 for photo in shown if photo.sha256]
-    )
-    twins = twins.exclude(subject=subject).exclude(status=PhotoStatus.REMOVED).filter(subject__brand=request.brand)
     specs = [spec for campaign in subject.campaigns.all() for spec in readiness.specs_of(campaign.pk)]
     needed = ("cutout",) if subject.kind == SubjectKind.PRODUCT or shown else ()
     fill = readiness.fill_of(request.brand)
     ready = readiness.of([subject], specs=specs, images_needed=needed, fill=fill)[subject.pk]
     pairs = [(photo, next(iter(photo.cutouts.all()), None)) for photo in shown]
-    removed = ReferencePhoto.objects.visible_to(request.user).filter(subject=subject, status=PhotoStatus.REMOVED)
     context = {
         "subject": subject,
         "photos": [(photo, cutout, readiness.needs_look(cutout)) for photo, cutout in pairs],
-        "removed": removed.exclude(storage_key="").order_by("-id")[:12],
+        "removed": photo_rows.removed(request.user, subject)[:12],
         "ready": ready,
-        "twins": twins.select_related("subject"),
+        "twins": photo_rows.elsewhere(request.user, subject, shown),
         "roles": PhotoRole.choices,
         "seen": services.version(subject),
         "history": histories.of_subject(request.user, subject),
@@ -124,7 +119,7 @@ def new(request: BrandRequest) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
     """Name and attributes of a subject: parallel lists `label` and `value`, empty values are dropped."""
-    _own(request, pk)
+    selectors.ensure(request.user, request.brand, pk)
     labels, values = request.POST.getlist("label"), request.POST.getlist("value")
     attributes = {label: value for label, value in zip(labels, values, strict=False) if label.strip()}
     services.edit(
@@ -142,7 +137,7 @@ def edit(request: BrandRequest, pk: int) -> HttpResponseBase:
 @brand_page(Action.EDIT_CAMPAIGN)
 def switch(request: BrandRequest, pk: int, verb: str) -> HttpResponseBase:
     """Retire a subject, or bring it back."""
-    _own(request, pk)
+    selectors.ensure(request.user, request.brand, pk)
     act = services.retire if verb == "retire" else services.bring_back
     subject = act(subject_id=pk, by=request.user)
     said = "takes no part in new runs" if verb == "retire" else "takes part in new runs again"
@@ -164,11 +159,6 @@ def _asked(request: BrandRequest) -> dict[str, Any]:
 def _campaign(request: BrandRequest) -> Campaign | None:
     slug = request.GET.get("campaign", "")
     return campaign_selectors.by_slug(request.user, request.brand.slug, slug) if slug else None
-
-
-def _own(request: BrandRequest, pk: int) -> None:
-    if not Subject.objects.visible_to(request.user).filter(brand=request.brand, pk=pk).exists():
-        raise NotFound(f"There is no subject {pk} in {request.brand.name}.")
 
 
 def _created(request: BrandRequest, kind: str) -> HttpResponseBase:

@@ -26,3 +26,8 @@ def get(user: User, slug: str) -> Brand:
 def members(user: User, brand: Brand) -> QuerySet[Any]:
     """Memberships of a brand, with their people."""
     return Membership.objects.visible_to(user).filter(brand=brand).select_related("user").order_by("user", "role")
+
+
+def row(model: Any, user: User, brand: Brand, pk: int, *, path: str = "brand") -> Any:
+    """Return the row of any model by its key if it belongs to the brand by `path`, else None."""
+    return model.objects.visible_to(user).filter(pk=pk, **{path: brand}).first()

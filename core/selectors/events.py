@@ -1,4 +1,4 @@
-"""What happened to one object, for its page."""
+"""Read events: those of one object, and the trail of a brand."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from core.models import Event, User
+from core.models import Brand, Event, User
 
 
 def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
@@ -17,3 +17,14 @@ def timeline(*, user: User, object_type: str, object_id: int) -> QuerySet[Any]:
         .select_related("actor", "seal")
         .order_by("id")
     )
+
+
+def trail(*, user: User, brand: Brand, beginning: str = "", before: int | None = None) -> QuerySet[Any]:
+    """Return the brand's events, newest first, each with its seal.
+
+    beginning: of the event types that are meant, such as "review."; before: only events with a smaller id.
+    """
+    rows = Event.objects.visible_to(user).filter(brand=brand).select_related("seal").order_by("-pk")
+    if beginning:
+        rows = rows.filter(type__startswith=beginning)
+    return rows.filter(pk__lt=before) if before else rows

@@ -9,9 +9,9 @@ from django.views.decorators.http import require_safe
 
 from core.access import Action
 from core.fetching import plain
-from core.models import Event
 from core.pages import BrandRequest, brand_page
 from core.pages import number as row_number
+from core.selectors import events
 from core.services import audit
 
 PAGE = 100
@@ -22,12 +22,8 @@ PAGE = 100
 def index(request: BrandRequest) -> HttpResponseBase:
     """Events newest first, by keyset; `?type=` keeps one kind, `?before=` goes back."""
     kind, before = request.GET.get("type", ""), request.GET.get("before", "")
-    found = Event.objects.visible_to(request.user).filter(brand=request.brand).select_related("seal")
-    if kind:
-        found = found.filter(type__startswith=kind)
-    if older_than := row_number(before):
-        found = found.filter(pk__lt=older_than)
-    rows = list(found.order_by("-pk")[: PAGE + 1])
+    found = events.trail(user=request.user, brand=request.brand, beginning=kind, before=row_number(before))
+    rows = list(found[: PAGE + 1])
     for row in rows:  # events of earlier versions may hold logins and queries of addresses
         row.payload = plain(row.payload)
     number, head = audit.head(request.brand)

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet
 
 from campaigns.prompts.tokens import Encoder
 from core.models import Brand
 from generation.choices import Breaker
 from generation.engines import base as engines
 from generation.engines.diffusers.encoders import encoder_of
-from generation.models import Endpoint
+from generation.models import Endpoint, Run
 
 
 @dataclass(frozen=True)
@@ -56,3 +56,9 @@ def offer(endpoint: Endpoint) -> Offer:
         return Offer(endpoint, engine.capabilities(), encoder_of(engine))
     except (ValueError, TypeError, KeyError, OSError, engines.EngineError) as error:
         return Offer(endpoint, None, None, f"{endpoint.name} cannot be used: {error}")
+
+
+def others(brand: Brand, run: Run) -> QuerySet[Any]:
+    """Return the endpoints that a run could use besides its own, each with `is_alternate`."""
+    named = Run.alternates.through.objects.filter(run=run, endpoint=OuterRef("pk"))
+    return usable(brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))

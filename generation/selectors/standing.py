@@ -6,19 +6,21 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django.db import connection
 from django.db.models import Count, Q, QuerySet, Sum
 from django.utils import timezone
 
-from campaigns.choices import ImportStatus
-from campaigns.models import Campaign, ImportChange, Subject
+from campaigns.choices import ImportStatus, PromptStatus, SourceKind
+from campaigns.models import Campaign, FeedSource, ImportChange, PromptVersion, Subject
 from campaigns.selectors import readiness
 from core import clock
 from core.errors import NotFound
-from core.models import User
+from core.models import Brand, User
 from generation.choices import AssetState
 from generation.models import Asset, Run, StandingOrder
+from generation.selectors import endpoints
 
 RECENT_DAYS = 7
 NOT_READY_SHOWN = 50
@@ -173,3 +175,14 @@ def shown(
     listed = [NotReady(subjects[pk], reason) for pk, reason in first.items() if pk in subjects]
     approved = Asset.objects.filter(cell__run__standing_order=order, state=AssetState.APPROVED).count()
     return Shown(order, today(order), recent, approved, next_look, waiting, listed, len(reasons), refusal)
+
+
+def choices(user: User, brand: Brand) -> dict[str, QuerySet[Any]]:
+    """Return what an order can be made of: approved prompt versions, endpoints, and sources that bring feeds."""
+    versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
+    sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
+    return {
+        "prompt_version": versions.select_related("template").order_by("template__name", "-number"),
+        "endpoint": endpoints.usable(brand),
+        "source": sources.order_by("name"),
+    }

@@ -17,8 +17,9 @@ from django.utils.crypto import salted_hmac
 from django.views.decorators.http import require_POST, require_safe
 
 from campaigns import channels
-from campaigns.models import PromptVersion, Subject
+from campaigns.selectors import prompts as prompt_rows
 from campaigns.selectors import prompts as prompt_selectors
+from campaigns.selectors import subjects as subject_rows
 from campaigns.selectors import subjects as subject_selectors
 from campaigns.services import previews
 from core import stored_files
@@ -253,8 +254,8 @@ def _sides(request: BrandRequest, filled: Filled, is_words: bool) -> list[Side]:
     if is_words:
         return [Side(one.endpoint, None, _usual(request, one)) for one in _readers(offers)]
     wanted = [pk for text in filled.versions if (pk := number(text))]
-    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, pk__in=wanted)
-    versions = rows.select_related("template__brand", "style").order_by("template__slug", "number")
+    rows = prompt_rows.of_brand(request.user, request.brand).filter(pk__in=wanted)
+    versions = rows.order_by("template__slug", "number")
     return [
         Side(one.endpoint, version)
         for version in versions
@@ -307,6 +308,6 @@ def _form(request: BrandRequest, filled: Filled, refusal: DomainError | None = N
         "words_begun": "\n".join(dict.fromkeys(one.words for one in examples if one.words))[:2000],
         "most_sides": services.MOST_SIDES,
         "most_rows": services.MOST_ROWS,
-        "has_products": Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).exists(),
+        "has_products": subject_rows.visible(request.user, request.brand).exists(),
     }
     return render(request, "generation/comparison_new.html", context, status=refusal.status if refusal else 200)

@@ -10,8 +10,9 @@ from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
 from campaigns.choices import SubjectKind
-from campaigns.models import Campaign, PromptVersion
+from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_rows
 from core.pages import BrandRequest, brand_page, number
 from generation.selectors import budgets, cards, coverage, needs, rollout, runs
 
@@ -61,9 +62,8 @@ def _wanted(request: BrandRequest) -> coverage.Wanted:
 
 def _version(request: BrandRequest, found: Campaign, shown: coverage.Page, summary: coverage.Summary) -> dict[str, Any]:
     """The prompt version that the page is about, its rollout, and what the shown subjects lack for it."""
-    versions = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand)
     chosen = number(request.GET.get("prompt", ""))
-    version = versions.select_related("template__brand", "style").filter(pk=chosen).first() if chosen else None
+    version = prompt_rows.of_brand(request.user, request.brand).filter(pk=chosen).first() if chosen else None
     version = version or rollout.latest_version(request.user, found)
     if version is None:
         return {}

@@ -8,21 +8,11 @@ from django.contrib.auth.decorators import login_required
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseBase, HttpResponseNotModified
 from django.views.decorators.http import require_safe
 
-from campaigns.models import BriefPicture, Cutout, GuidePicture, ReferencePhoto
 from campaigns.services import previews
 from core import access, stored_files
 from core.access import Action
-from generation.models import AssetVersion, Master, Rendition
-
-_KINDS: dict[str, Any] = {
-    "master": Master.objects,
-    "rendition": Rendition.objects.select_related("version__asset__brand"),
-    "photo": ReferencePhoto.objects,
-    "cutout": Cutout.objects,
-    "guide_picture": GuidePicture.objects,
-    "brief_picture": BriefPicture.objects,
-    "version": AssetVersion.objects.select_related("master"),
-}
+from generation.models import AssetVersion, Rendition
+from generation.selectors import images
 
 
 @login_required
@@ -30,7 +20,7 @@ _KINDS: dict[str, Any] = {
 def picture(request: Any, kind: str, pk: int) -> HttpResponseBase:
     """One stored picture. `?px=` asks for a small copy of at least that edge, `?download=` for a file name;
     `?v=` is the content's hash and makes the address immutable."""
-    found = _KINDS[kind].visible_to(request.user).filter(pk=pk).first() if kind in _KINDS else None
+    found = images.find(request.user, kind, pk)
     is_pinned = kind == "version" or bool(found and request.GET.get("v", "") == found.sha256[:12])
     if isinstance(found, AssetVersion):  # by version where a page knows no master; it never points at another one
         found = found.master

@@ -15,6 +15,7 @@ from campaigns.choices import SubjectKind
 from campaigns.models import Campaign, OutputSpec, PromptVersion
 from campaigns.prompts.pieces import cut
 from campaigns.selectors import campaigns as campaign_selectors
+from campaigns.selectors import prompts as prompt_rows
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page, number
@@ -22,6 +23,7 @@ from generation.choices import Stage
 from generation.models import Endpoint, Run
 from generation.selectors import compare as comparing
 from generation.selectors import endpoints, needs, picking, rollout
+from generation.selectors import runs as run_rows
 from generation.selectors import runs as run_selectors
 from generation.services import comparisons
 from generation.services.planning import job_templates, plans, schedules
@@ -199,7 +201,7 @@ def _page(request: BrandRequest, campaign: Campaign, form: Form) -> dict[str, An
         "axis_rows": run_form.axis_rows(form, chosen),
         "obeyed": _obeyed(chosen, _offer(request, endpoint)),
         "subject_count": campaign.subjects.filter(is_active=True).count(),
-        "copied": Run.objects.visible_to(request.user).filter(pk=number(form.clone)).first() if form.clone else None,
+        "copied": run_rows.find(request.user, number(form.clone)) if form.clone else None,
     }
 
 
@@ -212,8 +214,7 @@ def _groups(specs: Iterable[OutputSpec], form: Form) -> list[tuple[str, str, boo
 
 
 def _versions(request: BrandRequest) -> Any:
-    rows = PromptVersion.objects.visible_to(request.user).filter(template__brand=request.brand, template__studio=None)
-    return rows.select_related("template__brand", "style")
+    return prompt_rows.of_brand(request.user, request.brand).filter(template__studio=None)
 
 
 def _version(request: BrandRequest, text: str) -> PromptVersion | None:

@@ -157,7 +157,7 @@ def subjects(request: BrandRequest, slug: str) -> HttpResponse:
     """What may stand at one place of the three: products by SKU or name, as buttons."""
     found = selectors.matching_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
     place = _pk(request.GET.get("place", "")) or 0
-    context = {"found": found, "place": place, "template": _template(request, slug)}
+    context = {"found": found, "place": place, "template": selectors.template(request.user, request.brand, slug)}
     return render(request, "generation/prompt_subjects.html", context)
 
 
@@ -334,16 +334,8 @@ def _pin(request: BrandRequest, wanted: Sequence[int]) -> None:
     request.session[PINNED] = pinned
 
 
-def _template(request: BrandRequest, slug: str) -> PromptTemplate:
-    found = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, slug=slug).first()
-    if found is None:
-        raise NotFound(f"There is no prompt {slug!r} in {request.brand.name}.")
-    template: PromptTemplate = found
-    return template
-
-
 def _desk(request: BrandRequest, slug: str, version_number: str) -> Desk:
-    template = _template(request, slug)
+    template = selectors.template(request.user, request.brand, slug)
     rows = selectors.versions(request.user, template).select_related("template")
     version = rows.filter(number=_pk(version_number) or 0).first() if version_number else rows.first()
     if version_number and version is None:

@@ -7,7 +7,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Exists, OuterRef
 from django.http import HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render
 from django.utils.translation import ngettext
@@ -46,8 +45,7 @@ def _page(request: BrandRequest, run: Run, refusal: DomainError | None = None) -
     if refusal is not None and "budget" in refusal.extra:
         context["short_of"] = Decimal(refusal.extra["needed"]) - Decimal(refusal.extra["left"])
     if run.state not in (RunState.FINISHED, RunState.CANCELLED):
-        named = Run.alternates.through.objects.filter(run=run, endpoint=OuterRef("pk"))
-        others = endpoints.usable(request.brand).exclude(pk=run.endpoint_id).annotate(is_alternate=Exists(named))
+        others = endpoints.others(request.brand, run)
         context |= {"elsewhere": others, "alternates": [one for one in others if one.is_alternate]}
     status = refusal.status if refusal else 200
     return render(request, "generation/run.html", context | {"groups": failures.groups(run)}, status=status)

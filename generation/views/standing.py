@@ -10,15 +10,14 @@ from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_POST
 
-from campaigns.choices import PromptStatus, SourceKind
 from campaigns.forms import add_problems
-from campaigns.models import Campaign, FeedSource, PromptVersion
+from campaigns.models import Campaign
 from campaigns.selectors import campaigns as campaign_selectors
 from core import access
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound
 from core.pages import BrandRequest, brand_page
-from generation.models import Endpoint, StandingOrder
+from generation.models import StandingOrder
 from generation.selectors import standing as selectors
 from generation.services.planning import standing as services
 
@@ -31,10 +30,10 @@ class StandingForm(forms.Form):
     """What an order makes, how much a day, and of which products."""
 
     name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
-    prompt_version: Any = forms.ModelChoiceField(PromptVersion.objects.none(), label="Prompt", empty_label=None)
-    endpoint = forms.ModelChoiceField(Endpoint.objects.none(), label="Engine", empty_label=None)
-    source = forms.ModelChoiceField(
-        FeedSource.objects.none(), label="New products come from", required=False, empty_label="this campaign only"
+    prompt_version: Any = forms.ModelChoiceField(None, label="Prompt", empty_label=None)
+    endpoint: Any = forms.ModelChoiceField(None, label="Engine", empty_label=None)
+    source: Any = forms.ModelChoiceField(
+        None, label="New products come from", required=False, empty_label="this campaign only"
     )
     daily_pictures = forms.IntegerField(label="Pictures a day, at most", initial=100)
     daily_budget = forms.DecimalField(max_digits=12, decimal_places=2, initial=20)
@@ -48,17 +47,7 @@ class StandingForm(forms.Form):
         initial = {name: getattr(order, name) for name in FIELDS} if order else None
         super().__init__(data, initial=initial, auto_id=f"order-{order.pk}-%s" if order else "new-order-%s")
         brand = campaign.brand
-        versions = PromptVersion.objects.visible_to(user).filter(template__brand=brand, status=PromptStatus.APPROVED)
-        endpoints = Endpoint.objects.filter(is_enabled=True, brand__in=[brand]) | Endpoint.objects.filter(
-            is_enabled=True, brand=None
-        )
-        sources = FeedSource.objects.visible_to(user).filter(brand=brand).exclude(kind=SourceKind.UPLOAD)
-        chosen: dict[str, Any] = {
-            "prompt_version": versions.select_related("template").order_by("template__name", "-number"),
-            "endpoint": endpoints.order_by("name"),
-            "source": sources.order_by("name"),
-        }
-        for name, rows in chosen.items():
+        for name, rows in selectors.choices(user, brand).items():
             self.fields[name].queryset = rows  # type: ignore[attr-defined]
         self.fields["daily_budget"].label = f"Money a day, at most, {brand.currency}"
         self.fields["source"].help_text = "What it brings from now on joins the campaign by itself."

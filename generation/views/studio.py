@@ -12,9 +12,8 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 from django.views.decorators.http import require_POST, require_safe
 
-from campaigns.models import PromptTemplate, ReferencePhoto, StylePreset, Subject
+from campaigns.selectors import photos, subjects
 from campaigns.selectors import prompts as prompt_selectors
-from campaigns.selectors import subjects
 from core.access import Action
 from core.errors import DomainError, Invalid, NotFound, Problem
 from core.pages import BrandRequest, brand_page, number
@@ -143,10 +142,7 @@ def keep(request: BrandRequest, run_id: int) -> HttpResponseBase:
     chosen = request.POST.get("template", "")
     template = None
     if chosen:
-        own = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, slug=chosen)
-        template = own.first()
-        if template is None:
-            raise NotFound(f"There is no prompt {chosen!r} in {request.brand.name}.")
+        template = prompt_selectors.template(request.user, request.brand, chosen)
     made = services.keep(
         run_id=_run(request, run_id).pk,
         by=request.user,
@@ -231,7 +227,7 @@ def _context(request: BrandRequest, filled: Filled, result: selectors.Result | N
         before = next((one for one in desk.offers if str(one.endpoint.pk) == filled.settings_of), None)
         filled = studio_form.resized(filled, before)
         filled = studio_form.begun(filled, offer, selectors.usual(request.user, request.brand, offer))
-    styles = StylePreset.objects.visible_to(request.user).filter(brand=request.brand, is_active=True).order_by("name")
+    styles = prompt_selectors.active_styles(request.user, request.brand)
     context: dict[str, Any] = {
         "desk": desk,
         "filled": filled,
@@ -270,13 +266,11 @@ def _result_context(request: BrandRequest, result: selectors.Result) -> dict[str
 def _reference(request: BrandRequest, filled: Filled) -> dict[str, Any]:
     """The chosen reference: an uploaded photo, or a product with the photo that it would give."""
     if (pk := number(filled.product)) is not None:
-        rows = Subject.objects.visible_to(request.user).filter(brand=request.brand, pk=pk, studio=None)
-        product = rows.prefetch_related(subjects.photos()).first()
+        product = subjects.find(request.user, request.brand, pk)
         if product is not None:
             return {"product": product, "reference_photo": selectors.photo_of(product)}
     if (pk := number(filled.photo)) is not None:
-        photos = ReferencePhoto.objects.visible_to(request.user).filter(subject__brand=request.brand, pk=pk)
-        return {"reference_photo": photos.first()}
+        return {"reference_photo": photos.find(request.user, request.brand, pk)}
     return {}
 
 

@@ -12,6 +12,7 @@ from campaigns import channels
 from campaigns.models import ReferencePhoto, StylePreset, Subject
 from core.errors import Invalid, Problem
 from core.pages import BrandRequest, number
+from core.selectors import brands
 from generation.engines.base import MAP, SCENE, Capabilities, Control
 from generation.forms import CONTROL, OWN_FIELDS, value_of
 from generation.models import AssetVersion, Run
@@ -250,9 +251,9 @@ def _whole(name: str, text: str, problems: list[Problem]) -> int:
 
 
 def _one(model: Any, request: BrandRequest, text: str, path: str = "brand") -> Any:
-    """The row of this brand with that number, None for none. What is chosen but gone is refused by the service."""
+    """Return the brand's row with that number, None for none. The service refuses what is chosen but gone."""
     pk = number(text)
-    return model.objects.visible_to(request.user).filter(pk=pk, **{path: request.brand}).first() if pk else None
+    return brands.row(model, request.user, request.brand, pk, path=path) if pk else None
 
 
 def _fit(wanted: tuple[int, int], capabilities: Capabilities) -> tuple[int, int]:

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import Any
 
 from django.contrib import messages
-from django.db.models import Count
 from django.http import HttpResponseBase, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.utils.translation import gettext as _
@@ -17,9 +16,9 @@ from core.access import Action, can
 from core.choices import StaleUse
 from core.pages import BrandRequest, brand_page, number
 from core.services import brands
-from review.choices import Desired, Observed
+from review.choices import Desired
 from review.delivery.folder import harmless
-from review.models import Delivery, Destination
+from review.selectors import deliveries as selectors
 
 PAGE = 100
 
@@ -28,7 +27,8 @@ PAGE = 100
 @brand_page()
 def index(request: BrandRequest) -> HttpResponseBase:
     """Newest first, by keyset; `?state=`, `?destination=` filter, `?format=csv` sends the table."""
-    found = _matching(request)
+    state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
+    found = selectors.matching(request.user, request.brand, state=state, destination=chosen)
     if request.GET.get("format") == "csv":
         answer = StreamingHttpResponse(_csv(found), content_type="text/csv; charset=utf-8")
         answer["Content-Disposition"] = f'attachment; filename="{request.brand.slug}-deliveries.csv"'
@@ -36,20 +36,13 @@ def index(request: BrandRequest) -> HttpResponseBase:
     if before := number(request.GET.get("before", "")):
         found = found.filter(pk__lt=before)
     rows = list(found[: PAGE + 1])
-    destinations = Destination.objects.visible_to(request.user).filter(brand=request.brand)
-    counted = (
-        Delivery.objects.visible_to(request.user)
-        .filter(destination__brand=request.brand)
-        .values("observed", "desired")
-        .annotate(count=Count("pk"))
-    )
     context = {
         "deliveries": rows[:PAGE],
         "next_before": rows[PAGE - 1].pk if len(rows) > PAGE else None,
-        "destinations": destinations,
-        "counts": _counts(counted),
-        "state": request.GET.get("state", ""),
-        "chosen": request.GET.get("destination", ""),
+        "destinations": selectors.destinations(request.user, request.brand),
+        "counts": selectors.counts(request.user, request.brand),
+        "state": state,
+        "chosen": chosen,
         "stale_uses": StaleUse.choices if can(request.user, Action.EDIT_BRAND, request.brand) else [],
     }
     return render(request, "review/deliveries.html", context)
@@ -63,34 +56,6 @@ def stale_use(request: BrandRequest) -> HttpResponseBase:
     brand = brands.set_stale_use(brand_id=request.brand.pk, stale_use=chosen, by=request.user)
     messages.success(request, _("Stale images: %(choice)s.") % {"choice": brand.get_stale_use_display().lower()})
     return redirect("deliveries", request.brand.slug)
-
-
-def _matching(request: BrandRequest) -> Any:
-    found = (
-        Delivery.objects.visible_to(request.user)
-        .filter(destination__brand=request.brand)
-        .select_related("asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint")
-        .order_by("-pk")
-    )
-    state, chosen = request.GET.get("state", ""), request.GET.get("destination", "")
-    if state in Observed.values:
-        found = found.filter(observed=state)
-    return found.filter(destination__slug=chosen) if chosen else found
-
-
-def _counts(counted: Any) -> list[tuple[str, str, int]]:
-    """(observed state, its words, how many), most telling first."""
-    totals: dict[str, int] = {}
-    for row in counted:
-        totals[row["observed"]] = totals.get(row["observed"], 0) + row["count"]
-    words = {
-        "failed": "failed",
-        "sending": "being sent",
-        "present": "live",
-        "removing": "being removed",
-        "absent": "not there",
-    }
-    return [(state, words[state], totals[state]) for state in words if state in totals]
 
 
 class _Echo:

@@ -7,7 +7,6 @@ from datetime import datetime
 from typing import Any
 
 from django.contrib.auth.decorators import login_required
-from django.db.models import Count, Q
 from django.http import HttpResponseBase
 from django.shortcuts import redirect, render
 from django.urls import reverse
@@ -16,15 +15,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 from django.views.decorators.http import require_safe
 
-from campaigns.models import Campaign, ReferencePhoto, Subject
 from core.access import Action, can
-from core.models import Brand
 from core.pages import BrandRequest, brand_page
-from generation.choices import AssetState, JobState, RunState
-from generation.models import Asset, Run
-from generation.selectors import cautions
-from review.choices import Observed
-from review.models import Delivery
+from core.selectors import brands as brand_rows
+from generation.choices import AssetState, RunState
+from review.selectors import home as selectors
 from review.selectors import queues, room
 
 THUMBS = 4
@@ -50,7 +45,7 @@ class Errand:
 @login_required
 def entry(request: Any) -> HttpResponseBase:
     """The site's front door: the last brand, or the only one; somebody without any is told whom to ask."""
-    brands = Brand.objects.visible_to(request.user)
+    brands = brand_rows.visible(request.user)
     brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
     if brand is None:
         return render(request, "no_brand.html")
@@ -68,22 +63,17 @@ def home(request: BrandRequest) -> HttpResponseBase:
         *_undelivered(request),
         *_lacking_photos(request),
     ]
-    rows = Campaign.objects.visible_to(request.user).filter(brand=request.brand, is_sandbox=False)
-    made = Count("assets", filter=~Q(assets__state__in=[AssetState.SUPERSEDED, AssetState.MAKING]))
-    approved = Count("assets", filter=Q(assets__state=AssetState.APPROVED))
     context = {
         "errands": errands[:MOST],
-        "campaigns": rows.annotate(made=made, approved=approved).order_by("-created_at")[:6],
-        "has_products": Subject.objects.filter(brand=request.brand).exists(),
+        "campaigns": selectors.campaigns(request.user, request.brand)[:6],
+        "has_products": selectors.has_products(request.brand),
     }
     return render(request, "home.html", context)
 
 
 def _shown(request: BrandRequest, **which: Any) -> list[tuple[int, str]]:
     """Version ids of four pictures, each with what must stand beside it."""
-    rows = Asset.objects.visible_to(request.user).filter(brand=request.brand, **which)
-    latest = rows.exclude(current_version=None).order_by("-pk")
-    return list(latest.values_list("current_version_id", cautions.OF_ASSET)[:THUMBS])
+    return selectors.newest_versions(request.user, request.brand, limit=THUMBS, **which)
 
 
 def _to_review(request: BrandRequest) -> list[Errand]:
@@ -118,11 +108,8 @@ def _runs(request: BrandRequest) -> list[Errand]:
     """Runs that stand still and need somebody, then those that work."""
     if not can(request.user, Action.RUN, request.brand):
         return []
-    states = (RunState.PLANNED, RunState.PAUSED, RunState.RUNNING)
-    rows = Run.objects.visible_to(request.user).filter(campaign__brand=request.brand, state__in=states)
-    done = Count("jobs", filter=Q(jobs__status=JobState.SUCCEEDED))
     errands = []
-    for run in rows.annotate(done=done).select_related("campaign").order_by("state", "-id")[:3]:
+    for run in selectors.open_runs(request.user, request.brand)[:3]:
         href = reverse("run", args=[request.brand.slug, run.pk])
         shown = _shown(request, cell__run=run)
         if run.state == RunState.PLANNED:
@@ -141,10 +128,8 @@ def _runs(request: BrandRequest) -> list[Errand]:
 def _failed(request: BrandRequest) -> list[Errand]:
     if not can(request.user, Action.RUN, request.brand):
         return []
-    failed = Asset.objects.visible_to(request.user).filter(
-        brand=request.brand, state=AssetState.FAILED, is_sandbox=False
-    )
-    first = failed.select_related("cell").order_by("-pk").first()
+    failed = selectors.failed_assets(request.user, request.brand)
+    first = failed.first()
     if first is None:
         return []
     count = failed.count()
@@ -165,14 +150,12 @@ def _escalated(request: BrandRequest) -> list[Errand]:
 
 
 def _undelivered(request: BrandRequest) -> list[Errand]:
-    failed = Delivery.objects.visible_to(request.user).filter(
-        destination__brand=request.brand, observed=Observed.FAILED
-    )
+    failed = selectors.failed_deliveries(request.user, request.brand)
     count = failed.count()
     if not count or not can(request.user, Action.DELIVER, request.brand):
         return []
     sentence = f"{count} approved {'picture' if count == 1 else 'pictures'} could not be delivered."
-    first = failed.order_by("-changed_at").first()
+    first = failed.first()
     href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
     return [Errand(sentence, href, "See the causes", first.changed_at if first else timezone.now(), [], True)]
 
@@ -180,9 +163,7 @@ def _undelivered(request: BrandRequest) -> list[Errand]:
 def _lacking_photos(request: BrandRequest) -> list[Errand]:
     if not can(request.user, Action.IMPORT_FEED, request.brand):
         return []
-    stored = ReferencePhoto.objects.filter(status="ready").values("subject_id")
-    products = Subject.objects.visible_to(request.user).filter(brand=request.brand, is_active=True, kind="product")
-    lacking = products.exclude(pk__in=stored).count()
+    lacking = selectors.products_without_photo(request.user, request.brand)
     if not lacking:
         return []
     sentence = f"{lacking} {'product has' if lacking == 1 else 'products have'} no photo yet."

@@ -28,9 +28,7 @@ class Side:
 @brand_page()
 def compare(request: BrandRequest, slug: str) -> HttpResponseBase:
     """`?a=` and `?b=` are version numbers; without them the newest and the one before it."""
-    template = PromptTemplate.objects.visible_to(request.user).filter(brand=request.brand, slug=slug).first()
-    if template is None:
-        raise NotFound(f"There is no prompt {slug!r} in {request.brand.name}.")
+    template = selectors.template(request.user, request.brand, slug)
     versions = list(selectors.versions(request.user, template))
     if not versions:
         raise NotFound(f"{template.name} has no version yet.")

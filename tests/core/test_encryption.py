@@ -6,11 +6,9 @@ from typing import Any
 
 import pytest
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
 
 from core import encryption
 from generation.models import Endpoint
-from review.models import Destination
 from tests.support import factories
 
 
@@ -39,23 +37,3 @@ def test_a_new_first_key_still_reads_what_the_old_one_wrote(settings: Any) -> No
     assert encryption.decrypt(newer) == "key"
     with pytest.raises(encryption.Unreadable, match="enter it again"):
         encryption.decrypt(token)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_secrets_of_destinations_that_were_stored_plainly_are_encrypted_on_the_way() -> None:
-    def migrated(*names: str) -> Any:
-        executor = MigrationExecutor(connection)
-        executor.migrate([("review", name) for name in names])
-        return MigrationExecutor(connection).loader.project_state([("review", name) for name in names]).apps
-
-    before = migrated("0003_queue_details")
-    try:
-        brand = factories.BrandFactory()  # the tables of the other apps are those of today
-        kept = before.get_model("review", "Destination").objects.create(
-            brand_id=brand.pk, slug="hook", name="Hook", kind="webhook", secret="whsec_plain"
-        )
-    finally:
-        migrated("0004_sealed_secrets")
-    destination = Destination.objects.get(pk=kept.pk)
-    assert destination.secret == "whsec_plain"
-    assert "plain" not in destination.sealed_secret

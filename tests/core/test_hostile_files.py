@@ -346,7 +346,8 @@ KILLED = """
 import os, django
 django.setup()
 from django.conf import settings
-from campaigns.models import Brand, User, FeedSource
+from campaigns.models import FeedSource
+from core.models import Brand, User
 from campaigns.services import feed_reading, imports
 feed_reading.read = lambda *_: os._exit(9)
 import io

@@ -158,7 +158,7 @@ def test_another_process_counts_on_where_this_one_stopped(account: User) -> None
     for _ in range(3):
         sign_in_limits.begin(account=f"user {account.pk}", address=STRANGER)
     code = (
-        "import django; django.setup(); from config import sign_in_limits as limits\n"
+        "import django; django.setup(); from core.accounts import sign_in_limits as limits\n"
         f"limits._PREFIX = {sign_in_limits._PREFIX!r}\n"
         "for _ in range(9):\n"
         f"    try: limits.begin(account='user {account.pk}', address='{STRANGER}'); print('try')\n"

@@ -107,7 +107,7 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
             "shell",
             "-v0",
             "-c",
-            f"from tests import queued as q; q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
+            f"from tests.support import queued as q; q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
         )
         worker = server.start("worker", "cpu", "housekeeping")
         try:

@@ -111,3 +111,9 @@ def test_the_openapi_file_is_what_the_api_says_of_itself() -> None:
     shown = StringIO()
     call_command("spectacular", stdout=shown)
     assert (env.ROOT / "docs" / "openapi.yaml").read_text() == shown.getvalue(), "run `make docs`"
+
+
+def test_pages_query_nothing_themselves() -> None:
+    views = [path for path in CODE if path.parent.name == "views"]
+    assert len(views) > 30
+    assert [str(path) for path in views if re.search(r"\.objects\b", path.read_text(encoding="utf-8"))] == []

@@ -5,13 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from datetime import timedelta
-from importlib import import_module
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.db import OperationalError, connection, transaction
+from django.db import OperationalError, transaction
 from django.utils import timezone
 from PIL import Image
 
@@ -137,18 +134,6 @@ def test_wherever_the_prompt_read_the_value_the_approval_rests_on_it(
         approve(make(asset), reviewer)
     take(brand, manager, ("MUG-1", "Mug", "teal", "stoneware", "12.90"))
     assert {state(asset) for asset in assets} == {"stale"}
-
-
-@pytest.mark.parametrize("case", PROMPTS)
-def test_the_migration_pins_existing_images_as_planning_would(case: str, brand: Brand, manager: User) -> None:
-    products = [product(brand, colour="white"), product(brand, key="MUG-2", colour="white")]
-    plan(brand, products, manager, **PROMPTS[case])
-    planned = list(PinnedInputs.objects.order_by("cell").values())
-    assert planned[0]["cutout_sha256"]
-    PinnedInputs.objects.all().delete()
-    migration = import_module("generation.migrations.0022_pinned_inputs")
-    migration.pin(apps, SimpleNamespace(connection=connection))
-    assert list(PinnedInputs.objects.order_by("cell").values()) == planned
 
 
 def test_a_value_of_an_axis_comes_from_no_feed(brand: Brand, manager: User, reviewer: User) -> None:

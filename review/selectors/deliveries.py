@@ -1,0 +1,41 @@
+"""Read a brand's deliveries and destinations."""
+
+from __future__ import annotations
+
+from django.db.models import Count, QuerySet
+
+from core.models import Brand, User
+from review.choices import Observed
+from review.models import Delivery, Destination
+
+_WORDS = {
+    "failed": "failed",
+    "sending": "being sent",
+    "present": "live",
+    "removing": "being removed",
+    "absent": "not there",
+}
+
+
+def matching(user: User, brand: Brand, *, state: str = "", destination: str = "") -> QuerySet[Delivery]:
+    """Return deliveries, newest first, of one observed state and to one destination where these are given."""
+    rows: QuerySet[Delivery] = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by("-pk")
+    rows = rows.select_related(
+        "asset__subject", "asset__campaign", "destination", "version__master", "version__job__endpoint"
+    )
+    if state in Observed.values:
+        rows = rows.filter(observed=state)
+    return rows.filter(destination__slug=destination) if destination else rows
+
+
+def destinations(user: User, brand: Brand) -> QuerySet[Destination]:
+    """Return the brand's destinations."""
+    rows: QuerySet[Destination] = Destination.objects.visible_to(user).filter(brand=brand)
+    return rows
+
+
+def counts(user: User, brand: Brand) -> list[tuple[str, str, int]]:
+    """Return (observed state, its words, how many), what needs somebody first. One query."""
+    rows = Delivery.objects.visible_to(user).filter(destination__brand=brand).order_by()
+    totals = dict(rows.values_list("observed").annotate(count=Count("pk")))
+    return [(state, words, totals[state]) for state, words in _WORDS.items() if state in totals]
