@@ -1,4 +1,4 @@
-"""What well-known channels want of a picture: presets that become output specs with one click. Plain data.
+"""Presets of well-known channels, which become output specs with one click. Plain data.
 
 Numbers are the channels' own where `rule` says so, else what we advise; a preset is a beginning, every field of the
 spec can be changed afterwards.

@@ -37,7 +37,7 @@ class GuideStatus(TextChoices):
 
 
 class Light(TextChoices):
-    """Where the light of a brand's pictures comes from, in the words that engines obey."""
+    """The direction of the light in a brand's images, in the words that engines obey."""
 
     LEFT = "left"
     RIGHT = "right"
@@ -74,7 +74,7 @@ class SourceKind(TextChoices):
 
 
 class PictureUse(TextChoices):
-    """What a picture beside the brief or in the brand guide is there for."""
+    """The purpose of an image beside the brief or in the brand guide."""
 
     LOGO = "logo"
     DO = "do"

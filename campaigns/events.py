@@ -60,7 +60,7 @@ class BriefPicturesChanged(DomainEvent):
 
 @declare
 class OutputSpecsSet(DomainEvent):
-    """What the channels want was set. payload: {"added": [slug], "changed": [slug], "removed": [slug]}."""
+    """The output specs of a campaign were set. payload: {"added": [slug], "changed": [slug], "removed": [slug]}."""
 
     type = "campaigns.campaign.output_specs_set"
     object_type = "campaign"
@@ -193,7 +193,7 @@ class FeedUndone(DomainEvent):
 
 @declare
 class MappingRemembered(DomainEvent):
-    """What the columns of a kind of file are was saved for the next one. object_id is the source's; payload:
+    """The assignment of columns to fields was saved for the next file of the kind. object_id is the source's; payload:
     {"name", "mapping": {heading: field}}."""
 
     type = "campaigns.mapping.remembered"

@@ -1,4 +1,4 @@
-"""What every page template knows: the brand, the others to switch to, and what this person may do in it."""
+"""The context of every page template: the brand, the others to switch to, and what this person may do in it."""
 
 from __future__ import annotations
 

@@ -125,7 +125,7 @@ def _record(place: Place) -> None:
 
 
 def _account() -> Account | None:
-    """Who runs the servers: ourselves, or as root the owner of an existing database, or an unprivileged user."""
+    """Return who runs the servers: ourselves, or as root the owner of an existing database, or an unprivileged user."""
     if os.geteuid() != 0:
         return None
     data = env.var_dir() / "pg"
@@ -253,7 +253,7 @@ def _gate() -> Iterator[None]:
 
 
 def wanted() -> tuple[bool, bool]:
-    """Which services are ours to run: (PostgreSQL, Redis)."""
+    """Return which services are ours to run: (PostgreSQL, Redis)."""
     return not env.text("DATABASE_URL"), not env.text("REDIS_URL")
 
 

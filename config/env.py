@@ -106,5 +106,5 @@ def mail(url: str) -> dict[str, Any]:
 
 
 def var_dir() -> Path:
-    """Where everything that is made at run time lies: database, queue, files, logs."""
+    """Return the folder of everything that is made at run time: database, queue, files, logs."""
     return Path(text("PROOFLINE_VAR", str(ROOT / "var"))).resolve()

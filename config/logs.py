@@ -1,4 +1,4 @@
-"""How a log record becomes a line: JSON for programs, colours for a person at a terminal. Named in settings.LOGGING."""
+"""Formatting of log records: JSON for programs, colours for a person at a terminal. Named in settings.LOGGING."""
 
 from __future__ import annotations
 

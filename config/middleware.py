@@ -1,4 +1,4 @@
-"""What every request passes: a check that its values can be stored, and answers of ours for everything that fails."""
+"""Middleware of every request: a check that its values can be stored, and answers of ours for everything that fails."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Place:
-    """Where the servers live: `home` keeps their data, `sockets` is a short-named private folder.
+    """The folders of the servers: `home` keeps their data, `sockets` is a short-named private folder.
 
     postgres: folder of PostgreSQL with bin/, lib/ and share/; redis: the redis-server itself.
     """

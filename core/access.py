@@ -1,4 +1,4 @@
-"""Who may do what in a brand. Services call `require`; selectors start from `visible_to`. Nothing else decides."""
+"""The rights of people in brands. Services call `require`; selectors start from `visible_to`. Nothing else decides."""
 
 from __future__ import annotations
 

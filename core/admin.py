@@ -37,7 +37,7 @@ class MembershipInline(ReadOnlyInline):
 
 @admin.register(User)
 class PersonAdmin(UserAdmin):
-    """Accounts. They are switched off, never deleted: events and decisions name them."""
+    """Accounts. They are switched off, never deleted: events name them."""
 
     list_display = ["username", "first_name", "last_name", "email", "is_active", "is_superuser", "last_login"]
     list_filter = ["is_active", "is_superuser"]

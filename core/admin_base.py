@@ -1,4 +1,4 @@
-"""How rows stand on the operators' desk: read-only, or changed through services. What stands there is in admin.py.
+"""Base classes of the administration: rows that are read-only, or changed through services.
 
 The audit trail is written by services. So nothing here saves a row that has a service: a class below either calls it,
 or shows the row and leaves it alone.
@@ -166,7 +166,7 @@ class ByService(Desk):
 
 
 def operator(request: HttpRequest) -> User:
-    """Who is at the desk: services want a person, and the site lets nobody else come this far."""
+    """Return the operator of the request: the site lets nobody else come this far."""
     assert isinstance(request.user, User)
     return request.user
 

@@ -34,7 +34,7 @@ class Link:
 
 @dataclass(frozen=True)
 class Verification:
-    """What a check found. `count`: links that hold, counted from the first; `head`: the hash of the last of them.
+    """The result of a check. `count`: links that hold, counted from the first; `head`: the hash of the last of them.
     `redacted`: numbers of links whose event lost a secret later, as a later link of the chain says."""
 
     count: int
@@ -69,7 +69,7 @@ def body(
     at: datetime,
     xid: int,
 ) -> dict[str, Any]:
-    """What is hashed for one event: every column of its row and its number. `at` becomes UTC with microseconds."""
+    """Return what is hashed for an event: every column of its row and its number. `at` becomes UTC to microseconds."""
     return {
         "seq": seq,
         "event": event_id,

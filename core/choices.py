@@ -16,14 +16,14 @@ class Role(TextChoices):
 
 
 class StaleUse(TextChoices):
-    """What happens to the files of an approved image that went stale, until a person decides."""
+    """Treatment of the files of an approved image that went stale, until a person decides."""
 
     KEEP = "keep", "Keep published until decided"
     WITHDRAW = "withdraw", "Take back at once"
 
 
 class BannedWords(TextChoices):
-    """What happens when a word that the brand's guide bans is used."""
+    """Treatment of words that the brand's guide bans."""
 
     WARN = "warn", "Warn in the preview of a run"
     BLOCK = "block", "Refuse the run"

@@ -1,4 +1,4 @@
-"""What time it is for the line. Example history is made by the real services at an earlier time than now.
+"""The time at which things are recorded. Example history is made by the real services at an earlier time than now.
 
 Leases, limits and sign-in never read this clock: they are about the machine, not about the story.
 """

@@ -7,19 +7,6 @@ import signal
 
 ENVIRONMENT_VARIABLE = "PROOFLINE_KILL_AT"
 
-#: What a job passes on top of the others when a service makes it, in this order; "looked_up" after a lost answer only.
-AT_SERVICES = ("intended", "submitted", "entrusted", "polled", "looked_up", "resumed")
-#: What every job passes, in this order. The kill test walks this tuple.
-POINTS = (
-    "claimed",
-    "generated",
-    "developed",
-    "stored",
-    "finish.locked",
-    "finish.written",
-    "finished",
-)
-
 
 def point(name: str) -> None:
     """Die here, without any cleaning up, if the environment names this point."""

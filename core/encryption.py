@@ -20,7 +20,7 @@ class Unreadable(Exception):
 
 
 def encrypt(text: str) -> str:
-    """What is stored for `text`; "" stays ""."""
+    """Return what is stored for `text`; "" stays ""."""
     return _fernet(*_keys()).encrypt(text.encode()).decode() if text else ""
 
 

@@ -70,7 +70,7 @@ class Conflict(DomainError):
 
 
 class Stale(DomainError):
-    """What the caller saw is no longer what is there."""
+    """Something has changed since the caller read it."""
 
     status = 412
     title = "Changed since you looked"

@@ -150,7 +150,7 @@ class BrandTimeZoneSet(DomainEvent):
 
 @declare
 class BrandBudgetSet(DomainEvent):
-    """What a brand may spend in a month was changed. payload: {"before", "after"}, None for no limit."""
+    """The monthly budget of a brand was changed. payload: {"before", "after"}, None for no limit."""
 
     type = "core.brand.budget_set"
     object_type = "brand"
@@ -167,7 +167,7 @@ class BrandStaleUseSet(DomainEvent):
 
 @declare
 class BrandBannedWordsSet(DomainEvent):
-    """A brand chose what happens when a prompt has a banned word. payload: {"before", "after"}: "warn" or "block"."""
+    """A brand chose what happens when a banned word is used. payload: {"before", "after"}: "warn" or "block"."""
 
     type = "core.brand.banned_words_set"
     object_type = "brand"

@@ -1,4 +1,4 @@
-"""What every page of a brand shares: sign-in, the brand in the address, and the right that the page needs."""
+"""Conventions of every page of a brand: sign-in, the brand in the address, and the right that the page needs."""
 
 from __future__ import annotations
 

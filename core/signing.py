@@ -43,8 +43,10 @@ def sign(secret: str, message_id: str, timestamp: int, body: bytes) -> str:
 def is_signed(
     secret: str, headers: Mapping[str, str], body: bytes, *, now: float, tolerance_seconds: int = TOLERANCE_SECONDS
 ) -> bool:
-    """What a receiver does: True if the headers (lower case) carry a fresh signature of exactly these bytes, in any of
-    the header's several. Raises BadSecret."""
+    """Check a signature as a receiver does. Raises BadSecret.
+
+    True if the headers (lower case) carry a fresh signature of exactly these bytes, in any of the header's several.
+    """
     timestamp = headers.get("webhook-timestamp", "")
     if not (timestamp.isascii() and timestamp.isdigit() and len(timestamp) < 20):
         return False

@@ -1,4 +1,4 @@
-"""What a state machine is: a pure table of moves. The tables themselves live in each app's states.py."""
+"""State machines as pure tables of moves. The tables themselves live in each app's states.py."""
 
 from __future__ import annotations
 

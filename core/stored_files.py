@@ -61,7 +61,7 @@ class TooLarge(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """Where a file is: storage key, sha256 in hex, size in bytes."""
+    """A stored file: storage key, sha256 in hex, size in bytes."""
 
     key: str
     sha256: str

@@ -1,4 +1,4 @@
-"""What of engines, workers, jobs and money stands on the operators' desk."""
+"""Administration of endpoints, models, workers, jobs and the ledger."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What can be wrong with a picture: a shape and a word for its cell, a sentence for a person, and the one thing that
+"""Causes of failed images: a shape and a word for its cell, a sentence for a person, and the one thing that
 mends it. Pure; docs/errors.md tells what dispatch does by itself before it comes to this.
 """
 
@@ -13,7 +13,7 @@ from generation.engines.base import ErrorKind
 
 
 class Mend(StrEnum):
-    """What a person can do about a cause. Each is one button on the run's page."""
+    """The remedy that a person can choose for a cause. Each is one button on the run's page."""
 
     PLAN_ANEW = "plan_anew"  # plan these jobs for what the engine is now
     AGAIN = "again"  # queue these jobs once more

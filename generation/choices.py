@@ -54,14 +54,14 @@ class Breaker(TextChoices):
 
 
 class InDoubt(TextChoices):
-    """What becomes of an order that may have been taken, where nobody can be asked."""
+    """The policy for submissions that a service may have taken and that nobody can be asked about."""
 
     HOLD = "hold", "wait for a person"
     RESUBMIT = "resubmit", "order again, at the risk of paying twice"
 
 
 class MoveReason(TextChoices):
-    """Why a job went to another endpoint than it was planned for."""
+    """The reasons for which a job goes to another endpoint than it was planned for."""
 
     OVERFLOW = "overflow"
     DOWN = "down"
@@ -87,7 +87,7 @@ class VersionSource(TextChoices):
 
 
 class Outcome(TextChoices):
-    """What a check says."""
+    """The outcomes of a check."""
 
     PASS = "pass"  # noqa: S105 - an outcome, not a password
     FLAG = "flag"

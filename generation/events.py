@@ -257,7 +257,7 @@ class RunReleaseRefused(DomainEvent):
 
 @declare
 class BudgetReached(DomainEvent):
-    """What a campaign has spent and promised has come to 80 or 100 % of its budget. payload: {"percent", "committed",
+    """A campaign's spent and promised money reached 80 or 100 % of its budget. payload: {"percent", "committed",
     "budget", "run"}."""
 
     type = "generation.budget.reached"

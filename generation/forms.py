@@ -116,7 +116,7 @@ class PromptForm(forms.Form):
                 yield self[CONTROL + control.parameter]
 
     def concept_fields(self) -> Iterator[tuple[forms.BoundField, forms.BoundField]]:
-        """What names a concept: (a choice by its picture, a text that names one for each product)."""
+        """Return what names a concept: (a choice by its picture, a text that names one for each product)."""
         for control in self.controls:
             if control.kind in USES:
                 yield self[CONTROL + control.parameter], self[control.parameter + FROM]
@@ -169,7 +169,7 @@ class PromptForm(forms.Form):
         return given
 
     def version_fields(self) -> dict[str, Any]:
-        """What was typed as the prompt services take it; what has no field here stays as `base` has it."""
+        """Return what was typed as the prompt services take it; what has no field here stays as `base` has it."""
         given = self.cleaned_data
         engine, images = given.get("engine", ""), given.get("images") or []
         kept = {name: value for name, value in (self.base.needs if self.base else {}).items() if name != "images"}
@@ -241,7 +241,8 @@ def initial_of(version: PromptVersion | None, engines: Sequence[EngineChoice]) -
 
 
 def value_of(control: Control, text: str) -> Any:
-    """What a control's field says: a number, a word, or a text with placeholders. Raises ValueError for people."""
+    """Return what a control's field says: a number, a word, or a text with placeholders. Raises ValueError for
+    people."""
     text = text.strip()
     if not text:
         return ""

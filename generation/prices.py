@@ -19,7 +19,7 @@ MOST: Final = Decimal(100_000)
 
 @dataclass(frozen=True)
 class Unit:
-    """What is charged for. usage: its name in engines.base.Result.usage. per: how many of those make one."""
+    """A unit that is charged for. usage: its name in engines.base.Result.usage. per: how many of those make one."""
 
     name: str
     usage: str
@@ -57,7 +57,7 @@ def problems(prices: Any) -> list[str]:
 
 
 def cost(prices: Mapping[str, Any], usage: Mapping[str, float]) -> Decimal:
-    """What this usage costs, rounded to a millionth. What has no price and what was not counted cost nothing.
+    """Return what this usage costs, rounded to a millionth. What has no price and what was not counted cost nothing.
 
     Raises ValueError for a table with problems.
     """
@@ -70,8 +70,8 @@ def uncounted(prices: Mapping[str, Any], usage: Mapping[str, float]) -> tuple[st
 
 
 def estimate(prices: Mapping[str, Any], *, typical: Mapping[str, float] | None = None, seconds: float = 0) -> Decimal:
-    """What one image will cost about, before it is made. typical: the usage of such an image, as measured or as the
-    engine knows it; without it one image that takes `seconds`."""
+    """Return what one image will cost about, before it is made. typical: the usage of such an image, as measured or as
+    the engine knows it; without it one image that takes `seconds`."""
     return cost(prices, {"images": 1, "seconds": max(seconds, 0), **(typical or {})})
 
 

@@ -28,7 +28,7 @@ much with each step: what was found may have been chance, or may have been raise
 
 @dataclass(frozen=True)
 class Taken:
-    """What the service had taken when it refused: open orders, and how many of the last second and minute.
+    """The orders that a service had taken when it refused: open orders, and how many of the last second and minute.
     idle_seconds: since the latest of them; None if there is none."""
 
     open: int

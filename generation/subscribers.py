@@ -1,4 +1,4 @@
-"""What this app does when it hears its own news: whom it tells of a run's end or pause, what it tries again."""
+"""Reactions of this app to events: notices of a run's end or pause, and further tries."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def look_again_by_the_new_guide(event: GuidePublished) -> None:
 
 @subscribe(RunFinished)
 def tell_that_a_run_finished(event: RunFinished) -> None:
-    """Who asked for it and who owns the campaign; of a try-out only the former, and only when it took long."""
+    """Tell the requester and the campaign's owner; of a try-out only the former, and only if it took long."""
     run = _run(event)
     made, failed = event.payload["succeeded"], event.payload["failed"]
     sentence = f"{run.name} is finished: {made} {'picture' if made == 1 else 'pictures'} made"

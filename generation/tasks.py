@@ -1,4 +1,4 @@
-"""What RQ calls: JSON scalars in, safe to run twice. The messages are nudges; the rows decide what is done."""
+"""Functions that RQ calls: JSON scalars in, safe to run twice."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What of checklists, reasons, destinations and decisions stands on the operators' desk."""
+"""Administration of checklists, reasons, destinations and decisions."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ class Verdict(TextChoices):
 
 
 class ItemMode(TextChoices):
-    """How a checklist item is answered."""
+    """The way in which a checklist item is answered."""
 
     ASK = "ask"
     BY_EXCEPTION = "by_exception"

@@ -1,4 +1,4 @@
-"""What a worker does when a message of this app's lane wakes it. Imported by workers only."""
+"""The work of this app's lane: deliveries. Imported by workers only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a decision is pinned to: the exact bytes and the checklist that the reviewer had on screen."""
+"""The pins of a decision: the exact bytes and the checklist that the reviewer had on screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the review app does, in the same transaction, when the generation app says that something happened."""
+"""Reactions of the review app to events of generation, in the same transaction."""
 
 from __future__ import annotations
 

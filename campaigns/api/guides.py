@@ -27,7 +27,7 @@ class GuidePictureSerializer(serializers.ModelSerializer[GuidePicture]):
 
 
 class GuideVersionSerializer(serializers.ModelSerializer[GuideVersion]):
-    """What is sent replaces the draft's field; colours are {"name", "hex"}, thresholds {check: {limit: number}}."""
+    """Fields that replace those of the draft; colours are {"name", "hex"}, thresholds {check: {limit: number}}."""
 
     pictures = GuidePictureSerializer(many=True, read_only=True)
     palette = serializers.ListField(child=serializers.DictField(child=serializers.CharField()), required=False)
@@ -75,7 +75,7 @@ class PublishSerializer(serializers.Serializer[Any]):
 
 
 class PublishingSerializer(serializers.Serializer[Any]):
-    """What publishing would do. draft: the number of the open draft, or null."""
+    """The consequences of publishing. draft: the number of the open draft, or null."""
 
     draft = serializers.IntegerField(allow_null=True)
     approved_images = serializers.IntegerField(help_text="how many `look_again` would send back to review")
@@ -86,7 +86,7 @@ class GuideView(APIView):
 
     @extend_schema(responses=GuideSerializer)
     def get(self, request: Request, slug: str) -> Response:
-        """What counts, and the open draft if there is one."""
+        """The guide that counts, and the open draft if there is one."""
         return tagged(_shown(caller(request), brands.get(caller(request), slug)))
 
     @extend_schema(request=GuideVersionSerializer, responses=GuideSerializer)

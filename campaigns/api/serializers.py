@@ -1,4 +1,4 @@
-"""What the API shows and takes of brands, subjects, imports, campaigns and prompts."""
+"""Serializers of subjects, imports, campaigns and prompts."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ class ImportUpload(serializers.Serializer[Any]):
 
 
 class ImportChange(serializers.Serializer[Any]):
-    """How a file is to be read from now on; what is left out stays as it was."""
+    """New settings for reading a file; those that are left out stay as they were."""
 
     kind = serializers.ChoiceField(choices=SubjectKind.choices, required=False)
     mapping = serializers.DictField(child=serializers.CharField(max_length=200), required=False)

@@ -66,7 +66,7 @@ class FeedSourceSerializer(fields.ModelSerializer[FeedSource]):
 
 
 class FeedSourceOrder(fields.Serializer[Any]):
-    """What a new source is."""
+    """The settings of a new source."""
 
     brand = fields.SlugField()
     name = fields.CharField(max_length=120)
@@ -77,7 +77,7 @@ class FeedSourceOrder(fields.Serializer[Any]):
 
 
 class FeedSourceViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[FeedSource]):
-    """Where feeds come from by themselves: fetched from an address, or pushed."""
+    """Sources of feeds: fetched from an address on a schedule, or pushed."""
 
     serializer_class = FeedSourceSerializer
     filterset_fields = ["brand__slug", "kind", "slug"]

@@ -1,4 +1,4 @@
-"""What a feed is to the rest: a header, rows that name subjects, and issues that name cells.
+"""The interface of feeds: a header, rows that name subjects, and issues that name cells.
 
 A `Layout` is a plug-in: it recognises a header and turns rows of text into `FeedRow`s. File formats (CSV, XLSX) are
 beneath it and give every layout the same: text cells and the row numbers that a spreadsheet shows.
@@ -208,7 +208,7 @@ class Header:
         return replace(self, names=names, ignored=frozenset(ignored))
 
     def cell(self, row: int, index: int) -> str:
-        """What a person looks for: `A14` in a sheet, `products[12].price` in JSON."""
+        """The cell as a person looks for it: `A14` in a sheet, `products[12].price` in JSON."""
         if not self.place:
             return f"{letter(index)}{row}"
         heading = self.cells[index] if index < len(self.cells) else ""

@@ -1,4 +1,4 @@
-"""What a column can be: the fields of a mapping, and which of them the usual headings stand for."""
+"""The fields that a column can be mapped to, and which of them the usual headings stand for."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def is_field(name: str) -> bool:
 
 
 def suggest(header: Header) -> dict[int, str]:
-    """What the columns of a plain table are by their headings; what is not known is an attribute of that name."""
+    """Return the field of each column by its heading; an unknown heading is an attribute of that name."""
     found: dict[int, str] = {}
     for field, aliases in (
         (KEY, vocabulary.KEY),

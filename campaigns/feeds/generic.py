@@ -78,7 +78,7 @@ def missing_column(header: Header, column: str, aliases: Iterable[str], hint: st
 
 
 class Columns:
-    """Which column is what. `photos` are (index, role); `attributes` and `options` map index to name."""
+    """The meaning of each column. `photos` are (index, role); `attributes` and `options` map index to name."""
 
     def __init__(self, fields: Mapping[int, str]) -> None:
         first = {field: index for index, field in sorted(fields.items(), reverse=True)}
@@ -156,7 +156,7 @@ class Plain:
         )  # fmt: skip
 
     def rows_of(self, row: Row) -> Iterator[FeedRow]:
-        """What one row says: a subject, or a variant."""
+        """Return the subject or variant that one row describes."""
         kind = self._kind(row)
         parent = self.parent_of(row)
         name = row.take(self.name, _name, "")
@@ -230,7 +230,7 @@ class Plain:
         return found
 
     def reader(self, name: str) -> Callable[[str], str]:
-        """How the text of an attribute is read."""
+        """Return the function that reads the text of an attribute."""
         return cells.text
 
     def sources(self, cell: str) -> tuple[str, ...]:

@@ -71,7 +71,7 @@ def _records(items: Items, columns: Mapping[str, int], width: int) -> Iterator[R
 
 
 def _nothing(items: Items, what: str) -> FeedRefused:
-    """What is wrong with the first items, or that there are none."""
+    """Say what is wrong with the first items, or that there are none."""
     wrong = [item for item in islice(items(), 100) if isinstance(item, Issue)]
     if wrong:
         return FeedRefused(*wrong)

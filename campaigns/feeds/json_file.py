@@ -32,7 +32,7 @@ _EXPECTED = 'expected an array of objects, such as [{"sku": "007", "name": "Mug"
 def read(
     stream: IO[bytes], *, is_lines: bool, limit: int | None = None, encoding: str = ""
 ) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
-    """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
+    """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
     how = sniffing.text(stream, encoding)
     shapes = shop_items.Shapes()
 

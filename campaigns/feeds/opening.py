@@ -110,7 +110,7 @@ def open_feed(
 
 
 def find(stream: IO[bytes], *, kind: str = "product", limit: int | None = None, encoding: str = "") -> Source:
-    """What the file is, and its headings; raises FeedRefused for what is no table.
+    """Find out what the file is, and its headings; raises FeedRefused for what is no table.
 
     A text whose lines are titles is one only if `kind` is that of subjects which need no more than a title.
     `limit`: how many items of JSON or XML to look at for headings, all without it.

@@ -38,7 +38,7 @@ class Preview:
 
 
 def refused(refusal: FeedRefused) -> Preview:
-    """What there is to see of a file that cannot be read so."""
+    """Return the preview of a file that cannot be read with these settings."""
     missing = [issue.column for issue in refusal.issues if issue.cause == "column_missing"]
     return Preview(problem=str(refusal), missing=missing)
 

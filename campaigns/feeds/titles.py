@@ -15,7 +15,7 @@ _LOOK_LINES = 30
 
 
 def read(stream: IO[bytes], encoding: str = "") -> tuple[dict[str, Any], Header, Iterator[Record]] | None:
-    """What was detected, the header (row 0 if the file has none) and the records; None for a table of columns."""
+    """Return what was detected, the header (row 0 if there is none) and the records; None for a table of columns."""
     how = sniffing.text(stream, encoding)
     lines = list(islice(csv_file.lines(stream, how, csv_file.MAX_LINE), _LOOK_LINES))
     full = [line.strip("\r\n") for line in lines if line.strip()]

@@ -19,7 +19,7 @@ _TYPES = {"n": Number, "d": Dated}
 
 
 def read(stream: IO[bytes]) -> tuple[dict[str, Any], Iterator[Record]]:
-    """What was detected, and the records; raises FeedRefused for what is no workbook or not safe to open."""
+    """Return what was detected, and the records; raises FeedRefused for what is no workbook or not safe to open."""
     size = stream.seek(0, 2)
     if size > MAX_UNPACKED_BYTES:  # it unpacks to no less
         raise refused("unreadable", f"The workbook has {size / 1e6:,.0f} MB. Save large feeds as CSV.")

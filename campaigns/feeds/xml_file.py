@@ -26,7 +26,7 @@ _NAMED = ("rss/channel/item", "feed/entry", "RDF/item")
 
 
 def read(stream: IO[bytes], *, limit: int | None = None) -> tuple[dict[str, Any], Header, Iterator[Record | Issue]]:
-    """What was detected, the header, and the records. `limit`: how many items to look at for headings."""
+    """Return what was detected, the header, and the records. `limit`: how many items to look at for headings."""
     path = _repeated(stream)
 
     def begin() -> Iterator[Item | Issue]:

@@ -77,7 +77,7 @@ class BriefPicture(models.Model):
 
 
 class OutputSpec(models.Model):
-    """What one channel wants: size, format, byte limit, background, name. Specs of equal aspect share a cell."""
+    """The requirements of a channel: size, format, byte limit, background, name. Specs of equal aspect share a cell."""
 
     campaign = models.ForeignKey(Campaign, on_delete=models.CASCADE, related_name="output_specs")
     slug = models.SlugField()

@@ -19,7 +19,7 @@ FETCH_LEASE = timedelta(minutes=45)
 
 
 class FeedSource(models.Model):
-    """Where a brand's feeds come from, and how their columns are to be read.
+    """A source of a brand's feeds, with the meaning of their columns.
 
     A source of kind upload is made when somebody first saves a mapping: `header_sha256` (of the normalised headings)
     finds it again for the next file like it. One of kind url is fetched every `every_minutes` by housekeeping. One of
@@ -126,7 +126,7 @@ class FeedImport(models.Model):
 
 
 class ImportChange(models.Model):
-    """What one applied import did to one subject, so that it can be undone. Inserted set-based by the merge.
+    """The change that an import made to one subject, so that it can be undone. Inserted set-based by the merge.
 
     was: null for a subject that the import created, else {"name", "attributes", "is_active", "variants": [{"key",
     "was"}], "photos": [{"source", "was"}]} as before, only the parts that changed; "was" is null for what was new.

@@ -1,4 +1,4 @@
-"""What free words are made with, where no product and no prompt of the brand's lists is meant."""
+"""The brand's studio, for images of free words without a product or a prompt of the lists."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What pictures are about: subjects, their variants, reference photos and cut-outs."""
+"""Subjects of images, their variants, product photos and cut-outs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from core.models.brands import Brand, User
 
 
 class Subject(models.Model):
-    """What a picture is about. `key` is the SKU or, where a shop has none, the product handle; unique per
+    """The subject of an image. `key` is the SKU or, where a shop has none, the product handle; unique per
     brand and kind.
 
     Written by the feed merge, by forms and by the API. Never deleted while a cell points at it; `is_active` retires it.

@@ -29,7 +29,7 @@ class Background:
 
 @dataclass(frozen=True)
 class Departure:
-    """How each pixel departs from the background, in L*a*b* units, height × width.
+    """The distance of each pixel from the background, in L*a*b* units, height × width.
 
     light: L* above (positive) or below the background. colour: what no shadow explains: hue or chroma other than the
     darkened background's, and light above it.

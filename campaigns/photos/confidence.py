@@ -1,4 +1,4 @@
-"""How sure a cut-out may be of itself: the contrast that its outline follows, and whether the outcome is plausible."""
+"""The confidence of a cut-out: the contrast that its outline follows, and whether the outcome is plausible."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a picture file says about itself: taking a GPS position out without touching the pixels, and marks of origin.
+"""Metadata of image files: taking a GPS position out without touching the pixels, and marks of origin.
 
 Everything here works on the file's bytes and keeps its length wherever it can, so that offsets elsewhere in the file
 (maker notes, AVIF item locations) stay right and the compressed picture is the very same.
@@ -71,7 +71,7 @@ def iptc_block(image: Image.Image) -> bytes:
 
 
 def credit(image: Image.Image) -> str:
-    """Whose picture it says it is: the copyright notice or credit line of IPTC or EXIF; empty if nobody's."""
+    """Return the copyright notice or credit line of IPTC or EXIF; empty if there is none."""
     record = iptc_block(image)
     for dataset in (116, 110, 80):  # copyright notice, credit, by-line
         at = record.find(bytes((0x1C, 2, dataset)))
@@ -144,7 +144,7 @@ def first_picture(data: bytes) -> bytes:
 
 
 def _next_marker(data: bytes, at: int) -> int:
-    """Where the entropy-coded data that starts at `at` ends: the next marker that is neither stuffing nor restart."""
+    """Find the end of the entropy-coded data from `at`: the next marker that is neither stuffing nor restart."""
     while (at := data.find(b"\xff", at)) >= 0 and at + 1 < len(data):
         if data[at + 1] != 0 and not 0xD0 <= data[at + 1] <= 0xD7 and data[at + 1] != 0xFF:
             return at

@@ -1,4 +1,4 @@
-"""Which product a photo's file name means, and what it shows: 24-MB01_2.jpg, 24-MB01-angle.png, 24-MB01/front.jpg.
+"""Reading the product and the view from a photo's file name: 24-MB01_2.jpg, 24-MB01-angle.png, 24-MB01/front.jpg.
 
 Nothing is guessed: a name that could mean two products means none, and says so.
 """
@@ -29,8 +29,8 @@ _NOISE = re.compile(r"(?:img|image|photo|picture|pic|view|shot|v|p|copy|final|we
 
 @dataclass(frozen=True)
 class Reading:
-    """What a file name says. subject: whom it means; role and number in the row of photos; remark: what a person should
-    know, empty if all was clear. Without a subject the remark says why."""
+    """The meaning of a file name. subject: the product; role and number in the row of photos; remark: what a person
+    should know, empty if all was clear. Without a subject the remark says why."""
 
     subject: int | None
     role: str = "front"
@@ -49,7 +49,7 @@ def candidates(name: str) -> list[str]:
 
 
 def read(name: str, known: Callable[[str], frozenset[int]]) -> Reading:
-    """What the path means; `known` gives the subjects that have a case-folded SKU."""
+    """Return the meaning of the path; `known` gives the subjects that have a case-folded SKU."""
     path = PurePosixPath(name.casefold())
     by_name = [(key, known(key)) for key in _beginnings(path.stem) if known(key)]
     by_folder = [(key, known(key)) for key in reversed(path.parts[:-1]) if known(key)]

@@ -1,4 +1,4 @@
-"""Which pixels of a photo are the product: a hard mask from edges, colour and reachability on a plain background.
+"""Finding the product's pixels in a photo: a hard mask from edges, colour and reachability on a plain background.
 
 The background is what can be reached from the border without crossing a step in colour. Shadows are ramps, not steps,
 so they are crossed; a white product on white is kept by its faint outline. Rooms that the outline closes off (the hole
@@ -105,7 +105,7 @@ def _outline(lab: Floats, fine: Floats, noise: float) -> Mask:
 
 
 def _outside(barrier: Mask, steep: Floats, departure: Departure, tight: float) -> Mask:
-    """What is reached from the border without touching the barrier: first by a large ball, then by smaller ones.
+    """Return what is reached from the border without touching the barrier: first by a large ball, then by smaller ones.
 
     What only a smaller ball reaches is taken if it is a nook as narrow as the ball, or looks like the background. A
     wide room behind a narrow neck is the product seen through a gap in its faint outline, and stays closed. `barrier`
@@ -181,7 +181,7 @@ def _closed(mask: Mask, radius: float) -> Mask:
 
 @dataclass(frozen=True)
 class _Rough:
-    """What the large ball's finding tells. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
+    """The findings of the large ball. No shadow falls above the row `ceiling`; shadows lie below the row `floor`.
 
     typical: how far the less conspicuous quarter of the product departs from its background; coloured: how much of it,
     in the middle, no shadow explains; both are small for white on white. body: the bulk, without handles and spouts.

@@ -51,7 +51,7 @@ class Issue:
 
 @dataclass(frozen=True)
 class Listing:
-    """What was read. rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"},
+    """A table. rows: {"subject": SKU, placeholder: text, "seed": number, "size": "1024x1280", "aspect": "4:5"},
     each only where the table says it; `numbers` are their row numbers. columns: placeholders that the table fills, in
     its order. Rows with an issue are left out: plan only when there is none."""
 
@@ -104,7 +104,7 @@ def picture_aspect(row: Mapping[str, Any]) -> str:
 
 
 def placeholders(row: Mapping[str, Any]) -> dict[str, Any]:
-    """What a row fills: its values without the subject, and without what sets the picture's size and aspect."""
+    """Return the placeholders that a row fills: its values without subject, size and aspect."""
     sizing = {"subject"} | ({"size"} if picture_size(row) else set())
     sizing |= {"aspect"} if picture_aspect({"aspect": row.get("aspect", "")}) else set()
     return {name: value for name, value in row.items() if name not in sizing}
@@ -277,7 +277,7 @@ class _Reader:
 
 
 def _values(role: str, value: Any) -> Row:
-    """What one cell says; nothing when it is empty. Raises _Wrong."""
+    """Return the values of one cell; none when it is empty. Raises _Wrong."""
     if isinstance(value, dict | list):
         raise _Wrong("A value is text or a number, not a list or an object.")
     text = _text(value)

@@ -32,7 +32,7 @@ class PromptSource:
 
 @dataclass(frozen=True)
 class Span:
-    """Where one value stands in the rendered text, end excluded. `is_default`: the prompt's own default was used."""
+    """The place of one value in the rendered text, end excluded. `is_default`: the prompt's own default was used."""
 
     start: int
     end: int
@@ -43,7 +43,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Rendered:
-    """What will be sent: texts, the places of the values in `text`, and parameters without placeholders.
+    """The text that will be sent, with the places of the values in `text`, and parameters without placeholders.
 
     style_start: where in `text` the style's words begin; its length where there are none.
     """

@@ -39,7 +39,7 @@ def is_name(text: str) -> bool:
 
 
 def place(text: str, position: int) -> str:
-    """Where `position` is for a person: "character 15", or in a text of several lines "line 2, character 3"."""
+    """Name the position for a person: "character 15", or in a text of several lines "line 2, character 3"."""
     line = text.count("\n", 0, position)
     character = position - (text.rfind("\n", 0, position) + 1) + 1
     return f"line {line + 1}, character {character}" if "\n" in text.strip("\n") else f"character {position + 1}"

@@ -1,4 +1,4 @@
-"""How much of a prompt a model's text encoder reads, and where it stops.
+"""Counting the part of a prompt that a model's text encoder reads.
 
 CLIP reads 77 tokens of which two are its own marks, T5 as many as its pipeline asks for. With the model's own tokenizer
 files the count is exact (byte-pair encoding as in CLIP's `simple_tokenizer.py`, Radford et al. 2021; word level for
@@ -43,7 +43,7 @@ class Encoder:
 
 @dataclass(frozen=True)
 class Reading:
-    """What an encoder makes of a text. tokens and limit: without the encoder's own marks. cut: the character from which
+    """A text as an encoder reads it. tokens and limit: without the encoder's own marks. cut: the character from which
     on the model reads no more (a word that is read in part is cut too); None when all is read."""
 
     tokens: int

@@ -44,6 +44,6 @@ def subjects(user: User, campaign: Campaign) -> QuerySet[Any]:
 
 
 def values_of(*, key: str, name: str, kind: str, attributes: dict[str, Any]) -> dict[str, Any]:
-    """What placeholders read of a subject: its attributes, and name, kind, key and sku."""
+    """Return the values that placeholders read of a subject: its attributes, and name, kind, key and sku."""
     given = {label: value for label, value in attributes.items() if value not in (None, "")}
     return {"name": name, "kind": kind, **given, "key": key, "sku": key}

@@ -78,7 +78,7 @@ def sheet(
 
 
 def capped(rows: QuerySet[Any]) -> int:
-    """How many, counted to COUNTED and no further."""
+    """Count the rows, to COUNTED and no further."""
     return int(rows.order_by()[:COUNTED].count())
 
 

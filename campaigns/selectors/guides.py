@@ -110,7 +110,7 @@ def colours_of(guide: GuideVersion) -> dict[str, str]:
 
 
 def choices(guide: GuideVersion | None) -> dict[str, list[dict[str, str]]]:
-    """What the guide offers as values of an axis: axis name -> [{"name", "hex"}], its default first."""
+    """Return the values that the guide offers for each axis: axis name -> [{"name", "hex"}], its default first."""
     if guide is None or not guide.backdrops:
         return {}
     default = guide.backdrop.casefold()
@@ -128,7 +128,7 @@ def shown_limits(guide: GuideVersion | None) -> list[ShownLimit]:
 
 
 def compare(older: GuideVersion, newer: GuideVersion) -> list[Change]:
-    """What `newer` says differently, part by part in the order in which a guide is read."""
+    """Return the differences of `newer`, part by part in the order in which a guide is read."""
     found: list[Change] = []
     for name, part in _COLOURS.items():
         found += _colour_changes(part, getattr(older, name), getattr(newer, name))

@@ -1,4 +1,4 @@
-"""What happened to a subject and its photos, as sentences."""
+"""The history of a subject and its photos, as sentences."""
 
 from __future__ import annotations
 

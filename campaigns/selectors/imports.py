@@ -146,7 +146,7 @@ def applied_fixes(feed_import: FeedImport) -> list[Applied]:
 
 
 def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
-    """What an applied import did, subject by subject; each names its `subject`. New: `was` is None."""
+    """Return the changes of an applied import, subject by subject; each names its `subject`. New: `was` is None."""
     return (
         ImportChange.objects.visible_to(user).filter(feed_import=feed_import).select_related("subject").order_by("id")
     )
@@ -154,7 +154,7 @@ def changes(user: User, feed_import: FeedImport) -> QuerySet[Any]:
 
 @dataclass(frozen=True)
 class UndoPlan:
-    """What undoing would do as far as nothing uses the new subjects and nobody changed them since."""
+    """The consequences of undoing, as far as nothing uses the new subjects and nobody changed them since."""
 
     removes: int
     restores: int
@@ -171,7 +171,7 @@ def undo_plan(user: User, feed_import: FeedImport) -> UndoPlan:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a waiting import is read. percent: of the file's bytes, 100 when only the merge is left; seconds_left:
+    """The progress of a waiting import. percent: of the file's bytes, 100 when only the merge is left; seconds_left:
     None while nobody can know."""
 
     rows: int

@@ -40,7 +40,7 @@ class Wanted:
 
 @dataclass(frozen=True)
 class Fetching:
-    """How far a brand's photos by address are. put_off: of the pending ones, those that failed before and are tried
+    """The progress of a brand's photos by address. put_off: of the pending ones, those that failed before and are tried
     again; next_at: when the first of them is."""
 
     pending: int
@@ -73,7 +73,7 @@ class Fetching:
 
 
 def fetching(brand: Brand, user: User) -> Fetching:
-    """How far the photos are that the brand's feeds name by address. One query."""
+    """Return the progress of the photos that the brand's feeds name by address. One query."""
     rows = ReferencePhoto.objects.visible_to(user).filter(subject__brand=brand, source__istartswith="http")
     pending = Q(status=PhotoStatus.PENDING)
     counts = rows.aggregate(

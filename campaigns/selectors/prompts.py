@@ -38,7 +38,7 @@ class Name:
 
 
 def names(brand_id: int) -> list[Name]:
-    """What placeholders can read in this brand: what every subject has, then attributes, the commonest first."""
+    """Return the names that placeholders can read: what every subject has, then attributes, the commonest first."""
     looked_at = Subject.objects.filter(brand_id=brand_id, is_active=True)[:LOOKED_AT].count()
     with connection.cursor() as cursor:
         cursor.execute(_NAMES, [brand_id, LOOKED_AT])

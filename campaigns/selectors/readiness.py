@@ -1,4 +1,4 @@
-"""Whether a subject's photos are good enough for what is wanted of it, and in words what is lacking.
+"""Readiness of subjects: whether their photos are good enough for the output specs, and what they lack.
 
 `of` looks at given subjects, two queries for any number. `ids` and `counts` answer the same for a whole brand in SQL,
 for lists that filter by it; a test holds both against each other.
@@ -32,7 +32,7 @@ ENLARGED = 1.5
 
 
 class Wanted(Protocol):
-    """What a channel wants: an OutputSpec, or anything with its slug and its size in pixels."""
+    """The size that a channel wants: an OutputSpec, or anything with its slug and its size in pixels."""
 
     slug: str
     width: int
@@ -69,7 +69,7 @@ class RefusedPhoto:
 
 @dataclass(frozen=True)
 class Readiness:
-    """What a subject's photos are good for. state: "ready", "look", "missing" or "small", the first thing to mend.
+    """The readiness of a subject. state: "ready", "look", "missing" or "small", the first thing to mend.
 
     roles: of its ready photos. photo_id, cutout_id: what runs use, None without. confidence: of that cut-out, or of
     the newest where none is accepted. waiting: photos whose file is not here yet. findings: sentences, the worst first.

@@ -25,7 +25,7 @@ class Standing:
 
     @property
     def host(self) -> str:
-        """Where it is fetched from; the rest of the address may hold a key."""
+        """The host that it is fetched from; the rest of the address may hold a key."""
         return urlsplit(self.source.url).hostname or ""
 
     @property

@@ -68,7 +68,7 @@ def get(user: User, brand: Brand, pk: int) -> Subject:
 
 
 def capped(rows: QuerySet[Any]) -> int:
-    """How many, counted to COUNTED and no further."""
+    """Count the rows, to COUNTED and no further."""
     return int(rows.order_by()[:COUNTED].count())
 
 

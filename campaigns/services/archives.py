@@ -42,7 +42,7 @@ MAX_ZIP_RATIO = 200
 
 @dataclass
 class Report:
-    """What became of a batch. ready, refused: photos, by_sku of them found by the SKU in the file's name; unchanged:
+    """The outcome of a batch. ready, refused: photos, by_sku of them found by the SKU in the file's name; unchanged:
     files that were here already; unmatched: files that no product names and that name none; ambiguous: files that could
     be of several; remarks: what was taken otherwise than its name said; missing: photos that still wait for their file.
     """

@@ -1,4 +1,4 @@
-"""Which cut-out a photo is used with: accepted, repaired by hand, taken back."""
+"""Choose the cut-out of a photo: accept one, repair it by hand, take it back."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AT_ONCE = 2000
 
 @dataclass(frozen=True)
 class Step:
-    """What one photo was changed from and to, so that it can be taken back. Ids of cut-outs; None: none accepted.
+    """The change of one photo's cut-out, so that it can be taken back. Ids of cut-outs; None: none accepted.
 
     looked: the id of who had looked at the cut-out before.
     """

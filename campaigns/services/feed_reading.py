@@ -35,7 +35,7 @@ _EMPTY = Merged(0, 0, 0, 0, 0)
 
 @dataclass
 class Report:
-    """What was wrong: every mistake counted by cause, the first of each kept."""
+    """The mistakes of a file: every one counted by cause, the first of each kept."""
 
     counts: Counter[str] = field(default_factory=Counter)
     kept: list[Issue] = field(default_factory=list)
@@ -56,7 +56,7 @@ class Report:
 
 @dataclass
 class Parsed:
-    """What is known of a file once it was read to its end or to where it could not be read further."""
+    """A file that was read to its end or to where it could not be read further."""
 
     mending: Mending
     feed: Feed | None = None

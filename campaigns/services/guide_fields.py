@@ -1,4 +1,4 @@
-"""What may stand in a brand guide: each field in its one spelling, and what is wrong with it in words."""
+"""Validation of the fields of a brand guide: each in its one spelling, or what is wrong with it in words."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ NOTE_LENGTH = 2000
 
 
 def token(guide: GuideVersion, names: Iterable[str] = guide_fields.FIELDS) -> str:
-    """What these fields say, as a short hash: a form carries it, so that nobody overwrites what they have not seen."""
+    """Return a short hash of these fields: a form carries it, so that nobody overwrites what they have not seen."""
     said = json.dumps({name: getattr(guide, name) for name in sorted(names)}, sort_keys=True)
     return hashlib.sha256(said.encode()).hexdigest()[:16]
 

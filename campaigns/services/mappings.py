@@ -1,4 +1,4 @@
-"""What people said a file's columns are, remembered per brand for the next file with the same headings."""
+"""Assignments of a file's columns to fields, remembered per brand for the next file with the same headings."""
 
 from __future__ import annotations
 

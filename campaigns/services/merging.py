@@ -225,7 +225,7 @@ def _sql(text: str) -> str:
 
 @dataclass(frozen=True)
 class Merged:
-    """What a merge did. created, updated, unchanged: subjects, each counted once; the others: rows."""
+    """The counts of a merge. created, updated, unchanged: subjects, each counted once; the others: rows."""
 
     created: int
     updated: int

@@ -187,7 +187,7 @@ def claim() -> int | None:
 
 @dataclass(frozen=True)
 class _Came:
-    """What a fetch brought. done: the import of what is there now; is_new: it was read just now."""
+    """The result of a fetch. done: the import of what is there now; is_new: it was read just now."""
 
     etag: str
     last_modified: str
@@ -196,7 +196,7 @@ class _Came:
 
     @property
     def mistakes(self) -> str:
-        """What is wrong with the file, in a sentence; "" if it was, or could be, taken over."""
+        """Say what is wrong with the file, in a sentence; "" if it was, or could be, taken over."""
         if self.done is None or self.done.status != ImportStatus.REFUSED:
             return ""
         count = self.done.error_count
@@ -258,7 +258,7 @@ def _is_same(last: FeedImport | None, sha256: str, source: FeedSource) -> bool:
 
 
 def _fixes(source: FeedSource) -> list[Mapping[str, Any]]:
-    """What people mended in the last file that was applied is mended in the next one too."""
+    """Return the fixes of the last file that was applied, for the next one."""
     last = FeedImport.objects.filter(source=source, status=ImportStatus.APPLIED).order_by("-pk").first()
     chosen = last.fixes if last else []
     return [{name: one[name] for name in ("cause", "fix", "columns") if name in one} for one in chosen]

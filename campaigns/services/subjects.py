@@ -42,7 +42,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Created:
-    """What became of a list: the new subjects, and the names that were there already (by their key)."""
+    """The outcome of a list: the new subjects, and the names that were there already (by their key)."""
 
     subjects: list[Subject]
     known: list[str]
@@ -134,7 +134,7 @@ def bring_back(*, subject_id: int, by: User) -> Subject:
 
 
 def version(subject: Subject) -> str:
-    """What a form sends back as `seen`."""
+    """Return the value that a form sends back as `seen`."""
     return subject.updated_at.isoformat()
 
 

@@ -100,7 +100,7 @@ _RESTORE = [
 
 @dataclass(frozen=True)
 class Undone:
-    """What undoing an import did to subjects. removed: gone, or retired where something uses them (`retired` of them).
+    """The counts of undoing an import. removed: gone, or retired where something uses them (`retired` of them).
 
     restored: as they were before. kept: changed by somebody or something later, and left alone.
     """

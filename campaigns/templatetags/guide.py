@@ -1,4 +1,4 @@
-"""What the brand guide offers where values are chosen, for any page's template."""
+"""The values that the brand guide offers, for any page's template."""
 
 from __future__ import annotations
 

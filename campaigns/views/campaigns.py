@@ -81,7 +81,7 @@ def _moment(text: str) -> datetime | None:
 
 
 def _overtaken(campaign: Campaign, form: BriefForm) -> str:
-    """Which of the fields say something else in the brief by now than what is typed."""
+    """Say which fields of the brief differ by now from what is typed."""
     differ = [str(form.fields[name].label or name) for name in form.fields if _differs(campaign, form, name)]
     return (
         "Somebody changed this brief after you opened it. What you typed is still here and differs from theirs in: "
@@ -96,7 +96,7 @@ def _differs(campaign: Campaign, form: BriefForm, name: str) -> bool:
 
 @brand_page(Action.EDIT_CAMPAIGN)
 def specs(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """What the channels want; one form adds a spec, a button takes one away, a channel's preset is one click."""
+    """Show the output specs; one form adds a spec, a button takes one away, a channel's preset is one click."""
     campaign = selectors.by_slug(request.user, request.brand.slug, slug)
     there = [_as_input(spec) for spec in campaign.output_specs.all()]
     form = SpecForm(request.POST if "slug" in request.POST else None)

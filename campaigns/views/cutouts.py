@@ -122,7 +122,7 @@ def _remember(request: BrandRequest, steps: list[Step]) -> None:
 
 
 def _next(request: HttpRequest) -> str:
-    """Where the person came from, if it is an address of ours."""
+    """Return the page that the person came from, if it is an address of ours."""
     asked = str(request.POST.get("next") or request.GET.get("next") or "")
     return asked if url_has_allowed_host_and_scheme(asked, None) and asked.startswith("/") else ""
 

@@ -62,7 +62,7 @@ class Row:
 
 @dataclass
 class Typed:
-    """What the form of a part shows: the draft's own values, or what was typed when it was refused."""
+    """The values that the form of a part shows: the draft's own values, or what was typed when it was refused."""
 
     guide: GuideVersion
     values: dict[str, Any] = field(default_factory=dict)

@@ -61,7 +61,7 @@ def banned_words(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def compare(request: BrandRequest, version: int) -> HttpResponseBase:
-    """What a version says differently from another: from `?with=`, else from the one before it."""
+    """Show the differences of a version from another: from `?with=`, else from the one before it."""
     versions = list(selectors.history(request.user, request.brand))
     newer = next((one for one in versions if one.number == version), None)
     asked = number(request.GET.get("with", ""))

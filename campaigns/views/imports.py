@@ -75,7 +75,7 @@ def _sources_href(request: BrandRequest) -> str:
 
 @brand_page(Action.IMPORT_FEED)
 def detail(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """What one import would do or did, and its mistakes by cause. Posting applies a checked file."""
+    """Show what one import would do or did, and its mistakes by cause. Posting applies a checked file."""
     found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     if request.method == "POST":
         services.apply(import_id=found.pk, by=request.user)
@@ -115,7 +115,7 @@ def _shown(request: BrandRequest, found: FeedImport) -> dict[str, Any]:
 @require_safe
 @brand_page(Action.IMPORT_FEED)
 def progress(request: BrandRequest, import_id: int) -> HttpResponseBase:
-    """How far the reading is, for htmx; when it has ended, the page is loaded again."""
+    """Show how far the reading is, for htmx; when it has ended, the page is loaded again."""
     found = selectors.get(request.user, import_id, brand_id=request.brand.pk)
     if found.status != ImportStatus.WAITING:
         return HttpResponseClientRefresh()

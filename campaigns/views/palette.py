@@ -1,4 +1,4 @@
-"""What `/` finds: pages, campaigns, products and prompts of the brand, by name."""
+"""The command palette (`/`): finds pages, campaigns, products and prompts of the brand by name."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ SHOWN_IMPORTS = 20
 
 
 class SourceForm(forms.Form):
-    """What a source is. A pushed one has neither address nor interval."""
+    """The settings of a source. A pushed one has neither address nor interval."""
 
     name = forms.CharField(max_length=120, label="Name")
     url = forms.CharField(max_length=2000, label="Address", widget=AddressInput(attrs={"placeholder": "https://"}))
@@ -119,7 +119,7 @@ def state(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def photos(request: BrandRequest) -> HttpResponseBase:
-    """How far the photos by address are, asked for again while some are on their way."""
+    """Show how far the photos by address are, asked for again while some are on their way."""
     told = photo_selectors.fetching(request.brand, request.user)
     return render(request, "campaigns/photos_fetching.html", {"fetching": told})
 

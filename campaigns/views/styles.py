@@ -73,7 +73,7 @@ def detail(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def preview(request: BrandRequest) -> HttpResponseBase:
-    """What is typed, on a real prompt and product; nothing saved."""
+    """Show the typed words on a real prompt and product; nothing is saved."""
     words, negative = request.POST.get("text", ""), request.POST.get("negative", "")
     return render(request, "campaigns/style_example.html", {"example": _example(request, words, negative)})
 

@@ -1,4 +1,4 @@
-"""How people get in: accounts are made by an admin, guesses are limited, e-mail addresses are proved."""
+"""Signing in: accounts are made by an admin, guesses are limited, e-mail addresses are proved."""
 
 from __future__ import annotations
 

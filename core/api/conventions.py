@@ -1,4 +1,4 @@
-"""What every resource of the API does alike: replayed creates, entity tags on changes, and the caller as a User."""
+"""Conventions of every resource of the API: replayed creates, entity tags on changes, and the caller as a User."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which IP addresses are the public internet's. Everything else is somebody's own network, this machine included.
+"""The IP addresses of the public internet. Everything else is somebody's own network, this machine included.
 
 After the IANA special-purpose registries (RFC 6890 and its successors), listed here because what Python counts as
 global differs between its versions.

@@ -40,7 +40,7 @@ _KINDS = {
 
 @dataclass
 class Fetched:
-    """What came. `file` stands at its beginning, in memory or spooled to disk; None if nothing was modified.
+    """The answer to a fetch. `file` stands at its beginning, in memory or on disk; None if nothing was modified.
 
     content_type: recognised by the bytes; declared_type: what the server said. etag, last_modified: to be sent back
     the next time. Use it as a context manager, which closes the file.
@@ -116,7 +116,7 @@ def fetch(
 
 
 def _next(target: Target, location: str, status: int, policy: Policy) -> Target:
-    """Where a redirect leads, read as strictly as the first address."""
+    """Return where a redirect leads, read as strictly as the first address."""
     if not location:
         raise Refused(f"{target.shown} answered {status} without saying where to go.")
     if any(ord(one) < 0x20 or one == "\\" for one in location):

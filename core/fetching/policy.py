@@ -1,4 +1,4 @@
-"""What a fetch may do, how it is refused, and how names become addresses."""
+"""The limits of a fetch, its refusals, and the resolver that turns names into addresses."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def system(host: str, port: int) -> Sequence[str]:
 
 @dataclass(frozen=True)
 class Policy:
-    """What an installation allows. ports None: any. private: networks of the operator's own that may be fetched from,
+    """The rules of an installation. ports None: any. private: networks of the operator's own that may be fetched from,
     on any port; only with some of these are names accepted that are not public ones ("shop.internal").
     """
 

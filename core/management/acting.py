@@ -1,4 +1,4 @@
-"""Who acts when a command changes something: a named user, or the first superuser. And how a refusal is told."""
+"""The person on whose behalf a command acts, and the output of a command that is refused."""
 
 from __future__ import annotations
 

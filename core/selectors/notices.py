@@ -18,6 +18,6 @@ def mine(*, user: User, brand: Brand) -> QuerySet[Any]:
 
 
 def unread(*, user: User, brand: Brand) -> int:
-    """How many the person has not read, counted to 99. One index probe."""
+    """Return how many the person has not read, counted to 99. One index probe."""
     rows = Notice.objects.filter(user=user, brand=brand, read_at=None).order_by()
     return rows[:MOST_COUNTED].count()

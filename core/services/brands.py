@@ -99,7 +99,7 @@ def set_stale_use(*, brand_id: int, stale_use: str, by: User) -> Brand:
 
 @transaction.atomic
 def set_banned_words(*, brand_id: int, banned_words: str, by: User) -> Brand:
-    """Choose what happens when a prompt has a word that the brand guide bans, by a value of BannedWords.
+    """Choose what happens when a word is used that the brand guide bans, by a value of BannedWords.
 
     Raises NotAllowed and Invalid.
     """

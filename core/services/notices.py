@@ -73,7 +73,7 @@ def mark_all_read(*, brand: Brand, by: User) -> int:
 
 
 def set_mail(*, by: User, is_wanted: bool) -> User:
-    """Whether this person's notices are mailed too; their own choice, in all brands."""
+    """Choose whether a person's notices are mailed too; their own choice, for all brands."""
     User.objects.filter(pk=by.pk).update(notices_by_email=is_wanted)
     by.notices_by_email = is_wanted
     return by

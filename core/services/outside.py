@@ -1,4 +1,4 @@
-"""What this installation lets be fetched from outside, out of its settings. Fetching is in core/fetching."""
+"""The fetching policy of this installation, read from its settings. Fetching itself is in core/fetching."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def policy() -> Policy:
 
 
 def agent() -> str:
-    """How we introduce ourselves to other people's servers."""
+    """Return the User-Agent that other people's servers see."""
     return AGENT.format(site=settings.SITE_URL)

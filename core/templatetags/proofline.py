@@ -71,7 +71,7 @@ def state(value: str, label: str = "") -> SafeString:
 
 @register.simple_tag
 def caution(text: str, extra: str = "") -> SafeString:
-    """What must stand beside a picture ("demo model") as a small badge, if anything. `extra`: "over" lays it over a
+    """Show a disclaimer ("demo model") as a small badge, if there is one. `extra`: "over" lays it over a
     corner of the box that holds both."""
     if not text:
         return SafeString("")
@@ -118,7 +118,7 @@ def money(value: Decimal, digits: int = 0) -> str:
 
 @register.filter
 def ago(value: datetime | None) -> str:
-    """How long since, in one unit: "4 s ago", "3 days ago"."""
+    """Show how long ago it was, in one unit: "4 s ago", "3 days ago"."""
     if value is None:
         return "never"
     passed = (timezone.now() - value).total_seconds()
@@ -132,7 +132,7 @@ def ago(value: datetime | None) -> str:
 
 @register.filter
 def timeleft(value: datetime) -> str:
-    """How long until then: "3 min 20 s"."""
+    """Show how long it is until then: "3 min 20 s"."""
     return seconds(max(0.0, (value - timezone.now()).total_seconds()))
 
 
@@ -182,11 +182,11 @@ def share(part: float) -> str:
 
 @register.filter
 def rest(part: float) -> str:
-    """What lies behind a share 0–1, as `share`: 0.75 -> "25.00"."""
+    """Show the rest of a share 0–1, as `share`: 0.75 -> "25.00"."""
     return share(1 - float(part))
 
 
 @register.filter
 def until(start: datetime, end: datetime) -> str:
-    """How long from start to end: "3.2 s"."""
+    """Show how long it was from start to end: "3.2 s"."""
     return seconds((end - start).total_seconds())

@@ -1,4 +1,4 @@
-"""The trail: what happened in a brand in sealed order, verified on demand, exported as JSON lines."""
+"""The audit trail of a brand: events in sealed order, verified on demand, exported as JSON lines."""
 
 from __future__ import annotations
 

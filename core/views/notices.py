@@ -34,7 +34,7 @@ def index(request: BrandRequest) -> HttpResponseBase:
 @require_GET
 @brand_page()
 def unread(request: BrandRequest) -> HttpResponseBase:
-    """How many are unread, for the bell of a page that stays open."""
+    """Answer with the number of unread notices, for the bell of a page that stays open."""
     answer = JsonResponse({"unread": selectors.unread(user=request.user, brand=request.brand)})
     answer["Cache-Control"] = "no-store"
     return answer

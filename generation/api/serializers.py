@@ -1,4 +1,4 @@
-"""What the API shows and takes of endpoints, runs, jobs and assets."""
+"""Serializers of endpoints, runs, jobs and assets."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EndpointSerializer(serializers.ModelSerializer[Endpoint]):
 
 
 class RunOrder(serializers.Serializer[Any]):
-    """What a run should make: a matrix (subjects × axes) or a list (one row, one picture)."""
+    """The request for a run: a matrix (subjects × axes) or a list (one row, one picture)."""
 
     campaign = OwnKey(queryset=Campaign.objects.all())
     prompt_version = OwnKey(queryset=PromptVersion.objects.all())
@@ -74,7 +74,7 @@ class RunPlan(RunOrder):
 
 
 class RunAgain(serializers.Serializer[Any]):
-    """What should differ from the run that is planned again."""
+    """The differences from the run that is planned again."""
 
     prompt_version = OwnKey(queryset=PromptVersion.objects.all(), required=False)
     endpoint = OwnSlug(slug_field="slug", or_shared=True, queryset=Endpoint.objects.all(), required=False)

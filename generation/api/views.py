@@ -207,7 +207,8 @@ class JobViewSet(viewsets.ReadOnlyModelViewSet[Job]):
     @extend_schema(responses={200: serializers.Explanation})
     @action(detail=True)
     def explain(self, request: Request, pk: str) -> Response:
-        """Why the job went where it went: what it was planned for, each move with its reason, what it waits for now."""
+        """Return why the job went where it went: what it was planned for, each move with its reason, what it waits for
+        now."""
         job = self.get_object()
         return Response({"sentences": explaining.explain(job_id=job.pk, user=caller(request))})
 

@@ -1,4 +1,5 @@
-"""What a check is: a look at decoded pixels that ends in pass, flag or fail and a sentence a reviewer understands."""
+"""The interface of checks: a look at decoded pixels that ends in pass, flag or fail and a sentence a reviewer
+understands."""
 
 from __future__ import annotations
 
@@ -66,7 +67,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says: outcome "pass", "flag" or "fail"; score in the check's own unit; where, if it knows."""
+    """The result of a check: outcome "pass", "flag" or "fail"; score in the check's own unit; where, if it knows."""
 
     check: str
     outcome: str

@@ -1,4 +1,4 @@
-"""Which checks there are, and looking at one image with all of them. Packages add theirs by the entry point group."""
+"""The registry of checks, and looking at one image with all of them. Packages add theirs by the entry point group."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ def get(name: str) -> Check:
 
 
 def examine(sample: Sample) -> list[Verdict]:
-    """What every check says of the sample. A check that breaks is a flag with its own name, never a lost image."""
+    """Return what every check says of the sample. A check that breaks is a flag with its own name, never a lost
+    image."""
     _load()
     return [_look(check, sample) for check in CHECKS.values()]
 

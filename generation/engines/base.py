@@ -1,4 +1,4 @@
-"""What an engine is: the one Protocol behind which every way of making an image sits.
+"""The interface of engines: the one Protocol behind which every way of making an image sits.
 
 Engines import no models: a `Spec` of plain values goes in, a `Result` of pixels and facts comes out. A local engine
 implements `generate`; a remote one `submit`, `find`, `poll`, `fetch` and `cancel`. Planning, dispatch and pages know
@@ -38,7 +38,7 @@ LONGEST_REMOTE_ID: Final = 2000
 
 
 class ErrorKind(StrEnum):
-    """Why an attempt failed, and so what happens next (docs/errors.md has the table)."""
+    """The kinds of failure, which decide what happens next (docs/errors.md has the table)."""
 
     TRANSIENT = "transient"  # retry with backoff
     RATE = "rate"  # retry after retry_after_seconds
@@ -207,9 +207,9 @@ class Control:
 
 @dataclass(frozen=True)
 class Capabilities:
-    """What an engine can do. `obeys` are the axis and placeholder names that change its pixels: planning refuses axes
-    outside it. `needs_images` are the roles without which it cannot work. `unsettled` are sentences about what a person
-    has to settle in its settings before anything is planned."""
+    """The capabilities of an engine. `obeys` are the axis and placeholder names that change its pixels: planning
+    refuses axes outside it. `needs_images` are the roles without which it cannot work. `unsettled` are sentences about
+    what a person has to settle in its settings before anything is planned."""
 
     is_remote: bool
     obeys: frozenset[str]
@@ -237,7 +237,7 @@ class Capabilities:
 
 @dataclass(frozen=True)
 class Quote:
-    """What one image will take: money in the endpoint's currency, seconds of the lane. usage: about what its service
+    """The estimate for one image: money in the endpoint's currency, seconds of the lane. usage: about what its service
     will count, in the units of Result.usage, for endpoints that are charged by it; empty where nobody knows before."""
 
     cost: float
@@ -247,7 +247,8 @@ class Quote:
 
 @dataclass(frozen=True)
 class Health:
-    """How a service is. suggested: settings of the endpoint that would fit what it says of itself; {} for none."""
+    """The health of a service. suggested: settings of the endpoint that would fit what it says of itself; {} for
+    none."""
 
     is_ok: bool
     message: str
@@ -256,7 +257,7 @@ class Health:
 
 
 class Context(Protocol):
-    """What the worker lends an engine while it works."""
+    """The services that a worker lends an engine while it works."""
 
     def load(self, ref: ImageRef) -> bytes:
         """The bytes of the stored image. Its colours are sRGB: a file in another colour space comes as a PNG of it."""
@@ -321,8 +322,8 @@ class RemoteEngine(Engine, Protocol):
         it, and EngineError if it could not be asked. taken: remote ids that are known to belong to other tasks."""
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Where each stands; a Result has its `outputs` or its error, LOST for an id that the service does not know,
-        and task_id 0. An id that is missing in the answer could not be asked for and is asked again."""
+        """Return where each stands; a Result has its `outputs` or its error, LOST for an id that the service does not
+        know, and task_id 0. An id that is missing in the answer could not be asked for and is asked again."""
 
     def fetch(self, result: Result, context: Context) -> Result:
         """The result with its pixels instead of `outputs`."""

@@ -1,4 +1,4 @@
-"""What a diffusion job starts from: a picture cut to the frame and, with a mask, the part of it that is made anew.
+"""The canvas of a diffusion job: a picture cut to the frame and, with a mask, the part of it that is made anew.
 
 Outside the mask the picture stays as it is, to the level: a model's decoder changes every pixel it returns, so what it
 made is laid into the picture again along the inner edge of the mask. Nothing here knows torch.
@@ -37,7 +37,7 @@ class Canvas:
 
     @property
     def subject_box(self) -> list[float] | None:
-        """Where in the frame the subject is: left, top, right, bottom, as shares; None where nobody knows."""
+        """The place of the subject in the frame: left, top, right, bottom, as shares; None where nobody knows."""
         return None
 
     def marked(self, cell: int) -> Floats:

@@ -34,7 +34,7 @@ _UNSENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout, httpx.Un
 
 
 class Departure(Protocol):
-    """When an order may leave, and who wants to know that it has."""
+    """The moment at which a submission may leave, and the caller to be told that it has."""
 
     def come(self) -> None:
         """Return when it may; raises EngineError if it no longer may."""
@@ -200,7 +200,8 @@ class Service:
 
 
 def refusal(response: httpx.Response, name: str, *, words: str = "", is_order: bool = False) -> EngineError:
-    """What an answer that is no success means, by its status alone. words: the service's own, where it was understood.
+    """Return what an answer that is no success means, by its status alone. words: the service's own, where it was
+    understood.
 
     is_order: it answers an order, so that a gateway's "no answer from behind" is DOUBT.
     """
@@ -249,7 +250,7 @@ def json_of(response: httpx.Response, name: str) -> Any:
 
 
 def mapping_of(value: Any) -> Mapping[str, Any]:
-    """What came as JSON, if it is an object, else {}."""
+    """Return what came as JSON, if it is an object, else {}."""
     return value if isinstance(value, Mapping) else {}
 
 

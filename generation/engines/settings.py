@@ -1,4 +1,4 @@
-"""What an endpoint's config may hold, engine by engine: the fields of its form, and what is checked before it is kept.
+"""Settings of endpoints, engine by engine: the fields of its form, and what is checked before it is kept.
 
 An engine of another package that has no table here is set up in plain JSON, and judges its config itself.
 """

@@ -1,4 +1,4 @@
-"""What finishing makes of a master: files for output specs, a pure function of pixels, recipe and spec."""
+"""The interface of finishing: files for output specs, a pure function of pixels, recipe and spec."""
 
 from __future__ import annotations
 

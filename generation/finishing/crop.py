@@ -74,7 +74,7 @@ def to_size(pixels: Pixels, width: int, height: int, subject: Box | None) -> Pix
 
 
 def enlargement(size: tuple[int, int], wanted: tuple[int, int], subject: Box | None) -> float:
-    """How many times `to_size` enlarges a picture of `size` (width, height) for `wanted`; below 1 it shrinks."""
+    """Return how many times `to_size` enlarges a picture of `size` (width, height) for `wanted`; below 1 it shrinks."""
     if same_aspect(size, wanted):
         return wanted[0] / size[0]
     return wanted[0] / window(*size, wanted[0] / wanted[1], subject).width

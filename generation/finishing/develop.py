@@ -35,7 +35,7 @@ limits.declare("renditions", LIMITS)
 
 
 class BadPixels(ValueError):
-    """What an engine returned is no picture at all: wrong shape or type. The message says which."""
+    """The engine returned no picture: wrong shape or type. The message says which."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,5 @@
-"""What two pictures are compared by: PDQ for shapes, a coarse grid of colours for what PDQ, seeing luma only, misses.
+"""Features by which two images are compared: PDQ for shapes, a coarse grid of colours for what PDQ, seeing luma only,
+misses.
 
 Packshots of one mug in ten colours are nearly equal to a luma hash; their colour grids are not. Comparing stored values
 is the business of services/duplicates.py.

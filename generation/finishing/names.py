@@ -1,4 +1,4 @@
-"""What people see as a file's name: patterns such as "{brand}_{sku}_{date}", made safe for every system."""
+"""File names for people: patterns such as "{brand}_{sku}_{date}", made safe for every system."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the subject of a picture is: from its alpha, from what differs from a plain backdrop, or from saliency."""
+"""Finding the subject of an image: from its alpha, from what differs from a plain backdrop, or from saliency."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def find(pixels: Pixels) -> Found:
 
 
 def _solid(lab: Floats, backdrop: Floats, noise: float) -> Box | None:
-    """What stands on the backdrop, without its soft shadow: a thing has colour or fine edges, a shadow has neither."""
+    """Return what stands on the backdrop, without its soft shadow: a thing has colour or fine edges, a shadow has
+    neither."""
     smooth = cv2.GaussianBlur(lab, (0, 0), 1.0)
     fine = _distance(lab, cv2.GaussianBlur(lab, (0, 0), _FINE))
     coloured = np.hypot(smooth[..., 1] - backdrop[..., 1], smooth[..., 2] - backdrop[..., 2])

@@ -1,4 +1,4 @@
-"""What was made: masters (pixels), assets (deliverables) with versions, renditions (files) and findings."""
+"""Made images: masters (pixels), assets (deliverables) with versions, renditions (files) and findings."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class AssetVersion(models.Model):
 
     @property
     def caution(self) -> str:
-        """What must stand beside this picture wherever it is shown. Lists select "job__endpoint"."""
+        """The disclaimer that must stand beside this image wherever it is shown. Lists select "job__endpoint"."""
         endpoint = self.job.endpoint if self.job else self.asset.cell.run.endpoint
         return endpoint.caution
 
@@ -151,7 +151,7 @@ class Rendition(models.Model):
 
 
 class Finding(models.Model):
-    """What one check said of one version; passes are kept too, so that "checked" can be told from "not checked"."""
+    """The result of one check of one version; passes are kept too, so that "checked" can be told from "not checked"."""
 
     id = models.BigAutoField(primary_key=True)
     version = models.ForeignKey(AssetVersion, on_delete=models.CASCADE, related_name="findings")

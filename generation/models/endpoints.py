@@ -70,7 +70,7 @@ class Endpoint(models.Model):
 
 
 class EndpointStanding(models.Model):
-    """How an endpoint does: its circuit breaker, a pause that the service asked for, and the limits that were found
+    """The state of an endpoint: its circuit breaker, a pause that the service asked for, and the limits that were found
     where nobody knew them. One row per endpoint that was ever asked, written by services/remote/pacing.py only, read by
     every lane. rates: FoundRate (rate_limits.py) under "second" and "minute".
     """

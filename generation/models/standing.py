@@ -43,7 +43,7 @@ class StandingOrder(models.Model):
 
 
 class StandingSubject(models.Model):
-    """What a subject was like when a standing order last took it up, so that only a change of it counts as one.
+    """The state of a subject when a standing order last took it up, so that only a change of it counts as one.
 
     Written with the run that was planned of it, and for all subjects of the campaign when an order counts from now on.
     digest: md5 of name, attributes, photos and accepted cut-outs, as the service's SQL makes it.

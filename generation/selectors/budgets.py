@@ -59,7 +59,7 @@ class Standing:
 
 
 def standing(campaign: Campaign) -> Standing:
-    """What is spent, what is promised, what is left. One query."""
+    """Return what is spent, what is promised, what is left. One query."""
     spent = reserved = Decimal(0)
     for _, promised, settled in by_run(campaign.pk):
         spent += settled
@@ -68,7 +68,8 @@ def standing(campaign: Campaign) -> Standing:
 
 
 def month(brand: Brand) -> Standing:
-    """What the brand spent in this calendar month, by the installation's time zone, and what is promised. One query."""
+    """Return what the brand spent in this calendar month, by the installation's time zone, and what is promised. One
+    query."""
     since = timezone.localtime(clock.now()).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     with connection.cursor() as cursor:
         cursor.execute(_OF_BRAND, {"brand": brand.pk, "since": since})

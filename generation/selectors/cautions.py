@@ -1,4 +1,5 @@
-"""What must stand beside a picture ("demo model"), for queries that load no versions; those read `version.caution`."""
+"""Disclaimers that must stand beside an image ("demo model"), for queries that load no versions; those read
+`version.caution`."""
 
 from django.db.models.functions import Coalesce
 

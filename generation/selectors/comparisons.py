@@ -35,7 +35,7 @@ MISSING: Final = (AssetState.FAILED, AssetState.SUPERSEDED)
 
 @dataclass(frozen=True)
 class Told:
-    """What a revealed cell says of itself. seconds, cost: of this picture, None where it was made before or nobody
+    """The facts of a revealed cell. seconds, cost: of this picture, None where it was made before or nobody
     counted."""
 
     column: ComparisonColumn
@@ -185,8 +185,8 @@ def rows(comparison: Comparison, user: User, numbers: Sequence[int]) -> list[Row
 
 
 def open_rows(comparison: Comparison, user: User) -> dict[str, int]:
-    """How many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are "left".
-    One query."""
+    """Return how many rows the person "voted" on, how many of those are "closed" (not revealed yet), and how many are
+    "left". One query."""
     mine = ComparisonVote.objects.filter(comparison=comparison, voter=user)
     found: dict[str, int] = mine.aggregate(voted=Count("pk"), closed=Count("pk", filter=Q(revealed_at=None)))
     return found | {"left": comparison.row_count - found["voted"]}
@@ -203,7 +203,7 @@ def progress(comparison: Comparison) -> dict[str, int]:
 
 
 def results(comparison: Comparison) -> Results:
-    """What the votes of all people say, and what the pictures took. Four queries."""
+    """Return what the votes of all people say, and what the pictures took. Four queries."""
     columns = list(comparison.columns.all())
     votes = list(ComparisonVote.objects.filter(comparison=comparison).values_list("column_id", "row", "voter_id"))
     named = [column for column, _, _ in votes if column is not None]
@@ -224,7 +224,7 @@ def results(comparison: Comparison) -> Results:
 
 
 def name_of(column: ComparisonColumn) -> str:
-    """What tells a column of its sheet apart, for people."""
+    """Return what tells a column of its sheet apart, for people."""
     version = column.run.prompt_version
     return column.run.endpoint.name if is_free(version) else f"{column.run.endpoint.name}, {version}"
 
@@ -288,7 +288,7 @@ def _told(column: ComparisonColumn, asset: Asset | None, made: Made | None, vote
 
 @dataclass(frozen=True)
 class Made:
-    """What one job took. is_fresh: made for this sheet, not taken from what the brand had already."""
+    """The cost of one job. is_fresh: made for this sheet, not taken from what the brand had already."""
 
     run_id: int
     cell_id: int

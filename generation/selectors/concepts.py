@@ -48,7 +48,7 @@ class Picture:
 
 
 class Use(ABC):
-    """What a concept is named for. parameter: holds its key; role: the image that its picture becomes; noun: what
+    """A use of concepts. parameter: holds its key; role: the image that its picture becomes; noun: what
     people and `Control.kind` call it; add, lacking: what to do where there is no concept, and no picture of it."""
 
     parameter: ClassVar[str]
@@ -118,8 +118,8 @@ USES: Final[Mapping[str, Use]] = {use.noun: use for use in (SCENES, MAPS)}
 
 @dataclass(frozen=True)
 class Offered:
-    """What the pages offer. pictures: by name, at most OFFERED; more: how many are left out; unmade: concepts without
-    such a picture, the first few; unmade_count: how many."""
+    """The concepts that pages offer. pictures: by name, at most OFFERED; more: how many are left out; unmade: concepts
+    without such a picture, the first few; unmade_count: how many."""
 
     pictures: Sequence[Picture]
     more: int
@@ -139,7 +139,7 @@ class Known:
     others: Sequence[str] = ()
 
     def problem(self, key: str) -> str:
-        """Why there is no such picture, and what to do; "" where there is one."""
+        """Return why there is no such picture, and what to do; "" where there is one."""
         if key in self.pictures:
             return ""
         noun = self.use.noun
@@ -158,7 +158,7 @@ class Known:
 
 
 def taken(capabilities: Capabilities) -> tuple[Use, ...]:
-    """What an engine lets concepts be named for."""
+    """Return what an engine lets concepts be named for."""
     is_taken = {SCENE: capabilities.takes_scenes, MAP: capabilities.takes_maps}
     return tuple(use for noun, use in USES.items() if is_taken[noun])
 

@@ -1,4 +1,4 @@
-"""How far a campaign is: subjects × output specs, how many subjects have everything, and what nobody makes yet.
+"""Coverage of a campaign: subjects × output specs, how many subjects have everything, and what nobody makes yet.
 
 A cell of this matrix is a subject and an aspect: output specs of one aspect share their picture. Sandbox and superseded
 pictures do not count; retired subjects neither.
@@ -106,7 +106,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which subjects to list. state: one of ORDER, "incomplete" or "lacking"; spec_id: of this output alone."""
+    """The filter of listed subjects. state: one of ORDER, "incomplete" or "lacking"; spec_id: of this output alone."""
 
     state: str = ""
     spec_id: int | None = None

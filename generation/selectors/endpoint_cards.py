@@ -105,7 +105,8 @@ SELECT e.id FROM generation_endpoint e WHERE e.id = ANY(%(endpoints)s) AND EXIST
 
 @dataclass(frozen=True)
 class Health:
-    """How an endpoint does: a tone for its shape, a word, a sentence. is_in_trouble: trying again by hand may help."""
+    """The health of an endpoint: a tone for its shape, a word, a sentence. is_in_trouble: trying again by hand may
+    help."""
 
     tone: str
     word: str
@@ -175,7 +176,7 @@ class Card:
 
     @property
     def model(self) -> str:
-        """What the settings call the model or the workflow; "" where there is none."""
+        """The name of the model or the workflow; "" where there is none."""
         config = self.endpoint.config if isinstance(self.endpoint.config, dict) else {}
         for name in ("workflow_name", "model", "deployment", "version"):
             if config.get(name):
@@ -262,7 +263,7 @@ def _add_day(found: Mapping[int, Figures], values: Mapping[str, Any]) -> None:
 
 
 def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int) -> Health:
-    """What its shape and word are, and why."""
+    """Return what its shape and word are, and why."""
     if not endpoint.is_enabled:
         return Health("", "switched off", "It is offered to nobody. What waits for it stays where it is.")
     if not workers:
@@ -281,7 +282,7 @@ def health_of(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Fi
 
 
 def _trouble(standing: EndpointStanding, now: datetime) -> Health | None:
-    """What stands between the endpoint and its next order, if anything."""
+    """Return what stands between the endpoint and its next order, if anything."""
     asked, succeeded = standing.last_error_at, standing.last_success_at
     is_newest = succeeded is None or (asked is not None and asked > succeeded)
     if standing.last_error_kind == ErrorKind.QUOTA and is_newest:
@@ -315,7 +316,7 @@ def _empty() -> Health:
 
 
 def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figures, *, workers: int = 0) -> list[str]:
-    """What it may be given, a short sentence each."""
+    """Return what it may be given, a short sentence each."""
     if endpoint.lane != Lane.CLOUD:
         go = "1 picture" if endpoint.batch_size == 1 else f"{endpoint.batch_size} pictures"
         return [f"{go} in one go", f"{workers} worker{'' if workers == 1 else 's'}"]
@@ -331,7 +332,7 @@ def allowed(endpoint: Endpoint, standing: EndpointStanding | None, numbers: Figu
 
 
 def found_note(limit: float, known: float | None) -> str:
-    """What is said behind a limit that holds and is not the one that an operator has set (`known`)."""
+    """Return what is said behind a limit that holds and is not the one that an operator has set (`known`)."""
     return "" if limit == known else "limit found by itself"
 
 

@@ -112,7 +112,7 @@ class Trouble:
 
 
 def day(brand: Brand, endpoint: Endpoint) -> Day:
-    """What the brand had made there, by the hour; one query."""
+    """Return what the brand had made there, by the hour; one query."""
     end = timezone.localtime(clock.now()).replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "end": end, "since": end - timedelta(hours=HOURS)}
     counted = {back: (made, failed) for back, made, failed in _rows(_HOURS, values)}
@@ -131,7 +131,7 @@ def _hour(number: int, at: datetime, made: int, failed: int, scale: float) -> Ho
 
 
 def troubles(brand: Brand, endpoint: Endpoint) -> list[Trouble]:
-    """Why attempts of the brand failed there in the last day, newest first; one query."""
+    """Return why attempts of the brand failed there in the last day, newest first; one query."""
     since = clock.now() - timedelta(hours=HOURS)
     values = {"brand": brand.pk, "endpoint": endpoint.pk, "since": since, "most": LOOKED_AT}
     found: dict[tuple[str, str], Trouble] = {}

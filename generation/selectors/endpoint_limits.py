@@ -80,7 +80,7 @@ def used(endpoint: Endpoint) -> tuple[int, int]:
 
 
 def at_once(endpoint: Endpoint, standing: EndpointStanding | None, taken: int = 0) -> int:
-    """How many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
+    """Return how many orders the endpoint may have at the same time. taken: those that it has and has not refused."""
     found = standing.window if standing is not None else None
     limit = endpoint.most_at_once
     if found is None:

@@ -1,4 +1,4 @@
-"""Why a job went where it went, in sentences for a person."""
+"""Explanations of a job's way between endpoints, in sentences for a person."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Moved:
 
 
 def moves(run: Run) -> list[Moved]:
-    """Where jobs of the run went that were planned for its endpoint, the latest first. One query."""
+    """Return where jobs of the run went that were planned for its endpoint, the latest first. One query."""
     rows = (
         JobMove.objects.filter(job__run=run)
         .values("reason", "to_endpoint__name")
@@ -46,7 +46,7 @@ def moves(run: Run) -> list[Moved]:
 
 
 def explain(*, job_id: int, user: User) -> list[str]:
-    """Where the job was planned for, each move with its reason, and what it waits for now. Raises NotFound."""
+    """Return where the job was planned for, each move with its reason, and what it waits for now. Raises NotFound."""
     found = Job.objects.visible_to(user).select_related("run__endpoint", "endpoint").filter(pk=job_id).first()
     if found is None:
         raise NotFound(f"There is no job {job_id}.")

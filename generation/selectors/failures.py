@@ -1,4 +1,4 @@
-"""What went wrong in a run, grouped by cause: how many, which, what it means and what mends it."""
+"""Failures of a run, grouped by cause: how many, which, what it means and what mends it."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class _Found:
 
 
 def groups(run: Run) -> list[Group]:
-    """What failed, most first. Six queries at most, one where nothing failed and nothing is made."""
+    """Return what failed, most first. Six queries at most, one where nothing failed and nothing is made."""
     found = _failed(run)
     listed = [one.group for one in found.values()]
     if any(group.cause.mend in (Mend.AGAIN, Mend.ONE_AGAIN) for group in listed):

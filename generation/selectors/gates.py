@@ -38,7 +38,7 @@ FROM (
 
 @dataclass(frozen=True)
 class Pilot:
-    """How the pilot of one prompt version ("v3") stands: decisions made, approvals, and how much of both is wanted."""
+    """The pilot of one prompt version ("v3"): decisions made, approvals, and how much of both is wanted."""
 
     decided: int
     approved: int
@@ -105,7 +105,8 @@ class Health:
 
 
 def pilot(campaign: Campaign, version: PromptVersion) -> Pilot:
-    """How the pilot pictures of one prompt version were judged, over all its pilot runs in the campaign. One query.
+    """Return how the pilot pictures of one prompt version were judged, over all its pilot runs in the campaign. One
+    query.
 
     Another version makes other pictures: what people said of those does not count, however little was changed.
     """
@@ -123,7 +124,7 @@ def full_run(campaign: Campaign, version: PromptVersion) -> FullRun:
 
 
 def health(run: Run) -> Health:
-    """How the newest outputs of a run fared since it was released or resumed. One query."""
+    """Return how the newest outputs of a run fared since it was released or resumed. One query."""
     since = run.watched_from or run.released_at or run.created_at
     with connection.cursor() as cursor:
         cursor.execute(_LAST, [run.pk, since, WATCHED_OUTPUTS])

@@ -1,4 +1,4 @@
-"""Which approved pictures are in a shop or channel now: the app that delivers them says so here; without it, none."""
+"""Approved images that are in a shop or channel now: the app that delivers them says so here; without it, none."""
 
 from __future__ import annotations
 

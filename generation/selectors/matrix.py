@@ -141,7 +141,7 @@ def columns(run: Run) -> list[Column]:
 
 
 def size(run: Run) -> tuple[int, int]:
-    """How many subjects the run has, and the most cells of one of them. One query."""
+    """Return how many subjects the run has, and the most cells of one of them. One query."""
     [(subjects, widest)] = _fetch(_PLACES, [run.pk])
     return subjects, widest
 

@@ -1,4 +1,4 @@
-"""What a subject still lacks for a prompt version on an engine: attributes that the prompt names, and photos."""
+"""Needs of subjects for a prompt version on an engine: attributes that the prompt names, and photos."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Verdict:
 
 
 def likely_endpoint(campaign: Campaign, version: PromptVersion) -> Endpoint | None:
-    """Where the version ran last in this campaign, else the first one of the engine that it was written for."""
+    """Return where the version ran last in this campaign, else the first one of the engine that it was written for."""
     run = Run.objects.filter(campaign=campaign, prompt_version=version, endpoint__is_enabled=True).order_by("-id")
     last = run.select_related("endpoint").first()
     if last is not None:
@@ -79,8 +79,8 @@ def of(
 def _missing(
     campaign: Campaign, version: PromptVersion, capabilities: Capabilities, source: prompts.PromptSource
 ) -> dict[str, str]:
-    """Why the first of the version's own scenes, and of its maps, that has no picture has none, by what it is named
-    for; "" where none is lacking."""
+    """Return why the first of the version's own scenes, and of its maps, that has no picture has none, by what it is
+    named for; "" where none is lacking."""
     found = {}
     for use in concepts.taken(capabilities):
         keys = concepts.named(use, source, version.axes) or frozenset()

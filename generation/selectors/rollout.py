@@ -1,4 +1,4 @@
-"""How far a prompt version has come in a campaign: sandbox, pilot, partial, full, and what to do next."""
+"""The rollout of a prompt version in a campaign: sandbox, pilot, partial, full, and what to do next."""
 
 from __future__ import annotations
 

@@ -79,7 +79,7 @@ class Funnel:
 
 @dataclass(frozen=True)
 class Progress:
-    """How far a run is. rate: pictures per second over the last RATE_OVER, None while unknown; eta: likely end."""
+    """The progress of a run. rate: pictures per second over the last RATE_OVER, None while unknown; eta: likely end."""
 
     funnel: Funnel
     rate: float | None

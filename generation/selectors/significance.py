@@ -1,4 +1,4 @@
-"""What a number of votes allows to say: an interval for a share, and whether a lead may be chance. Pure."""
+"""Statistics of votes: an interval for a share, and whether a lead may be chance. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _Z95: Final = 1.959964
 
 
 def interval(wins: int, votes: int) -> tuple[float, float]:
-    """Where the true share lies in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
+    """Return where the true share lies in 95 of 100 such samples, 0–1 (E. B. Wilson's score interval, 1927)."""
     if not votes:
         return 0.0, 1.0
     share, square = wins / votes, _Z95**2
@@ -23,7 +23,7 @@ def interval(wins: int, votes: int) -> tuple[float, float]:
 
 
 def chance(first: int, second: int) -> float:
-    """How likely a lead at least this large is between two that are equally good (two-sided sign test), 0–1."""
+    """Return how likely a lead at least this large is between two that are equally good (two-sided sign test), 0–1."""
     votes, most = first + second, max(first, second)
     tail = sum(comb(votes, count) for count in range(most, votes + 1)) / 2**votes
     return min(1.0, 2 * tail)

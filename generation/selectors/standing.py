@@ -54,7 +54,7 @@ _CHANGED = f"""
 
 @dataclass(frozen=True)
 class Today:
-    """What an order may still make today, and what it has made."""
+    """The limits of an order today, and what it has made."""
 
     pictures: int
     cost: Decimal

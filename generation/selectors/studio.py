@@ -1,4 +1,4 @@
-"""What the studio shows: how far a try is, the person's earlier tries, and examples to begin with."""
+"""Data of the studio: how far a try is, the person's earlier tries, and examples to begin with."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Left:
 
 
 def result(run: Run) -> Result:
-    """How far a try is. The caller has shown that the person may know of it. Four queries at most."""
+    """Return how far a try is. The caller has shown that the person may know of it. Four queries at most."""
     started = Attempt.objects.filter(job=OuterRef("pk"), outcome=AttemptOutcome.RUNNING).order_by("-number")
     rows = (
         Job.objects.filter(run=run).select_related("frozen", "version").order_by("cell__position", "frozen__candidate")
@@ -177,7 +177,7 @@ def earlier(user: User, brand: Brand, *, before: int | None = None) -> list[Earl
 
 
 def money_left(brand: Brand) -> Left | None:
-    """What the budgets that a try counts against have left, the smaller of two; None without a budget."""
+    """Return what the budgets that a try counts against have left, the smaller of two; None without a budget."""
     found = []
     if brand.monthly_budget is not None:
         found.append((budgets.month(brand), True))

@@ -1,4 +1,4 @@
-"""What a prompt version last made of a subject, and the try-outs of a prompt."""
+"""Try-outs of a prompt, and the latest image of a subject by a version."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ _NONE: tuple[Any, ...] = (None, None, False, None, {}, "")
 
 @dataclass(frozen=True)
 class LastImage:
-    """What there is of one subject. version_id: the newest picture, None without one; values: of its axes. problem: why
-    the latest try gave none. is_making: a picture is on its way. caution: what must stand beside the picture."""
+    """The latest image of one subject. version_id: the newest picture, None without one; values: of its axes. problem:
+    why the latest try gave none. is_making: a picture is on its way. caution: what must stand beside the picture."""
 
     subject_id: int
     version_id: int | None = None

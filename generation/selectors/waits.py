@@ -1,4 +1,4 @@
-"""How long an endpoint would keep a job waiting, and whether it works at all."""
+"""Waiting times at endpoints, and whether they work at all."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Wait:
         return self.queued / self.per_second
 
     def within(self, seconds: float) -> int:
-        """How many jobs it ends in so many seconds."""
+        """Return how many jobs it ends in so many seconds."""
         return int(seconds * self.per_second)
 
 

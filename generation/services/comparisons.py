@@ -57,7 +57,7 @@ def plan_pair(*, other: PromptVersion, name: str = "", **asked: Unpack[Asked]) -
 
 
 def asked_of(version: PromptVersion, other: PromptVersion, asked: Asked) -> Asked:
-    """What one of the two runs is asked: the pair's axes, and one seed for both where theirs would differ."""
+    """Return what one of the two runs is asked: the pair's axes, and one seed for both where theirs would differ."""
     axes: Mapping[str, Sequence[Any]] | None = asked.get("axes")
     used = dict(asked["prompt_version"].axes if axes is None else axes)
     heeds_seeds = SEED_AXIS in orders.open_engine(asked["endpoint"]).capabilities().obeys

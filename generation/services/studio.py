@@ -44,7 +44,7 @@ ROLES: Final = ("reference", "init", "photo", "cutout")
 
 @dataclass(frozen=True)
 class Wish:
-    """What one try asks for. width, height: pixels, made as near as the engine can. seed: of the first picture, each
+    """The request of one try. width, height: pixels, made as near as the engine can. seed: of the first picture, each
     further one has the next; None for a new one. photo: an uploaded reference picture; subject: a product instead,
     whose photo it is and whose values the words may name."""
 
@@ -69,7 +69,7 @@ class Reference:
 
 
 def reference(capabilities: Capabilities) -> Reference | None:
-    """What an engine does with one picture of a product, None if nothing."""
+    """Return what an engine does with one picture of a product, None if nothing."""
     aside = {SCENE, "mask"}
     needed = sorted(capabilities.needs_images - aside)
     if needed:
@@ -194,7 +194,7 @@ def get(run_id: int, by: User) -> Run:
 
 
 def wish_of(run: Run) -> Wish:
-    """What a try asked for, so that it can be asked again. The size is what was made."""
+    """Return what a try asked for, so that it can be asked again. The size is what was made."""
     rows: Sequence[Mapping[str, Any]] = run.definition["rows"]
     first, version = rows[0], run.prompt_version
     width, height = listing.picture_size(first) or (0, 0)

@@ -15,7 +15,7 @@ register = template.Library()
 
 @register.filter
 def names_concept(kind: str) -> bool:
-    """Whether a control of this kind is a choice of concepts."""
+    """Return whether a control of this kind is a choice of concepts."""
     return kind in concepts.USES
 
 

@@ -1,4 +1,4 @@
-"""What people must know of a local model where they pick it."""
+"""Terms of a local model, where people pick it."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ register = template.Library()
 
 @register.filter
 def at(held: Mapping[str, Any], key: str) -> Any:
-    """What a mapping has under a key, "" where it has nothing."""
+    """Return what a mapping has under a key, "" where it has nothing."""
     return held.get(key, "")
 
 

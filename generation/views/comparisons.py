@@ -205,7 +205,7 @@ def _plain(text: str) -> str:
 
 
 def _begun(request: BrandRequest) -> Filled:
-    """What the form begins with: a version that the address names, or free prompts that were made here."""
+    """Return what the form begins with: a version that the address names, or free prompts that were made here."""
     version = number(request.GET.get("version", ""))
     offers = [one for one in endpoints.offers(request.brand) if not one.problem]
     skus = "\n".join(one.key for one in studio_selectors.products(request.user, request.brand, "", limit=6))
@@ -286,7 +286,7 @@ def _subjects(request: BrandRequest, skus: str) -> list[int]:
 
 
 def _name(filled: Filled, lines: Sequence[str], sides: Sequence[Side]) -> str:
-    """What the sheet is about, without a word of who makes it."""
+    """Return what the sheet is about, without a word of who makes it."""
     if lines and filled.kind == "words":
         rest = f" and {len(lines) - 1} more" if len(lines) > 1 else ""
         return f"{lines[0][:100]}{rest}"

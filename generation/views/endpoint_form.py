@@ -187,7 +187,7 @@ class EndpointForm(forms.Form):
         return given | {"config": config}
 
     def values(self) -> dict[str, Any]:
-        """What the service takes beside engine and brand; prices gathered into one table."""
+        """Return what the service takes beside engine and brand; prices gathered into one table."""
         given = {
             name: value
             for name, value in self.cleaned_data.items()
@@ -201,7 +201,7 @@ class EndpointForm(forms.Form):
 
 
 class BudgetForm(forms.Form):
-    """What a brand may spend in a calendar month."""
+    """The budget of a brand for a calendar month."""
 
     monthly_budget = forms.DecimalField(
         required=False,

@@ -149,7 +149,7 @@ def ask(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def answer(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """What it said, or that it is being waited for; asked for again until there is an answer."""
+    """Show the endpoint's answer, or that it is being waited for; asked for again until there is an answer."""
     return _answer(request, selectors.get(request.brand, request.user, slug))
 
 
@@ -165,7 +165,7 @@ def suggested(request: BrandRequest, slug: str) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def now(request: BrandRequest) -> HttpResponseBase:
-    """What is in use at this moment; the part that changes is asked for again every two seconds."""
+    """Show what is in use at this moment; the part that changes is asked for again every two seconds."""
     if getattr(request, "htmx", False):
         return render(request, "generation/endpoints_use.html", _in_use(request))
     form = BudgetForm(request.brand) if _may_add(request) else None

@@ -44,7 +44,8 @@ class Square:
 
     @property
     def look(self) -> str:
-        """What is drawn: "running" while it is being made, "stuck" where nothing comes of it, else the state."""
+        """The shape that is drawn: "running" while it is being made, "stuck" where nothing comes of it, else the
+        state."""
         if self.version_id is None and self.is_running:
             return "running"
         return "stuck" if self.version_id is None and self.cause else self.state

@@ -52,7 +52,7 @@ class Shown:
 
 @dataclass(frozen=True)
 class Desk:
-    """What the editor works on: one prompt, the version that it began with, and the engines that are there."""
+    """The material of the editor: one prompt, the version that it began with, and the engines that are there."""
 
     template: PromptTemplate
     version: PromptVersion | None
@@ -154,7 +154,7 @@ def pictures(request: BrandRequest, slug: str, number: int) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def subjects(request: BrandRequest, slug: str) -> HttpResponse:
-    """What may stand at one place of the three: products by SKU or name, as buttons."""
+    """Show what may stand at one place of the three: products by SKU or name, as buttons."""
     found = selectors.matching_subjects(request.user, request.brand.pk, request.GET.get("q", "").strip())
     place = _pk(request.GET.get("place", "")) or 0
     context = {"found": found, "place": place, "template": selectors.template(request.user, request.brand, slug)}
@@ -215,7 +215,7 @@ def _history(request: BrandRequest, desk: Desk) -> dict[str, Any]:
 
 
 def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, Any]:
-    """What the form says on the three subjects, the mistakes in it, and the variants that its axes give."""
+    """Return what the form says on the three subjects, the mistakes in it, and the variants that its axes give."""
     source, axes = _typed(form, desk)
     chosen = _subjects(request)
     offer = desk.chosen(request, str(form["engine"].value() or ""))
@@ -252,7 +252,7 @@ def _preview(request: BrandRequest, desk: Desk, form: PromptForm) -> dict[str, A
 
 
 def _typed(form: PromptForm, desk: Desk) -> tuple[prompts.PromptSource, dict[str, Any]]:
-    """What the form holds as far as it can be read; of an untouched form, the version itself."""
+    """Return what the form holds as far as it can be read; of an untouched form, the version itself."""
     if not form.is_bound:
         version = desk.version
         return (selectors.source(version), version.axes) if version else (prompts.PromptSource(""), {})

@@ -88,7 +88,7 @@ class Form:
 
 
 def begun(given: QueryDict, copy: Copy | None) -> Form:
-    """What the page opens with: an earlier run, else a template, else the address itself."""
+    """Return what the page opens with: an earlier run, else a template, else the address itself."""
     if copy is not None:
         return _of_copy(copy)
     template = job_templates.BY_SLUG.get(given.get("template", ""))
@@ -104,7 +104,7 @@ def begun(given: QueryDict, copy: Copy | None) -> Form:
 
 
 def sent(given: QueryDict, files: Any = None) -> Form:
-    """What was filled in."""
+    """Return what was filled in."""
     axes = None
     if "axes_shown" in given:
         axes = [
@@ -168,7 +168,7 @@ def release_at(form: Form) -> datetime | None:
 
 
 def moment(text: str, zone: str) -> datetime:
-    """What a browser's field says ("2026-11-24T08:00") in a zone ("Europe/Berlin"), in UTC. Raises Invalid."""
+    """Return what a browser's field says ("2026-11-24T08:00") in a zone ("Europe/Berlin"), in UTC. Raises Invalid."""
     try:
         return datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone or "UTC")).astimezone(UTC)
     except (ValueError, OverflowError, ZoneInfoNotFoundError, OSError):

@@ -62,8 +62,8 @@ def rows(request: BrandRequest, run_id: int) -> HttpResponseBase:
 @require_POST
 @brand_page()
 def live(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """What changed since the page's last look: the head with the failures if its mark is another one, and of the cells
-    that are on the screen those whose mark is. 204 when nothing did.
+    """Show what changed since the page's last look: the head with the failures if its mark is another one, and of the
+    cells that are on the screen those whose mark is. 204 when nothing did.
 
     Posted, because hundreds of marks are too long for an address; it changes nothing.
     """
@@ -150,7 +150,7 @@ def _sheet(request: BrandRequest, run: Run) -> Sheet:
 
 
 def _standing(request: BrandRequest, run: Run) -> dict[str, Any]:
-    """What the head of the page says. head_mark: changes whenever it would say something else."""
+    """Return what the head of the page says. head_mark: changes whenever it would say something else."""
     progress = selectors.progress(run)
     is_planned = run.state == RunState.PLANNED
     gate = gates.full_run(run.campaign, run.prompt_version) if is_planned and run.stage == Stage.FULL else None

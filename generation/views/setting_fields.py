@@ -53,7 +53,7 @@ def text(setting: Setting, value: Any) -> str:
 
 
 def value(setting: Setting, given: str) -> Any:
-    """What was typed, as JSON has it; None where nothing was. Raises ValueError with a sentence."""
+    """Return what was typed, as JSON has it; None where nothing was. Raises ValueError with a sentence."""
     given = given.strip()
     if not given:
         return None

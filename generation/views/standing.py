@@ -27,7 +27,7 @@ FIELDS = ("name", "prompt_version", "endpoint", "source", "daily_pictures", "dai
 
 
 class StandingForm(forms.Form):
-    """What an order makes, how much a day, and of which products."""
+    """The form of an order: what it makes, how much a day, and of which products."""
 
     name = forms.CharField(max_length=120, label="Name", initial="New and changed products")
     prompt_version: Any = forms.ModelChoiceField(None, label="Prompt", empty_label=None)

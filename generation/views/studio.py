@@ -36,7 +36,7 @@ ELSEWHERE = frozenset({"endpoint", "photo", "engine", "missing_photo", "missing_
 
 @dataclass(frozen=True)
 class Desk:
-    """What the form works with: the endpoints that open, and the chosen one."""
+    """The material of the form: the endpoints that open, and the chosen one."""
 
     offers: Sequence[Offer]
     chosen: Offer | None
@@ -92,7 +92,7 @@ def engine_part(request: BrandRequest) -> HttpResponseBase:
 @require_safe
 @brand_page(Action.RUN_SANDBOX)
 def look(request: BrandRequest, run_id: int) -> HttpResponseBase:
-    """How far a try is; when it has ended, the whole result in the place of what was watched."""
+    """Show how far a try is; when it has ended, the whole result in the place of what was watched."""
     result = selectors.result(_run(request, run_id))
     context = _result_context(request, result)
     if result.is_underway:

@@ -102,7 +102,7 @@ class Limits:
 
 
 def posted(given: QueryDict) -> Filled:
-    """What a browser sent."""
+    """Return what a browser sent."""
     named = {name: given.get(name, "").strip() for name in FIELDS}
     named["count"] = named["count"] or "1"  # an engine that heeds no seed is asked for one, without a field
     named["text"] = named["text"].replace("\r\n", "\n")
@@ -189,7 +189,7 @@ def limits(capabilities: Capabilities) -> Limits:
 
 
 def settings(filled: Filled, offer: Offer | None) -> list[Setting]:
-    """What the endpoint's engine lets people control, beside words, seed and what is not to be avoided."""
+    """Return what the endpoint's engine lets people control, beside words, seed and what is not to be avoided."""
     if offer is None or offer.capabilities is None:
         return []
     shown = [one for one in offer.capabilities.controls if one.parameter not in OWN_FIELDS]
@@ -204,7 +204,8 @@ def reference(offer: Offer | None) -> Reference | None:
 
 
 def wish(request: BrandRequest, filled: Filled, offer: Offer) -> Wish:
-    """What the form asks for. Raises Invalid with the field of each mistake; what a try may ask is judged later."""
+    """Return what the form asks for. Raises Invalid with the field of each mistake; what a try may ask is judged
+    later."""
     assert offer.capabilities is not None
     problems: list[Problem] = []
     whole = {name: _whole(name, getattr(filled, name), problems) for name in ("width", "height", "count")}

@@ -1,4 +1,4 @@
-"""Where services tell that they have done something."""
+"""Receivers of the webhooks of services."""
 
 from __future__ import annotations
 

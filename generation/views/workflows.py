@@ -23,7 +23,7 @@ ANSWER_SECONDS = 1
 
 @brand_page()
 def page(request: BrandRequest, slug: str) -> HttpResponseBase:
-    """What the endpoint's workflow is and which of its inputs a job fills; posting uploads, marks or checks."""
+    """Show what the endpoint's workflow is and which of its inputs a job fills; posting uploads, marks or checks."""
     endpoint = selectors.get(request.brand, request.user, slug)
     if request.method != "POST":
         return _page(request, endpoint)

@@ -1,4 +1,4 @@
-"""What a worker must know about a claimed batch beyond its specs: the files wanted and the photo behind each
+"""Facts about a claimed batch beyond its specs: the files wanted and the photo behind each
 picture."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What a worker lends its engines, and the engines themselves, kept from batch to batch."""
+"""The services that a worker lends its engines, and the engines themselves, kept from batch to batch."""
 
 from __future__ import annotations
 

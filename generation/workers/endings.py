@@ -1,4 +1,5 @@
-"""How a worker ends what it holds: a picture kept, reused, or failed; each write waits out a database that is away."""
+"""Ending the jobs that a worker holds: a picture kept, reused, or failed; each write waits out a database that is
+away."""
 
 from __future__ import annotations
 

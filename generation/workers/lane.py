@@ -66,7 +66,7 @@ class LaneWorker:
 
     @property
     def slice_seconds(self) -> float:
-        """How long one message may drain a lane before the process's other lanes get their turn."""
+        """The time for which one message may drain a lane before the process's other lanes get their turn."""
         full: int = settings.PROOFLINE["slice_seconds"]
         return full if len(self.lanes) == 1 else min(5, full)
 

@@ -25,7 +25,7 @@ BEAT_SECONDS = 2.0
 
 
 class Leases:
-    """What this process holds. `hold` and `drop` are called by the workers' threads, `revoked` by the engines'."""
+    """The leases of this process. `hold` and `drop` are called by the workers' threads, `revoked` by the engines'."""
 
     def __init__(self, worker_name: str, lanes: Iterable[str]) -> None:
         self.worker_name = worker_name

@@ -224,8 +224,8 @@ class RemoteLane:
             self._pool.submit(run)
 
     def _idle_threads(self, *, own: int = 0) -> int:
-        """How many calls could begin now; a few threads are kept for pictures that come back. own: 1 for a thread that
-        asks and will be free at once."""
+        """Return how many calls could begin now; a few threads are kept for pictures that come back. own: 1 for a
+        thread that asks and will be free at once."""
         if self._retrieval.is_full:
             return 0
         return max(0, self._threads - self._threads // 4 - self._busy + own)

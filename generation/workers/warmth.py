@@ -1,4 +1,4 @@
-"""What a worker does for the models of its endpoints before the first batch: compiled kernels are kept from one start
+"""Warming up the models of endpoints before the first batch: compiled kernels are kept from one start
 to the next, and endpoints that ask for it are loaded and warmed up."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the API shows and takes of review tasks, decisions, destinations and deliveries."""
+"""Serializers of review tasks, decisions, destinations and deliveries."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ BRAND = OpenApiParameter("brand", str, required=True, description="The brand's s
 
 
 class TaskViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[ReviewTask]):
-    """What waits for judgement."""
+    """Review tasks: images that wait for a decision."""
 
     serializer_class = serializers.TaskSerializer
     filterset_fields = ["brand__slug", "state", "stage", "asset"]
@@ -138,7 +138,7 @@ class ChecklistViewSet(viewsets.ReadOnlyModelViewSet[Checklist]):
 
 
 class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
-    """What was decided, by whom, about exactly which bytes."""
+    """Decisions: what was decided, by whom, about exactly which bytes."""
 
     serializer_class = serializers.DecisionSerializer
     filterset_fields = ["task", "task__asset", "verdict"]
@@ -157,7 +157,7 @@ class DecisionViewSet(viewsets.ReadOnlyModelViewSet[Decision]):
 
 
 class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, viewsets.GenericViewSet[Destination]):
-    """Where approved images go."""
+    """Destinations of approved images."""
 
     serializer_class = serializers.DestinationSerializer
     filterset_fields = ["brand__slug", "kind"]
@@ -177,7 +177,7 @@ class DestinationViewSet(mixins.ListModelMixin, mixins.RetrieveModelMixin, views
 
 
 class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
-    """What is wanted and what is known to be at each destination."""
+    """Deliveries: what is wanted and what is known to be at each destination."""
 
     serializer_class = serializers.DeliverySerializer
     filterset_fields = ["destination__slug", "observed", "desired", "asset"]
@@ -195,7 +195,7 @@ class DeliveryViewSet(viewsets.ReadOnlyModelViewSet[Delivery]):
 
 
 class ChangesView(APIView):
-    """What became usable or stopped being so, in the order of the sealed audit trail: nothing skipped, nothing
+    """Changes of usable assets, in the order of the sealed audit trail: nothing skipped, nothing
     twice."""
 
     @extend_schema(parameters=[BRAND, SINCE, LIMIT], responses={200: OpenApiTypes.OBJECT})

@@ -1,4 +1,4 @@
-"""What a destination is: a place that can be brought to hold, or no longer hold, an asset's files."""
+"""The interface of destinations: places that can be brought to hold, or no longer hold, an asset's files."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class Package:
 
 @dataclass(frozen=True)
 class Receipt:
-    """What is there now: [{"spec", "name", "sha256"}], and the other side's status if it has one."""
+    """The files that are there now: [{"spec", "name", "sha256"}], and the other side's status if it has one."""
 
     files: Sequence[Mapping[str, str]] = field(default_factory=list)
     status_code: int | None = None

@@ -1,4 +1,4 @@
-"""Where a hot folder can be: a directory of this machine, or a bucket that speaks S3 (through django-storages).
+"""Places of a hot folder: a directory of this machine, or a bucket that speaks S3 (through django-storages).
 
 Both write a file whole or not at all, and change the shared manifest so that no concurrent change is lost.
 """

@@ -1,4 +1,4 @@
-"""What reviewers confirm and why they reject."""
+"""Checklists that reviewers confirm, and reasons for which they reject."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ChecklistVersion(models.Model):
 
 
 class Reason(models.Model):
-    """Why an image is rejected or sent back: a short list per brand, chosen by digit."""
+    """A reason to reject an image or request changes: a short list per brand, chosen by digit."""
 
     brand = models.ForeignKey(Brand, on_delete=models.PROTECT, related_name="reasons")
     code = models.SlugField()

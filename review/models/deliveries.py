@@ -1,4 +1,4 @@
-"""Where approved assets go, and what is there."""
+"""Destinations of approved assets, and the deliveries to them."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class ReviewTask(models.Model):
 
 
 class Decision(models.Model):
-    """What one person decided about one version, pinned to exactly what was on screen. Immutable; undone by another.
+    """The decision of one person about one version, pinned to exactly what was on screen. Immutable; undone by another.
 
     pinned: {"master": sha256, "recipe": n, "renditions": {spec slug: sha256}, "checklist": version id}.
     answers: {"item code": "yes" | "no" | "n/a" | "confirmed on approve"}.

@@ -21,13 +21,16 @@ def stable_path(rendition_id: int) -> str:
 
 
 def stable_url(rendition_id: int) -> str:
-    """What integrators may keep: it stays, and answers with a redirect to those who may pull."""
+    """Return the address that integrators may keep: it stays, and answers with a redirect to those who may pull."""
     return settings.SITE_URL.rstrip("/") + stable_path(rendition_id)
 
 
 def expiring_url(*, user: User, rendition_id: int, download_name: str = "") -> str:
-    """Where the file can be had without a token for ten minutes. NotFound outside one's brands and for a file
-    that no approval in effect is pinned to (never approved, revoked, replaced); NotAllowed for viewers."""
+    """Return an address of the file that works for ten minutes without a token.
+
+    Raises NotFound outside one's brands and for a file that no approval in effect is pinned to (never approved,
+    revoked, replaced), NotAllowed for viewers.
+    """
     found = Rendition.objects.visible_to(user).select_related("version__asset__brand").filter(pk=rendition_id).first()
     if found is None:
         raise NotFound(f"There is no file {rendition_id}.")

@@ -19,7 +19,7 @@ EXAMPLES = 2
 
 @dataclass(frozen=True)
 class GuideBeside:
-    """What of the guide fits beside a picture. is_planned: the run recorded it; else it is the one that counts now.
+    """The part of the guide that is shown beside an image. is_planned: the run recorded it.
 
     newer: the version that counts now where that is another one. remarks: what the guide's wording says of the prompt
     that made the picture. ground, ground_name: the backdrop that this picture was to have, "" where it is none of the

@@ -21,7 +21,7 @@ HIDDEN = (AssetState.SUPERSEDED,)
 
 @dataclass(frozen=True)
 class Filters:
-    """What to show. Empty means everything; `problem` is a check's name or "any"; `live` is a destination's slug."""
+    """The library's filters; empty means all. `problem`: a check's name or "any"; `live`: a destination's slug."""
 
     text: str = ""
     states: Sequence[str] = ()
@@ -96,7 +96,7 @@ def matching(*, user: User, brand: Brand, filters: Filters) -> QuerySet[Any]:
 
 
 def facets(*, user: User, brand: Brand, filters: Filters | None = None) -> dict[str, list[Facet]]:
-    """How many images each state, campaign and problem leaves, each facet counted without its own filter: four
+    """Count the images of each state, campaign and problem, each facet counted without its own filter: four
     queries."""
     filters = filters or Filters()
     by_state = (

@@ -1,4 +1,4 @@
-"""Where one version comes from, back to the feed row: what sidecars, webhooks, the manifest and the asset page tell."""
+"""The lineage of a version, back to the feed row: for sidecars, webhooks, the manifest and the asset page."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def lineage(version: AssetVersion, approval: Decision | None = None) -> dict[str
 
 
 def _making(version: AssetVersion) -> dict[str, Any]:
-    """What the job froze and what its successful attempt recorded."""
+    """Return what the job froze and what its successful attempt recorded."""
     spec = JobSpec.objects.filter(job_id=version.job_id).first() if version.job_id else None
     if spec is None or version.job is None:
         return {}
@@ -78,7 +78,7 @@ def _making(version: AssetVersion) -> dict[str, Any]:
 
 
 def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
-    """What stands behind the product: the very picture of the concept, with what made it."""
+    """Return the scene behind the product: the very image of the concept, with what made it."""
     ref = spec.spec.get("images", {}).get(SCENE)
     if ref is None:
         return {}
@@ -93,7 +93,7 @@ def _scene(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
 
 
 def _map(version: AssetVersion, spec: JobSpec) -> dict[str, Any]:
-    """What the picture follows: the very photo of the concept that was named."""
+    """Return the map that the image follows: the very photo of the concept that was named."""
     ref = spec.spec.get("images", {}).get(CONTROL)
     key = spec.spec.get("parameters", {}).get(CONTROL_MAP)
     if ref is None or not key:

@@ -1,4 +1,4 @@
-"""What is live: approved assets whose current version some destination has."""
+"""Live assets: approved ones whose current version some destination has."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the versions of a prompt fare: what was made, how much of it passed at first look, why not, and what it cost."""
+"""Results of a prompt's versions: what was made, how much of it passed at first look, why not, and what it cost."""
 
 from __future__ import annotations
 

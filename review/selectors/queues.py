@@ -1,4 +1,4 @@
-"""How much waits to be judged, and for whom."""
+"""The lengths of review queues, by person and brand."""
 
 from __future__ import annotations
 

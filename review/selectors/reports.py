@@ -1,4 +1,4 @@
-"""What came of a run or a campaign: the funnel, what it cost, how long it took, why pictures were refused, and which
+"""Reports about a run or a campaign: the funnel, what it cost, how long it took, why pictures were refused, and which
 prompt versions and axis values pass. Set-based: the same few queries for ten pictures and for a hundred thousand.
 """
 

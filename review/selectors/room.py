@@ -1,4 +1,4 @@
-"""What the review room shows: the held tasks with their pictures, and one task's story beside its picture."""
+"""Data of the review page: the claimed tasks with their images, and the timeline of one of them."""
 
 from __future__ import annotations
 
@@ -213,7 +213,7 @@ def _version(version: AssetVersion, task: ReviewTask, moved: Sequence[Mapping[st
 
 
 def files_of(version: AssetVersion) -> list[Rendition]:
-    """What would ship of a version, largest first; its renditions are loaded already."""
+    """Return the files of a version that would be delivered, largest first; its renditions are loaded already."""
     newest = pins.newest_by_spec(version.renditions.all())
     return sorted(newest.values(), key=lambda one: (-one.width * one.height, one.output_spec.slug))
 
@@ -278,7 +278,7 @@ def mine_lately(*, user: User, brand_id: int, count: int = 5) -> list[Decision]:
 
 
 def reasons(*, brand_id: int) -> list[Reason]:
-    """What the digits mean while the strip of reasons is open: at most nine."""
+    """Return the reasons that digits choose: at most nine."""
     return list(Reason.objects.filter(brand_id=brand_id, is_active=True).order_by("position", "id")[:9])
 
 

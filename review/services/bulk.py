@@ -24,7 +24,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How it went for one: the decision, or the refusal's HTTP status and sentence."""
+    """The result for one task: the decision, or the refusal's HTTP status and sentence."""
 
     task_id: int
     decision_id: int | None

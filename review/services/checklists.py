@@ -1,4 +1,4 @@
-"""What reviewers confirm: checklists by stage, their numbered versions, and whether answers are complete."""
+"""Checklists by stage, their numbered versions, and whether answers are complete."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from decisions once they can no longer be undone for free: deliveries, the pull API, the next round."""
+"""Consequences of decisions, once these can no longer be undone for free: deliveries, the pull API, the next round."""
 
 from __future__ import annotations
 

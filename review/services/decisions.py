@@ -1,4 +1,4 @@
-"""What people decide about images: approve, reject, request a revision. Taking a decision back is in retractions.py.
+"""Decisions about images: approve, reject, request changes. Taking a decision back is in retractions.py.
 
 Every decision locks the asset, then the task: two people deciding at once meet there, and the second one is told.
 """
@@ -155,7 +155,7 @@ def _said_already(scene: _Scene, verdict: str) -> Decision | None:
 
 
 def _ensure_decidable(scene: _Scene, seen: str) -> Pinned:
-    """What is pinned now. Raises Conflict (decided, held by another, decided by me otherwise) or Stale."""
+    """Return what is pinned now. Raises Conflict (decided, held by another, decided by me otherwise) or Stale."""
     last = Decision.objects.filter(slot__task=scene.task).select_related("decided_by").order_by("-id").first()
     if scene.task.state != TaskState.OPEN:
         raise Conflict(_who_did_what(scene, last), task=scene.task.pk, state=scene.task.state)
@@ -187,7 +187,7 @@ def _who_did_what(scene: _Scene, last: Decision | None) -> str:
 
 
 def _ensure_four_eyes(scene: _Scene) -> None:
-    """Who wrote the brief does not approve alone: another slot of the stage must be left to somebody else."""
+    """Refuse an approval by the author of the brief alone: another slot of the stage must be left to somebody else."""
     if scene.asset.campaign.owner_id != scene.by.pk:
         return
     if scene.task.checklist_version.checklist.slots < 2:

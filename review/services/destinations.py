@@ -120,7 +120,7 @@ def disable(destination: Destination, *, reason: str) -> None:
 
 
 def forbidden(destination: Destination) -> list[str]:
-    """Why a brand's people may not send there: folders, network and bucket rights of the server are the operator's."""
+    """Return why a brand's people may not send there: the server's folders, network and bucket are the operator's."""
     config = destination.config
     if destination.kind == "folder":
         problem = brand_folders.folder_problem(destination.brand, str(config.get("path", "")))

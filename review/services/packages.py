@@ -1,4 +1,4 @@
-"""What goes out for one delivery: exactly the files that the approval is pinned to, under the names of their specs."""
+"""The package of one delivery: exactly the files that the approval is pinned to, under the names of their specs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Why an image is rejected or sent back: a brand's short list, chosen by digit."""
+"""The reasons to reject an image or request changes: a brand's short list, chosen by digit."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ HAND = 20  # tasks claimed at a time
 @require_safe
 @brand_page()
 def door(request: BrandRequest) -> HttpResponse:
-    """How much waits, for whom, since when; one button."""
+    """Show how much waits, for whom, since when; one button."""
     every = room.waiting(user=request.user, brand_id=request.brand.pk)
     waiting = every.exclude(slots__decision__decided_by=request.user)
     now = timezone.now()
@@ -191,7 +191,7 @@ def _body(request: BrandRequest) -> dict[str, Any]:
 
 
 def _seen(said: dict[str, Any]) -> dict[str, Any]:
-    """Which version, and what of it was on the screen."""
+    """Return the version, and what of it was on the screen."""
     version, seen = said.get("version"), said.get("seen")
     if type(version) is not int or not isinstance(seen, str):
         problems = [Problem("/version", "expected the version's number"), Problem("/seen", "expected its token")]

@@ -20,6 +20,11 @@ from generation.services.images import sweeper
 from review.models import ReviewTask
 from tests.support import doomed, processes, queued
 
+POINTS = ("claimed", "generated", "developed", "stored", "finish.locked", "finish.written", "finished")
+"""The crash points that every job passes, in this order."""
+AT_SERVICES = ("intended", "submitted", "entrusted", "polled", "looked_up", "resumed")
+"""Those that a job of a remote service passes too, in this order; "looked_up" after a lost answer only."""
+
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.slow]
 
 JOBS = 6
@@ -51,7 +56,7 @@ def all_done() -> bool:
     return not Job.objects.exclude(status=JobState.SUCCEEDED).exists()
 
 
-@pytest.mark.parametrize("point", crash_points.POINTS)
+@pytest.mark.parametrize("point", POINTS)
 def test_a_worker_killed_at_any_point_is_made_good(point: str, clean_redis: Any) -> None:
     queued.run(queued.campaign(), queued.endpoint(batch_size=2), JOBS)
     victim = processes.start_doomed("cpu", point)
@@ -107,7 +112,7 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
             "shell",
             "-v0",
             "-c",
-            f"from tests.support import queued as q; q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
+            f"from tests.support import queued as q;q.run(q.campaign(), q.endpoint(batch_size=1, seconds=0.3), {JOBS})",
         )
         worker = server.start("worker", "cpu", "housekeeping")
         try:
@@ -131,10 +136,10 @@ def test_the_postgresql_server_killed_in_mid_run_loses_no_committed_image(tmp_pa
 
 def test_the_point_names_are_those_in_the_code() -> None:
     found = subprocess.run(
-        ["grep", "-rhoE", r'faults\.point\("[a-z._]+"\)', "generation"],
+        ["grep", "-rhoE", r'crash_points\.point\("[a-z._]+"\)', "generation"],
         cwd=processes.ROOT,
         capture_output=True,
         text=True,
     ).stdout
-    assert {line.split('"')[1] for line in found.split()} == {*crash_points.POINTS, *crash_points.AT_SERVICES}
+    assert {line.split('"')[1] for line in found.split()} == {*POINTS, *AT_SERVICES}
     assert os.environ.get(crash_points.ENVIRONMENT_VARIABLE) is None

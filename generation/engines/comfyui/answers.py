@@ -1,4 +1,4 @@
-"""What a ComfyUI server answers, understood: refusals and failures in words, finished jobs as results.
+"""Reading the answers of a ComfyUI server: refusals and failures in words, finished jobs as results.
 
 Formats as of ComfyUI 0.38 (https://docs.comfy.org/development/comfyui-server/comms_routes); older servers' history
 entries are brought into the form of /api/jobs first.
@@ -66,7 +66,7 @@ class Picture:
 
 
 def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineError:
-    """Why POST /prompt was not answered with 200, in words with the titles of nodes."""
+    """Return why POST /prompt was not answered with 200, in words with the titles of nodes."""
     if response.status_code == 413:
         message = f"{host} takes no order of this size (HTTP 413); raise its --max-upload-size."
         return EngineError(ErrorKind.INPUT, message, log=response.text[:4000])
@@ -80,7 +80,7 @@ def refused(response: httpx.Response, workflow: Workflow, host: str) -> EngineEr
 
 
 def dropped(node_errors: Mapping[str, Any], workflow: Workflow, host: str) -> Refused:
-    """Why a 200 with node errors is a failure: the server would run only a part of the workflow."""
+    """Return why a 200 with node errors is a failure: the server would run only a part of the workflow."""
     sentences = list(_node_sentences(node_errors, workflow.graph, host))
     message = f"{host} would run only a part of the workflow. {' '.join(sentences)}"
     return Refused(
@@ -185,7 +185,7 @@ def _limits(config: Any) -> Mapping[str, Any]:
 
 
 def failure(error: Any, graph: Graph, host: str) -> EngineError:
-    """What a node that raised means. error: the data of an `execution_error` message."""
+    """Return what a node that raised means. error: the data of an `execution_error` message."""
     if not isinstance(error, Mapping):
         return EngineError(ErrorKind.TRANSIENT, f"{host} failed without saying why.", log=str(error)[:4000])
     raised = str(error.get("exception_type") or "")
@@ -256,7 +256,7 @@ def _images(outputs: Any) -> Iterator[Picture]:
 
 
 def seconds(job: Mapping[str, Any]) -> float:
-    """How long the server worked on it; 0.0 where it does not say."""
+    """Return how long the server worked on it; 0.0 where it does not say."""
     start, end = job.get("execution_start_time"), job.get("execution_end_time")
     if isinstance(start, int | float) and isinstance(end, int | float) and end >= start:
         return round((end - start) / 1000, 3)

@@ -189,7 +189,7 @@ class ComfyUI:
         return Health(ready > 0 and not self.unsettled, message, facts)
 
     def _look_at(self, server: Server) -> dict[str, Any]:
-        """How one server is, and what it allows for the marked inputs."""
+        """Return how one server is, and what it allows for the marked inputs."""
         classes = sorted({node["class_type"] for node in self.workflow.graph.values()})
         try:
             stats = server.facts()
@@ -349,7 +349,7 @@ class ComfyUI:
         return found
 
     def _forgotten(self, server: Server, order: Order) -> Result:
-        """What a server does not know any more: the picture, where it had saved it before, else LOST."""
+        """Return what a server does not know any more: the picture, where it had saved it before, else LOST."""
         if not server.has(order.picture):
             message = f"{server.name} does not know this picture any more: it was restarted, or its history cleared."
             return self._lost(message, order.prompt_id)

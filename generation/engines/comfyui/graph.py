@@ -44,7 +44,7 @@ EXPORT: Final = (
 
 
 class NotAWorkflow(ValueError):
-    """What was given cannot be run; the message says what it is and what to do."""
+    """The given text is no workflow that can be run; the message says what it is and what to do."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Mark:
 
 @dataclass(frozen=True)
 class Range:
-    """What a server's schema allows for a marked input; all None where nobody has asked yet."""
+    """The values that a server's schema allows for a marked input; all None where nobody has asked yet."""
 
     type: str = ""
     minimum: float | None = None
@@ -303,7 +303,7 @@ class Workflow:
         return hashlib.sha256(plain.encode()).hexdigest() + folded
 
     def standard(self, name: str) -> Any:
-        """What the workflow itself has at a mark; None where it is connected to another node."""
+        """Return what the workflow itself has at a mark; None where it is connected to another node."""
         node_id, field_name = self.marks[name].places[0]
         value = self.graph[node_id]["inputs"][field_name]
         return None if is_link(value) else value

@@ -106,7 +106,7 @@ def nodes_of(graph: Graph, marks: Mapping[str, Mark]) -> list[Node]:
 
 
 def guess(graph: Graph) -> dict[str, list[Any]]:
-    """What the marks probably are, as an endpoint's config has them: {"prompt": ["6", "text"], …}."""
+    """Return what the marks probably are, as an endpoint's config has them: {"prompt": ["6", "text"], …}."""
     found: dict[str, list[Place]] = {}
     positive, negative = prompts(graph)
     found["prompt"], found["negative"] = positive, [place for place in negative if place not in positive]
@@ -137,7 +137,7 @@ def as_config(places: Mapping[str, Sequence[Place]]) -> dict[str, list[Any]]:
 
 
 def problem_of(graph: Graph, name: str, place: Place) -> str:
-    """Why this input cannot carry this mark; "" if it can."""
+    """Return why this input cannot carry this mark; "" if it can."""
     node_id, field = place
     value = graph[node_id]["inputs"].get(field)
     where = title(graph, node_id)
@@ -157,7 +157,7 @@ def problem_of(graph: Graph, name: str, place: Place) -> str:
 
 
 def remarks_on(marks: Mapping[str, Mark]) -> list[str]:
-    """What follows from marks that are not there."""
+    """Return what follows from marks that are not there."""
     found = []
     if "prompt" not in marks:
         found.append("No input is marked as prompt: what a prompt says does not reach the picture.")
@@ -271,7 +271,7 @@ def _is_encoded(graph: Graph, images: Mapping[str, Sequence[Place]]) -> bool:
 
 
 def _downstream(graph: Graph, node_id: str) -> list[str]:
-    """What a node's outputs reach, the nearest first."""
+    """Return what a node's outputs reach, the nearest first."""
     reached, waiting = [node_id], [node_id]
     while waiting:
         at = waiting.pop(0)

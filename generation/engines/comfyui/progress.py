@@ -1,4 +1,4 @@
-"""How far a ComfyUI server is with our orders, heard on its websocket: a hint, kept in memory, never the truth.
+"""The progress of our submissions at a ComfyUI server, heard on its websocket: a hint, kept in memory, never the truth.
 
 Events go to the socket of the client that sent the order, and a server or proxy may have none to give: whoever asks
 gets (0, 0) then. Product: websockets 17 (https://websockets.readthedocs.io/en/stable/reference/sync/client.html).

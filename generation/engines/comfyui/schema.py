@@ -18,7 +18,8 @@ NUMBERS: Final = frozenset({"INT", "FLOAT"})
 
 
 def problems_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> list[str]:
-    """What keeps a server from running this workflow, one sentence each. schema: by class, as /object_info tells."""
+    """Return what keeps a server from running this workflow, one sentence each. schema: by class, as /object_info
+    tells."""
     graph = workflow.graph
     found = []
     for node_id, node in graph.items():
@@ -34,7 +35,7 @@ def problems_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> 
 
 
 def ranges_of(workflow: Workflow, schema: Mapping[str, Mapping[str, Any]]) -> dict[str, Range]:
-    """What the marked inputs take, by mark; only those that the schema limits."""
+    """Return what the marked inputs take, by mark; only those that the schema limits."""
     found = {}
     for mark in workflow.marks.values():
         if mark.is_image:

@@ -63,8 +63,8 @@ class Order:
 
     @property
     def stem(self) -> str:
-        """How its files' names begin, new for every order: the id is new too, and the marker where the server keeps
-        ours."""
+        """The beginning of its files' names, new for every order: the id is new too, and the marker where the server
+        keeps ours."""
         return f"{self.job}-{self.prompt_id[:8]}"
 
     @property
@@ -322,7 +322,7 @@ class Server:
         return [one for one in told if isinstance(one, Mapping)] if isinstance(told, list) else []
 
     def schema(self, classes: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-        """What the server says of these node classes; those that it does not have are absent."""
+        """Return what the server says of these node classes; those that it does not have are absent."""
         found = {}
         for name in classes:
             told = self._json(f"object_info/{quote(name, safe='')}").get(name)

@@ -44,9 +44,9 @@ FLOAT8_CARD = (8, 9)
 
 @dataclass(frozen=True)
 class Draft:
-    """What makes a draft cheap. lora: a few-step LoRA's file, laid onto the weights with `weight`; steps, guidance and
-    scheduler are then what it was distilled for. threshold: of step caching, how small a change of the first block's
-    output is skipped (diffusers suggests 0.05 to 0.2)."""
+    """The settings of a cheap draft. lora: a few-step LoRA's file, laid onto the weights with `weight`; steps, guidance
+    and scheduler are then what it was distilled for. threshold: of step caching, how small a change of the first
+    block's output is skipped (diffusers suggests 0.05 to 0.2)."""
 
     lora: str = ""
     weight: float = 1.0
@@ -164,7 +164,7 @@ class Accelerated:
         return self.settings.pads(self.device)
 
     def without_compiler(self, pipe: Any, error: Exception) -> Accelerated:
-        """How it draws on where kernels could not be compiled: no compiler is installed, or it gave up."""
+        """Return how it draws on where kernels could not be compiled: no compiler is installed, or it gave up."""
         for module in (*denoiser_of(pipe).modules(), pipe.vae.decoder):
             module._compiled_call_impl = None
         reason = f"no compile: {str(error).strip().partition(chr(10))[0][:200]}"
@@ -178,7 +178,7 @@ class Accelerated:
 
     @contextmanager
     def at_work(self, width: int, height: int) -> Iterator[None]:
-        """What torch must be set to while this endpoint draws. Sizes that are not among its shapes run uncompiled."""
+        """Set torch as this endpoint needs it while it draws. Sizes that are not among its shapes run uncompiled."""
         with self.switched(width, height), self.on_thread():
             yield
 
@@ -288,7 +288,7 @@ def denoiser_of(pipe: Any) -> Any:
 
 
 def card_of(device: str) -> str:
-    """What draws: the card's name, or the processor's instruction set, which decides the kernels on a CPU."""
+    """Return what draws: the card's name, or the processor's instruction set, which decides the kernels on a CPU."""
     import torch
 
     if device.startswith("cuda"):
@@ -388,7 +388,7 @@ def _blocks_of(denoiser: Any) -> set[str]:
 
 @contextmanager
 def _tensor_cores() -> Iterator[None]:
-    """What is left in 32 bits is multiplied by tensor cores (TF32)."""
+    """Multiply what is left in 32 bits by tensor cores (TF32)."""
     import torch
 
     before = torch.get_float32_matmul_precision()

@@ -51,7 +51,7 @@ def _lay_on(loaded: Loaded, name: str, lora: Lora) -> None:
 
 
 def _remove(pipe: Any, adapter: str) -> None:
-    """What a LoRA left behind that fitted in part."""
+    """Remove what a LoRA left behind that fitted in part."""
     if any(adapter in names for names in pipe.get_list_adapters().values()):
         pipe.delete_adapters(adapter)
 

@@ -1,4 +1,4 @@
-"""What a diffusers job obeys besides words and steps: LoRAs, a map, a picture to resemble, a product that is kept, a
+"""Conditions of a diffusers job besides words and steps: LoRAs, a map, a picture to resemble, a product that is kept, a
 frame that is filled, a recipe. Which of it an endpoint has, what a batch shares of it, and what cannot be.
 """
 
@@ -53,7 +53,7 @@ def images(equipment: Equipment) -> frozenset[str]:
 
 
 def controls(family: Family, equipment: Equipment) -> tuple[Control, ...]:
-    """What a reviewer may change, of what the endpoint obeys."""
+    """Return what a reviewer may change, of what the endpoint obeys."""
     found = list(parameters.controls(family))
     if equipment.loras:
         found.append(Control("loras", "LoRAs", "text"))

@@ -15,7 +15,8 @@ from generation.engines.base import EngineError, ErrorKind, Pixels
 
 
 def decode(pipe: Any, latents: Any, width: int, height: int) -> Any:
-    """What a pipeline does to its latents after the last step. → uint8 tensor, batch × height × width × 3, on the card.
+    """Return what a pipeline does to its latents after the last step. → uint8 tensor, batch × height × width × 3, on
+    the card.
 
     latents: as `output_type="latent"` returns them; FLUX packs them into tokens.
     """

@@ -1,4 +1,4 @@
-"""How one batch is drawn: what the pipeline of each pass is given, and what is carried from pass to pass.
+"""Drawing one batch: what the pipeline of each pass is given, and what is carried from pass to pass.
 
 A plain job has one pass. A recipe (recipes.py) has more: each later one starts from the picture that the one before it
 made. A picture's generator goes on from pass to pass, so that it is the same alone and in a batch.
@@ -108,7 +108,7 @@ def _arguments(
 
 
 def _start(batch: Batch, one: Pass, pipe: Any, images: Any) -> dict[str, Any]:
-    """What a pass starts from: float tensors, batch × channels × height × width, 0–1."""
+    """Return what a pass starts from: float tensors, batch × channels × height × width, 0–1."""
     import torch
 
     found: dict[str, Any] = {"strength": one.strength}

@@ -21,7 +21,7 @@ HOST_BYTES = 1024 * 1024 * 1024
 
 
 class EmbeddingCache:
-    """What texts were encoded to, by key. For one thread."""
+    """Encoded texts by key. For one thread."""
 
     def __init__(self, *, device_bytes: int = DEVICE_BYTES, host_bytes: int = HOST_BYTES) -> None:
         self.device_bytes = device_bytes

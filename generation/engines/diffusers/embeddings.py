@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Cache(Protocol):
-    """What keeps encoded texts (embedding_cache.py)."""
+    """The interface of a store of encoded texts (embedding_cache.py)."""
 
     def get(self, key: Hashable, device: str, encode: Callable[[], Encoded]) -> Encoded: ...
 

@@ -1,4 +1,4 @@
-"""How much of a prompt an engine's model reads, where the engine knows.
+"""The length of prompt that an engine's model reads, where the engine knows.
 
 An engine that can say it has a method `text_encoder() -> Encoder`; it loads no model for that. SDXL has two encoders of
 77 tokens that get the same text. Nothing here cuts a long prompt into chunks: what is behind the limit is not read.

@@ -204,9 +204,9 @@ class Diffusers:
         return Health(True, f"{self.path.name} ({family.title}) is readable.", facts)
 
     def text_encoder(self) -> tokens.Encoder:
-        """How the model's longest reader reads: counted with its own tokenizer files where they are of a known kind.
-        The pipelines cut off what is behind the limit, and so SDXL's two encoders, which have one vocabulary, stop at
-        the same word; of SD3 and FLUX the T5 reads on where CLIP has stopped."""
+        """Return how the model's longest reader reads: counted with its own tokenizer files where they are of a known
+        kind. The pipelines cut off what is behind the limit, and so SDXL's two encoders, which have one vocabulary,
+        stop at the same word; of SD3 and FLUX the T5 reads on where CLIP has stopped."""
         family = self._likely_family()
         folder = self.path if self.path.is_dir() else Path(str(self.config.get("model_config") or self.path))
         found = tokens.from_folder(folder / family.tokenizer) or tokens.estimate(family.reads)
@@ -337,7 +337,7 @@ class Diffusers:
         return found
 
     def later_bytes(self) -> int:
-        """What of its equipment no batch has asked for yet."""
+        """Return what of its equipment no batch has asked for yet."""
         loaded, equipment = self._loaded, self.equipment
         if loaded is None:
             return 0

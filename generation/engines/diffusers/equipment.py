@@ -1,4 +1,4 @@
-"""What an endpoint lays beside its model: LoRAs, ControlNets, an IP-Adapter, a refiner. Read from its config."""
+"""Equipment of an endpoint beside its model: LoRAs, ControlNets, an IP-Adapter, a refiner. Read from its config."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the families of models differ in, one row each: classes, sizes, schedulers, how they read and are guided.
+"""Families of models, one row each: classes, sizes, schedulers, how they read and are guided.
 
 Families: Stable Diffusion 1.5, SDXL, Stable Diffusion 3 and 3.5, FLUX.1 [dev] and [schnell], as diffusers 0.42 has them
 (https://huggingface.co/docs/diffusers/api/pipelines/overview). Plain data: nothing here loads torch.

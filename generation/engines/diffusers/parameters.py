@@ -35,7 +35,7 @@ def is_on(spec: Spec, name: str) -> bool:
 
 
 def defaults(spec: Spec, family: Family) -> dict[str, Any]:
-    """What a mask marks is made wholly anew."""
+    """Return the usual values: what a mask marks is made wholly anew."""
     strength = 1.0 if kind(spec) == "inpaint" else STRENGTH
     return {"steps": family.steps, "guidance": family.guidance, "scheduler": "", "strength": strength}
 
@@ -60,7 +60,7 @@ def worked_steps(kind: str, settings: Mapping[str, Any], family: Family) -> int:
 
 
 def controls(family: Family) -> tuple[Control, ...]:
-    """What a reviewer may change, of what the family obeys."""
+    """Return what a reviewer may change, of what the family obeys."""
     every = (
         Control("prompt", "Prompt", "text"),
         Control("negative", "Avoid", "text"),

@@ -53,7 +53,7 @@ class Loaded:
         return self.accelerated.settings.tier != "final" and getattr(self.text, "safety_checker", None) is None
 
     def pixels(self, pipe: Any, made: Any, width: int, height: int) -> Pixels | Future[Pixels]:
-        """What `pipe` made, latents or float images, as bytes: batch × height × width × 3. Within `at_work`."""
+        """Return what `pipe` made, latents or float images, as bytes: batch × height × width × 3. Within `at_work`."""
         if not self.decodes_apart:
             whole: Pixels = decoding.as_bytes(made).cpu().numpy()
             return whole

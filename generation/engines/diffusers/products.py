@@ -37,7 +37,7 @@ class Kept(Canvas):
         return packshot.box_of(self.standing, self.init.shape[1], self.init.shape[0])
 
     def with_new(self, made: Pixels) -> Pixels:
-        """What was made, in the product's shadow, and the product over it."""
+        """Return what was made, in the product's shadow, and the product over it."""
         assert self.standing is not None
         picture = studio.shaded(made, self.kept)
         studio.lay_over(picture, self.standing.colour, self.standing.alpha, self.standing.left, self.standing.top)

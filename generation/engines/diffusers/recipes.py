@@ -96,7 +96,7 @@ def problems(spec: Spec, family: Family, equipment: Equipment) -> list[str]:
 
 
 def passes(spec: Spec, settings: Mapping[str, Any], family: Family) -> list[Pass]:
-    """What a spec is drawn in; one pass without a recipe."""
+    """Return what a spec is drawn in; one pass without a recipe."""
     steps = settings.get("recipe", ())
     scales = [step.get("scale", 1.0) for step in steps]
     how, divided = kind(spec), int(settings["steps"])

@@ -1,4 +1,4 @@
-"""Which models are in this process's memory, and who makes room: a model is loaded where it fits beside the others,
+"""The models in this process's memory: a model is loaded where it fits beside the others,
 otherwise the least recently used ones of the same device are unloaded until it does.
 """
 
@@ -24,7 +24,7 @@ WORKING_BYTES: Final = {"cuda": 8 * GIBIBYTE}
 
 @runtime_checkable
 class Resident(Protocol):
-    """What can be asked to give its memory back."""
+    """Something that can be asked to give its memory back."""
 
     def unload(self) -> None: ...
 
@@ -102,7 +102,7 @@ def reserve_bytes(device: str, configured: object) -> int:
 
 
 def free_bytes(device: str) -> int | None:
-    """What could be allocated on a device now; None where nobody tells."""
+    """Return what could be allocated on a device now; None where nobody tells."""
     if device.startswith("cuda"):
         import torch
 
@@ -118,9 +118,9 @@ def free_bytes(device: str) -> int | None:
 
 
 def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
-    """What the weights of a diffusers folder or a safetensors file take once loaded with `element_bytes` per number;
-    0 where the files do not say. Of a folder the parts that its model_index.json names, `besides` left out, or the
-    network that it is, in their plain variant."""
+    """Return what the weights of a diffusers folder or a safetensors file take once loaded with `element_bytes` per
+    number; 0 where the files do not say. Of a folder the parts that its model_index.json names, `besides` left out, or
+    the network that it is, in their plain variant."""
     if path.is_file():
         return _elements(path) * element_bytes
     try:
@@ -133,7 +133,7 @@ def weights_bytes(path: Path, element_bytes: int, *, besides: str = "") -> int:
 
 
 def _elements(file: Path) -> int:
-    """How many numbers a safetensors file holds, from its header."""
+    """Return how many numbers a safetensors file holds, from its header."""
     try:
         header = json.loads(safetensors_header(file))
     except (OSError, ValueError, struct.error):

@@ -1,4 +1,4 @@
-"""What a job is drawn from besides its words: a canvas, the map of a ControlNet, the picture that it resembles."""
+"""Sources of a drawing besides its words: a canvas, the map of a ControlNet, the picture that it resembles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model's files say of themselves: its family and a digest, without loading it."""
+"""Reading a model's family and digest from its files, without loading it."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What OpenAI's images API answers, and what servers like it do: refusals as the error kind that fits, pictures, usage,
-limits.
+"""Reading the answers of OpenAI's images API and of servers like it: refusals as the error kind that fits, pictures,
+usage, limits.
 
 From openai-python 3.52 (https://github.com/openai/openai-python) and https://developers.openai.com/api/docs/guides/
 error-codes. An order that was taken is paid for: an answer that cannot be read is DOUBT, never "again".
@@ -196,8 +196,8 @@ def _detail(detail: Any) -> str:
 
 
 def wait_seconds(response: httpx.Response, words: str) -> float | None:
-    """How long a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit is free again, else
-    by its words ("Please try again in 7.2s")."""
+    """Return how long a 429 asks to wait: by retry-after-ms or retry-after, else until the used-up limit is free again,
+    else by its words ("Please try again in 7.2s")."""
     asked = service.retry_after(response)
     if asked is not None:
         return asked

@@ -383,7 +383,7 @@ class OpenAIImages:
         answer: Mapping[str, Any],
         entries: Sequence[Mapping[str, Any]],
     ) -> dict[str, Any]:
-        """What making it again needs, and what the service said of it."""
+        """Return what making it again needs, and what the service said of it."""
         said = {name: answer.get(name) for name in ("size", "quality", "background", "output_format", "created")}
         return {
             "host": self._service.host,

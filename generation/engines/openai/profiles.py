@@ -1,4 +1,4 @@
-"""What the families of image models behind OpenAI's images API take: parameters, sizes, pictures; and servers like it.
+"""Profiles of the models behind OpenAI's images API and servers like it: parameters, sizes, input images.
 
 A model's id is free text in an endpoint's config; the family is found by the longest prefix that fits it, and each of
 its facts can be said otherwise there. From the documentation of the API as of autumn 2026
@@ -25,7 +25,7 @@ ALIKE: Final = 0.01
 
 @dataclass(frozen=True)
 class Profile:
-    """What one family takes.
+    """The profile of one family of models.
 
     sizes: the only ones that it makes; () for every size whose sides are multiples of `multiple` within the bounds.
     max_ratio: long side by short side. parameters: by name, the values that it knows, () for any; sent when a spec or

@@ -67,7 +67,7 @@ def read(spec: Spec, asked: Size, profile: Profile, context: Context) -> Uploads
 
 
 def put_back(cut: Canvas, made: Pixels) -> Pixels:
-    """What was made laid into the picture that was sent, so that everything outside the mask is as it was."""
+    """Lay what was made into the picture that was sent, so that everything outside the mask is as it was."""
     high, wide = cut.init.shape[:2]
     image = Image.fromarray(made)
     if image.mode == "RGBA":

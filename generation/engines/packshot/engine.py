@@ -331,7 +331,7 @@ def _behind(
     width: int,
     height: int,
 ) -> Pixels:
-    """What is behind the product, with its shadows, height × width × 3."""
+    """Return what is behind the product, with its shadows, height × width × 3."""
     if scene is not None:
         return studio.paint_scene(scene, kept, width=width, height=height)
     colour = setting.backdrop or (255, 255, 255)

@@ -96,7 +96,8 @@ def cover(scene: Bytes, *, width: int, height: int) -> Bytes:
 
 
 def _depth(rows: int, foot: float) -> Floats:
-    """How far away each row is, 0 where the product stands to 1; what lies before it also leaves the focus a little."""
+    """Return how far away each row is, 0 where the product stands to 1; what lies before it also leaves the focus a
+    little."""
     row = (np.arange(rows, dtype=np.float32) + 0.5) / rows
     behind = np.clip((foot - row) / DEPTH, 0, 1)
     before = np.clip((row - foot) / DEPTH, 0, 1)

@@ -114,7 +114,7 @@ def _footing(alpha: Bytes) -> tuple[float, float, float, float]:
 
 
 def backdrop_light(width: int, height: int, *, colour: tuple[int, int, int], surface: str, light: Light) -> Floats:
-    """How much light the empty set returns, height × width, 1 where the colour is as ordered.
+    """Return how much light the empty set returns, height × width, 1 where the colour is as ordered.
 
     "flat": 1 everywhere. "seamless": a paper roll, a pool of light that falls off to the corners. "table": the edge of
     a table before a darker wall. A white seamless stays pure white: that is what shops ask for.
@@ -319,7 +319,8 @@ class Mirrored:
 
 
 def reflection(standing: Standing, *, frame_height: int, strength: float, is_sharp: bool) -> Mirrored | None:
-    """What the floor mirrors, fading and blurring with distance; None where there is no floor left below the product.
+    """Return what the floor mirrors, fading and blurring with distance; None where there is no floor left below the
+    product.
 
     Mirrored along the front edge of the foot's disc, so that a round foot meets its image all along its curve.
     """

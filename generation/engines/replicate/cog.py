@@ -103,7 +103,7 @@ class Cog:
         )
 
     def health(self) -> Health:
-        """What the server says of itself, and whether its model has the inputs that the endpoint names."""
+        """Return what the server says of itself, and whether its model has the inputs that the endpoint names."""
         try:
             told = self._asked("health-check")
         except EngineError as error:

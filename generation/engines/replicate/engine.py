@@ -119,7 +119,7 @@ class Replicate:
         )
 
     def health(self) -> Health:
-        """Whether the account answers, and whether the model has the inputs that the endpoint names."""
+        """Return whether the account answers, and whether the model has the inputs that the endpoint names."""
         try:
             account = self._asked("GET", "account")
             model = self._model()
@@ -165,7 +165,7 @@ class Replicate:
         return search.find(task.spec, self._webhook(marker) if self.webhook_url else "", since, taken)
 
     def poll(self, remote_ids: Sequence[str]) -> Mapping[str, Pending | Result]:
-        """Where each stands: many off the pages of the list, the rest one by one, as many as the time allows."""
+        """Return where each stands: many off the pages of the list, the rest one by one, as many as the time allows."""
         until = monotonic() + POLL_CALL_SECONDS
         found: dict[str, Pending | Result] = {}
         try:
@@ -220,7 +220,7 @@ class Replicate:
         return answer if isinstance(answer, Mapping) else {}
 
     def _model(self) -> Mapping[str, Any]:
-        """What holds the model's schema, as far as the service tells it."""
+        """Return what holds the model's schema, as far as the service tells it."""
         if self.config.get("deployment"):
             return self._asked("GET", f"deployments/{self.config['deployment']}")
         model, _, version = str(self.config.get("version") or "").rpartition(":")
@@ -231,7 +231,8 @@ class Replicate:
         return {}
 
     def _refused(self, response: httpx.Response) -> EngineError:
-        """What is wrong with an order; a target that is not there is wrong with all of them, and holds the endpoint."""
+        """Return what is wrong with an order; a target that is not there is wrong with all of them, and holds the
+        endpoint."""
         error = predictions.refusal(response, self.service.host, is_order=True)
         is_unknown = response.status_code == 404 or predictions.names_version(response)
         if error.kind == ErrorKind.INPUT and is_unknown:

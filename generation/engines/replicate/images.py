@@ -47,8 +47,8 @@ class Pictures:
         return made
 
     def is_picture(self, value: Any, sha256: str) -> bool:
-        """Whether an input of a prediction is the picture of this sha256, by content: of a data URL, of an upload by
-        its name or the checksum that the service keeps, of any other address by fetching it."""
+        """Return whether an input of a prediction is the picture of this sha256, by content: of a data URL, of an
+        upload by its name or the checksum that the service keeps, of any other address by fetching it."""
         if not isinstance(value, str):
             return False
         try:

@@ -1,4 +1,4 @@
-"""How a spec becomes the input of one model: which of our names the model knows under which of its own.
+"""Turning a spec into the input of one model: which of our names the model knows under which of its own.
 
 Every model on Replicate names its inputs as it likes ("prompt", "guidance_scale", "image"); an endpoint's config says
 what they mean. Nothing here touches the network.
@@ -55,7 +55,7 @@ class Parameter:
         return "text" if self.minimum is None and self.maximum is None else "number"
 
     def value(self, given: Any) -> Any:
-        """What is sent for it: a whole number stays one, because models check."""
+        """Return what is sent for it: a whole number stays one, because models check."""
         if self.choices:
             return self.choices[str(given)]
         if self.kind == "text":

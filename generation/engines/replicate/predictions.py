@@ -1,4 +1,4 @@
-"""What a prediction says of itself, and what an answer of Replicate or a Cog server means when it is a refusal.
+"""Reading predictions, and the refusals of Replicate and Cog servers.
 
 Both speak of the same object (https://replicate.com/docs/reference/http#predictions.get,
 https://github.com/replicate/cog/blob/main/docs/http.md). Nothing here touches the network.
@@ -47,7 +47,7 @@ def standing(
     takes_early: bool = False,
     deadline_seconds: float | None = None,
 ) -> Pending | Result:
-    """Where a prediction is.
+    """Return where a prediction is.
 
     seed_input: the model's name for the seed. takes_early: the whole output counts although its status is still
     "processing", as it may be in an answer that was waited for; its metrics are missing then. deadline_seconds: after
@@ -112,7 +112,8 @@ def data_of(url: str) -> bytes:
 
 
 def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> EngineError:
-    """What an answer that is no success means, in the service's words and with the seconds that it asks to wait."""
+    """Return what an answer that is no success means, in the service's words and with the seconds that it asks to
+    wait."""
     body = _json(response)
     words = "; ".join(_fields(body)) or _detail(body)
     status = response.status_code
@@ -132,7 +133,8 @@ def refusal(response: httpx.Response, name: str, *, is_order: bool = False) -> E
 
 
 def names_version(response: httpx.Response) -> bool:
-    """Whether an order was refused for its version ("Invalid version or not permitted") and not for its input."""
+    """Return whether an order was refused for its version ("Invalid version or not permitted") and not for its
+    input."""
     body = _json(response)
     return response.status_code == 422 and not list(_fields(body)) and "version" in str(body.get("title", "")).lower()
 

@@ -1,4 +1,4 @@
-"""What a model on Replicate or a Cog server says of its inputs, and which of our names each of them could go by.
+"""Reading the inputs of a model on Replicate or a Cog server, and which of our names each of them could go by.
 
 Source: `openapi_schema` of a version (https://replicate.com/docs/reference/http#models.versions.get): an input is an
 OpenAPI schema object, its choices stand in a schema of their own (`allOf`, `$ref`), the order in `x-order`.
@@ -138,7 +138,8 @@ def _theirs(value: Any) -> str:
 
 
 def suggested(known: Sequence[Input]) -> dict[str, Any]:
-    """What an endpoint's "inputs" could be for this model (replicate_inputs.py); {} where it has no prompt to go by."""
+    """Return what an endpoint's "inputs" could be for this model (replicate_inputs.py); {} where it has no prompt to go
+    by."""
     named = {one.name: one for one in known}
     found: dict[str, Any] = {}
     for ours, theirs in _PROMPTS.items():

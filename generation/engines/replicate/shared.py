@@ -1,4 +1,4 @@
-"""What the clients of Replicate and of Cog servers do alike: credentials, the answer to an order, its picture."""
+"""The common part of the clients of Replicate and of Cog servers: credentials, the answer to an order, its picture."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How an attempt ends: its image kept, its job tried again later, or given up; one transaction each, guarded
+"""Ending attempts: the image kept, its job tried again later, or given up; one transaction each, guarded
 by the lease."""
 
 from __future__ import annotations
@@ -163,8 +163,8 @@ def _settle(job: ClaimedJob, amount: Decimal) -> None:
 
 
 def _cost(job: Job, made: Made) -> Decimal:
-    """What the service counted at the endpoint's prices, else what the engine says; one that keeps no account takes the
-    price that its operator set for it."""
+    """Return what the service counted at the endpoint's prices, else what the engine says; one that keeps no account
+    takes the price that its operator set for it."""
     if made.is_reused:
         return Decimal(0)
     if made.usage and job.endpoint.prices:
@@ -319,7 +319,7 @@ def reap() -> int:
 
 
 def _was_ordered(job: Job) -> bool:
-    """What a remote service has, or may have, goes on waiting for it; True if the job was such a one."""
+    """Keep a job waiting that a remote service has, or may have; True if the job was such a one."""
     attempt = Attempt.objects.filter(job=job, number=job.attempts).only("sent_at", "remote_id").first()
     if attempt is None or attempt.sent_at is None:
         return False

@@ -1,4 +1,4 @@
-"""Where queued jobs are made: on the endpoint they were planned for, or on one of its run's alternates.
+"""Choosing the endpoint of queued jobs: on the endpoint they were planned for, or on one of its run's alternates.
 
 Local first: work leaves its endpoint when that one is down or has no memory for it, when it would wait longer than the
 campaign's patience, or when another that costs no more would be done sooner. A moved job is frozen anew for its new

@@ -152,7 +152,7 @@ def try_again(*, endpoint_id: int, by: User) -> int:
 
 
 def may_edit(user: User, endpoint: Endpoint) -> bool:
-    """Whether this person may change the endpoint: a shared one is the operators'."""
+    """Return whether this person may change the endpoint: a shared one is the operators'."""
     action = Action.EDIT_SHARED_ENDPOINT if endpoint.brand is None else Action.EDIT_BRAND
     return access.can(user, action, endpoint.brand)
 

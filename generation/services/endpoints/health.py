@@ -42,7 +42,7 @@ KEPT_SECONDS: Final = 600
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a question. is_open: it is still on its way; then the rest is empty. suggested: settings that
+    """The answer to a question. is_open: it is still on its way; then the rest is empty. suggested: settings that
     would fit what the service said of itself. is_old: the settings have changed since it was asked."""
 
     is_open: bool

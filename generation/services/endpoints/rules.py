@@ -1,4 +1,4 @@
-"""What an endpoint may be: sentences about what is wrong with one, and what only the operator may write into it.
+"""Rules for endpoints: sentences about what is wrong with one, and what only the operator may write into it.
 
 Whatever could read the server's files or reach into its network is the operator's: addresses, paths, local models. What
 must not be read again is the secret's, wherever it stands.
@@ -60,7 +60,8 @@ def problems(endpoint: Endpoint) -> list[Problem]:
 
 
 def operators_only(endpoint: Endpoint, before: Mapping[str, Any] | None) -> list[Problem]:
-    """What in the config a brand's people may not write themselves. before: the config as the operator left it."""
+    """Return what in the config a brand's people may not write themselves. before: the config as the operator left
+    it."""
     found = [
         Problem(
             f"config/{place}",
@@ -131,7 +132,7 @@ def _numbers(endpoint: Endpoint) -> Iterator[Problem]:
 
 
 def _kept_out(config: Any) -> Iterator[Problem]:
-    """What must not stand in the config, because people can read it there."""
+    """Return what must not stand in the config, because people can read it there."""
     if not isinstance(config, Mapping):
         yield Problem("config", 'The settings are an object such as {"model": "…"}.')
         return
@@ -145,7 +146,7 @@ def _kept_out(config: Any) -> Iterator[Problem]:
 
 
 def _built(endpoint: Endpoint) -> list[Problem]:
-    """Whether the engine is known, takes the config, and works on this lane."""
+    """Return whether the engine is known, takes the config, and works on this lane."""
     try:
         is_remote = engines.build(endpoint.engine, endpoint.config).capabilities().is_remote
     except ValueError as error:

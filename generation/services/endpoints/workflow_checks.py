@@ -48,7 +48,7 @@ class ServerCheck:
 
 @dataclass(frozen=True)
 class Checked:
-    """What became of a check. is_open: it is still on its way; then the rest is empty."""
+    """The result of a check. is_open: it is still on its way; then the rest is empty."""
 
     is_open: bool
     is_ok: bool = False

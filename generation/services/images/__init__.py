@@ -1,1 +1,1 @@
-"""What was made: masters, assets, further rounds, duplicates, stale approvals, forgotten files."""
+"""Made images: masters, assets, further rounds, duplicates, stale approvals, forgotten files."""

@@ -264,7 +264,8 @@ def _reject(asset: Asset, versions: list[AssetVersion], label: str) -> None:
 
 
 def regenerations_left(asset: Asset) -> int:
-    """How many further candidates its prompt's policy allows after failed checks; none once a person has seen it."""
+    """Return how many further candidates its prompt's policy allows after failed checks; none once a person has seen
+    it."""
     version = asset.cell.run.prompt_version
     if asset.state != AssetState.MAKING or version.policy.get("on_fail") != "regenerate":
         return 0

@@ -67,7 +67,7 @@ class Twin:
 
     @property
     def verdict(self) -> Verdict:
-        """What a reviewer reads beside the two pictures."""
+        """The sentence that a reviewer reads beside the two images."""
         return Verdict(
             CHECK,
             Outcome.FLAG,

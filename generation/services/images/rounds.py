@@ -67,8 +67,8 @@ def controls_of(version: AssetVersion) -> tuple[list[Control], dict[str, Any]]:
 
 
 def ensure_changed(*, version: AssetVersion, controls: Mapping[str, Any]) -> Change:
-    """What the changed job would be. Invalid when a control is unknown or out of its range, when the engine refuses
-    the result, or when it would give the very picture that is there."""
+    """Return what the changed job would be. Invalid when a control is unknown or out of its range, when the engine
+    refuses the result, or when it would give the very picture that is there."""
     parent = _parent(version)
     endpoint = parent.job.endpoint
     engine = engines.build(endpoint.engine, endpoint.config)

@@ -102,7 +102,7 @@ class _Pace:
 
 
 def interval(endpoint: Endpoint, works: Mapping[str, Work]) -> Interval:
-    """How long the works (by batch key) will take and what they will cost. Three queries.
+    """Return how long the works (by batch key) will take and what they will cost. Three queries.
 
     A size that the endpoint made often enough counts for itself, else all its sizes do.
     """
@@ -143,13 +143,13 @@ def quote(endpoint: Endpoint, named: Quote) -> tuple[Decimal, float]:
 
 
 def price(endpoint: Endpoint, *, width: int, height: int) -> Price:
-    """What one image of this size costs. Raises Invalid for an endpoint that does not open."""
+    """Return what one image of this size costs. Raises Invalid for an endpoint that does not open."""
     money, _ = quote(endpoint, orders.open_engine(endpoint).quote(Spec("", width, height, seed=0)))
     return Price(money, bool(set(endpoint.prices) - {"image"}))
 
 
 def _usages(endpoint: Endpoint) -> list[Mapping[str, float]]:
-    """What the latest pictures of the endpoint used, by unit."""
+    """Return what the latest pictures of the endpoint used, by unit."""
     latest = Attempt.objects.filter(endpoint=endpoint, outcome=AttemptOutcome.SUCCEEDED, details__has_key="usage")
     return list(latest.order_by("-pk").values_list("details__usage", flat=True)[:USAGES])
 

@@ -103,7 +103,7 @@ def short_key(batch_key: str) -> str:
 
 
 def indifferent(capabilities: Capabilities) -> dict[str, Any]:
-    """What of a spec does not touch this engine's pixels, at rest: other words or another seed make no other picture
-    where the engine reads neither, and so no other fingerprint."""
+    """Return what of a spec does not touch this engine's pixels, at rest: other words or another seed make no other
+    picture where the engine reads neither, and so no other fingerprint."""
     still: dict[str, Any] = {} if capabilities.obeys_prompt else {"prompt": "", "negative": ""}
     return still if "seed" in capabilities.obeys else {**still, "seed": 0}

@@ -30,7 +30,7 @@ GUIDE_PARAMETERS = {"backdrop": "backdrop", "light": "light", "fill": "fill_rati
 
 
 class Asked(TypedDict, total=False):
-    """What a run is asked to make.
+    """The request for a run.
 
     subjects: ids or Subjects, None for all active ones of the campaign; sample: only so many, spread over them.
     shape "list" takes rows, {"subject": SKU or id, "backdrop": "clay"}, one picture each (per aspect, unless the row

@@ -128,7 +128,8 @@ class Copy:
 
 
 def clone(*, run_id: int, by: User) -> Copy:
-    """What a run was asked for, with keys for ids. Raises NotFound, also for what the person must not know of."""
+    """Return what a run was asked for, with keys for ids. Raises NotFound, also for what the person must not know
+    of."""
     run = Run.objects.visible_to(by).select_related("campaign__brand", "endpoint").filter(pk=run_id).first()
     if run is None:
         raise NotFound(f"There is no run {run_id}.")

@@ -25,9 +25,9 @@ FIRST_SHOWN = 3
 
 @dataclass(frozen=True)
 class SubjectProblem:
-    """Why one picture cannot be made. kind: "missing_value", "missing_photo", "missing_cutout", "missing_scene",
-    "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject".
-    concept: the id of the concept whose picture is missing, None without one."""
+    """The reason for which one image cannot be made. kind: "missing_value", "missing_photo", "missing_cutout",
+    "missing_scene", "missing_map", "engine", "values", "duplicate", "banned_word" or "unknown_subject". concept: the id
+    of the concept whose picture is missing, None without one."""
 
     subject: str
     kind: str
@@ -65,7 +65,7 @@ class FirstPrompt:
 
 @dataclass(frozen=True)
 class Preview:
-    """What a run would be. cost: money for what is not reused, in the brand's currency; seconds: until it is done.
+    """The preview of a run. cost: money for what is not reused, in the brand's currency; seconds: until it is done.
 
     cost_low … seconds_high: between what eight of ten pictures of the endpoint lay lately, `measured` of them; None
     without history. workers: alive now; ahead: pictures queued before it, which seconds_high waits for.
@@ -127,7 +127,7 @@ class Preview:
 
 
 def nothing(order: Order) -> str:
-    """Why an order has no picture to make, in a sentence."""
+    """Return why an order has no picture to make, in a sentence."""
     if order.covered is not None:
         return "Nothing is missing: every subject has a picture of each aspect, made or on its way."
     return "There is no active subject in this campaign; add or import some."

@@ -153,8 +153,8 @@ def _released(order: StandingOrder, picked: Picked) -> Run:
 
 @dataclass
 class Picked:
-    """What a look found. chosen: subject ids that are made now; waiting: ready ones beyond today's limits, and why;
-    unready: subject id -> why nothing of it can be made. digests: of all that is new or changed."""
+    """The findings of a look. chosen: subject ids that are made now; waiting: ready ones beyond today's limits, and
+    why; unready: subject id -> why nothing of it can be made. digests: of all that is new or changed."""
 
     digests: dict[int, str]
     chosen: list[int] = field(default_factory=list)
@@ -166,7 +166,7 @@ class Picked:
 
 
 def pick(order: StandingOrder, *, limit: int = selectors.CONSIDERED) -> Picked:
-    """What of an order is new or changed, ready, and within today's limits. Reads only; raises as planning does.
+    """Return what of an order is new or changed, ready, and within today's limits. Reads only; raises as planning does.
 
     limit: changed subjects looked at, the ones that exist longest first.
     """
@@ -184,7 +184,7 @@ def pick(order: StandingOrder, *, limit: int = selectors.CONSIDERED) -> Picked:
 
 @dataclass
 class _Weight:
-    """What one subject's pictures are: how many, and what they cost."""
+    """The images of one subject: how many, and what they cost."""
 
     pictures: int = 0
     cost: Decimal = Decimal(0)
@@ -229,7 +229,7 @@ def _fit(picked: Picked, weights: dict[int, _Weight], order: StandingOrder) -> N
 
 
 def _message(order: StandingOrder, picked: Picked, run: Run | None) -> str:
-    """What a look did, in a sentence or three; "" if there was nothing to do."""
+    """Return what a look did, in a sentence or three; "" if there was nothing to do."""
     parts = []
     if run is not None:
         made = _many(run.job_count, "picture")

@@ -186,7 +186,7 @@ def again_at(pending: Mapping[int, Pending], *, seconds: float) -> None:
 
 
 def found(*, job_id: int, remote_id: str) -> bool:
-    """What was looked up is there under `remote_id`; it is asked about at once."""
+    """Record that a looked-up job is there under `remote_id`; it is asked about at once."""
     with transaction.atomic():
         moved = Job.objects.filter(pk=job_id, status=JobState.WAITING, remote_id="").update(
             remote_id=remote_id, poll_at=timezone.now(), error="", error_kind=""
@@ -197,7 +197,7 @@ def found(*, job_id: int, remote_id: str) -> bool:
 
 
 def never_arrived(*, job_id: int) -> bool:
-    """What was looked up is not there: the job is queued again, to be sent under a new marker."""
+    """Record that a looked-up job is not there: it is queued again, to be sent under a new marker."""
     with transaction.atomic():
         job = (
             Job.objects.select_for_update(of=("self",)).filter(pk=job_id, status=JobState.WAITING, remote_id="").first()

@@ -1,4 +1,4 @@
-"""How much work an endpoint gets: its circuit breaker, the pauses that it asked for, its calls at once.
+"""The pace of an endpoint: its circuit breaker, the pauses that it asked for, its calls at once.
 
 Limits are the operator's, or found by refusals (rate_limits.py): the calls at once are tried in ever larger numbers
 until one is refused, and then slowly. throttle.py keeps submissions to a rate.
@@ -281,7 +281,8 @@ def answers_again(endpoint_id: int) -> bool:
 
 
 def _knows_limits(endpoint: Endpoint) -> bool:
-    """Where limits of both sorts are known, a refusal is two orders that came closer together than they were sent."""
+    """Return whether limits of both sorts are known: then a refusal is two orders that came closer together than they
+    were sent."""
     return bool(endpoint.most_at_once and (endpoint.max_per_second or endpoint.max_per_minute))
 
 

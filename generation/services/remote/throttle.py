@@ -1,4 +1,4 @@
-"""How fast an endpoint may be asked: its orders per second and per minute, counted in Redis for all workers together.
+"""The rate limits of an endpoint: its orders per second and per minute, counted in Redis for all workers together.
 
 A sliding log of the latest orders (pyrate-limiter), by Redis's own clock; it is kept where no limit is known too, for
 the moment at which one is found. The windows are a little longer than the service's, because two orders sent apart may
@@ -63,7 +63,7 @@ class Room:
 
 
 def room(endpoint: Endpoint) -> Room:
-    """How many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
+    """Return how many orders the endpoint's limits leave within AHEAD_SECONDS. Nothing is counted by asking."""
     rates = _rates(endpoint_limits.per_second(endpoint), endpoint_limits.per_minute(endpoint))
     if not rates:
         return Room(None)
@@ -76,7 +76,7 @@ def room(endpoint: Endpoint) -> Room:
 
 
 def _left(endpoint: Endpoint, rate: Rate, end: int) -> Room:
-    """How many orders one of the windows leaves until `end`, AHEAD_SECONDS from now."""
+    """Return how many orders one of the windows leaves until `end`, AHEAD_SECONDS from now."""
     whole = round(AHEAD_SECONDS * 1000) // rate.interval
     end -= whole * rate.interval
     sent: list[tuple[bytes, float]] = endpoint_limits.connection().zrangebyscore(  # type: ignore[assignment]
@@ -182,7 +182,8 @@ def _put(bucket: RedisBucket, turn: Turn) -> int:
 
 
 def _is_one_too_many(endpoint: Endpoint, rates: list[Rate], at_ms: int) -> bool:
-    """Whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same call."""
+    """Return whether somebody who looked at the clock later was counted sooner. The log is trimmed with the same
+    call."""
     kept_ms = max(MINUTE_MS, rates[-1].interval)
     with endpoint_limits.connection().pipeline(transaction=False) as pipe:
         for rate in rates:

@@ -45,7 +45,7 @@ WHO_FIRST = ("reviewer", "campaign_manager", "lead")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What `--once` prints as its last line."""
+    """The outcome that `--once` prints as its last line."""
 
     products: int
     jobs: int
@@ -228,7 +228,7 @@ class Command(BaseCommand):
         return self._outcome(run)
 
     def _drawn(self) -> int:
-        """How many pictures of the little model's part are done."""
+        """Return how many images of the little model's part are done."""
         return sum(run_selectors.funnel(run).done for run in self.drawn)
 
     def _draw(self, bar: Progress) -> Iterator[bool]:
@@ -258,7 +258,7 @@ class Command(BaseCommand):
         bar.remove_task(task)
 
     def _cannot_draw(self, weights: Path) -> str:
-        """Why the little model is left out; empty where it can draw."""
+        """Return why the little model is left out; empty where it can draw."""
         invalidate_caches()
         if sketches.lacking() and self.installing.has_failed:
             log = _shown(self.installing.log)
