@@ -13,7 +13,7 @@ from django.http import HttpRequest
 from django_rq.models import Dashboard
 from knox.models import AuthToken
 
-from core.admin_base import ByService, Desk, ReadOnly, ReadOnlyInline, operator, pretty
+from core.admin_base import ByService, Desk, ReadOnly, ReadOnlyInline, UsualKey, operator, pretty
 from core.events import TYPES
 from core.fetching import plain
 from core.models import Brand, Event, Membership, SealedEvent, User
@@ -36,7 +36,7 @@ class MembershipInline(ReadOnlyInline):
 
 
 @admin.register(User)
-class PersonAdmin(UserAdmin):
+class PersonAdmin(UsualKey, UserAdmin):
     """Accounts. They are switched off, never deleted: events name them."""
 
     list_display = ["username", "first_name", "last_name", "email", "is_active", "is_superuser", "last_login"]

@@ -202,6 +202,16 @@ def test_its_pages_answer_an_operator_and_tell_no_secret(model: type[Model], des
 
 
 @pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
+def test_an_empty_name_of_a_key_means_the_usual_one(model: type[Model], desk: Client) -> None:
+    row, label = MAKE[model](), model._meta.label
+    assert desk.get(_address(model, "change", row.pk), {"_to_field": ""}).status_code == 200
+    assert desk.get(_address(model, "history", row.pk), {"_to_field": ""}).status_code == 200
+    deleting = desk.get(_address(model, "delete", row.pk), {"_to_field": ""})
+    assert deleting.status_code == (200 if label in DELETABLE else 403)
+    assert desk.get(_address(model, "change", row.pk), {"_to_field": "no_such"}).status_code == 400
+
+
+@pytest.mark.parametrize("model", REGISTERED, ids=lambda model: model._meta.label)
 def test_a_search_and_a_second_row_cost_no_more_queries(model: type[Model], desk: Client) -> None:
     MAKE[model]()
     counts = []
