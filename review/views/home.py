@@ -1,4 +1,4 @@
-"""Home: what waits for this person, as sentences with pictures and one button each."""
+"""Home: reminders for this person, as sentences with images and one button each."""
 
 from __future__ import annotations
 
@@ -29,9 +29,11 @@ MOST = 5
 
 
 @dataclass(frozen=True)
-class Errand:
-    """One line of the list: what is to do, since when, four pictures, one button. versions: ids, each with what must
-    stand beside the picture."""
+class Reminder:
+    """One line of the list: what to do, since when, four images, one button.
+
+    versions: (version id, disclaimer that must stand beside its image).
+    """
 
     sentence: str
     href: str
@@ -44,7 +46,7 @@ class Errand:
 @require_safe
 @login_required
 def entry(request: Any) -> HttpResponseBase:
-    """The site's front door: the last brand, or the only one; somebody without any is told whom to ask."""
+    """Go to the last brand, or the only one; somebody without any is told whom to ask."""
     brands = brand_rows.visible(request.user)
     brand = brands.filter(slug=request.session.get("brand", "")).first() or brands.first()
     if brand is None:
@@ -55,7 +57,7 @@ def entry(request: Any) -> HttpResponseBase:
 @require_safe
 @brand_page()
 def home(request: BrandRequest) -> HttpResponseBase:
-    errands = [
+    reminders = [
         *_to_review(request),
         *_runs(request),
         *_failed(request),
@@ -64,7 +66,7 @@ def home(request: BrandRequest) -> HttpResponseBase:
         *_lacking_photos(request),
     ]
     context = {
-        "errands": errands[:MOST],
+        "reminders": reminders[:MOST],
         "campaigns": selectors.campaigns(request.user, request.brand)[:6],
         "has_products": selectors.has_products(request.brand),
     }
@@ -72,60 +74,69 @@ def home(request: BrandRequest) -> HttpResponseBase:
 
 
 def _shown(request: BrandRequest, **which: Any) -> list[tuple[int, str]]:
-    """Version ids of four pictures, each with what must stand beside it."""
+    """Return (version id, disclaimer) of the newest images."""
     return selectors.newest_versions(request.user, request.brand, limit=THUMBS, **which)
 
 
-def _to_review(request: BrandRequest) -> list[Errand]:
-    mine = next((one for one in queues.waiting(user=request.user) if one.brand_id == request.brand.pk), None)
+def _to_review(request: BrandRequest) -> list[Reminder]:
+    mine = next((queue for queue in queues.waiting(user=request.user) if queue.brand_id == request.brand.pk), None)
     if mine is None or not mine.waiting:
         return _with_reviewers(request)
-    overdue = f", {mine.overdue} overdue" if mine.overdue else ""
-    sentence = f"{mine.waiting} {'picture waits' if mine.waiting == 1 else 'pictures wait'} for your verdict{overdue}."
-    verb = "Go on reviewing" if mine.held else "Start reviewing"
+    sentence = _count(ngettext("%(count)s image to review", "%(count)s images to review", mine.waiting), mine.waiting)
+    if mine.overdue:
+        sentence += ", " + _count(ngettext("%(count)s overdue", "%(count)s overdue", mine.overdue), mine.overdue)
+    verb = _("Continue reviewing") if mine.held else _("Start reviewing")
     shown = _shown(request, state__in=WAITING, is_sandbox=False)
     return [
-        Errand(sentence, reverse("room", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue))
+        Reminder(sentence, reverse("room", args=[request.brand.slug]), verb, mine.oldest_at, shown, bool(mine.overdue))
     ]
 
 
-def _with_reviewers(request: BrandRequest) -> list[Errand]:
+def _with_reviewers(request: BrandRequest) -> list[Reminder]:
     """Images that wait for other people: somebody who may not decide about them still sees that they wait."""
     tasks = room.waiting(user=request.user, brand_id=request.brand.pk)
     count = tasks.count()
     if not count:
         return []
-    sentence = ngettext(
-        "%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count
-    )
+    words = ngettext("%(count)s image waits for other reviewers.", "%(count)s images wait for other reviewers.", count)
     oldest = tasks.order_by("opened_at").values_list("opened_at", flat=True).first()
     shown = _shown(request, state__in=WAITING, is_sandbox=False)
     href = reverse("review", args=[request.brand.slug])
-    return [Errand(sentence % {"count": f"{count:,}"}, href, _("See them"), oldest, shown)]
+    return [Reminder(_count(words, count), href, _("See them"), oldest, shown)]
 
 
-def _runs(request: BrandRequest) -> list[Errand]:
-    """Runs that stand still and need somebody, then those that work."""
+def _runs(request: BrandRequest) -> list[Reminder]:
+    """Return runs that wait for somebody, then those that are running."""
     if not can(request.user, Action.RUN, request.brand):
         return []
-    errands = []
+    reminders = []
     for run in selectors.open_runs(request.user, request.brand)[:3]:
-        href = reverse("run", args=[request.brand.slug, run.pk])
+        href, name = reverse("run", args=[request.brand.slug, run.pk]), f"{run.name} ({run.campaign.name})"
         shown = _shown(request, cell__run=run)
         if run.state == RunState.PLANNED:
-            sentence = f"{run.name} of {run.campaign.name} is planned: {run.job_count} pictures wait for release."
-            errands.append(Errand(sentence, href, "Look and release", run.created_at, shown))
+            words = ngettext(
+                "%(count)s image of %(run)s is planned and waits for release.",
+                "%(count)s images of %(run)s are planned and wait for release.",
+                run.job_count,
+            )
+            reminders.append(
+                Reminder(_count(words, run.job_count, run=name), href, _("Release"), run.created_at, shown)
+            )
         elif run.state == RunState.PAUSED:
-            why = run.pause_reason or "It stands still."
-            sentence = f"{run.name} of {run.campaign.name} is paused. {why}"
-            errands.append(Errand(sentence, href, "See why", run.released_at, shown, True))
+            sentence = _("%(run)s is paused.") % {"run": name} + f" {run.pause_reason}".rstrip()
+            reminders.append(Reminder(sentence, href, _("See why"), run.released_at, shown, True))
         else:
-            sentence = f"{run.name} of {run.campaign.name} is working: {run.done} of {run.job_count} pictures are made."
-            errands.append(Errand(sentence, href, "Watch", run.released_at, shown))
-    return errands
+            words = ngettext(
+                "%(done)s of %(count)s image of %(run)s made.",
+                "%(done)s of %(count)s images of %(run)s made.",
+                run.job_count,
+            )
+            sentence = _count(words, run.job_count, run=name, done=f"{run.done:,}")
+            reminders.append(Reminder(sentence, href, _("Watch"), run.released_at, shown))
+    return reminders
 
 
-def _failed(request: BrandRequest) -> list[Errand]:
+def _failed(request: BrandRequest) -> list[Reminder]:
     if not can(request.user, Action.RUN, request.brand):
         return []
     failed = selectors.failed_assets(request.user, request.brand)
@@ -133,38 +144,50 @@ def _failed(request: BrandRequest) -> list[Errand]:
     if first is None:
         return []
     count = failed.count()
-    sentence = f"{count} {'picture' if count == 1 else 'pictures'} could not be made."
+    words = ngettext("%(count)s image could not be made.", "%(count)s images could not be made.", count)
     href = reverse("run", args=[request.brand.slug, first.cell.run_id]) + "?only=problems"
-    return [Errand(sentence, href, "See the causes", first.changed_at, [], True)]
+    return [Reminder(_count(words, count), href, _("See the causes"), first.changed_at, [], True)]
 
 
-def _escalated(request: BrandRequest) -> list[Errand]:
+def _escalated(request: BrandRequest) -> list[Reminder]:
     tasks = [task for task in queues.escalated(user=request.user) if task.brand_id == request.brand.pk]
     if not tasks:
         return []
-    pictures = "1 picture" if len(tasks) == 1 else f"{len(tasks)} pictures"
-    sentence = f"{pictures} went three rounds without a yes; you decide how to go on."
+    words = ngettext(
+        "%(count)s image was sent back three times; you decide how to go on.",
+        "%(count)s images were sent back three times; you decide how to go on.",
+        len(tasks),
+    )
     shown = _shown(request, pk__in=[task.asset_id for task in tasks])
     href = reverse("asset", args=[request.brand.slug, tasks[0].asset_id])
-    return [Errand(sentence, href, "Decide", tasks[0].opened_at, shown, True)]
+    return [Reminder(_count(words, len(tasks)), href, _("Decide"), tasks[0].opened_at, shown, True)]
 
 
-def _undelivered(request: BrandRequest) -> list[Errand]:
+def _undelivered(request: BrandRequest) -> list[Reminder]:
     failed = selectors.failed_deliveries(request.user, request.brand)
     count = failed.count()
     if not count or not can(request.user, Action.DELIVER, request.brand):
         return []
-    sentence = f"{count} approved {'picture' if count == 1 else 'pictures'} could not be delivered."
+    words = ngettext(
+        "%(count)s approved image could not be delivered.", "%(count)s approved images could not be delivered.", count
+    )
     first = failed.first()
     href = reverse("deliveries", args=[request.brand.slug]) + "?state=failed"
-    return [Errand(sentence, href, "See the causes", first.changed_at if first else timezone.now(), [], True)]
+    at = first.changed_at if first else timezone.now()
+    return [Reminder(_count(words, count), href, _("See the causes"), at, [], True)]
 
 
-def _lacking_photos(request: BrandRequest) -> list[Errand]:
+def _lacking_photos(request: BrandRequest) -> list[Reminder]:
     if not can(request.user, Action.IMPORT_FEED, request.brand):
         return []
     lacking = selectors.products_without_photo(request.user, request.brand)
     if not lacking:
         return []
-    sentence = f"{lacking} {'product has' if lacking == 1 else 'products have'} no photo yet."
-    return [Errand(sentence, reverse("products", args=[request.brand.slug]) + "?ready=missing", "See the products")]
+    words = ngettext("%(count)s product has no photo yet.", "%(count)s products have no photo yet.", lacking)
+    href = reverse("products", args=[request.brand.slug]) + "?ready=missing"
+    return [Reminder(_count(words, lacking), href, _("See the products"))]
+
+
+def _count(words: str, count: int, **values: str) -> str:
+    """Fill a sentence with a number, thousands separated, and other values."""
+    return words % {"count": f"{count:,}", **values}
