@@ -98,7 +98,7 @@ def require(user: User, action: Action, brand: Brand) -> None:
     if (collected := _required.get()) is not None and (str(action), brand.pk) not in collected:
         collected.append((str(action), brand.pk))
     if not can(user, action, brand):
-        roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action]))
+        roles = ", ".join(sorted(role.label.lower() for role in PERMISSIONS[action])) or "operator"
         raise NotAllowed(
             f"You may not {action.replace('_', ' ')} in {brand.name}; this needs one of: {roles}.", action=str(action)
         )

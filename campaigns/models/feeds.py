@@ -15,7 +15,7 @@ from core.fetching import shown
 from core.models.brands import Brand, User
 
 FETCH_LEASE = timedelta(minutes=45)
-"""How long one fetch of a feed may take: longer than the largest takes to be fetched and read."""
+"""The longest time for one fetch of a feed. Fetching and reading the largest feed takes less."""
 
 
 class FeedSource(models.Model):

@@ -17,7 +17,7 @@ from generation.rate_limits import FoundRate
 FIRST_WINDOW = 4.0
 MOST_AT_ONCE = 256
 MORE_THAN_TAKEN, MORE_THAN_ANSWERED = 1.125, 2.0
-"""How many calls at once are tried while none was refused: an eighth more than are taken, at most twice as many as it
+"""The growth of calls at once while none was refused: an eighth more than are taken, at most twice as many as it
 was seen to answer. A service that hangs takes everything."""
 
 
